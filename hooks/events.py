@@ -1,0 +1,242 @@
+"""The frozen values that cross the contract between a host and Own SMTP.
+
+No ORM row ever crosses it. Ids (`tenant_id`, `project_id`, `reference`, `user_id`) are the host's own and opaque
+to Own SMTP: strings of 1 to 255 characters without surrounding white space. Times are aware datetimes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.message import EmailMessage, Message
+from enum import StrEnum
+
+from own_smtp.states import State
+
+
+class Action(StrEnum):
+    """What a person wants to do, as asked of the host by `own_smtp_may`."""
+
+    VIEW = "view"
+    """See relays, projects and reports of the tenant."""
+    EDIT = "edit"
+    """Create, change, delete, pause and resume relays."""
+    TEST = "test"
+    """Send a test or a confirmation mail through a relay."""
+    ENABLE = "enable"
+    """Choose how one project's invitations leave; asked with the project's id."""
+    ADMINISTER = "administer"
+    """See and change the policy of the whole platform."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """The person behind the current request."""
+
+    user_id: str
+    tenant_id: str
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """A customer of the host, as shown in mails and pages."""
+
+    tenant_id: str
+    name: str
+    locale: str = "en"
+    """The language of mails to this tenant, as a BCP 47 or gettext tag."""
+    timezone: str = "UTC"
+    """An IANA name, for example `Europe/Berlin`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """One survey of a tenant."""
+
+    project_id: str
+    tenant_id: str
+    title: str
+    closes_at: datetime | None = None
+    """When the survey stops taking responses; `None` means never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file sent with every invitation of a batch."""
+
+    filename: str
+    content_type: str
+    data: bytes
+    content_id: str | None = None
+    """Given for an inline image: the HTML shows it by `cid:` and this id (RFC 2392)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What the invitations of a batch say.
+
+    `subject`, `text`, `html`, `list_unsubscribe` and the values of `headers` may hold placeholders: a name of
+    capital letters, digits, `_` and `:` in braces, such as `{FIRSTNAME}`. Each is replaced by that invitation's own
+    value, escaped where it lands in HTML. A name that an invitation has no value for stays as it is written.
+    """
+
+    subject: str
+    text: str
+    html: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Further headers. Those that Own SMTP writes itself (From, To, Date, Message-ID ...) are refused."""
+    list_unsubscribe: str | None = None
+    """A URL for List-Unsubscribe (RFC 2369), usually with a placeholder."""
+    one_click_unsubscribe: bool = False
+    """Whether that URL takes the POST of RFC 8058."""
+    attachments: Sequence[Attachment] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation:
+    """One message to one recipient."""
+
+    reference: str
+    """The host's own id for it, unique within its batch."""
+    address: str
+    """The recipient's address, `local@domain`, without a display name."""
+    name: str = ""
+    """The recipient's display name."""
+    values: Mapping[str, str] = field(default_factory=dict)
+    """What the placeholders of the content stand for."""
+    content: Content | None = None
+    """Says something else to this recipient than the batch says; `None` means the batch's content."""
+    message: EmailMessage | Message | None = None
+    """A whole message made by the host. Own SMTP sets From, To, Date and Message-ID, and keeps the rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvitationBatch:
+    """One press of the host's "send" button."""
+
+    tenant_id: str
+    project_id: str
+    content: Content
+    invitations: Iterable[Invitation]
+    """Read once, in chunks: a generator keeps memory flat however many there are."""
+    kind: str = "invitation"
+    """`invitation`, `reminder` or a word of the host's own; shown in reports."""
+    idempotency_key: str | None = None
+    """Sending again with the same key in the same project adds nothing and returns the first receipt."""
+    sender: str | None = None
+    """The `key` of a `SenderChoice`; `None` means what the project is set to."""
+    created_by: str | None = None
+    """The acting user's id."""
+    expires_at: datetime | None = None
+    """When to give up, usually the survey's closing time; `None` means the platform's retry horizon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRefusal:
+    """An invitation that was not taken, because no mail server could deliver it."""
+
+    reference: str
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of one `InvitationBatch`."""
+
+    batch_id: int
+    taken: int
+    """How many invitations wait in the outbox because of this batch."""
+    refused: Sequence[LocalRefusal] = ()
+    """Those not taken and why; the first 1,000 of `refused_count`."""
+    refused_count: int = 0
+    finishes_at: datetime | None = None
+    """By when the last will have been offered to the relay at its pace; `None` when that cannot be said."""
+    repeated: bool = False
+    """Whether the idempotency key had been seen before, and nothing was added now."""
+    waits_for: str | None = None
+    """Why nothing leaves at the moment, in plain words; `None` when delivery can start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvitationStatus:
+    """What is known of one invitation."""
+
+    tenant_id: str
+    project_id: str
+    batch_id: int
+    reference: str
+    address: str
+    state: State
+    changed_at: datetime
+    attempts: int
+    message_id: str
+    stage: str | None = None
+    """Where in the conversation the last reply came: `connect`, `auth`, `rcpt`, `message` ..."""
+    reply_code: int | None = None
+    enhanced_code: str | None = None
+    reply_text: str | None = None
+    """The server's own words, control characters removed, 500 characters at most."""
+    route: str = "relay"
+    """`relay` (the tenant's server) or `platform` (fallback to the host's own mail)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderChoice:
+    """One line of the host's "send as" list."""
+
+    key: str
+    """What the host gives back in `InvitationBatch.sender`."""
+    label: str
+    address: str | None
+    """The From address that recipients see; `None` for the platform's mail."""
+    is_available: bool = True
+    is_default: bool = False
+    reason: str | None = None
+    """Why it is not available, in plain words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportColumn:
+    """One status that a project's report may show, and whether it can be known there."""
+
+    key: str
+    label: str
+    is_known: bool
+    reason: str | None = None
+    """Why it is not known, in plain words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A page of Own SMTP, for the host's navigation."""
+
+    key: str
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformMail:
+    """A mail that the platform itself sends to one of its own people: an alert or a notice."""
+
+    recipient: str
+    subject: str
+    text: str
+    html: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayChange:
+    """A relay was activated, paused or resumed."""
+
+    relay_id: int
+    tenant_id: str
+    label: str
+    state: str
+    """`unconfirmed`, `active` or `paused`."""
+    reason: str | None = None
+    """Why it is paused, in plain words."""

@@ -1,0 +1,8 @@
+"""The pluggy project and its markers."""
+
+import pluggy
+
+PROJECT = "survey"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -1,0 +1,95 @@
+"""Hook specifications that a host fires. Own SMTP implements them; other plugins of the host may, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from own_smtp.hooks.events import (
+    InvitationBatch,
+    InvitationStatus,
+    Link,
+    Receipt,
+    ReportColumn,
+    SenderChoice,
+)
+from own_smtp.hooks.markers import hookspec
+
+
+@hookspec
+def survey_init_app(app: Any, db: Any, plugins: Any) -> None:
+    """The application starts.
+
+    Fired once per application, after its configuration is complete and before its first request. `app` is the
+    `flask.Flask`, `db` its `flask_sqlalchemy.SQLAlchemy` and `plugins` the `pluggy.PluginManager` that the host's own
+    hook implementations are registered with.
+    """
+
+
+@hookspec(firstresult=True)
+def survey_send_invitations(batch: InvitationBatch) -> Receipt | None:
+    """A person sends invitations or reminders.
+
+    Fired in the web process, inside the host's own database transaction: what is taken over is taken over when the
+    host commits, and forgotten when it rolls back. No network and no Redis is touched before that. `None` means that
+    no plugin takes this batch, and the host sends it itself; its `invitations` have not been read then.
+    """
+
+
+@hookspec
+def survey_settings_links(tenant_id: str) -> Sequence[Link]:
+    """Return the pages that belong into the tenant's settings menu.
+
+    Fired in the web process, inside a request.
+    """
+
+
+@hookspec
+def survey_project_links(tenant_id: str, project_id: str) -> Sequence[Link]:
+    """Return the pages that belong into one project's menu.
+
+    Fired in the web process, inside a request.
+    """
+
+
+@hookspec
+def survey_senders(tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
+    """Return the senders that the "send" page of a project can offer beside the platform's own.
+
+    Fired in the web process, inside a request.
+    """
+
+
+@hookspec
+def survey_report_columns(tenant_id: str, project_id: str) -> Sequence[ReportColumn]:
+    """Return the statuses that the project's report can show, and which of them cannot be known and why.
+
+    Fired in the web process. An empty result means that no plugin sends for this project: the host shows its own.
+    """
+
+
+@hookspec
+def survey_invitation_statuses(
+    tenant_id: str, project_id: str, references: Sequence[str] | None
+) -> Iterable[InvitationStatus]:
+    """Return what is known of the project's invitations, newest batch first.
+
+    Fired anywhere inside an application context. `references` narrows the answer to these; `None` means all, read as
+    a stream.
+    """
+
+
+@hookspec
+def survey_project_deleted(tenant_id: str, project_id: str) -> None:
+    """The host deletes a project.
+
+    Fired inside the host's transaction. What waits is cancelled and everything kept of the project is deleted with it.
+    """
+
+
+@hookspec
+def survey_tenant_deleted(tenant_id: str) -> None:
+    """The host deletes a tenant.
+
+    Fired inside the host's transaction. What waits is cancelled and everything kept of the tenant is deleted with it.
+    """

@@ -1,0 +1,161 @@
+"""The settings of a platform: frozen, with named defaults, one documented `OWN_SMTP_*` key for each."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from own_smtp.errors import ConfigurationError
+
+PREFIX = "OWN_SMTP_"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long each phase of a conversation may take as a whole, in seconds (RFC 5321, 4.5.3.2)."""
+
+    connect: float = 30.0
+    banner: float = 300.0
+    command: float = 300.0
+    """EHLO, AUTH, MAIL, RCPT, RSET and the like, each."""
+    data: float = 120.0
+    """From DATA to its 354."""
+    body: float = 180.0
+    """For each megabyte of message text, begun ones included."""
+    final_dot: float = 600.0
+    quit: float = 5.0
+
+
+INTERACTIVE = Deadlines(connect=8, banner=8, command=8, data=8, body=8, final_dot=15, quit=2)
+"""For a person who waits in front of a page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that a platform's operator can set. Each field is read from `OWN_SMTP_` and its name in capitals."""
+
+    encryption_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Keys for stored passwords, each `id:base64`; the first encrypts, all decrypt."""
+    public_url: str | None = None
+    """Where people reach the platform, for links in mails: `https://surveys.example.org`."""
+    url_prefix: str = "/own-smtp"
+    """Where the pages are mounted."""
+    platform_name: str = "Survey platform"
+    """How confirmation mails and alerts call the platform."""
+    redis_url: str = "redis://localhost:6379/0"
+    queue: str = "own-smtp"
+    """The name of the RQ queue."""
+    journal_dir: Path | None = None
+    """A local folder for the workers' journals; `None` means `own-smtp` in the instance folder."""
+    allowed_ports: frozenset[int] = frozenset({25, 465, 587, 2525})
+    allowed_networks: tuple[Network, ...] = ()
+    """Networks that relays may be in although they are not public, such as `10.1.0.0/16`."""
+    allow_plaintext: bool = False
+    """Whether a relay may be used without TLS. Never with a password, whatever is set here."""
+    relays_per_tenant: int = 200
+    ceiling_connections: int = 20
+    """The most connections at a time to one relay, whatever the tenant asks for."""
+    ceiling_per_second: float | None = None
+    """The most messages a second through one relay, whatever the tenant asks for."""
+    window: int = 1
+    """Messages in flight on one connection that offers CHUNKING; a crash leaves at most so many `unknown` there."""
+    lease: timedelta = timedelta(seconds=30)
+    """How long a relay stays with a worker that was not heard of."""
+    slice: timedelta = timedelta(seconds=60)
+    """How long a relay is drained before it goes to the back of the queue."""
+    relays_per_worker: int = 64
+    """How many relays one worker serves at a time while it waits for slow servers."""
+    dispatch_interval: timedelta = timedelta(seconds=2)
+    """How often waiting invitations are looked for."""
+    machine_grace: timedelta = timedelta(hours=1)
+    """After this, what a lost machine had claimed becomes `unknown`."""
+    retry_horizon: timedelta = timedelta(days=3)
+    """How long an invitation is tried."""
+    confirmation_lifetime: timedelta = timedelta(hours=24)
+    confirmation_cooldown: timedelta = timedelta(minutes=1)
+    deadlines: Deadlines = Deadlines()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Settings:
+        """Read a Flask configuration.
+
+        Raises `ConfigurationError` for an unknown `OWN_SMTP_*` key and for a value of the wrong kind: a typing error
+        must not silently mean the default.
+        """
+        known = {PREFIX + item.name.upper(): item.name for item in fields(cls)}
+        given = {key: value for key, value in config.items() if key.startswith(PREFIX)}
+        if unknown := sorted(given.keys() - known.keys()):
+            raise ConfigurationError(f"Unknown setting {', '.join(unknown)}. Known ones are {', '.join(known)}.")
+        return cls(**{known[key]: _read(key, known[key], value) for key, value in given.items()})
+
+
+def _read(key: str, name: str, value: Any) -> Any:
+    reader = _READERS.get(name, _same_kind)
+    try:
+        return reader(name, value)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{key} cannot be {value!r}: {error}") from error
+
+
+def _same_kind(name: str, value: Any) -> Any:
+    default = _DEFAULTS[name]
+    if isinstance(default, timedelta):
+        return _duration(value)
+    if isinstance(default, bool) or not isinstance(default, (int, float)):
+        if default is not None and not isinstance(value, type(default)):
+            raise TypeError(f"it must be of type {type(default).__name__}")
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        raise ValueError("it must be a number above 0")
+    return type(default)(value)
+
+
+def _duration(value: Any) -> timedelta:
+    seconds = value if isinstance(value, timedelta) else timedelta(seconds=value)
+    if seconds < timedelta(0):
+        raise ValueError("it must not be negative")
+    return seconds
+
+
+def _networks(_name: str, value: Any) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(item) for item in _listed(value))
+
+
+def _ports(_name: str, value: Any) -> frozenset[int]:
+    ports = frozenset(int(item) for item in _listed(value))
+    if not all(0 < port < 65536 for port in ports):
+        raise ValueError("a port is a number from 1 to 65535")
+    return ports
+
+
+def _listed(value: Any) -> list[Any]:
+    return value.replace(",", " ").split() if isinstance(value, str) else list(value)
+
+
+def _positive_or_none(_name: str, value: Any) -> float | None:
+    if value is not None and value <= 0:
+        raise ValueError("it must be a number above 0")
+    return None if value is None else float(value)
+
+
+def _text_or_none(_name: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError("it must be of type str")
+    return value
+
+
+_READERS = {
+    "allowed_networks": _networks,
+    "allowed_ports": _ports,
+    "ceiling_per_second": _positive_or_none,
+    "encryption_keys": lambda _name, value: tuple(_listed(value)),
+    "journal_dir": lambda _name, value: None if value is None else Path(value),
+    "public_url": _text_or_none,
+}
+_DEFAULTS = {item.name: getattr(Settings(), item.name) for item in fields(Settings)}

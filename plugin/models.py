@@ -1,0 +1,305 @@
+"""The tables. They have metadata of their own, so that the host's migrations never see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.mysql import LONGBLOB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from own_smtp.clock import UTCDateTime, db_now
+from own_smtp.states import BatchState, RelayState, Route, Security, State
+
+# SQLite counts up only an INTEGER PRIMARY KEY by itself.
+BigId = BigInteger().with_variant(Integer, "sqlite")
+Blob = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
+HostId = String(255)
+
+# Without the binary collation MariaDB takes `Abc` and `abc` for the same reference and one invitation is lost.
+TABLE_OPTIONS = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
+
+
+class Base(DeclarativeBase):
+    """The root of all tables of Own SMTP."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UTCDateTime()}  # noqa: RUF012 -- read by SQLAlchemy, never changed
+
+
+class Relay(Base):
+    """One mail server of a tenant: where it is, who sends, how fast. Written by `own_smtp.relays` only."""
+
+    __tablename__ = "own_smtp_relay"
+    __table_args__ = (Index(None, "tenant_id", "deleted_at"), TABLE_OPTIONS)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(HostId)
+    label: Mapped[str] = mapped_column(String(100))
+    description: Mapped[str] = mapped_column(String(1000), default="")
+    host: Mapped[str] = mapped_column(String(255))
+    port: Mapped[int]
+    security: Mapped[str] = mapped_column(String(20), default=Security.STARTTLS)
+    username: Mapped[str | None] = mapped_column(String(320))
+    """`None` means without authentication."""
+    password: Mapped[str | None] = mapped_column(Text)
+    """Encrypted by `own_smtp.secrets`."""
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 of the one certificate to trust, in hex; `None` means those that the system's authorities vouch for."""
+    sender_address: Mapped[str] = mapped_column(String(320))
+    sender_name: Mapped[str] = mapped_column(String(200), default="")
+    reply_to: Mapped[str | None] = mapped_column(String(320))
+    envelope_sender: Mapped[str | None] = mapped_column(String(320))
+    """`None` means the sender address."""
+    confirmation_address: Mapped[str | None] = mapped_column(String(320))
+    """`None` means the sender address."""
+    ehlo_name: Mapped[str | None] = mapped_column(String(255))
+    """`None` means the worker's own host name."""
+    max_connections: Mapped[int] = mapped_column(default=4)
+    messages_per_connection: Mapped[int | None]
+    min_interval: Mapped[float | None]
+    """Least time between two messages, in seconds."""
+    jitter: Mapped[float] = mapped_column(default=0.0)
+    """By how much the spacing may grow at random, as a share of it."""
+    per_second: Mapped[float | None]
+    per_minute: Mapped[int | None]
+    per_hour: Mapped[int | None]
+    per_day: Mapped[int | None]
+    sending_windows: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
+    """When it may send, as `{"days": [0..6], "start": "08:00", "end": "18:00"}`; `None` means always."""
+    timezone: Mapped[str] = mapped_column(String(64), default="UTC")
+    """The IANA zone of the sending windows."""
+    state: Mapped[str] = mapped_column(String(20), default=RelayState.UNCONFIRMED)
+    pause_reason: Mapped[str | None] = mapped_column(String(40))
+    pause_text: Mapped[str | None] = mapped_column(String(600))
+    """The server's own words, or a person's note."""
+    paused_at: Mapped[datetime | None]
+    probe_at: Mapped[datetime | None]
+    """When a paused relay is tried again by itself; `None` means that it waits for a person."""
+    confirmed_at: Mapped[datetime | None]
+    revision: Mapped[int] = mapped_column(default=1)
+    """Counts changes that a running drain must notice."""
+    created_at: Mapped[datetime] = mapped_column(server_default=db_now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=db_now(), onupdate=db_now())
+    deleted_at: Mapped[datetime | None]
+
+
+class Confirmation(Base):
+    """One link mailed to prove that a relay works and that its sender agrees. Written by `own_smtp.relays` only."""
+
+    __tablename__ = "own_smtp_confirmation"
+    __table_args__ = (TABLE_OPTIONS,)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), index=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    """SHA-256 of the token, in hex."""
+    configuration: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of what the link vouches for: a relay that changed since is not activated by it."""
+    address: Mapped[str] = mapped_column(String(320))
+    created_at: Mapped[datetime] = mapped_column(server_default=db_now())
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    superseded_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(String(600))
+    """Why the mail could not be sent, in the server's own words."""
+
+
+class Lease(Base):
+    """Who drains a relay until when, and the pace that must outlive the drain. Written by `own_smtp.leases` only."""
+
+    __tablename__ = "own_smtp_lease"
+    __table_args__ = (TABLE_OPTIONS,)
+
+    relay_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    token: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Counts takings: a drain that stalled and came back knows by it that another one took over."""
+    owner: Mapped[str | None] = mapped_column(String(120))
+    expires_at: Mapped[datetime | None]
+    """`None` means that nobody drains the relay."""
+    drained_at: Mapped[datetime | None]
+    """When it was last given back."""
+    wake_at: Mapped[datetime | None]
+    """Before this nothing may be sent."""
+    failures: Mapped[int] = mapped_column(default=0)
+    """Consecutive failures to get a usable connection."""
+    pace: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """What `own_smtp.pace` must know after a restart."""
+    last_success_at: Mapped[datetime | None]
+    last_error_at: Mapped[datetime | None]
+    last_error: Mapped[str | None] = mapped_column(String(600))
+
+
+class Journal(Base):
+    """A drain whose claims are not all settled, and the machine that has its journal file."""
+
+    __tablename__ = "own_smtp_journal"
+    __table_args__ = (UniqueConstraint("relay_id", "token"), TABLE_OPTIONS)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"))
+    token: Mapped[int] = mapped_column(BigInteger)
+    machine: Mapped[str] = mapped_column(String(64))
+    """Names the journal folder, not the host: a folder that moves keeps its name."""
+    boot: Mapped[str] = mapped_column(String(64))
+    """The kernel's boot id: after a reboot the file may miss what was written last."""
+    opened_at: Mapped[datetime] = mapped_column(server_default=db_now())
+
+
+class ProjectRoute(Base):
+    """How the invitations of one project leave."""
+
+    __tablename__ = "own_smtp_project"
+    __table_args__ = (UniqueConstraint("tenant_id", "project_id"), TABLE_OPTIONS)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(HostId)
+    project_id: Mapped[str] = mapped_column(HostId)
+    relay_id: Mapped[int | None] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="SET NULL"), index=True)
+    """`None` means the platform's own mail."""
+    fallback_after: Mapped[int | None]
+    """Seconds until the platform's mail may take over; `None` means never."""
+    changed_by: Mapped[str | None] = mapped_column(HostId)
+    changed_at: Mapped[datetime] = mapped_column(server_default=db_now(), onupdate=db_now())
+
+
+class Batch(Base):
+    """The invitations of one "send": what they share. Written by `own_smtp.outbox` only."""
+
+    __tablename__ = "own_smtp_batch"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "project_id", "idempotency_key"),
+        Index(None, "relay_id", "state"),
+        TABLE_OPTIONS,
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(HostId)
+    project_id: Mapped[str] = mapped_column(HostId)
+    relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id"))
+    kind: Mapped[str] = mapped_column(String(40))
+    is_urgent: Mapped[bool] = mapped_column(default=False)
+    """Confirmations, tests and single resends overtake everything else."""
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    content: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """As `own_smtp.contents` stores it; `None` once it was deleted after its retention."""
+    message_key: Mapped[str] = mapped_column(String(32))
+    """Random; every Message-ID of the batch is made from it."""
+    message_domain: Mapped[str] = mapped_column(String(255))
+    """The right-hand side of every Message-ID: the sender's domain at the time of sending."""
+    fallback_after: Mapped[int | None]
+    """Seconds until the platform's mail may take over; `None` means never."""
+    expires_at: Mapped[datetime]
+    """When to give up."""
+    state: Mapped[str] = mapped_column(String(20), default=BatchState.OPEN)
+    refused_count: Mapped[int] = mapped_column(default=0)
+    """Invitations that were not taken."""
+    created_by: Mapped[str | None] = mapped_column(HostId)
+    created_at: Mapped[datetime] = mapped_column(server_default=db_now())
+
+
+class BatchFile(Base):
+    """An attachment, kept apart so that reading a batch does not read its files."""
+
+    __tablename__ = "own_smtp_batch_file"
+    __table_args__ = (TABLE_OPTIONS,)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_batch.id", ondelete="CASCADE"), index=True)
+    filename: Mapped[str] = mapped_column(String(255))
+    content_type: Mapped[str] = mapped_column(String(255))
+    content_id: Mapped[str | None] = mapped_column(String(255))
+    data: Mapped[bytes] = mapped_column(Blob)
+
+
+class Invitation(Base):
+    """One message to one recipient. Its state is written by `own_smtp.outbox` and `own_smtp.ledger` only."""
+
+    __tablename__ = "own_smtp_invitation"
+    __table_args__ = (
+        UniqueConstraint("batch_id", "reference"),
+        Index(None, "batch_id", "state", "next_attempt_at", "id"),
+        Index(None, "untold_since"),
+        TABLE_OPTIONS,
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_batch.id", ondelete="CASCADE"))
+    reference: Mapped[str] = mapped_column(HostId)
+    address: Mapped[str] = mapped_column(String(320))
+    name: Mapped[str] = mapped_column(String(255), default="")
+    values: Mapped[dict[str, str] | None] = mapped_column(JSON)
+    """What the placeholders stand for; `None` once it was deleted after its retention."""
+    override: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """Content or a whole message of its own, as `own_smtp.contents` stores it."""
+    state: Mapped[str] = mapped_column(String(12), default=State.QUEUED)
+    changed_at: Mapped[datetime] = mapped_column(server_default=db_now())
+    next_attempt_at: Mapped[datetime] = mapped_column(server_default=db_now())
+    attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
+    token: Mapped[int | None] = mapped_column(BigInteger)
+    """The lease token of the drain that claimed it; only that drain, or its recovery, may settle it."""
+    route: Mapped[str] = mapped_column(String(12), default=Route.RELAY)
+    untold_since: Mapped[datetime | None]
+    """Since when the host has not been told of the present state; `None` when it has."""
+
+
+class Attempt(Base):
+    """One try at one invitation, for the delivery log."""
+
+    __tablename__ = "own_smtp_attempt"
+    __table_args__ = (Index(None, "invitation_id"), Index(None, "relay_id", "at"), TABLE_OPTIONS)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    invitation_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_invitation.id", ondelete="CASCADE"))
+    relay_id: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(12))
+    """The invitation's state after this attempt."""
+    route: Mapped[str] = mapped_column(String(12), default=Route.RELAY)
+    stage: Mapped[str] = mapped_column(String(12))
+    code: Mapped[int | None] = mapped_column(SmallInteger)
+    enhanced: Mapped[str | None] = mapped_column(String(12))
+    text: Mapped[str] = mapped_column(String(500), default="")
+    """The server's own words, control characters removed."""
+    server: Mapped[str | None] = mapped_column(String(300))
+    """Host name and address that answered."""
+
+
+class AuditEntry(Base):
+    """Who changed what, when. Secrets appear only as `changed`."""
+
+    __tablename__ = "own_smtp_audit"
+    __table_args__ = (Index(None, "tenant_id", "id"), TABLE_OPTIONS)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=db_now())
+    tenant_id: Mapped[str] = mapped_column(HostId)
+    user_id: Mapped[str | None] = mapped_column(HostId)
+    """`None` means Own SMTP itself."""
+    action: Mapped[str] = mapped_column(String(40))
+    relay_id: Mapped[int | None] = mapped_column(BigInteger)
+    project_id: Mapped[str | None] = mapped_column(HostId)
+    details: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """Field name to `[from, to]`."""

@@ -1,0 +1,103 @@
+"""The states of an invitation, of a batch and of a relay, and the moves between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class State(StrEnum):
+    """What became of an invitation so far."""
+
+    QUEUED = "queued"
+    """Waiting, for the first time or again."""
+    SENDING = "sending"
+    """Claimed by a drain: its final dot may have been written."""
+    ACCEPTED = "accepted"
+    """The server answered 250 to the message. Nothing more is known."""
+    REFUSED = "refused"
+    """The server refused this message for good."""
+    FAILED = "failed"
+    """Given up: the retry horizon is over, or it cannot be sent at all."""
+    UNKNOWN = "unknown"
+    """The connection or the worker was lost between the final dot and its reply (RFC 1047)."""
+    CANCELLED = "cancelled"
+    """Withdrawn before its final dot."""
+
+
+WAITING = frozenset({State.QUEUED, State.SENDING})
+"""States that a drain still has to do with."""
+
+FINAL = frozenset(State) - WAITING
+"""States that only a person can leave again."""
+
+RETRYABLE = frozenset({State.REFUSED, State.FAILED, State.CANCELLED})
+"""States from which a person may queue again without the risk of a second copy."""
+
+MOVES = MappingProxyType(
+    {
+        State.QUEUED: frozenset({State.SENDING, State.FAILED, State.CANCELLED, State.ACCEPTED, State.REFUSED}),
+        State.SENDING: frozenset(
+            {State.ACCEPTED, State.REFUSED, State.QUEUED, State.UNKNOWN, State.FAILED, State.CANCELLED}
+        ),
+        State.ACCEPTED: frozenset(),
+        State.REFUSED: frozenset({State.QUEUED}),
+        State.FAILED: frozenset({State.QUEUED}),
+        State.UNKNOWN: frozenset({State.QUEUED}),
+        State.CANCELLED: frozenset({State.QUEUED}),
+    }
+)
+"""Every legal move. From the final states only a person's retry leads on; from `accepted` nothing does."""
+
+
+class BatchState(StrEnum):
+    """Whether a batch has work for a drain."""
+
+    OPEN = "open"
+    PAUSED = "paused"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class RelayState(StrEnum):
+    """Whether a relay may send invitations."""
+
+    UNCONFIRMED = "unconfirmed"
+    """Saved or changed, and the link in its confirmation mail was not followed yet."""
+    ACTIVE = "active"
+    PAUSED = "paused"
+    """Confirmed, but stopped by a person or by the server's answers; the reason is kept."""
+
+
+class Security(StrEnum):
+    """How the connection to a relay is protected."""
+
+    STARTTLS = "starttls"
+    """Upgraded by STARTTLS (RFC 3207), and never used without."""
+    IMPLICIT = "implicit"
+    """TLS from the first byte (RFC 8314)."""
+    NONE = "none"
+    """Plain text. Allowed only where the platform allows it, and never with a password."""
+
+
+class PauseReason(StrEnum):
+    """Why a relay was paused."""
+
+    PERSON = "person"
+    CREDENTIALS = "credentials"
+    SENDER = "sender"
+    CERTIFICATE = "certificate"
+    NO_TLS = "no_tls"
+    NO_AUTH = "no_auth"
+    BLOCKED = "blocked"
+    QUOTA = "quota"
+    NO_SUCH_HOST = "no_such_host"
+    NOT_ALLOWED = "not_allowed"
+    SECRET_UNREADABLE = "secret_unreadable"
+
+
+class Route(StrEnum):
+    """Which way an invitation left."""
+
+    RELAY = "relay"
+    PLATFORM = "platform"
