@@ -1,0 +1,116 @@
+"""What a conversation must know of a relay, as frozen values without a database behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from own_smtp.states import PauseReason, Security, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """A user name and its password, which `repr` does not show."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How fast a relay may be used. `None` means no limit."""
+
+    max_connections: int = 4
+    messages_per_connection: int | None = None
+    min_interval: float | None = None
+    """Least time between two messages, in seconds."""
+    jitter: float = 0.0
+    """By how much each spacing may grow at random, as a share of it."""
+    per_second: float | None = None
+    per_minute: int | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
+    sending_windows: tuple[dict[str, Any], ...] = ()
+    """When it may send; empty means always."""
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who the recipient sees as the sender."""
+
+    address: str
+    name: str = ""
+    reply_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayProfile:
+    """One relay as a drain sees it: where to connect, as whom, for whom, how fast."""
+
+    relay_id: int
+    tenant_id: str
+    label: str
+    host: str
+    port: int
+    security: Security
+    credentials: Credentials | None
+    fingerprint: str | None
+    """SHA-256 of the one certificate to trust, in hex; `None` means the system's authorities."""
+    identity: Identity
+    envelope_sender: str
+    ehlo_name: str | None
+    limits: Limits
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A server's answer (RFC 5321, 4.2)."""
+
+    code: int
+    text: str
+    """The words of all lines without codes, control characters removed, 500 characters at most."""
+    enhanced: str | None = None
+    """The enhanced status code (RFC 3463), as `5.1.1`."""
+
+    @property
+    def is_positive(self) -> bool:
+        return 200 <= self.code < 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one attempt came to, ready to be settled, shown and logged."""
+
+    state: State
+    """The invitation's state after it; `queued` means that it is tried again."""
+    stage: str
+    """`resolve`, `connect`, `banner`, `ehlo`, `starttls`, `tls`, `auth`, `mail`, `rcpt`, `data`, `body`, `message`."""
+    reply: Reply | None = None
+    """`None` when there was none: then `text` says what happened."""
+    text: str = ""
+    server: str | None = None
+    """Host name and address that answered."""
+    pause: PauseReason | None = None
+    """Why the relay must pause, when this says more of the relay than of the message."""
+    slows_down: bool = False
+    """Whether the relay asked for a slower pace."""
+
+    @property
+    def words(self) -> str:
+        """The server's own words, or ours where it said nothing."""
+        return self.reply.text if self.reply else self.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What MAIL and RCPT say of one message, and the message itself."""
+
+    sender: str
+    """The envelope sender; empty for the null reverse-path."""
+    recipient: str
+    data: bytes = field(repr=False)
+    """The message with CRLF line ends, not dot-stuffed."""
+    envelope_id: str | None = None
+    """ENVID for a relay that offers DSN (RFC 3461)."""
