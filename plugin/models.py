@@ -99,6 +99,10 @@ class Relay(Base):
     confirmed_at: Mapped[datetime | None]
     revision: Mapped[int] = mapped_column(default=1)
     """Counts changes that a running drain must notice."""
+    is_default: Mapped[bool] = mapped_column(default=False)
+    """Whether the tenant's projects are offered this relay first."""
+    preset: Mapped[str | None] = mapped_column(String(40))
+    """The provider whose preset filled the form."""
     created_at: Mapped[datetime] = mapped_column(server_default=db_now())
     updated_at: Mapped[datetime] = mapped_column(server_default=db_now(), onupdate=db_now())
     deleted_at: Mapped[datetime | None]
@@ -112,15 +116,27 @@ class Confirmation(Base):
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), index=True)
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    """SHA-256 of the token, in hex."""
+    token_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
+    """SHA-256 of the token, in hex. The token is made when the mail is: until then there is none."""
     configuration: Mapped[str] = mapped_column(String(64))
     """SHA-256 of what the link vouches for: a relay that changed since is not activated by it."""
     address: Mapped[str] = mapped_column(String(320))
+    requested_by: Mapped[str | None] = mapped_column(HostId)
     created_at: Mapped[datetime] = mapped_column(server_default=db_now())
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     superseded_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
+    next_attempt_at: Mapped[datetime | None] = mapped_column(server_default=db_now())
+    """When the mail is to be sent, or sent again; `None` means that nothing more is tried."""
+    sent_at: Mapped[datetime | None]
+    """When the relay accepted the mail."""
+    server: Mapped[str | None] = mapped_column(String(300))
+    stage: Mapped[str | None] = mapped_column(String(12))
+    """Where the last attempt failed; `None` when none did."""
+    code: Mapped[int | None] = mapped_column(SmallInteger)
+    enhanced: Mapped[str | None] = mapped_column(String(12))
+    pause_reason: Mapped[str | None] = mapped_column(String(40))
     error: Mapped[str | None] = mapped_column(String(600))
     """Why the mail could not be sent, in the server's own words."""
 
