@@ -76,7 +76,14 @@ class Settings:
     machine_grace: timedelta = timedelta(hours=1)
     """After this, what a lost machine had claimed becomes `unknown`."""
     retry_horizon: timedelta = timedelta(days=3)
-    """How long an invitation is tried."""
+    """How long an invitation is tried after its first temporary failure."""
+    first_retry: timedelta = timedelta(minutes=5)
+    """The wait after an invitation's first temporary failure; it doubles from there."""
+    longest_retry: timedelta = timedelta(hours=2)
+    """The longest wait between two attempts."""
+    reconnect: timedelta = timedelta(seconds=15)
+    """The wait after a relay could not be reached; it doubles from there up to `OWN_SMTP_LONGEST_RECONNECT`."""
+    longest_reconnect: timedelta = timedelta(minutes=15)
     confirmation_lifetime: timedelta = timedelta(hours=24)
     confirmation_cooldown: timedelta = timedelta(minutes=1)
     deadlines: Deadlines = Deadlines()

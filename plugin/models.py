@@ -142,7 +142,7 @@ class Confirmation(Base):
 
 
 class Lease(Base):
-    """Who drains a relay until when, and the pace that must outlive the drain. Written by `own_smtp.leases` only."""
+    """Who drains a relay until when, and the pace that must outlive the drain. Written by `own_smtp.ledger` only."""
 
     __tablename__ = "own_smtp_lease"
     __table_args__ = (TABLE_OPTIONS,)
@@ -151,7 +151,7 @@ class Lease(Base):
         BigId, ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
     token: Mapped[int] = mapped_column(BigInteger, default=0)
-    """Counts takings: a drain that stalled and came back knows by it that another one took over."""
+    """The id of the present drain's journal: one that stalled and came back knows by it that another took over."""
     owner: Mapped[str | None] = mapped_column(String(120))
     expires_at: Mapped[datetime | None]
     """`None` means that nobody drains the relay."""
@@ -169,14 +169,16 @@ class Lease(Base):
 
 
 class Journal(Base):
-    """A drain whose claims are not all settled, and the machine that has its journal file."""
+    """A drain whose claims are not all settled, and the machine that has its journal file.
+
+    The id is the drain's fencing token: it only ever grows, in SQLite too.
+    """
 
     __tablename__ = "own_smtp_journal"
-    __table_args__ = (UniqueConstraint("relay_id", "token"), TABLE_OPTIONS)
+    __table_args__ = ({"sqlite_autoincrement": True, **TABLE_OPTIONS},)
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"))
-    token: Mapped[int] = mapped_column(BigInteger)
+    relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), index=True)
     machine: Mapped[str] = mapped_column(String(64))
     """Names the journal folder, not the host: a folder that moves keeps its name."""
     boot: Mapped[str] = mapped_column(String(64))
@@ -227,8 +229,8 @@ class Batch(Base):
     """The right-hand side of every Message-ID: the sender's domain at the time of sending."""
     fallback_after: Mapped[int | None]
     """Seconds until the platform's mail may take over; `None` means never."""
-    expires_at: Mapped[datetime]
-    """When to give up."""
+    expires_at: Mapped[datetime | None]
+    """When the host wants to give up; `None` means after the platform's retry horizon."""
     state: Mapped[str] = mapped_column(String(20), default=BatchState.OPEN)
     refused_count: Mapped[int] = mapped_column(default=0)
     """Invitations that were not taken."""
@@ -274,8 +276,10 @@ class Invitation(Base):
     changed_at: Mapped[datetime] = mapped_column(server_default=db_now())
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=db_now())
     attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
+    first_failure_at: Mapped[datetime | None]
+    """When it first failed for the time being; the retry horizon counts from here."""
     token: Mapped[int | None] = mapped_column(BigInteger)
-    """The lease token of the drain that claimed it; only that drain, or its recovery, may settle it."""
+    """The token of the drain that claimed it; only that drain, or its recovery, may settle it."""
     route: Mapped[str] = mapped_column(String(12), default=Route.RELAY)
     untold_since: Mapped[datetime | None]
     """Since when the host has not been told of the present state; `None` when it has."""

@@ -73,6 +73,8 @@ class Reply:
     """The words of all lines without codes, control characters removed, 500 characters at most."""
     enhanced: str | None = None
     """The enhanced status code (RFC 3463), as `5.1.1`."""
+    lines: tuple[str, ...] = ()
+    """The words of each line of a reply with several lines."""
 
     @property
     def is_positive(self) -> bool:

@@ -92,6 +92,7 @@ class PauseReason(StrEnum):
     BLOCKED = "blocked"
     QUOTA = "quota"
     NO_SUCH_HOST = "no_such_host"
+    UNREACHABLE = "unreachable"
     NOT_ALLOWED = "not_allowed"
     SECRET_UNREADABLE = "secret_unreadable"
 
