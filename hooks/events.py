@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.message import EmailMessage, Message
 from enum import StrEnum
+from typing import Protocol
 
 from own_smtp.states import State
 
@@ -95,6 +95,12 @@ class Content:
     attachments: Sequence[Attachment] = ()
 
 
+class WholeMessage(Protocol):
+    """A message made by the host: an `EmailMessage`, an `email.message.Message` or Flask-Mail's `Message`."""
+
+    def as_bytes(self) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invitation:
     """One message to one recipient."""
@@ -109,7 +115,7 @@ class Invitation:
     """What the placeholders of the content stand for."""
     content: Content | None = None
     """Says something else to this recipient than the batch says; `None` means the batch's content."""
-    message: EmailMessage | Message | None = None
+    message: WholeMessage | None = None
     """A whole message made by the host. Own SMTP sets From, To, Date and Message-ID, and keeps the rest."""
 
 

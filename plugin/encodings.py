@@ -1,0 +1,109 @@
+"""Content transfer encodings (RFC 2045, 6) for text whose parts become known at different times.
+
+Everything made here is ASCII with CRLF and no line over 76 octets. Neither encoding can produce `=_`, so a boundary
+that starts with these never occurs in a body, whatever the body says.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import b2a_base64
+from collections.abc import Callable
+from html import escape
+
+Encoder = Callable[[str], bytes]
+
+SOFT_BREAK = b"=\r\n"
+_LINE = 75
+"""Octets of a quoted-printable line before its soft break."""
+_BASE64_LINE = 76
+
+_NEWLINE = re.compile(r"\r\n?")
+_SPACE = re.compile(r"[\t\n\f\r ]")
+_UNSAFE = re.compile(rb"[^\t -<>-~]|[\t ]$")
+_ESCAPED = re.compile(rb"[^\t\n -<>-~]")
+_ESCAPES = {bytes((byte,)): b"=%02X" % byte for byte in range(256)}
+
+# A line with a dot is stuffed by every SMTP client, and one with `From ` is changed by mail folders: a server or a
+# client that forgets either cannot harm a line that starts with neither.
+_RISKY_STARTS = (".", "From ")
+_RISKY_BYTES = (b".", b"From ")
+
+
+def newlines(text: str) -> str:
+    """Return `text` with `\\n` for every CRLF and every bare CR."""
+    return _NEWLINE.sub("\n", text) if "\r" in text else text
+
+
+def quoted_printable(text: str) -> bytes:
+    """Encode text that starts at the beginning of a line; a last line that has no line end gets none."""
+    lines = newlines(text).encode("utf-8", "replace").split(b"\n")
+    return b"\r\n".join([_wrapped(_UNSAFE.sub(_escaped, line)) for line in lines])
+
+
+def plain_value(value: str) -> bytes:
+    """Encode what a placeholder stands for in plain text, between two soft breaks or line ends."""
+    if (
+        value.isascii()
+        and value.isprintable()
+        and not value.startswith(_RISKY_STARTS)
+        and not value.endswith(" ")
+        and len(quoted := value.replace("=", "=3D")) <= _LINE
+    ):
+        return quoted.encode("ascii")
+    return quoted_printable(value)
+
+
+def html_value(value: str) -> bytes:
+    """Encode what a placeholder stands for in HTML, in text as well as in a quoted attribute."""
+    return plain_value(escape(value))
+
+
+def tag_value(value: str) -> bytes:
+    """Encode what a placeholder stands for inside of a tag, where an attribute may lack its quotes."""
+    return plain_value(tag_text(value))
+
+
+def tag_text(value: str) -> str:
+    """Escape `value` so that it also stays inside of an attribute that lacks its quotes."""
+    return _SPACE.sub(_reference, escape(value))
+
+
+def base64_lines(data: bytes) -> bytes:
+    """Encode `data` in lines, the last with its line end; nothing becomes nothing."""
+    encoded = b2a_base64(data, newline=False)
+    return b"".join([encoded[start : start + _BASE64_LINE] + b"\r\n" for start in range(0, len(encoded), _BASE64_LINE)])
+
+
+def is_shorter_in_base64(text: str) -> bool:
+    """Tell whether base64 takes fewer octets, as for text that is mostly not Latin."""
+    data = text.encode("utf-8", "replace")
+    return 2 * len(_ESCAPED.findall(data)) > len(data) // 3
+
+
+def _escaped(match: re.Match[bytes]) -> bytes:
+    return _ESCAPES[match[0]]
+
+
+def _reference(match: re.Match[str]) -> str:
+    return f"&#{ord(match[0])};"
+
+
+def _wrapped(line: bytes) -> bytes:
+    """Break an encoded line softly, never inside an escape."""
+    if len(line) <= _LINE and not line.startswith(_RISKY_BYTES):
+        return line
+    pieces, start = [], 0
+    while True:
+        piece = line[start : start + _LINE]
+        risky = piece.startswith(_RISKY_BYTES)
+        if risky:
+            piece = _ESCAPES[piece[:1]] + piece[1 : _LINE - 2]
+        end = start + len(piece) - 2 * risky
+        if end < len(line) and (cut := piece.rfind(b"=", -2)) > 0:
+            end -= len(piece) - cut
+            piece = piece[:cut]
+        pieces.append(piece)
+        if end >= len(line):
+            return SOFT_BREAK.join(pieces)
+        start = end
