@@ -7,7 +7,7 @@ that starts with these never occurs in a body, whatever the body says.
 from __future__ import annotations
 
 import re
-from binascii import b2a_base64
+from binascii import b2a_base64, b2a_qp
 from collections.abc import Callable
 from html import escape
 
@@ -20,14 +20,11 @@ _BASE64_LINE = 76
 
 _NEWLINE = re.compile(r"\r\n?")
 _SPACE = re.compile(r"[\t\n\f\r ]")
-_UNSAFE = re.compile(rb"[^\t -<>-~]|[\t ]$")
 _ESCAPED = re.compile(rb"[^\t\n -<>-~]")
-_ESCAPES = {bytes((byte,)): b"=%02X" % byte for byte in range(256)}
 
 # A line with a dot is stuffed by every SMTP client, and one with `From ` is changed by mail folders: a server or a
 # client that forgets either cannot harm a line that starts with neither.
-_RISKY_STARTS = (".", "From ")
-_RISKY_BYTES = (b".", b"From ")
+_RISKY_STARTS = (b".", b"From ")
 
 
 def newlines(text: str) -> str:
@@ -38,19 +35,16 @@ def newlines(text: str) -> str:
 def quoted_printable(text: str) -> bytes:
     """Encode text that starts at the beginning of a line; a last line that has no line end gets none."""
     lines = newlines(text).encode("utf-8", "replace").split(b"\n")
-    return b"\r\n".join([_wrapped(_UNSAFE.sub(_escaped, line)) for line in lines])
+    return b"\r\n".join([_wrapped(_unbroken(b2a_qp(line))) for line in lines])
 
 
 def plain_value(value: str) -> bytes:
     """Encode what a placeholder stands for in plain text, between two soft breaks or line ends."""
-    if (
-        value.isascii()
-        and value.isprintable()
-        and not value.startswith(_RISKY_STARTS)
-        and not value.endswith(" ")
-        and len(quoted := value.replace("=", "=3D")) <= _LINE
-    ):
-        return quoted.encode("ascii")
+    if value.isprintable():
+        quoted = b2a_qp(value.encode("utf-8", "replace"))
+        if len(quoted) <= _LINE and not quoted.startswith(_RISKY_STARTS):
+            return quoted
+        return _wrapped(_unbroken(quoted))
     return quoted_printable(value)
 
 
@@ -81,8 +75,9 @@ def is_shorter_in_base64(text: str) -> bool:
     return 2 * len(_ESCAPED.findall(data)) > len(data) // 3
 
 
-def _escaped(match: re.Match[bytes]) -> bytes:
-    return _ESCAPES[match[0]]
+def _unbroken(quoted: bytes) -> bytes:
+    """Take back the soft breaks of `b2a_qp`, which heeds no dots; its input must have been one line."""
+    return quoted.replace(b"=\n", b"")
 
 
 def _reference(match: re.Match[str]) -> str:
@@ -91,14 +86,14 @@ def _reference(match: re.Match[str]) -> str:
 
 def _wrapped(line: bytes) -> bytes:
     """Break an encoded line softly, never inside an escape."""
-    if len(line) <= _LINE and not line.startswith(_RISKY_BYTES):
+    if len(line) <= _LINE and not line.startswith(_RISKY_STARTS):
         return line
     pieces, start = [], 0
     while True:
         piece = line[start : start + _LINE]
-        risky = piece.startswith(_RISKY_BYTES)
+        risky = piece.startswith(_RISKY_STARTS)
         if risky:
-            piece = _ESCAPES[piece[:1]] + piece[1 : _LINE - 2]
+            piece = b"=%02X" % piece[0] + piece[1 : _LINE - 2]
         end = start + len(piece) - 2 * risky
         if end < len(line) and (cut := piece.rfind(b"=", -2)) > 0:
             end -= len(piece) - cut

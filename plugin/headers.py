@@ -7,7 +7,8 @@ ends become spaces, non-ASCII text becomes encoded words (RFC 2047), long fields
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+from binascii import b2a_base64
+from collections.abc import Iterator
 
 from own_smtp.errors import AddressError, ContentError
 
@@ -98,36 +99,40 @@ def encoded_words(text: str, column: int) -> str:
 
     None splits a character, and the shorter of both encodings is taken.
     """
-    sizes = [_q_size(char) for char in text]
-    octets = [len(char.encode("utf-8", "replace")) for char in text]
-    if sum(sizes) <= (sum(octets) + 2) // 3 * 4:
-        encode, costs, unit = _q_word, sizes, 1.0
-    else:
-        encode, costs, unit = _b_word, octets, 3 / 4
-    words, start, room = [], 0, _room(column, unit)
-    for index, cost in enumerate(costs):
-        if cost > room:
-            words.append(encode(text[start:index]))
-            start, room = index, _room(1, unit)
-        room -= cost
-    return "\r\n ".join([*words, encode(text[start:])])
+    data = text.encode("utf-8", "replace")
+    in_q = _q_word(data)
+    is_q = len(in_q) - _AROUND <= (len(data) + 2) // 3 * 4
+    word = in_q if is_q else _b_word(data)
+    if column + len(word) <= LINE:
+        return word
+    words = map(_q_word, _chunks(text, column, is_q)) if is_q else map(_b_word, _chunks(text, column, is_q))
+    return "\r\n ".join(words)
 
 
-def _room(column: int, unit: float) -> int:
+def _chunks(text: str, column: int, is_q: bool) -> Iterator[bytes]:
+    """Split text at characters so that each chunk fills a line as an encoded word."""
+    chunk, left = b"", _room(column, is_q)
+    for char in text:
+        data = char.encode("utf-8", "replace")
+        size = sum(len(_Q[byte]) for byte in data) if is_q else len(data)
+        if size > left:
+            yield chunk
+            chunk, left = b"", _room(1, is_q)
+        chunk, left = chunk + data, left - size
+    yield chunk
+
+
+def _room(column: int, is_q: bool) -> int:
     left = LINE - column - _AROUND
-    return left if unit == 1.0 else left // 4 * 3
+    return left if is_q else left // 4 * 3
 
 
-def _q_size(char: str) -> int:
-    return sum(len(_Q[byte]) for byte in char.encode("utf-8", "replace"))
+def _q_word(data: bytes) -> str:
+    return f"=?utf-8?q?{''.join(map(_Q.__getitem__, data))}?="
 
 
-def _q_word(text: str) -> str:
-    return f"=?utf-8?q?{''.join(map(_Q.__getitem__, text.encode('utf-8', 'replace')))}?="
-
-
-def _b_word(text: str) -> str:
-    return f"=?utf-8?b?{b64encode(text.encode('utf-8', 'replace')).decode('ascii')}?="
+def _b_word(data: bytes) -> str:
+    return f"=?utf-8?b?{b2a_base64(data, newline=False).decode('ascii')}?="
 
 
 def _phrase(display: str, column: int) -> str:

@@ -88,6 +88,8 @@ def check_attachment(attachment: Attachment) -> None:
     name = attachment.filename
     if not name or len(name) > _LONGEST or not name.isprintable() or "/" in name or "\\" in name:
         raise ContentError(f"{name!r} cannot be a file name: 1 to {_LONGEST} printable characters without slashes.")
+    if not isinstance(attachment.data, bytes):
+        raise ContentError(f"The data of {name} is not bytes.")
     kind = attachment.content_type
     if not kind.isascii() or not kind.isprintable() or len(kind) > _LONGEST or not _CONTENT_TYPE.fullmatch(kind):
         raise ContentError(f"{kind!r} is not a content type such as image/png.")
@@ -102,9 +104,8 @@ def add_body(skeleton: Skeleton, content: Content) -> None:
     """Add everything from the first Content-Type to the end of the message."""
     files = [_file(item) for item in content.attachments if item.content_id is None]
     inline = [_file(item) for item in content.attachments if item.content_id is not None]
-    mark = blake2b(
-        f"{content.subject}{content.text}{content.html}".encode("utf-8", "replace"), digest_size=8
-    ).hexdigest()
+    words = f"{content.subject}{content.text}{content.html}".encode("utf-8", "replace")
+    mark = blake2b(words, digest_size=8).hexdigest()
     outer = _Multipart("mixed", mark) if files else None
     if outer:
         outer.start(skeleton)

@@ -7,7 +7,6 @@ from email.errors import MessageError
 from email.message import EmailMessage, Message
 from email.parser import BytesParser
 from email.policy import SMTP, EmailPolicy
-from typing import Any
 
 from own_smtp.addresses import parse_address
 from own_smtp.encodings import base64_lines
@@ -24,25 +23,26 @@ _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 
 # What Own SMTP writes, what names other recipients or senders, and what vouches for another header.
 _DROPPED = frozenset(
-    b"apparently-to arc-authentication-results arc-message-signature arc-seal authentication-results auto-submitted bcc "
-    b"date delivered-to dkim-signature domainkey-signature from message-id received return-path sender to "
-    b"x-original-to".split()
+    {b"apparently-to", b"auto-submitted", b"bcc", b"date", b"from", b"message-id", b"sender", b"to", b"x-original-to"}
+    | {b"arc-authentication-results", b"arc-message-signature", b"arc-seal", b"authentication-results"}
+    | {b"delivered-to", b"dkim-signature", b"domainkey-signature", b"received", b"return-path"}
 )
-_ONCE = frozenset(b"content-transfer-encoding content-type mime-version subject".split())
+_ONCE = frozenset({b"content-transfer-encoding", b"content-type", b"mime-version", b"subject"})
 
 
 class _WholePolicy(EmailPolicy):
     """Writes ASCII fields as they are: folded at 78, a long URL would become an encoded word (cpython #85725)."""
 
-    def fold(self, name: str, value: Any) -> str:
-        return self._inner(value).fold(name, value)
+    def fold(self, name: str, value: str) -> str:
+        folded: str = _inner(value).fold(name, value)
+        return folded
 
-    def fold_binary(self, name: str, value: Any) -> bytes:
-        return self._inner(value).fold_binary(name, value)
+    def fold_binary(self, name: str, value: str) -> bytes:
+        return _inner(value).fold_binary(name, value)
 
-    @staticmethod
-    def _inner(value: Any) -> EmailPolicy:
-        return _WIDE if str(value).isascii() else _NARROW
+
+def _inner(value: str) -> EmailPolicy[EmailMessage]:
+    return _WIDE if value.isascii() else _NARROW
 
 
 _NARROW = SMTP.clone(cte_type="7bit")
@@ -69,7 +69,7 @@ def wire_ready(data: bytes) -> bytes:
         data = _LINE_END.sub(b"\r\n", data)
     if _UNFIT.search(data) or _BINARY.search(data):
         data = _reencoded(data)
-    head, separator, body = data.partition(b"\r\n\r\n")
+    head, separator, _ = data.partition(b"\r\n\r\n")
     if not separator or _UNFIT.search(data) or not all(map(_FIELD.match, _FIELD_END.split(head))):
         raise ContentError("The message is no message: it needs a header, an empty line and text.")
     return data if data.endswith(b"\r\n") else data + b"\r\n"
