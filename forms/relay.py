@@ -1,0 +1,265 @@
+"""The form of a mail server. It turns what a person typed into a `RelayDraft`, or says field by field what is wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask_wtf import FlaskForm
+from wtforms import (
+    BooleanField,
+    Field,
+    FloatField,
+    IntegerField,
+    PasswordField,
+    RadioField,
+    StringField,
+    TextAreaField,
+)
+from wtforms.validators import DataRequired, Length, NumberRange, Optional, StopValidation, ValidationError
+
+from own_smtp.addresses import parse_address
+from own_smtp.config import Settings
+from own_smtp.errors import AddressError, TargetError
+from own_smtp.models import Relay
+from own_smtp.network import clean_host
+from own_smtp.relay_edits import FIELDS, RelayDraft
+from own_smtp.states import Security
+from own_smtp.texts import gettext
+from own_smtp.texts import lazy_gettext as _
+
+DEFAULT_PORTS = {Security.STARTTLS: 587, Security.IMPLICIT: 465, Security.NONE: 25}
+UNUSUAL = {(Security.STARTTLS, 465), (Security.IMPLICIT, 587), (Security.IMPLICIT, 25), (Security.IMPLICIT, 2525)}
+"""Pairs of security and port that hardly any server answers to."""
+
+DEFAULT_CONNECTIONS = 4
+EHLO_NAME = re.compile(r"(?=.{4,255}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}", re.IGNORECASE)
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Address:
+    """Takes one e-mail address and keeps it in its canonical form; an empty field passes."""
+
+    def __call__(self, _form: FlaskForm, item: Field) -> None:
+        if not item.data:
+            item.data = None
+            raise StopValidation
+        try:
+            item.data = parse_address(item.data)
+        except AddressError as error:
+            raise ValidationError(gettext("This is not an e-mail address: %(why)s", why=error)) from error
+
+
+def one_line(_form: FlaskForm, item: Field) -> None:
+    """Refuse control characters: a line end in a name would become a header of its own."""
+    if item.data and CONTROL.search(item.data):
+        raise ValidationError(gettext("Line ends and other control characters are not possible here."))
+
+
+def stripped(text: str | None) -> str | None:
+    """Take the white space off both ends."""
+    return text.strip() if text else text
+
+
+def required() -> DataRequired:
+    """Refuse an empty field."""
+    return DataRequired(_("Please fill in this field."))
+
+
+def number_of(label: Any, text: Any, *, least: float, most: float, whole: bool = True) -> Field:
+    """Return an optional number field; empty means no limit."""
+    limits = NumberRange(least, most, _("A number from %(min)s to %(max)s, please."))
+    kind = IntegerField if whole else FloatField
+    return kind(label, [Optional(), limits], description=text)
+
+
+class RelayForm(FlaskForm):  # type: ignore[misc] # Flask-WTF is not typed
+    """One mail server."""
+
+    label = StringField(
+        _("Name of this server"),
+        [required(), Length(max=100), one_line],
+        filters=[stripped],
+        description=_("How you recognise it in lists, for example “Company mail”."),
+    )
+    description = TextAreaField(_("Note"), [Length(max=1000)], filters=[stripped])
+    host = StringField(
+        _("Mail server"),
+        [required(), Length(max=255)],
+        filters=[stripped],
+        description=_("Its name, as your mail administrator or provider gives it, for example mail.example.com."),
+    )
+    security = RadioField(_("Encryption"), default=Security.STARTTLS)
+    port = IntegerField(
+        _("Port"),
+        [Optional(), NumberRange(1, 65535, _("A port is a number from 1 to 65535."))],
+        description=_("Leave empty for the usual one: 587 for STARTTLS, 465 for implicit TLS."),
+    )
+    auth = BooleanField(_("The server wants a user name and a password"), default=True)
+    username = StringField(_("User name"), [Length(max=320), one_line], filters=[stripped])
+    password = PasswordField(_("Password"), [Length(max=1000)])
+    sender_address = StringField(
+        _("Sender address"),
+        [required(), Address()],
+        filters=[stripped],
+        description=_("What recipients see as From. The confirmation mail goes there, too."),
+    )
+    sender_name = StringField(_("Sender name"), [Length(max=200), one_line], filters=[stripped])
+    reply_to = StringField(
+        _("Replies to"),
+        [Address()],
+        filters=[stripped],
+        description=_("Leave empty to get replies at the sender address."),
+    )
+    is_default = BooleanField(_("Suggest this server for new projects"))
+
+    envelope_sender = StringField(
+        _("Envelope sender"),
+        [Address()],
+        filters=[stripped],
+        description=_("Where bounce messages go. Leave empty for the sender address."),
+    )
+    confirmation_address = StringField(
+        _("Address for the confirmation mail"),
+        [Address()],
+        filters=[stripped],
+        description=_("Leave empty for the sender address."),
+    )
+    ehlo_name = StringField(
+        _("EHLO name"),
+        [Optional(), one_line],
+        filters=[stripped],
+        description=_(
+            "A full host name by which this platform introduces itself. Leave empty unless your server asks for one."
+        ),
+    )
+    max_connections = IntegerField(
+        _("Connections at a time"),
+        [Optional(), NumberRange(1, 100, _("A number from %(min)s to %(max)s, please."))],
+        default=DEFAULT_CONNECTIONS,
+    )
+    messages_per_connection = number_of(
+        _("Messages per connection"), _("Leave empty for no limit."), least=1, most=1_000_000
+    )
+    min_interval = number_of(
+        _("Least time between two messages, in seconds"),
+        _("2 means 30 a minute."),
+        least=0.001,
+        most=86_400,
+        whole=False,
+    )
+    jitter = number_of(
+        _("Random extra time, in percent"), _("Lengthens each spacing by up to this much."), least=0, most=100
+    )
+    per_second = number_of(_("Messages per second"), None, least=0.001, most=10_000, whole=False)
+    per_minute = number_of(_("Messages per minute"), None, least=1, most=1_000_000)
+    per_hour = number_of(_("Messages per hour"), None, least=1, most=10_000_000)
+    per_day = number_of(_("Messages per day"), None, least=1, most=100_000_000)
+
+    more = ("envelope_sender", "confirmation_address", "ehlo_name", "max_connections", "messages_per_connection")
+    pace = ("min_interval", "jitter", "per_second", "per_minute", "per_hour", "per_day")
+
+    def __init__(self, *, settings: Settings, relay: Relay | None = None) -> None:
+        super().__init__(data=_values(relay) if relay else None)
+        self.settings = settings
+        self.relay = relay
+        self.security.choices = _choices(settings)
+        self.password.description = (
+            _("Leave empty to keep the stored one.")
+            if relay and relay.password
+            else _("Stored encrypted and never shown again.")
+        )
+
+    def validate_host(self, item: Field) -> None:
+        """Take the name out of a pasted address; a port in it counts when none was typed."""
+        try:
+            item.data, port = clean_host(item.data)
+        except TargetError as error:
+            raise ValidationError(gettext("This is not the name of a server.")) from error
+        if self.port.data is None:
+            self.port.data = port
+
+    def validate_ehlo_name(self, item: Field) -> None:
+        """Insist on a full host name: servers refuse others."""
+        if not EHLO_NAME.fullmatch(item.data):
+            raise ValidationError(gettext("A full host name is needed, for example mail.example.com."))
+
+    def validate_max_connections(self, item: Field) -> None:
+        """Keep to the platform's ceiling."""
+        ceiling = self.settings.ceiling_connections
+        if item.data > ceiling:
+            raise ValidationError(gettext("This platform allows at most %(number)s.", number=ceiling))
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        """Check each field, then those that must fit together."""
+        fields_are_fine: bool = super().validate(extra_validators)
+        checks = (self._check_port(), self._check_account())
+        return fields_are_fine and all(checks)
+
+    def _check_port(self) -> bool:
+        if self.port.errors or self.security.errors:
+            return False
+        self.port.data = self.port.data or DEFAULT_PORTS[Security(self.security.data)]
+        if self.port.data in self.settings.allowed_ports:
+            return True
+        ports = ", ".join(str(port) for port in sorted(self.settings.allowed_ports))
+        return _refuse(self.port, gettext("This platform allows the ports %(ports)s.", ports=ports))
+
+    def _check_account(self) -> bool:
+        if not self.auth.data:
+            return True
+        if self.security.data == Security.NONE:
+            return _refuse(
+                self.security, gettext("A password is never sent without encryption. Choose one, or switch it off.")
+            )
+        if not self.username.data:
+            return _refuse(self.username, gettext("Please fill in this field."))
+        return True
+
+    @property
+    def is_unusual(self) -> bool:
+        """Whether encryption and port hardly ever go together."""
+        return (Security(self.security.data), self.port.data) in UNUSUAL
+
+    def draft(self) -> RelayDraft:
+        """Return what was typed. Only after `validate`."""
+        values = {name: self._fields[name].data for name in FIELDS if name in self._fields}
+        values |= {
+            "security": Security(values["security"]),
+            "username": values["username"] if self.auth.data else None,
+            "password": self.password.data or None if self.auth.data else None,
+            "max_connections": values["max_connections"] or min(DEFAULT_CONNECTIONS, self.settings.ceiling_connections),
+            "jitter": (values["jitter"] or 0) / 100,
+        }
+        values["ehlo_name"] = values["ehlo_name"] or None
+        return RelayDraft(**self._kept(), **values)
+
+    def _kept(self) -> dict[str, Any]:
+        """Return what this form has no field for."""
+        absent = [name for name in FIELDS if name not in self._fields]
+        return {name: getattr(self.relay, name) for name in absent} if self.relay else {}
+
+    def is_open(self, names: tuple[str, ...]) -> bool:
+        """Whether a folded group holds something that a person should see."""
+        items = [self._fields[name] for name in names]
+        return any(item.errors or item.data not in (None, "", item.default) for item in items)
+
+
+def _values(relay: Relay) -> dict[str, Any]:
+    values = {name: getattr(relay, name) for name in FIELDS}
+    return {**values, "auth": relay.username is not None, "jitter": round(relay.jitter * 100) or None}
+
+
+def _choices(settings: Settings) -> list[tuple[str, Any]]:
+    choices: list[tuple[str, Any]] = [
+        (Security.STARTTLS, _("STARTTLS: begins in plain text and then encrypts, usually port 587")),
+        (Security.IMPLICIT, _("Implicit TLS: encrypted from the first byte, usually port 465")),
+    ]
+    if settings.allow_plaintext:
+        choices.append((Security.NONE, _("None: anybody on the way can read it; not possible with a password")))
+    return choices
+
+
+def _refuse(item: Field, text: str) -> bool:
+    item.errors = [*item.errors, text]
+    return False

@@ -1,0 +1,60 @@
+"""What pages and jobs may ask of the extension that serves the present application."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from flask import current_app
+from flask_sqlalchemy import SQLAlchemy
+
+from own_smtp.config import Settings
+from own_smtp.hooks.events import Action, Actor, PlatformMail, Project, RelayChange, Tenant
+from own_smtp.network import NetworkPolicy
+from own_smtp.secrets import Vault
+
+KEY = "own_smtp"
+"""Where the extension stands in `app.extensions`."""
+
+
+class Host(Protocol):
+    """The host's answers, with the defaults of the contract filled in."""
+
+    def actor(self) -> Actor | None: ...
+    def may(self, actor: Actor, action: Action, project_id: str | None = None) -> bool: ...
+    def tenant(self, tenant_id: str) -> Tenant: ...
+    def projects(self, tenant_id: str) -> Sequence[Project]: ...
+    def send_platform_mail(self, mail: PlatformMail) -> object: ...
+    def relay_changed(self, change: RelayChange) -> object: ...
+    def layout(self) -> str | None: ...
+
+
+class Extension(Protocol):
+    """The one place where the parts are put together, as seen by those who use them."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def db(self) -> SQLAlchemy: ...
+    @property
+    def vault(self) -> Vault: ...
+    @property
+    def policy(self) -> NetworkPolicy: ...
+    @property
+    def host(self) -> Host: ...
+
+    def wake(self, relay_id: int) -> object:
+        """Enqueue a drain of the relay, best effort; call it after the commit."""
+
+    def enqueue(self, job: str, *arguments: int) -> bool:
+        """Enqueue a job by its name; `False` means that Redis did not answer in time."""
+        ...
+
+    def queue_is_up(self) -> bool:
+        """Whether Redis answers, asked with short time-outs."""
+        ...
+
+
+def extension() -> Extension:
+    """Return the extension of the present application."""
+    return cast(Extension, current_app.extensions[KEY])

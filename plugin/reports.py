@@ -1,0 +1,304 @@
+"""What is known of invitations, read only: for pages, exports and hooks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flask_babel import format_decimal
+from sqlalchemy import RowMapping, Select, func, select
+from sqlalchemy.orm import Session
+
+from own_smtp.hooks.events import InvitationStatus, ReportColumn
+from own_smtp.models import Attempt, Batch, Invitation, Relay
+from own_smtp.states import WAITING, State
+from own_smtp.texts import Text, gettext, ngettext
+from own_smtp.texts import lazy_gettext as _
+
+PAGE = 50
+"""Lines on one page of a list."""
+
+CHUNK = 500
+"""Invitations read at a time where all of them are."""
+
+STATE_LABELS: dict[State, Text] = {
+    State.QUEUED: _("Waiting"),
+    State.SENDING: _("Being sent"),
+    State.ACCEPTED: _("Accepted by your server"),
+    State.REFUSED: _("Refused by your server"),
+    State.FAILED: _("Given up"),
+    State.UNKNOWN: _("Unknown"),
+    State.CANCELLED: _("Cancelled"),
+}
+
+STATE_MEANINGS: dict[State, Text] = {
+    State.QUEUED: _("Not sent yet, or to be tried again."),
+    State.SENDING: _("On its way to your server at this moment."),
+    State.ACCEPTED: _("Your server took it over. What it did with it then is known only there."),
+    State.REFUSED: _("Your server said no for good; its words are below."),
+    State.FAILED: _("Tried until its time was over, or impossible to send."),
+    State.UNKNOWN: _("The connection was lost just before your server's answer. It may have arrived."),
+    State.CANCELLED: _("Withdrawn before it was sent."),
+}
+
+NOT_KNOWN: dict[str, tuple[Text, Text]] = {
+    "delivered": (
+        _("Delivered"),
+        _("Your server delivers the invitation. It does not report back to this platform whether it arrived."),
+    ),
+    "bounced": (
+        _("Bounced"),
+        _("Bounce messages go to your server's envelope sender, not to this platform."),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many invitations are in each state."""
+
+    by_state: dict[State, int] = field(default_factory=dict)
+
+    def __getitem__(self, state: State) -> int:
+        return self.by_state.get(state, 0)
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_state.values())
+
+    @property
+    def waiting(self) -> int:
+        """Those that a drain still has to do with."""
+        return sum(self[state] for state in WAITING)
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts({state: self[state] + other[state] for state in State})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSummary:
+    """One press of "send"."""
+
+    batch_id: int
+    kind: str
+    created_at: datetime
+    created_by: str | None
+    relay_id: int
+    relay_label: str
+    not_taken: int
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An invitation that will not arrive unless a person acts, with the last reply."""
+
+    invitation_id: int
+    address: str
+    state: State
+    changed_at: datetime
+    stage: str | None
+    code: int | None
+    enhanced: str | None
+    text: str
+
+
+def project_batches(session: Session, tenant_id: str, project_id: str, limit: int = PAGE) -> list[BatchSummary]:
+    """Return the project's newest batches with their counts, newest first."""
+    rows = session.execute(
+        select(Batch, Relay.label)
+        .join(Relay, Relay.id == Batch.relay_id)
+        .where(Batch.tenant_id == tenant_id, Batch.project_id == project_id)
+        .order_by(Batch.id.desc())
+        .limit(limit)
+    ).all()
+    counts = _counts_by_batch(session, [batch.id for batch, _label in rows])
+    return [_summary(batch, label, counts[batch.id]) for batch, label in rows]
+
+
+def _summary(batch: Batch, label: str, counts: Counts) -> BatchSummary:
+    return BatchSummary(
+        batch_id=batch.id,
+        kind=batch.kind,
+        created_at=batch.created_at,
+        created_by=batch.created_by,
+        relay_id=batch.relay_id,
+        relay_label=label,
+        not_taken=batch.refused_count,
+        counts=counts,
+    )
+
+
+def _counts_by_batch(session: Session, batch_ids: Sequence[int]) -> dict[int, Counts]:
+    found: dict[int, Counts] = defaultdict(Counts)
+    rows = session.execute(
+        select(Invitation.batch_id, Invitation.state, func.count())
+        .where(Invitation.batch_id.in_(batch_ids))
+        .group_by(Invitation.batch_id, Invitation.state)
+    )
+    for batch_id, state, number in rows:
+        found[batch_id] += Counts({State(state): number})
+    return found
+
+
+def project_counts(session: Session, tenant_id: str, project_id: str) -> Counts:
+    """Return how many invitations of the project are in each state."""
+    rows = session.execute(
+        select(Invitation.state, func.count())
+        .join(Batch, Batch.id == Invitation.batch_id)
+        .where(Batch.tenant_id == tenant_id, Batch.project_id == project_id)
+        .group_by(Invitation.state)
+    )
+    return Counts({State(state): number for state, number in rows})
+
+
+def waiting_by_relay(session: Session, tenant_id: str) -> dict[int, int]:
+    """Return how many invitations wait for each of the tenant's relays."""
+    rows = session.execute(
+        select(Batch.relay_id, func.count())
+        .join(Invitation, Invitation.batch_id == Batch.id)
+        .where(Batch.tenant_id == tenant_id, Invitation.state.in_(WAITING))
+        .group_by(Batch.relay_id)
+    )
+    return dict(rows.tuples().all())
+
+
+def refusals(
+    session: Session, tenant_id: str, project_id: str, *, before: int | None = None, limit: int = PAGE
+) -> list[Refusal]:
+    """Return what was refused, given up or is unknown, newest first, `limit` at a time.
+
+    `before` is the `invitation_id` of the last line seen.
+    """
+    query = _with_last_attempt(tenant_id, project_id).where(
+        Invitation.state.in_([State.REFUSED, State.FAILED, State.UNKNOWN])
+    )
+    if before is not None:
+        query = query.where(Invitation.id < before)
+    rows = session.execute(query.order_by(Invitation.id.desc()).limit(limit)).mappings()
+    return [_refusal(row) for row in rows]
+
+
+def _refusal(row: RowMapping) -> Refusal:
+    return Refusal(
+        invitation_id=row["id"],
+        address=row["address"],
+        state=State(row["state"]),
+        changed_at=row["changed_at"],
+        stage=row["stage"],
+        code=row["code"],
+        enhanced=row["enhanced"],
+        text=row["text"] or "",
+    )
+
+
+def _with_last_attempt(tenant_id: str, project_id: str) -> Select[Any]:
+    last = (
+        select(func.max(Attempt.id))
+        .where(Attempt.invitation_id == Invitation.id)
+        .correlate(Invitation)
+        .scalar_subquery()
+    )
+    return (
+        select(
+            *(getattr(Invitation, name) for name in INVITATION_COLUMNS),
+            Batch.message_key,
+            Batch.message_domain,
+            Attempt.stage,
+            Attempt.code,
+            Attempt.enhanced,
+            Attempt.text,
+        )
+        .join(Batch, Batch.id == Invitation.batch_id)
+        .outerjoin(Attempt, Attempt.id == last)
+        .where(Batch.tenant_id == tenant_id, Batch.project_id == project_id)
+    )
+
+
+INVITATION_COLUMNS = ("id", "batch_id", "reference", "address", "state", "changed_at", "attempts", "route")
+
+
+def invitation_statuses(
+    session: Session, tenant_id: str, project_id: str, references: Sequence[str] | None = None
+) -> Iterator[InvitationStatus]:
+    """Yield what is known of the project's invitations, newest batch first, read in chunks.
+
+    `references` narrows the answer; `None` means all.
+    """
+    batches = session.scalars(
+        select(Batch.id).where(Batch.tenant_id == tenant_id, Batch.project_id == project_id).order_by(Batch.id.desc())
+    ).all()
+    narrowings = [None] if references is None else [references[i : i + CHUNK] for i in range(0, len(references), CHUNK)]
+    for batch_id in batches:
+        for narrowing in narrowings:
+            yield from _statuses_of(session, tenant_id, project_id, batch_id, narrowing)
+
+
+def _statuses_of(
+    session: Session, tenant_id: str, project_id: str, batch_id: int, references: Sequence[str] | None
+) -> Iterator[InvitationStatus]:
+    query = _with_last_attempt(tenant_id, project_id).where(Invitation.batch_id == batch_id)
+    if references is not None:
+        query = query.where(Invitation.reference.in_(references))
+    seen = 0
+    while (
+        rows := session.execute(query.where(Invitation.id > seen).order_by(Invitation.id).limit(CHUNK)).mappings().all()
+    ):
+        yield from (_status(row, tenant_id, project_id) for row in rows)
+        seen = rows[-1]["id"]
+
+
+def message_id(key: str, invitation_id: int, domain: str) -> str:
+    """Return the Message-ID, the same in every attempt."""
+    return f"<{key}.{invitation_id}@{domain}>"
+
+
+def _status(row: RowMapping, tenant_id: str, project_id: str) -> InvitationStatus:
+    return InvitationStatus(
+        tenant_id=tenant_id,
+        project_id=project_id,
+        batch_id=row["batch_id"],
+        reference=row["reference"],
+        address=row["address"],
+        state=State(row["state"]),
+        changed_at=row["changed_at"],
+        attempts=row["attempts"],
+        message_id=message_id(row["message_key"], row["id"], row["message_domain"]),
+        stage=row["stage"],
+        reply_code=row["code"],
+        enhanced_code=row["enhanced"],
+        reply_text=row["text"],
+        route=row["route"],
+    )
+
+
+def report_columns() -> list[ReportColumn]:
+    """Return the statuses that a report of invitations through an own server can show, and which it cannot and why."""
+    known = [ReportColumn(key=state, label=str(label), is_known=True) for state, label in STATE_LABELS.items()]
+    unknown = [
+        ReportColumn(key=key, label=str(label), is_known=False, reason=str(reason))
+        for key, (label, reason) in NOT_KNOWN.items()
+    ]
+    return known + unknown
+
+
+SENTENCE: dict[State, Text] = {
+    State.ACCEPTED: _("%(num)s accepted by your server"),
+    State.REFUSED: _("%(num)s refused"),
+    State.FAILED: _("%(num)s given up"),
+    State.UNKNOWN: _("%(num)s unknown"),
+    State.CANCELLED: _("%(num)s cancelled"),
+    State.SENDING: _("%(num)s being sent"),
+    State.QUEUED: _("%(num)s waiting"),
+}
+
+
+def status_sentence(counts: Counts) -> str:
+    """Say in one sentence what became of the invitations."""
+    if not counts.total:
+        return gettext("Nothing was sent through your server yet.")
+    parts = [str(text) % {"num": format_decimal(counts[state])} for state, text in SENTENCE.items() if counts[state]]
+    return ngettext("%(num)s invitation", "%(num)s invitations", counts.total) + ": " + ", ".join(parts) + "."

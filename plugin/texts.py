@@ -1,0 +1,62 @@
+"""Texts in the reader's language, from a catalogue of our own: the host's catalogues are never looked into.
+
+The language is the host's choice where the host uses Flask-Babel; else the tenant's, else the browser's.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from flask import Flask, has_request_context, request
+from flask_babel import Babel, Domain, LazyString, format_decimal
+from flask_babel import format_datetime as babel_format_datetime
+
+CATALOGUES = Path(__file__).parent / "translations"
+LANGUAGES = ("en", *sorted(path.parent.parent.name for path in CATALOGUES.glob("*/LC_MESSAGES/own_smtp.mo")))
+"""Every language there is a catalogue for; English is in the code."""
+
+_DOMAIN = Domain(str(CATALOGUES), "own_smtp")
+
+Text = str | LazyString
+
+
+def gettext(text: str, **values: Any) -> str:
+    """Translate `text`, then fill in `%(name)s`."""
+    return str(_DOMAIN.gettext(text, **values))
+
+
+def ngettext(singular: str, plural: str, num: int, **values: Any) -> str:
+    """Translate the form for `num`; `%(num)s` in it is `num` as the reader writes numbers."""
+    return str(_DOMAIN.ngettext(singular, plural, num, **{"num": format_decimal(num), **values}))
+
+
+def lazy_gettext(text: str, **values: Any) -> LazyString:
+    """Translate when the text is shown, not now."""
+    return _DOMAIN.lazy_gettext(text, **values)
+
+
+def format_time(moment: datetime, timezone: str) -> str:
+    """Return date and time to the minute as the reader writes them, in the tenant's zone and with its name."""
+    local = moment.astimezone(zone_of(timezone))
+    return str(babel_format_datetime(local, "medium", rebase=False))
+
+
+def zone_of(timezone: str) -> ZoneInfo:
+    """Return the zone of an IANA name; UTC for a name that nobody knows."""
+    try:
+        return ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo("UTC")
+
+
+def ensure_babel(app: Flask) -> None:
+    """Start Flask-Babel for a host that does not use it."""
+    if "babel" not in app.extensions:
+        Babel(app, locale_selector=_best_language)
+
+
+def _best_language() -> str | None:
+    return request.accept_languages.best_match(LANGUAGES) if has_request_context() else None

@@ -1,0 +1,8 @@
+"""All pages, on one blueprint."""
+
+from __future__ import annotations
+
+from own_smtp import views_confirm, views_projects, views_relays
+from own_smtp.pages import blueprint
+
+__all__ = ["blueprint", "views_confirm", "views_projects", "views_relays"]

@@ -1,0 +1,139 @@
+"""The pages of one project: how its invitations leave, and what became of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.utils import formataddr
+from typing import Any
+
+from flask import current_app, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from own_smtp import projects, relays, reports
+from own_smtp.access import current_actor, current_project, requires
+from own_smtp.current import extension
+
+from own_smtp.forms.project import ProjectForm
+from own_smtp.hooks.events import Action
+from own_smtp.models import Relay
+from own_smtp.pages import blueprint, note, render
+from own_smtp.reports import BatchSummary, Counts
+from own_smtp.states import RelayState
+from own_smtp.texts import gettext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appearance:
+    """What a recipient will see of one way to send."""
+
+    sender: str
+    """The From header; empty when it is not known here."""
+    reply_to: str
+    server: str
+    """Empty for the platform's own mail."""
+
+
+@blueprint.get("/projects/<path:project_id>/settings")
+@requires(Action.VIEW)
+def show_project(project_id: str) -> ResponseReturnValue:
+    """Show how the project's invitations leave, with the form for those who may change it."""
+    route = projects.find(_session(), current_actor().tenant_id, project_id)
+    return _project_page(project_id, ProjectForm(_relays(), route.relay_id if route else None))
+
+
+@blueprint.post("/projects/<path:project_id>/settings")
+@requires(Action.ENABLE)
+def route_project(project_id: str) -> ResponseReturnValue:
+    """Choose how the project's invitations leave."""
+    session, actor = _session(), current_actor()
+    form = ProjectForm(_relays(), None)
+    if not form.validate_on_submit():
+        return _project_page(project_id, form), 422
+    relay = relays.get(session, actor.tenant_id, form.relay_id) if form.relay_id is not None else None
+    changed = projects.choose(session, actor.tenant_id, project_id, relay, user_id=actor.user_id)
+    session.commit()
+    if changed:
+        note(_consequence(relay), "success")
+    return redirect(url_for("own_smtp.show_project", project_id=project_id))
+
+
+def _consequence(relay: Relay | None) -> str:
+    if relay is None:
+        return gettext("From now on invitations of this project leave by the platform's mail.")
+    return gettext("From now on invitations of this project leave through “%(label)s”.", label=relay.label)
+
+
+def _project_page(project_id: str, form: ProjectForm) -> str:
+    session, tenant_id = _session(), current_actor().tenant_id
+    return render(
+        "project.html",
+        project=current_project(),
+        form=form,
+        route=projects.find(session, tenant_id, project_id),
+        chosen=projects.relay_of(session, tenant_id, project_id),
+        relays={str(relay.id): relay for relay in _relays()},
+        appearances={str(relay.id): _appearance(relay) for relay in _relays()} | {"platform": _platform_appearance()},
+        counts=reports.project_counts(session, tenant_id, project_id),
+    )
+
+
+def _appearance(relay: Relay) -> Appearance:
+    sender = formataddr((relay.sender_name, relay.sender_address)) if relay.sender_name else relay.sender_address
+    return Appearance(sender=sender, reply_to=relay.reply_to or relay.sender_address, server=relay.host)
+
+
+def _platform_appearance() -> Appearance:
+    sender: Any = current_app.config.get("MAIL_DEFAULT_SENDER") or ""
+    shown = sender if isinstance(sender, str) else formataddr(sender)
+    return Appearance(sender=shown, reply_to=shown, server="")
+
+
+@blueprint.get("/projects/<path:project_id>/report")
+@requires(Action.VIEW)
+def show_report(project_id: str) -> ResponseReturnValue:
+    """Show what is known of the project's invitations, and why no more is known."""
+    session, tenant_id = _session(), current_actor().tenant_id
+    counts = reports.project_counts(session, tenant_id, project_id)
+    batches = reports.project_batches(session, tenant_id, project_id)
+    return render(
+        "report.html",
+        project=current_project(),
+        counts=counts,
+        batches=batches,
+        waits=_waits(session, tenant_id, batches),
+        queue_is_up=not counts.waiting or extension().queue_is_up(),
+        refusals=reports.refusals(session, tenant_id, project_id, before=request.args.get("before", type=int)),
+        page=reports.PAGE,
+        labels=reports.STATE_LABELS,
+        meanings=reports.STATE_MEANINGS,
+        not_known=reports.NOT_KNOWN.values(),
+        sentence=reports.status_sentence(counts),
+        version=_version(counts),
+    )
+
+
+@blueprint.get("/projects/<path:project_id>/status")
+@requires(Action.VIEW)
+def report_status(project_id: str) -> ResponseReturnValue:
+    """Say whether the report would look different now; asked by the page's script."""
+    return {"version": _version(reports.project_counts(_session(), current_actor().tenant_id, project_id))}
+
+
+def _version(counts: Counts) -> str:
+    return "|".join(f"{state}={number}" for state, number in sorted(counts.by_state.items()))
+
+
+def _waits(session: Session, tenant_id: str, batches: list[BatchSummary]) -> list[Relay]:
+    """Return the relays that keep invitations of these batches waiting because they may not send."""
+    relay_ids = {batch.relay_id for batch in batches if batch.counts.waiting}
+    found = [relay for relay in relays.listed(session, tenant_id) if relay.id in relay_ids]
+    return [relay for relay in found if relay.state != RelayState.ACTIVE]
+
+
+def _relays() -> list[Relay]:
+    return list(relays.listed(_session(), current_actor().tenant_id))
+
+
+def _session() -> Session:
+    return extension().db.session()
