@@ -1,11 +1,17 @@
 """The servers that the other tests rely on."""
 
+import smtplib
+import ssl
+from collections.abc import Mapping
+from email.message import EmailMessage
+
 import pytest
 import redis
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from tests.servers.databases import MariaDB, PostgreSQL
+from tests.servers.postfix import Postfix, SmtpSink
 from tests.servers.redis import Redis
 
 
@@ -47,3 +53,116 @@ def test_a_killed_database_server_keeps_what_was_committed(kind: type[PostgreSQL
         server.start()
         with engine.connect() as connection:
             assert connection.execute(text("SELECT word FROM word")).scalars().all() == ["kept"]
+
+
+def mail(recipient: str, subject: str = "Invitation") -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "sender@example.org", recipient, subject
+    message.set_content(".a line that begins with a dot\n")
+    return message
+
+
+def submit(server: Postfix, *messages: EmailMessage) -> None:
+    context = ssl.create_default_context(cafile=server.ca_file)
+    with smtplib.SMTP(server.host, server.submission_port) as client:
+        client.starttls(context=context)
+        client.login(*next(iter(server.users.items())))
+        for message in messages:
+            client.send_message(message)
+
+
+@pytest.mark.servers
+def test_postfix_keeps_each_copy_as_it_was_sent(postfix: Postfix) -> None:
+    """What was submitted with STARTTLS and a login is there once for each recipient, unchanged."""
+    sent = mail("one@example.org")
+    submit(postfix, sent, mail("two@example.net"))
+    copies = postfix.copies()
+    assert sorted(copy.recipient for copy in copies) == ["one@example.org", "two@example.net"]
+    assert [copy.sender for copy in copies] == ["sender@example.org"] * 2
+    (first,) = [copy for copy in copies if copy.recipient == "one@example.org"]
+    assert first.data == sent.as_bytes()
+    assert first.message["Subject"] == "Invitation"
+
+
+@pytest.mark.servers
+def test_postfix_speaks_implicit_tls_and_refuses_a_wrong_password(postfix: Postfix) -> None:
+    """The implicit-TLS port shows a certificate for localhost and answers 535 to a wrong password."""
+    context = ssl.create_default_context(cafile=postfix.ca_file)
+    with (
+        smtplib.SMTP_SSL(postfix.host, postfix.implicit_port, context=context) as client,
+        pytest.raises(smtplib.SMTPAuthenticationError) as refused,
+    ):
+        client.login("survey", "wrong")
+    assert refused.value.smtp_code == 535
+
+
+@pytest.mark.servers
+def test_postfix_takes_nothing_without_tls_and_login(postfix: Postfix) -> None:
+    """The submission port wants STARTTLS first and a login then."""
+    with smtplib.SMTP(postfix.host, postfix.submission_port) as client:
+        assert client.docmd("MAIL", "FROM:<sender@example.org>")[0] == 530
+        client.starttls(context=ssl.create_default_context(cafile=postfix.ca_file))
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            client.send_message(mail("one@example.org"))
+
+
+@pytest.mark.servers
+def test_postfix_answers_as_it_is_told() -> None:
+    """Replies are set by address, by a function of the request at each stage, and by rate limits."""
+    seen: list[str] = []
+
+    def decide(request: Mapping[str, str]) -> str:
+        seen.append(request["protocol_state"])
+        is_first = request["protocol_state"] == "RCPT" and seen.count("RCPT") == 1
+        return "450 4.2.0 Come back later" if is_first else "DUNNO"
+
+    replies = {"gone@example.org": "550 5.1.1 No such user"}
+    limits = {"smtpd_client_message_rate_limit": 3, "smtpd_client_event_limit_exceptions": ""}
+    with (
+        Postfix(replies=replies, policy=decide, main=limits) as server,
+        smtplib.SMTP(server.host, server.plain_port) as client,
+    ):
+        assert refusal(client, "gone@example.org") == (
+            550,
+            b"5.1.1 <gone@example.org>: Recipient address rejected: No such user",
+        )
+        assert refusal(client, "late@example.org")[0] == 450
+        client.send_message(mail("late@example.org"))
+        with pytest.raises(smtplib.SMTPSenderRefused, match="too much mail"):
+            client.send_message(mail("late@example.org"))
+        assert seen == ["RCPT", "RCPT", "DATA", "END-OF-MESSAGE"]
+        assert [copy.recipient for copy in server.copies()] == ["late@example.org"]
+
+
+def refusal(client: smtplib.SMTP, recipient: str) -> tuple[int, bytes]:
+    with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+        client.send_message(mail(recipient))
+    return refused.value.recipients[recipient]
+
+
+@pytest.mark.servers
+def test_postfix_keeps_its_copies_when_it_is_killed() -> None:
+    """A Postfix that is killed and started again has what it accepted, once."""
+    with Postfix() as server:
+        submit(server, mail("one@example.org"))
+        server.kill()
+        server.start()
+        assert [copy.recipient for copy in server.copies()] == ["one@example.org"]
+
+
+@pytest.mark.servers
+def test_smtp_sink_keeps_copies_and_fails_on_demand() -> None:
+    """The test server that comes with Postfix shows what it was given, and breaks where it is told to."""
+    with SmtpSink() as sink, smtplib.SMTP(sink.host, sink.port) as client:
+        sent = mail("one@example.org")
+        client.send_message(sent)
+        (copy,) = sink.copies()
+        assert (copy.sender, copy.recipient) == ("sender@example.org", "one@example.org")
+        assert copy.data == sent.as_bytes()
+    with (
+        SmtpSink("-q", "data") as sink,
+        smtplib.SMTP(sink.host, sink.port) as client,
+        pytest.raises(smtplib.SMTPServerDisconnected),
+    ):
+        client.send_message(mail("one@example.org"))
+    assert client.sock is None

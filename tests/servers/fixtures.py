@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.databases import MariaDB, PostgreSQL
+from tests.servers.postfix import Postfix
 from tests.servers.redis import Redis
 
 DATABASES = [
@@ -58,3 +59,19 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     server = request.getfixturevalue({"postgresql": "postgres", "mariadb": "mariadb"}[request.param])
     with server.fresh() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def _postfix() -> Iterator[Postfix]:
+    with Postfix() as server:
+        yield server
+
+
+@pytest.fixture
+def postfix(_postfix: Postfix) -> Postfix:
+    """The Postfix that the tests of this run share, with an empty mailbox. Tests that need another start their own.
+
+    Mark the test with `servers`.
+    """
+    _postfix.clear()
+    return _postfix

@@ -26,13 +26,15 @@ def free_port() -> int:
 def eventually(check: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
     """Return the first true answer of `check`, and raise `TimeoutError` that names `what` when there was none.
 
-    For what happens in another process. An `OSError` counts as "not yet".
+    For what happens in another process. An `OSError` counts as "not yet", but not a `ChildProcessError`.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
             if answer := check():
                 return answer
+        except ChildProcessError:
+            raise
         except OSError:
             pass
         time.sleep(0.02)
@@ -46,12 +48,20 @@ def answers(port: int) -> bool:
 
 
 def program(*names: str, package: str, folders: tuple[str, ...] = ()) -> str:
-    """Return the path of the first of `names` that is installed; skip the test, naming Debian's `package`, if none is."""
+    """Return the path of the first of `names` that is there; skip the test, naming Debian's `package`, if none is."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *folders])
     for name in names:
         if found := shutil.which(name, path=path):
             return found
     pytest.skip(f"{names[0]} is not installed; on Debian: apt-get install {package}")
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether a process has ended, also when nobody took note of it yet."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 class Server:
@@ -103,14 +113,20 @@ class Server:
                 start_new_session=True,
                 **self.run_as,
             )
-        eventually(self._is_up, f"{type(self).__name__} is ready; see {self.log}")
+        try:
+            eventually(self._is_up, "ready")
+        except (ChildProcessError, TimeoutError) as error:
+            raise RuntimeError(f"{' '.join(self.command())} did not start: {error}\n{self._last_words()}") from error
         return self
 
     def _is_up(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
-            raise RuntimeError(f"{' '.join(self.command())} ended:\n{self.log.read_text(errors='replace')[-3000:]}")
+            raise ChildProcessError(f"it ended with {self.process.returncode}")
         return self.is_ready()
+
+    def _last_words(self) -> str:
+        return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
 
     def stop(self) -> None:
         self._end(self.stop_signal)
@@ -132,7 +148,7 @@ class Server:
             for child in children:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     child.kill()
-        psutil.wait_procs(children, timeout=60)
+        eventually(lambda: all(map(is_gone, children)), "the server's children ended")
 
     def __enter__(self) -> Self:
         try:

@@ -35,7 +35,7 @@ def main(wanted: str) -> None:
 
 
 def check_python() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 -- this is where it is checked
         sys.exit(f"Own SMTP needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}.")
     if find_spec("ensurepip") is None:
         install_ensurepip()

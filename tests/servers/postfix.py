@@ -1,0 +1,320 @@
+"""Postfix on unprivileged ports, with a configuration, a queue and a mailbox of its own; and its smtp-sink."""
+
+import os
+import pwd
+import shutil
+import smtplib
+import socketserver
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import pytest
+import trustme
+
+from tests.servers.copies import Copy, split_fields
+from tests.servers.process import Server, answers, eventually, free_port, program
+
+Policy = Callable[[Mapping[str, str]], str]
+"""Takes the attributes of Postfix's policy protocol (`protocol_state`: RCPT, DATA or END-OF-MESSAGE; `sender`,
+`recipient`, `sasl_username` ...) and returns an action: `DUNNO`, `450 4.2.0 Greylisted`, `550 5.1.1 Unknown` ..."""
+
+MASTER = """\
+127.0.0.1:{plain} inet n - n - - smtpd
+127.0.0.1:{submission} inet n - n - - smtpd
+  -o smtpd_tls_security_level=encrypt -o smtpd_sasl_auth_enable=yes -o smtpd_relay_restrictions=$own_authenticated
+127.0.0.1:{implicit} inet n - n - - smtpd
+  -o smtpd_tls_wrappermode=yes -o smtpd_sasl_auth_enable=yes -o smtpd_relay_restrictions=$own_authenticated
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+proxywrite unix - - n - 1 proxymap
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+local unix - n n - - local
+virtual unix - n n - - virtual
+lmtp unix - - n - - lmtp
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+SASL = """\
+pwcheck_method: auxprop
+auxprop_plugin: sasldb
+sasldb_path: {folder}/sasldb2
+mech_list: PLAIN LOGIN
+"""
+
+MAILBOX_USER = "nobody"
+TRACE_FIELDS = frozenset({"Return-Path", "X-Original-To", "Delivered-To", "Received"})
+
+
+class Postfix(Server):
+    """A mail server that takes whatever it is given for anybody, and keeps it in one mailbox.
+
+    It listens on three ports of `localhost`: `submission_port` requires STARTTLS and a login (PLAIN or LOGIN),
+    `implicit_port` speaks TLS from the first byte and requires a login, `plain_port` requires nothing and offers
+    STARTTLS. `ca_file` names the authority that vouches for its certificate, for `localhost` and `127.0.0.1`.
+
+    `users` are its logins with their passwords; `replies` what it answers to RCPT for an address, such as
+    `{"gone@example.org": "550 5.1.1 No such user"}`; `policy` decides the same by a function, at each stage; `main`
+    sets further parameters of main.cf, and `services` adds lines to master.cf.
+    """
+
+    host = "localhost"
+
+    def __init__(
+        self,
+        *,
+        users: Mapping[str, str] | None = None,
+        replies: Mapping[str, str] | None = None,
+        policy: Policy | None = None,
+        main: Mapping[str, object] | None = None,
+        services: Sequence[str] = (),
+        authority: trustme.CA | None = None,
+    ) -> None:
+        self.program = program("postfix", package="postfix")
+        if os.geteuid() != 0:
+            pytest.skip("Postfix starts only as root.")
+        super().__init__()
+        self.users = dict({"survey": "correct horse"} if users is None else users)
+        self.authority = authority or trustme.CA()
+        self.policy = PolicyServer(policy or (lambda _attributes: "DUNNO"))
+        self.plain_port = self.port
+        self.submission_port, self.implicit_port = free_port(), free_port()
+        self.folder.chmod(0o755)
+        self._write_certificate()
+        self._write_users()
+        self._write_mailbox()
+        self._write("replies", "".join(f"{address} {reply}\n" for address, reply in (replies or {}).items()))
+        self._write(
+            "main.cf", "".join(f"{key} = {value}\n" for key, value in (self._main() | dict(main or {})).items())
+        )
+        ports = {"plain": self.plain_port, "submission": self.submission_port, "implicit": self.implicit_port}
+        self._write("master.cf", MASTER.format(**ports) + "".join(f"{line}\n" for line in services))
+
+    def _main(self) -> dict[str, object]:
+        policy = f"check_policy_service {{ inet:127.0.0.1:{self.policy.port}, timeout=10 }}"
+        mailbox = pwd.getpwnam(MAILBOX_USER)
+        return {
+            "compatibility_level": "3.6",
+            "queue_directory": self.folder / "queue",
+            "data_directory": self.folder / "data",
+            "maillog_file": self.folder / "mail.log",
+            "maillog_file_prefixes": self.folder,
+            "myhostname": "mail.example.test",
+            "mydestination": "",
+            "mynetworks": "",
+            "inet_interfaces": "127.0.0.1",
+            "inet_protocols": "ipv4",
+            "smtpd_peername_lookup": "no",
+            # What a client leaves out of a message is not put in.
+            "local_header_rewrite_clients": "",
+            "alias_maps": "",
+            "alias_database": "",
+            # Everything is ours, and lands in one mailbox.
+            "virtual_mailbox_domains": "static:all",
+            "virtual_mailbox_maps": "static:mailbox/",
+            "virtual_mailbox_base": self.folder,
+            "virtual_uid_maps": f"static:{mailbox.pw_uid}",
+            "virtual_gid_maps": f"static:{mailbox.pw_gid}",
+            "virtual_mailbox_limit": "0",
+            "message_size_limit": "60000000",
+            "smtpd_tls_security_level": "may",
+            "smtpd_tls_chain_files": self.folder / "server.pem",
+            "smtpd_tls_auth_only": "yes",
+            "cyrus_sasl_config_path": self.folder / "sasl",
+            "smtpd_sasl_local_domain": "$myhostname",
+            "own_authenticated": "permit_sasl_authenticated, reject",
+            "smtpd_relay_restrictions": "reject_unauth_destination",
+            "smtpd_recipient_restrictions": f"check_recipient_access texthash:{self.folder}/replies, {policy}",
+            "smtpd_data_restrictions": policy,
+            "smtpd_end_of_data_restrictions": policy,
+            "smtpd_hard_error_limit": "1000",
+            "smtpd_soft_error_limit": "1000",
+            "default_process_limit": "200",
+        }
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def _write_certificate(self) -> None:
+        self.ca_file = self.folder / "ca.pem"
+        self.authority.cert_pem.write_to_path(self.ca_file)
+        issued = self.authority.issue_cert("localhost", "127.0.0.1")
+        issued.private_key_and_cert_chain_pem.write_to_path(self.folder / "server.pem")
+
+    def _write_users(self) -> None:
+        self._write("sasl/smtpd.conf", SASL.format(folder=self.folder))
+        saslpasswd = program("saslpasswd2", package="sasl2-bin")
+        for name, password in self.users.items():
+            user, _, realm = name.partition("@")
+            command = [saslpasswd, "-f", "sasldb2", "-c", "-p", "-u", realm or "mail.example.test", user]
+            subprocess.run(command, input=password.encode(), check=True, cwd=self.folder, capture_output=True)
+        if self.users:
+            shutil.chown(self.folder / "sasldb2", "postfix")
+
+    def _write_mailbox(self) -> None:
+        for name in ("mailbox", "mailbox/new", "mailbox/cur", "mailbox/tmp"):
+            (self.folder / name).mkdir()
+            shutil.chown(self.folder / name, MAILBOX_USER)
+        (self.folder / "queue").mkdir()
+        (self.folder / "data").mkdir()
+        shutil.chown(self.folder / "data", "postfix")
+
+    def command(self) -> list[str]:
+        return [self.program, "-c", str(self.folder), "start-fg"]
+
+    def is_ready(self) -> bool:
+        # All of its ports open at once, but a wrong parameter shows only when it is asked to speak.
+        with (
+            smtplib.SMTP("127.0.0.1", self.plain_port, timeout=5),
+            smtplib.SMTP("127.0.0.1", self.submission_port, timeout=5),
+        ):
+            return answers(self.implicit_port)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "mail.log"
+
+    def set_replies(self, replies: Mapping[str, str]) -> None:
+        """Answer RCPT for these addresses so, in sessions that begin from now on."""
+        self._write("replies", "".join(f"{address} {reply}\n" for address, reply in replies.items()))
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the configuration again; sessions that run keep the old one."""
+        subprocess.run([self.program, "-c", self.folder, "reload"], check=True, capture_output=True)
+
+    def copies(self) -> list[Copy]:
+        """Wait until nothing is on its way, and return what was delivered, oldest first."""
+        eventually(lambda: not any(self._queued()), "Postfix delivered all that it took", 60)
+        paths = sorted((self.folder / "mailbox" / "new").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        return [read_copy(path) for path in paths]
+
+    def _queued(self) -> list[Path]:
+        # In the order in which a message passes through them, so that none is missed on its way.
+        folders = [self.folder / "queue" / name for name in ("maildrop", "incoming", "active", "deferred")]
+        return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+    def clear(self) -> None:
+        """Forget what was delivered."""
+        self.copies()
+        for path in (self.folder / "mailbox" / "new").iterdir():
+            path.unlink()
+
+    def start(self) -> Self:
+        self.policy.start()
+        return super().start()
+
+    def close(self) -> None:
+        super().close()
+        self.policy.stop()
+
+
+def read_copy(path: Path) -> Copy:
+    """Read one file of a mailbox that Postfix's virtual(8) wrote."""
+    fields, data = split_fields(path.read_bytes(), TRACE_FIELDS)
+    recipient = fields.get("X-Original-To", fields["Delivered-To"])[0]
+    return Copy(sender=fields["Return-Path"][0].strip("<>"), recipients=(recipient,), data=data)
+
+
+class PolicyServer(socketserver.ThreadingTCPServer):
+    """Answers Postfix's questions (SMTPD_POLICY_README) by a function, which a test may replace at any time."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self, decide: Policy) -> None:
+        super().__init__(("127.0.0.1", 0), PolicyHandler)
+        self.decide = decide
+        self.port = int(self.server_address[1])
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        if self._thread is not None:
+            self.shutdown()
+        self.server_close()
+
+
+class PolicyHandler(socketserver.StreamRequestHandler):
+    """One connection of an smtpd process, with one question after the other."""
+
+    server: PolicyServer
+
+    def handle(self) -> None:
+        attributes: dict[str, str] = {}
+        for line in self.rfile:
+            name, _, value = line.decode().rstrip("\n").partition("=")
+            if name:
+                attributes[name] = value
+                continue
+            self.wfile.write(f"action={self.server.decide(attributes)}\n\n".encode())
+            attributes = {}
+
+
+class SmtpSink(Server):
+    """Postfix's smtp-sink: takes everything and keeps it, or fails as its options say (see smtp-sink(1)).
+
+    `SmtpSink("-q", "rcpt")` closes the connection at RCPT; `-Q` answers 421, `-r` 4yz, `-f` 5yz, `-w`/`-W` wait.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, *options: str) -> None:
+        self.program = program("smtp-sink", package="postfix")
+        super().__init__()
+        self.options = options
+        (self.folder / "dump").mkdir()
+        if os.geteuid() == 0:
+            self.folder.chmod(0o755)
+            shutil.chown(self.folder / "dump", "nobody")
+
+    def command(self) -> list[str]:
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        dump = f"{self.folder}/dump/%H%M%S."
+        return [self.program, *user, "-d", dump, *self.options, f"127.0.0.1:{self.port}", "128"]
+
+    def copies(self) -> list[Copy]:
+        """Return what was accepted, oldest first."""
+        paths = sorted((self.folder / "dump").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        return [read_dump(path) for path in paths]
+
+
+DUMP_FIELDS = frozenset({"X-Client-Addr", "X-Client-Proto", "X-Helo-Args", "X-Mail-Args", "X-Rcpt-Args", "Received"})
+
+
+def read_dump(path: Path) -> Copy:
+    """Read one file that smtp-sink wrote."""
+    fields, data = split_fields(path.read_bytes(), DUMP_FIELDS)
+    recipients = tuple(address_of(argument) for argument in fields["X-Rcpt-Args"])
+    # It ends every dump with an empty line of its own.
+    return Copy(sender=address_of(fields["X-Mail-Args"][0]), recipients=recipients, data=data.removesuffix(b"\n"))
+
+
+def address_of(argument: str) -> str:
+    """Return the address in an argument of MAIL or RCPT, such as `<a@example.org> SIZE=100`."""
+    return argument.partition("<")[2].partition(">")[0]
