@@ -1,0 +1,162 @@
+"""The platform's forms."""
+
+from __future__ import annotations
+
+from zoneinfo import available_timezones
+
+from flask_babel import lazy_gettext as _
+from flask_wtf import FlaskForm
+from flask_wtf.file import FileField, FileRequired
+from wtforms import (
+    BooleanField,
+    DateTimeLocalField,
+    EmailField,
+    HiddenField,
+    IntegerField,
+    PasswordField,
+    RadioField,
+    SelectField,
+    StringField,
+    TextAreaField,
+)
+from wtforms.validators import DataRequired, Email, InputRequired, Length, NumberRange, Optional, ValidationError
+
+from survey_host import texts
+from survey_host.models import LANGUAGES, QuestionKind, Role
+
+ADDRESS = Email(check_deliverability=False, message=_("This is not an e-mail address."))
+ROLES = [
+    (Role.SURVEY_MANAGER.value, _("Survey manager")),
+    (Role.TENANT_ADMIN.value, _("Tenant administrator")),
+]
+QUESTION_KINDS = [
+    (QuestionKind.TEXT.value, _("Free text")),
+    (QuestionKind.SINGLE.value, _("Single choice")),
+    (QuestionKind.MULTIPLE.value, _("Multiple choice")),
+    (QuestionKind.SCALE.value, _("Scale")),
+]
+
+
+class SignInForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+    email = EmailField(_("E-mail address"), [DataRequired(), Length(max=254)])
+    password = PasswordField(_("Password"), [DataRequired(), Length(max=200)])
+    next = HiddenField()
+
+
+class EmptyForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+    """Only the CSRF token."""
+
+
+class SurveyForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+    title = StringField(_("Title"), [DataRequired(), Length(max=200)])
+    welcome = TextAreaField(_("Welcome text"), [Length(max=5000)])
+    thanks = TextAreaField(_("Thank-you text"), [Length(max=5000)])
+    language = SelectField(
+        _("Main language"),
+        choices=list(LANGUAGES.items()),
+        description=_("For participants in whose language there is no text."),
+    )
+    closes_at = DateTimeLocalField(
+        _("Closes at"),
+        [Optional()],
+        format=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
+        description=_("In the time zone of your organisation. Leave empty to keep it open."),
+    )
+
+
+class QuestionForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+    text = StringField(_("Question"), [DataRequired(), Length(max=1000)])
+    kind = SelectField(_("Type"), choices=QUESTION_KINDS)
+    options = TextAreaField(
+        _("Choices"),
+        [Length(max=5000)],
+        description=_("One a line. For a scale: the words at its two ends. Free text needs none."),
+    )
+    points = IntegerField(_("Steps of a scale"), [InputRequired(), NumberRange(2, 11)], default=5)
+    is_required = BooleanField(_("An answer is required"))
+
+    def lines(self) -> list[str]:
+        """Return the choices that were entered, each once."""
+        return list(dict.fromkeys(line.strip() for line in (self.options.data or "").splitlines() if line.strip()))
+
+    def validate_options(self, _field: TextAreaField) -> None:
+        """Choices need at least two."""
+        if self.kind.data in {QuestionKind.SINGLE, QuestionKind.MULTIPLE} and len(self.lines()) < 2:
+            raise ValidationError(_("Enter at least two choices, one a line."))
+
+
+class TextForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+    subject = StringField(_("Subject"), [DataRequired(), Length(max=250)])
+    text = TextAreaField(_("Text"), [DataRequired(), Length(max=50_000)])
+    html = TextAreaField(
+        _("HTML version"), [Length(max=200_000)], description=_("Optional. Sent beside the text, not instead of it.")
+    )
+
+    def validate_subject(self, field: StringField) -> None:
+        """Refuse placeholders that stand for nothing: they would be sent as they are."""
+        names = texts.unknown_placeholders(field.data or "")
+        if names:
+            listed = ", ".join(f"{{{name}}}" for name in names)
+            raise ValidationError(_("Unknown placeholder: %(names)s", names=listed))
+
+    validate_html = validate_subject
+
+    def validate_text(self, field: TextAreaField) -> None:
+        """Without its address nobody finds the survey."""
+        self.validate_subject(field)
+        if "{SURVEYURL}" not in (field.data or ""):
+            raise ValidationError(_("The text must contain {SURVEYURL}, or nobody finds the survey."))
+
+
+class ParticipantForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+    first_name = StringField(_("First name"), [Length(max=120)])
+    last_name = StringField(_("Last name"), [Length(max=120)])
+    email = EmailField(_("E-mail address"), [DataRequired(), Length(max=254), ADDRESS])
+    language = SelectField(_("Language"), choices=list(LANGUAGES.items()))
+
+
+class ImportForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+    file = FileField(_("CSV file"), [FileRequired(_("Choose a file first."))])
+    keep_good = BooleanField(_("Import the good rows even when others are bad"))
+
+
+class SendForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+    audience = RadioField(_("To whom"), [InputRequired(_("Choose who gets the mail."))])
+    sender = RadioField(_("Sent by"), [InputRequired(_("Choose who sends."))])
+    nonce = HiddenField(validators=[DataRequired(), Length(max=64)])
+
+
+class TenantForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+    name = StringField(_("Name"), [DataRequired(), Length(max=120)])
+    language = SelectField(_("Language"), choices=list(LANGUAGES.items()))
+    timezone = StringField(
+        _("Time zone"), [DataRequired()], default="UTC", description=_("For example Europe/Berlin.")
+    )
+
+    def validate_timezone(self, field: StringField) -> None:
+        """Only names of the IANA data base."""
+        if field.data not in available_timezones():
+            raise ValidationError(_("This is not a time zone such as Europe/Berlin."))
+
+
+class AccountForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+    name = StringField(_("Name"), [DataRequired(), Length(max=120)])
+    email = EmailField(_("E-mail address"), [DataRequired(), Length(max=254), ADDRESS])
+    role = SelectField(_("Role"), choices=ROLES)
+    language = SelectField(_("Language"), choices=list(LANGUAGES.items()))
+    password = PasswordField(
+        _("Password"),
+        [Optional(), Length(min=10, max=200, message=_("At least 10 characters."))],
+        description=_("At least 10 characters. Leave empty to keep the present one."),
+    )
+    is_active = BooleanField(_("May sign in"), default=True)
+
+
+class ProfileForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+    language = SelectField(_("Language"), choices=list(LANGUAGES.items()))
+    present = PasswordField(_("Present password"), [Length(max=200)])
+    password = PasswordField(
+        _("New password"),
+        [Optional(), Length(min=10, max=200, message=_("At least 10 characters."))],
+        description=_("Leave empty to keep the present one."),
+    )

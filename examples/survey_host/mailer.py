@@ -1,0 +1,32 @@
+"""Mail that the platform sends itself, by Flask-Mail."""
+
+from __future__ import annotations
+
+from flask import current_app
+from flask_mail import Message
+
+from survey_host.extensions import mail
+from survey_host.texts import Letter
+
+AUTOMATIC = {"Auto-Submitted": "auto-generated"}
+
+
+def sender_address() -> str:
+    """Return the address that the platform's own mail comes from."""
+    return str(current_app.config["MAIL_DEFAULT_SENDER"])
+
+
+def invitation(recipient: tuple[str, str], letter: Letter, opt_out_url: str) -> Message:
+    """Return the message for one participant; `recipient` is name and address."""
+    headers = AUTOMATIC | {
+        "List-Unsubscribe": f"<{opt_out_url}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
+    name, address = recipient
+    to = (name, address) if name else address
+    return Message(letter.subject, recipients=[to], body=letter.text, html=letter.html, extra_headers=headers)
+
+
+def send_to_staff(recipient: str, subject: str, text: str, html: str | None = None) -> None:
+    """Send a notice to one of the platform's own people. Raises `OSError`, or its child `smtplib.SMTPException`."""
+    mail.send(Message(subject, recipients=[recipient], body=text, html=html, extra_headers=AUTOMATIC))

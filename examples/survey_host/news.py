@@ -1,0 +1,60 @@
+"""News of invitations that a plugin delivers, kept per participant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from survey_host.extensions import db
+from survey_host.models import Participant, SendRun
+
+if TYPE_CHECKING:
+    from own_smtp.hooks import InvitationStatus
+
+PREFIX = "participant-"
+
+
+def reference_of(participant_id: int) -> str:
+    """Return the name that a participant has in a batch."""
+    return f"{PREFIX}{participant_id}"
+
+
+def participant_id_of(reference: str) -> int | None:
+    """Return the id behind a name in a batch; `None` for a name that is not the platform's."""
+    number = reference.removeprefix(PREFIX)
+    return int(number) if reference.startswith(PREFIX) and number.isdecimal() else None
+
+
+def take_note(changes: Sequence[InvitationStatus]) -> None:
+    """Write what changed and commit. News may come twice, late and of people deleted since: those change nothing."""
+    try:
+        people = _people(changes)
+        for change in changes:
+            participant, batch_id = people.get(participant_id_of(change.reference), (None, None))
+            if participant is not None and _is_news(participant, batch_id, change):
+                _note(participant, change)
+        db.session.commit()
+    except BaseException:
+        db.session.rollback()
+        raise
+
+
+def _people(changes: Sequence[InvitationStatus]) -> dict[int | None, tuple[Participant, int | None]]:
+    """Return the participants with the plugin's number for the batch of their last mail."""
+    ids = {participant_id_of(change.reference) for change in changes} - {None}
+    query = select(Participant, SendRun.batch_id).join(SendRun, Participant.run_id == SendRun.id)
+    return {person.id: (person, batch) for person, batch in db.session.execute(query.where(Participant.id.in_(ids)))}
+
+
+def _is_news(participant: Participant, batch_id: int | None, change: InvitationStatus) -> bool:
+    if (str(participant.survey_id), batch_id) != (change.project_id, change.batch_id):
+        return False
+    return participant.mail_changed_at is None or change.changed_at >= participant.mail_changed_at
+
+
+def _note(participant: Participant, change: InvitationStatus) -> None:
+    participant.mail_state = change.state
+    participant.mail_changed_at = change.changed_at
+    participant.mail_note = change.reply_text or None

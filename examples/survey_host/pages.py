@@ -1,0 +1,118 @@
+"""What every page has: navigation, security headers, friendly errors, the person's language and time zone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from flask import Flask, Response, current_app, g, render_template, request
+from flask_babel import format_datetime
+from flask_babel import gettext as _
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+
+from survey_host import access, answers, plugins
+from survey_host.extensions import db
+from survey_host.models import LANGUAGES, MailState, Role, Survey, Tenant
+
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def init_app(app: Flask) -> None:
+    """Hook all of it into `app`."""
+    app.before_request(access.load_account)
+    app.after_request(add_headers)
+    app.context_processor(_context)
+    app.jinja_env.filters.update(moment=moment, shown=answers.shown, state_label=state_label)
+    app.jinja_env.globals["field_name"] = answers.field_name
+    app.register_error_handler(HTTPException, error_page)
+
+
+def add_headers(response: Response) -> Response:
+    """Forbid what no page needs; a page that needs something else has set it itself."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if g.get("account") is not None:
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _context() -> dict[str, Any]:
+    tenant = g.get("tenant")
+    return {
+        "account": g.get("account"),
+        "tenant": tenant,
+        "tenants": _all_tenants() if g.get("account") and g.account.role == Role.PLATFORM_ADMIN else [],
+        "has_role": access.has_role,
+        "Role": Role,
+        "platform_name": current_app.config["SURVEY_NAME"],
+        "html_language": language(),
+        "project_links": _project_links,
+        "settings_links": plugins.current().settings_links(str(tenant.id)) if tenant else [],
+    }
+
+
+def _project_links(survey: Survey) -> list[Any]:
+    return plugins.current().project_links(str(survey.tenant_id), str(survey.id))
+
+
+def _all_tenants() -> list[Tenant]:
+    return list(db.session.scalars(db.select(Tenant).order_by(Tenant.name)))
+
+
+def language() -> str:
+    """Return the page's language: the participant's, the person's, else the browser's best."""
+    if "language" in g:
+        return str(g.language)
+    if g.get("account") is not None:
+        return str(g.account.language)
+    return (request.accept_languages.best_match(list(LANGUAGES)) if request else None) or "en"
+
+
+def timezone() -> str:
+    """Return the tenant's time zone."""
+    return g.tenant.timezone if g.get("tenant") is not None else "UTC"
+
+
+def moment(value: datetime | None) -> str:
+    """Return a time for people, in the tenant's time zone."""
+    return format_datetime(value, "medium") if value is not None else ""
+
+
+def state_label(state: str | None) -> str:
+    """Return a mail's state for people; a plugin's word that is not known here stays as it is."""
+    labels = {
+        None: _("not invited"),
+        MailState.QUEUED: _("waiting"),
+        MailState.SENDING: _("being sent"),
+        MailState.SENT: _("sent"),
+        MailState.NOT_TAKEN: _("not taken"),
+        MailState.UNKNOWN: _("not known"),
+        "accepted": _("accepted"),
+        "refused": _("refused"),
+        "failed": _("failed"),
+        "cancelled": _("cancelled"),
+    }
+    return labels.get(state, str(state))
+
+
+def error_page(error: HTTPException) -> Any:
+    """Return the platform's page for an error, in plain words."""
+    if error.code is None or error.code < 400:
+        return error
+    words = {
+        400: _("The request could not be understood."),
+        403: _("Your role does not allow this."),
+        404: _("There is no such page, or it is not yours."),
+        413: _("The file is too big."),
+    }
+    text = words.get(error.code, error.description)
+    if isinstance(error, CSRFError):
+        text = _("The form was open too long, or cookies are off. Go back, load the page again and repeat.")
+    return render_template("error.html", error=error, text=text), error.code

@@ -1,0 +1,109 @@
+"""The one place that knows of plugins, and that works without any.
+
+The contract comes from `own_smtp.hooks`. Where that is not installed, every question here has the empty answer and
+the platform sends its mail itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, current_app
+
+from survey_host.extensions import db
+
+try:
+    import own_smtp.hooks as contract
+except ModuleNotFoundError as error:
+    # Only its absence is fine; an installation that misses a part must be heard of.
+    if error.name not in {"own_smtp", "own_smtp.hooks"}:
+        raise
+    contract = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from own_smtp.hooks import InvitationBatch, InvitationStatus, Link, Receipt, ReportColumn, SenderChoice
+
+GROUP = "survey.plugins"
+
+
+class Plugins:
+    """The platform's plugins: what it fires and what comes back, with an empty answer for none."""
+
+    def __init__(self, manager: Any = None) -> None:
+        self.manager = manager
+        """The `pluggy.PluginManager`, or `None` where the contract is not installed."""
+
+    def _fire(self, hook: str, **arguments: Any) -> list[Any]:
+        """Return one answer per plugin. A hook that nobody implements has no answers."""
+        caller = getattr(self.manager.hook, hook, None) if self.manager is not None else None
+        return caller(**arguments) or [] if caller is not None else []
+
+    def _gather(self, hook: str, **arguments: Any) -> list[Any]:
+        return [item for answer in self._fire(hook, **arguments) for item in answer or ()]
+
+    def send_invitations(self, batch: InvitationBatch) -> Receipt | None:
+        """Offer a batch to the plugins; `None` means that the platform sends it itself."""
+        caller = getattr(self.manager.hook, "survey_send_invitations", None) if self.manager is not None else None
+        receipt: Receipt | None = caller(batch=batch) or None if caller is not None else None
+        return receipt
+
+    def settings_links(self, tenant_id: str) -> list[Link]:
+        """Return the plugins' pages for a tenant's settings menu."""
+        return self._gather("survey_settings_links", tenant_id=tenant_id)
+
+    def project_links(self, tenant_id: str, project_id: str) -> list[Link]:
+        """Return the plugins' pages for a survey's menu."""
+        return self._gather("survey_project_links", tenant_id=tenant_id, project_id=project_id)
+
+    def senders(self, tenant_id: str, project_id: str) -> list[SenderChoice]:
+        """Return the senders on offer beside the platform's own."""
+        return self._gather("survey_senders", tenant_id=tenant_id, project_id=project_id)
+
+    def report_columns(self, tenant_id: str, project_id: str) -> list[ReportColumn]:
+        """Return the statuses that a survey's report can show; empty means the platform's own."""
+        return self._gather("survey_report_columns", tenant_id=tenant_id, project_id=project_id)
+
+    def statuses(
+        self, tenant_id: str, project_id: str, references: Sequence[str] | None = None
+    ) -> Iterable[InvitationStatus]:
+        """Stream what is known of a survey's invitations, newest batch first."""
+        answers = self._fire(
+            "survey_invitation_statuses", tenant_id=tenant_id, project_id=project_id, references=references
+        )
+        return (status for answer in answers for status in answer or ())
+
+    def project_deleted(self, tenant_id: str, project_id: str) -> None:
+        """Say, inside the transaction, that a survey is deleted."""
+        self._fire("survey_project_deleted", tenant_id=tenant_id, project_id=project_id)
+
+    def tenant_deleted(self, tenant_id: str) -> None:
+        """Say, inside the transaction, that a tenant is deleted."""
+        self._fire("survey_tenant_deleted", tenant_id=tenant_id)
+
+
+def init_app(app: Flask) -> Plugins:
+    """Start the plugins of `app` and tell them of it. Call it last: they find everything else in its place."""
+    plugins = Plugins(_manager(app) if contract is not None else None)
+    app.extensions["survey_plugins"] = plugins
+    plugins._fire("survey_init_app", app=app, db=db, plugins=plugins.manager)
+    return plugins
+
+
+def _manager(app: Flask) -> Any:
+    # Both come with the contract, and neither is needed without it.
+    import pluggy
+
+    from survey_host import host_hooks
+
+    manager = pluggy.PluginManager(contract.PROJECT)
+    manager.register(host_hooks, "survey_host")
+    if app.config["SURVEY_LOAD_PLUGINS"]:
+        manager.load_setuptools_entrypoints(GROUP)
+    return manager
+
+
+def current() -> Plugins:
+    """Return the plugins of the current application."""
+    plugins: Plugins = current_app.extensions["survey_plugins"]
+    return plugins

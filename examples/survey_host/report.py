@@ -1,0 +1,95 @@
+"""What can be told of a survey's mails: from the plugins where they know, else from the platform's own records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from flask_babel import gettext as _
+from sqlalchemy import func, select
+
+from survey_host import plugins
+from survey_host.extensions import db
+from survey_host.models import MailState, Participant, SendRun, Survey
+
+MAX_PROBLEMS = 200
+_BAD = {"refused", "failed", "unknown", "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One status and how many mails have it; `None` where that cannot be known, for the given reason."""
+
+    label: str
+    count: int | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A mail that did not arrive, or perhaps not."""
+
+    address: str
+    state: str
+    words: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What the report page shows."""
+
+    columns: list[Column]
+    problems: list[Problem] = field(default_factory=list)
+    is_by_plugin: bool = False
+
+
+def mails(survey: Survey) -> Report:
+    """Return the report of a survey's mails."""
+    offered = plugins.current().report_columns(str(survey.tenant_id), str(survey.id))
+    if not offered:
+        return Report(_own_columns(survey), _own_problems(survey))
+    counts, problems = _statuses(survey)
+    columns = [
+        Column(item.label, counts[item.key] if item.is_known else None, None if item.is_known else item.reason)
+        for item in offered
+    ]
+    return Report(columns, problems, is_by_plugin=True)
+
+
+def _statuses(survey: Survey) -> tuple[Counter[str], list[Problem]]:
+    """Read all statuses as a stream and keep counts and the first problems only."""
+    counts: Counter[str] = Counter()
+    problems: list[Problem] = []
+    for status in plugins.current().statuses(str(survey.tenant_id), str(survey.id)):
+        counts[status.state] += 1
+        if status.state in _BAD and len(problems) < MAX_PROBLEMS:
+            problems.append(Problem(status.address, status.state, _words(status.reply_code, status.reply_text)))
+    return counts, problems
+
+
+def _words(code: int | None, text: str | None) -> str:
+    return " ".join(str(part) for part in (code, text) if part)
+
+
+def _own_columns(survey: Survey) -> list[Column]:
+    query = select(Participant.mail_state, func.count()).where(Participant.survey_id == survey.id)
+    counts = dict(tuple(row) for row in db.session.execute(query.group_by(Participant.mail_state)))
+    labels = {
+        MailState.QUEUED: _("Waiting"),
+        MailState.SENT: _("Sent"),
+        MailState.NOT_TAKEN: _("Refused"),
+        MailState.UNKNOWN: _("Not known"),
+    }
+    return [Column(label, counts.get(state, 0)) for state, label in labels.items()]
+
+
+def _own_problems(survey: Survey) -> list[Problem]:
+    states = (MailState.NOT_TAKEN, MailState.UNKNOWN)
+    query = select(Participant).where(Participant.survey_id == survey.id, Participant.mail_state.in_(states))
+    found = db.session.scalars(query.order_by(Participant.id).limit(MAX_PROBLEMS))
+    return [Problem(person.email, str(person.mail_state), person.mail_note or "") for person in found]
+
+
+def runs(survey: Survey) -> list[SendRun]:
+    """Return what was sent, newest first."""
+    return list(db.session.scalars(select(SendRun).where(SendRun.survey_id == survey.id).order_by(SendRun.id.desc())))

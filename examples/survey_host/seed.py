@@ -1,0 +1,142 @@
+"""Demonstration data: two tenants with a person for each role, and surveys that are ready to send."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import select
+from werkzeug.security import generate_password_hash
+
+from survey_host.base import now
+from survey_host.models import Account, Kind, Question, QuestionKind, Role, Survey, SurveyText, Tenant
+
+PASSWORD = "survey-demo"
+"""Everybody's password; only for demonstrations."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """What a person signs in with."""
+
+    email: str
+    password: str
+    role: Role
+    tenant: str | None
+    """`None` for platform administrators."""
+
+
+_TENANTS = (("North University", "north.example", "Europe/Berlin"), ("South Clinics", "south.example", "Europe/Vienna"))
+_TITLES = ("Student satisfaction", "Working here"), ("Patient survey",)
+
+_TEXTS = {
+    (Kind.INVITATION, "en"): (
+        "Your opinion: {SURVEYNAME}",
+        "Dear {FIRSTNAME} {LASTNAME},\n\nwe would like to hear what you think. The survey takes about five minutes:\n\n"
+        "{SURVEYURL}\n\nThank you!\n\nIf you do not want to hear from us about this survey:\n{OPTOUTURL}\n",
+        "<p>Dear {FIRSTNAME} {LASTNAME},</p><p>we would like to hear what you think. The survey takes about five "
+        'minutes.</p><p><a href="{SURVEYURL}">Start the survey</a></p><p>Thank you!</p>'
+        '<p><a href="{OPTOUTURL}">No more mail about this survey</a></p>',
+    ),
+    (Kind.INVITATION, "de"): (
+        "Ihre Meinung: {SURVEYNAME}",
+        "Guten Tag {FIRSTNAME} {LASTNAME},\n\nwir möchten gern wissen, was Sie denken. Die Umfrage dauert etwa fünf "
+        "Minuten:\n\n{SURVEYURL}\n\nVielen Dank!\n\nWenn Sie dazu nichts mehr von uns hören möchten:\n{OPTOUTURL}\n",
+        "<p>Guten Tag {FIRSTNAME} {LASTNAME},</p><p>wir möchten gern wissen, was Sie denken. Die Umfrage dauert etwa "
+        'fünf Minuten.</p><p><a href="{SURVEYURL}">Zur Umfrage</a></p><p>Vielen Dank!</p>'
+        '<p><a href="{OPTOUTURL}">Keine weiteren E-Mails zu dieser Umfrage</a></p>',
+    ),
+    (Kind.REMINDER, "en"): (
+        "Reminder: {SURVEYNAME}",
+        "Dear {FIRSTNAME} {LASTNAME},\n\nyou can still take part:\n\n{SURVEYURL}\n\n"
+        "If you do not want to hear from us about this survey:\n{OPTOUTURL}\n",
+        None,
+    ),
+    (Kind.REMINDER, "de"): (
+        "Erinnerung: {SURVEYNAME}",
+        "Guten Tag {FIRSTNAME} {LASTNAME},\n\nSie können noch teilnehmen:\n\n{SURVEYURL}\n\n"
+        "Wenn Sie dazu nichts mehr von uns hören möchten:\n{OPTOUTURL}\n",
+        None,
+    ),
+}
+
+
+def seed(db: SQLAlchemy) -> Sequence[SignIn]:
+    """Add the demonstration data, unless it is there, and return what its people sign in with."""
+    people = [SignIn("admin@platform.example", PASSWORD, Role.PLATFORM_ADMIN, None)]
+    for tenant, domain, _zone in _TENANTS:
+        people.append(SignIn(f"admin@{domain}", PASSWORD, Role.TENANT_ADMIN, tenant))
+        people.append(SignIn(f"manager@{domain}", PASSWORD, Role.SURVEY_MANAGER, tenant))
+    if db.session.scalar(select(Tenant).where(Tenant.name == _TENANTS[0][0])) is None:
+        _add(db, people)
+        db.session.commit()
+    return people
+
+
+def _add(db: SQLAlchemy, people: Sequence[SignIn]) -> None:
+    ids: dict[str | None, int] = {}
+    for (name, _domain, zone), titles in zip(_TENANTS, _TITLES, strict=True):
+        tenant = Tenant(name=name, language="en", timezone=zone)
+        db.session.add(tenant)
+        db.session.flush()
+        ids[name] = tenant.id
+        for title in titles:
+            _add_survey(db, tenant, title)
+    for person in people:
+        db.session.add(_account(person, ids.get(person.tenant)))
+
+
+def _account(person: SignIn, tenant_id: int | None) -> Account:
+    return Account(
+        tenant_id=tenant_id,
+        role=person.role,
+        name=f"{person.role.replace('_', ' ').capitalize()}{f' of {person.tenant}' if person.tenant else ''}",
+        email=person.email,
+        password_hash=generate_password_hash(person.password),
+    )
+
+
+def _add_survey(db: SQLAlchemy, tenant: Tenant, title: str) -> None:
+    survey = Survey(
+        tenant_id=tenant.id,
+        title=title,
+        welcome="Thank you for taking part. Your answers help us to do better.",
+        thanks="Thank you very much for your time.",
+        language="en",
+        closes_at=now() + timedelta(days=30),
+        questions=_questions(),
+    )
+    db.session.add(survey)
+    db.session.flush()
+    for (kind, language), (subject, text, html) in _TEXTS.items():
+        db.session.add(
+            SurveyText(survey_id=survey.id, kind=kind, language=language, subject=subject, text=text, html=html)
+        )
+
+
+def _questions() -> list[Question]:
+    return [
+        Question(
+            position=0,
+            kind=QuestionKind.SCALE,
+            text="How satisfied are you overall?",
+            options=["not at all", "very much"],
+            points=5,
+            is_required=True,
+        ),
+        Question(
+            position=1,
+            kind=QuestionKind.SINGLE,
+            text="Would you recommend us?",
+            options=["Yes", "Perhaps", "No"],
+        ),
+        Question(
+            position=2,
+            kind=QuestionKind.MULTIPLE,
+            text="What should we work on?",
+            options=["Information", "Friendliness", "Waiting times", "Rooms"],
+        ),
+        Question(position=3, kind=QuestionKind.TEXT, text="What else would you like to tell us?", options=[]),
+    ]
