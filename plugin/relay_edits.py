@@ -13,7 +13,8 @@ from own_smtp.audit import AuditAction
 from own_smtp.clock import read_clock
 from own_smtp.errors import ConflictError
 from own_smtp.models import ProjectRoute, Relay
-from own_smtp.relays import NOT_PAUSED, PASSWORD_FIELD, Vault, configuration_of, listed
+from own_smtp.relays import NOT_PAUSED, PASSWORD_FIELD, configuration_of, listed
+from own_smtp.secrets import Vault
 from own_smtp.states import PauseReason, RelayState, Security
 
 GUARDS_PASSWORD = ("host", "port", "security", "username")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from sqlalchemy import Connection, CursorResult, RowMapping, Update, select, update
 from sqlalchemy.orm import Session
@@ -17,6 +17,7 @@ from own_smtp.clock import db_now
 from own_smtp.errors import NotFoundError
 from own_smtp.models import Relay
 from own_smtp.profiles import Credentials, Identity, Limits, RelayProfile
+from own_smtp.secrets import Vault
 from own_smtp.states import PauseReason, RelayState, Security
 
 PASSWORD_FIELD = "relay.password"
@@ -27,13 +28,6 @@ VOUCHED_FOR = ("host", "port", "security", "username", "envelope_sender", "sende
 
 NOT_PAUSED: dict[str, Any] = {"pause_reason": None, "pause_text": None, "paused_at": None, "probe_at": None}
 """The columns of a relay that is not paused."""
-
-
-class Vault(Protocol):
-    """What relays need of `own_smtp.secrets.Vault`."""
-
-    def encrypt(self, plain: str, *, tenant_id: str, field: str) -> str: ...
-    def decrypt(self, stored: str, *, tenant_id: str, field: str) -> str: ...
 
 
 def load_profile(connection: Connection, relay_id: int, vault: Vault) -> RelayProfile | None:

@@ -13,6 +13,7 @@ from sqlalchemy import RowMapping, Select, func, select
 from sqlalchemy.orm import Session
 
 from own_smtp.hooks.events import InvitationStatus, ReportColumn
+from own_smtp.messages import message_id
 from own_smtp.models import Attempt, Batch, Invitation, Relay
 from own_smtp.states import WAITING, State
 from own_smtp.texts import Text, gettext, ngettext
@@ -249,11 +250,6 @@ def _statuses_of(
     ):
         yield from (_status(row, tenant_id, project_id) for row in rows)
         seen = rows[-1]["id"]
-
-
-def message_id(key: str, invitation_id: int, domain: str) -> str:
-    """Return the Message-ID, the same in every attempt."""
-    return f"<{key}.{invitation_id}@{domain}>"
 
 
 def _status(row: RowMapping, tenant_id: str, project_id: str) -> InvitationStatus:

@@ -30,7 +30,8 @@ def gettext(text: str, **values: Any) -> str:
 
 def ngettext(singular: str, plural: str, num: int, **values: Any) -> str:
     """Translate the form for `num`; `%(num)s` in it is `num` as the reader writes numbers."""
-    return str(_DOMAIN.ngettext(singular, plural, num, **{"num": format_decimal(num), **values}))
+    form: str = _DOMAIN.get_translations().ungettext(singular, plural, num)
+    return form % {"num": format_decimal(num), **values}
 
 
 def lazy_gettext(text: str, **values: Any) -> LazyString:

@@ -1,0 +1,1 @@
+"""A small application that carries the pages alone, for their tests."""

@@ -1,0 +1,104 @@
+"""A Flask application with the pages and as little else as possible: a host that is told what to answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import Any
+
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+from own_smtp.config import Settings
+from own_smtp.hooks.events import Action, Actor, PlatformMail, Project, RelayChange, Tenant
+from own_smtp.models import Base
+from own_smtp.network import NetworkPolicy
+from own_smtp.secrets import Vault, generate_key
+from own_smtp.texts import ensure_babel
+from own_smtp.views import blueprint
+
+KEY = generate_key("tests")
+ALICE = Actor(user_id="alice", tenant_id="acme", name="Alice", email="alice@acme.example")
+MALLORY = Actor(user_id="mallory", tenant_id="evil", name="Mallory", email="mallory@evil.example")
+
+
+@dataclass
+class ToldHost:
+    """A host whose answers a test sets."""
+
+    present: Actor | None = ALICE
+    allowed: set[Action] = field(default_factory=lambda: set(Action))
+    tenants: dict[str, Tenant] = field(default_factory=dict)
+    surveys: list[Project] = field(
+        default_factory=lambda: [
+            Project(project_id="p1", tenant_id="acme", title="Staff survey"),
+            Project(project_id="p2", tenant_id="acme", title="Customer survey"),
+            Project(project_id="q1", tenant_id="evil", title="Not yours"),
+        ]
+    )
+    layout_name: str | None = None
+    changes: list[RelayChange] = field(default_factory=list)
+
+    def actor(self) -> Actor | None:
+        return self.present
+
+    def may(self, _actor: Actor, action: Action, _project_id: str | None = None) -> bool:
+        return action in self.allowed
+
+    def tenant(self, tenant_id: str) -> Tenant:
+        return self.tenants.get(tenant_id, Tenant(tenant_id=tenant_id, name="Acme Research"))
+
+    def projects(self, tenant_id: str) -> list[Project]:
+        return [project for project in self.surveys if project.tenant_id == tenant_id]
+
+    def send_platform_mail(self, _mail: PlatformMail) -> None: ...
+
+    def relay_changed(self, change: RelayChange) -> None:
+        self.changes.append(change)
+
+    def layout(self) -> str | None:
+        return self.layout_name
+
+
+@dataclass
+class ThinExtension:
+    """The parts that pages ask for, put together by hand."""
+
+    settings: Settings
+    db: SQLAlchemy
+    vault: Vault
+    policy: NetworkPolicy
+    host: ToldHost = field(default_factory=ToldHost)
+    queue_works: bool = True
+    woken: list[int] = field(default_factory=list)
+    jobs: list[tuple[str, int]] = field(default_factory=list)
+
+    def wake(self, relay_id: int) -> None:
+        self.woken.append(relay_id)
+
+    def enqueue(self, job: str, *arguments: int) -> bool:
+        self.jobs.append((job, *arguments))  # type: ignore[arg-type] # one argument in all jobs of today
+        return self.queue_works
+
+    def queue_is_up(self) -> bool:
+        return self.queue_works
+
+
+def build_app(database_url: str, **settings: Any) -> Flask:
+    """Return the application with its tables made. Networks on loopback are allowed."""
+    app = Flask("told_host")
+    app.config.update(SECRET_KEY="only for tests", SQLALCHEMY_DATABASE_URI=database_url, WTF_CSRF_ENABLED=False)  # noqa: S106 -- see its value
+    db = SQLAlchemy(app)
+    read = Settings(
+        encryption_keys=(KEY,),
+        public_url="https://surveys.example",
+        platform_name="Survey House",
+        allowed_networks=(ip_network("127.0.0.0/8"),),
+        **settings,
+    )
+    app.extensions["own_smtp"] = ThinExtension(read, db, Vault.from_keys(read.encryption_keys), NetworkPolicy.from_settings(read))
+    ensure_babel(app)
+    app.register_blueprint(blueprint, url_prefix=read.url_prefix)
+    with app.app_context():
+        Base.metadata.create_all(db.engine)
+    return app
