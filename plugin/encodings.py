@@ -19,7 +19,7 @@ _LINE = 75
 _BASE64_LINE = 76
 
 _NEWLINE = re.compile(r"\r\n?")
-_SPACE = re.compile(r"[\t\n\f\r ]")
+_SPACE = re.compile(r"\s")
 _ESCAPED = re.compile(rb"[^\t\n -<>-~]")
 
 # A line with a dot is stuffed by every SMTP client, and one with `From ` is changed by mail folders: a server or a

@@ -18,6 +18,7 @@ LINE = 76
 LONGEST_NAME = 50
 LONGEST_VALUE = 4000
 _LONGEST_WORD = 900
+_LONGEST_QUOTED = 255
 
 _FIELD_NAME = re.compile(r"[!-9;-~]+")
 # Line ends, other controls, and what Unicode takes for a line end.
@@ -136,7 +137,7 @@ def _b_word(data: bytes) -> str:
 
 
 def _phrase(display: str, column: int) -> str:
-    if not display.isascii() or "=?" in display or len(display) > LINE:
+    if not display.isascii() or "=?" in display or len(display) > _LONGEST_QUOTED:
         return encoded_words(display, column)
     if _ATOMS.fullmatch(display):
         return display

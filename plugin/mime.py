@@ -32,6 +32,8 @@ _PART_POLICY = policy.SMTP.clone(max_line_length=998)
 _TOKEN = r"[!#$%&'*+.^_`{|}~0-9A-Za-z-]+"
 _CONTENT_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:\s*;.*)?")
 _CONTENT_ID = re.compile(r"[!#-'*+.-;=?A-Z^-~-]+(?:@[!#-'*+.-;=?A-Z^-~-]+)?")
+# Slashes lead elsewhere, and some readers decode encoded words even here.
+_NO_FILE_NAME = re.compile(r"[/\\]|=\?")
 _LONGEST = 255
 
 
@@ -86,8 +88,8 @@ class Base64Text:
 def check_attachment(attachment: Attachment) -> None:
     """Raise `ContentError` for a file that cannot be attached as it says."""
     name = attachment.filename
-    if not name or len(name) > _LONGEST or not name.isprintable() or "/" in name or "\\" in name:
-        raise ContentError(f"{name!r} cannot be a file name: 1 to {_LONGEST} printable characters without slashes.")
+    if not name or len(name) > _LONGEST or not name.isprintable() or _NO_FILE_NAME.search(name):
+        raise ContentError(f"{name!r} cannot be a file name: 1 to {_LONGEST} printable characters, no slash and no =?.")
     if not isinstance(attachment.data, bytes):
         raise ContentError(f"The data of {name} is not bytes.")
     kind = attachment.content_type

@@ -18,7 +18,10 @@ LONGEST = 900
 """Longer URLs do not fit into the one line that they may take: a URL cannot be folded."""
 
 _LEGAL = "!#$%&'()*+,-./:;=?@[]_~"
-_URL = re.compile(r"(?:https?://|mailto:)[A-Za-z0-9!#$%&'()*+,\-./:;=?@\[\]_~]+", re.IGNORECASE)
+_CHARS = r"[A-Za-z0-9!#$%&'()*+,\-./:;=?@\[\]_~]"
+_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
+_URL = re.compile(rf"(?:https?://{_HOST}(?:[/?#]{_CHARS}*)?|mailto:{_CHARS}+)", re.IGNORECASE)
+_WORD = re.compile(r"=\?[^?]*\?[bq]\?[^?]*\?=", re.IGNORECASE)
 
 
 def check_unsubscribe(template: str, one_click: bool) -> None:
@@ -42,8 +45,10 @@ class Unsubscribe:
 
     def render(self, values: Mapping[str, str]) -> bytes:
         url = substitute(self.template, values)
-        if not _URL.fullmatch(url) or "=?" in url:
+        if not _URL.fullmatch(url):
             url = _legal(clean(url))
+        if "=?" in url:
+            url = _WORD.sub(_broken, url)
         if not _URL.fullmatch(url) or len(url) > LONGEST:
             return b""
         line = f"List-Unsubscribe: <{url}>\r\n"
@@ -63,5 +68,9 @@ def _legal(url: str) -> str:
             url = urlunsplit(parts._replace(netloc=netloc))
     except (ValueError, UnicodeError):
         return ""
-    # A reader that decodes encoded words anywhere must find nothing that looks like one.
-    return quote(url, safe=_LEGAL, errors="replace").replace("=?", "=%3F")
+    return quote(url, safe=_LEGAL, errors="replace")
+
+
+def _broken(match: re.Match[str]) -> str:
+    """Keep readers that decode encoded words anywhere from doing so in a URL. The first `?` may start its query."""
+    return "=?" + match[0][2:].replace("?", "%3F")
