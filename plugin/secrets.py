@@ -1,0 +1,172 @@
+"""Secrets at rest: encrypted with named keys that can be changed, bound to their tenant and field; and random tokens.
+
+An encrypted value is the text `v1:<key id>:<nonce and ciphertext in URL-safe base64>`, made with AES-256-GCM. What it
+belongs to is authenticated with it: a value copied to another tenant's row, or to another field, does not decrypt.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from own_smtp.errors import ConfigurationError, SecretError
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+TAG_BYTES = 16
+TOKEN_BYTES = 32
+DEVELOPMENT_KEY_ID = "development"
+
+_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,40}")
+_VERSION = "v1"
+_HOW = "Make one with `flask own-smtp make-key` and set it in OWN_SMTP_ENCRYPTION_KEYS."
+
+
+class Vault:
+    """Encrypts with its first key, and decrypts with all of them. `repr` shows the keys' ids only."""
+
+    def __init__(self, keys: dict[str, AESGCM]) -> None:
+        self._keys = keys
+        self._first = next(iter(keys))
+
+    def __repr__(self) -> str:
+        return f"<Vault with keys {', '.join(self._keys)}>"
+
+    @classmethod
+    def from_keys(cls, keys: Sequence[str]) -> Vault:
+        """Take keys as `generate_key` makes them. Raises `ConfigurationError`, which never shows a key."""
+        if not keys:
+            raise ConfigurationError(f"There is no key to encrypt stored passwords with. {_HOW}")
+        parsed: dict[str, AESGCM] = {}
+        for number, key in enumerate(keys, start=1):
+            key_id, cipher = _parse_key(number, key)
+            if key_id in parsed:
+                raise ConfigurationError(f"Two encryption keys have the id {key_id!r}. Each needs an id of its own.")
+            parsed[key_id] = cipher
+        return cls(parsed)
+
+    def encrypt(self, plain: str, *, tenant_id: str, field: str) -> str:
+        """Encrypt for one field of one tenant. The same text never looks the same twice."""
+        nonce = os.urandom(NONCE_BYTES)
+        bound_to = _associated(self._first, tenant_id, field)
+        sealed = self._keys[self._first].encrypt(nonce, plain.encode("utf-8", "surrogatepass"), bound_to)
+        return f"{_VERSION}:{self._first}:{_to_base64(nonce + sealed)}"
+
+    def decrypt(self, stored: str, *, tenant_id: str, field: str) -> str:
+        """Return what was encrypted for this field of this tenant. Raises `SecretError`, which says what to do."""
+        key_id, sealed = _parse_stored(stored)
+        cipher = self._keys.get(key_id)
+        if cipher is None:
+            raise SecretError(
+                f"The key {key_id!r} that a stored secret ({field}) was encrypted with is not configured. "
+                "Put it back into OWN_SMTP_ENCRYPTION_KEYS, or have the secret entered again."
+            )
+        bound_to = _associated(key_id, tenant_id, field)
+        try:
+            plain = cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound_to)
+        except InvalidTag as error:
+            raise SecretError(
+                f"A stored secret does not belong here ({field}), was changed, or was encrypted with another key of "
+                f"the id {key_id!r}. Check OWN_SMTP_ENCRYPTION_KEYS, or have the secret entered again."
+            ) from error
+        return plain.decode("utf-8", "surrogatepass")
+
+    def needs_rotation(self, stored: str) -> bool:
+        """Tell whether another key than the first encrypted this. Raises `SecretError` for what nobody encrypted."""
+        return _parse_stored(stored)[0] != self._first
+
+
+def generate_key(key_id: str | None = None) -> str:
+    """Return a new key with its id, for OWN_SMTP_ENCRYPTION_KEYS. `None` makes up an id."""
+    key_id = secrets.token_hex(4) if key_id is None else key_id
+    if not _KEY_ID.fullmatch(key_id):
+        raise ConfigurationError(
+            f"{key_id!r} cannot be a key's id: 1 to 40 letters, digits, dots, dashes, underscores."
+        )
+    return f"{key_id}:{_to_base64(os.urandom(KEY_BYTES))}"
+
+
+def derive_development_key(secret_key: str) -> str:
+    """Return a key made from Flask's `SECRET_KEY`, for applications in debug or testing mode only."""
+    hkdf = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=b"own-smtp development key")
+    return f"{DEVELOPMENT_KEY_ID}:{_to_base64(hkdf.derive(secret_key.encode()))}"
+
+
+def new_token() -> str:
+    """Return 256 random bits as URL-safe text, for a link that proves something."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def hash_token(token: str) -> str:
+    """Return what is stored of a token: its SHA-256 in hex.
+
+    A token is looked up by this. How long that takes says nothing about other tokens, so no comparison in constant
+    time is needed; and 256 random bits need no salt.
+    """
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _parse_key(number: int, key: str) -> tuple[str, AESGCM]:
+    key_id, _, text = key.partition(":")
+    if not _KEY_ID.fullmatch(key_id) or not text:
+        raise ConfigurationError(f"Encryption key {number} does not look like `id:key`. {_HOW}")
+    try:
+        return key_id, _cipher(_from_base64(text))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The encryption key {key_id!r} is not {KEY_BYTES} bytes in URL-safe base64. {_HOW}"
+        ) from error
+
+
+def _cipher(key: bytes) -> AESGCM:
+    if len(key) != KEY_BYTES:
+        raise ValueError("another size")
+    return AESGCM(key)
+
+
+def _parse_stored(stored: str) -> tuple[str, bytes]:
+    """Return the key's id, and nonce and ciphertext."""
+    version, _, rest = stored.partition(":")
+    key_id, _, text = rest.partition(":")
+    try:
+        if version != _VERSION or not _KEY_ID.fullmatch(key_id):
+            raise ValueError("another form")
+        sealed = _from_base64(text)
+        if len(sealed) < NONCE_BYTES + TAG_BYTES:
+            raise ValueError("too short")
+    except ValueError as error:
+        raise SecretError("A stored secret has a form that is not known here. Have it entered again.") from error
+    return key_id, sealed
+
+
+def _associated(key_id: str, tenant_id: str, field: str) -> bytes:
+    # JSON, so that no two lists of texts give the same bytes.
+    return json.dumps(["own-smtp", _VERSION, key_id, tenant_id, field]).encode()
+
+
+def _to_base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode("ascii")
+
+
+def _from_base64(text: str) -> bytes:
+    """Decode the one text that `_to_base64` makes of these bytes; padding may be missing. Raises `ValueError`."""
+    padded = text + "=" * (-len(text) % 4)
+    try:
+        data = base64.urlsafe_b64decode(padded)
+    except binascii.Error as error:
+        raise ValueError("no base64") from error
+    # The decoder passes over foreign characters and unused bits: whoever changed a value would go unnoticed.
+    if _to_base64(data) != padded:
+        raise ValueError("not what was encoded")
+    return data
