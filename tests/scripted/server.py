@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import threading
@@ -14,7 +13,7 @@ from typing import Self
 from tests.scripted.acts import PASS, Behaviour, Moment
 from tests.scripted.conversation import Conversation
 from tests.scripted.values import AuthAttempt, Copy
-from tests.scripted.wire import Record, Wire
+from tests.scripted.wire import Record, Wire, readable
 
 EXTENSIONS = ("PIPELINING", "SIZE 36700160", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "CHUNKING")
 PHASES = frozenset(
@@ -214,7 +213,7 @@ class ScriptedServer:
 
     def _accept(self) -> None:
         with self._listener:
-            while self._wake_reader not in select.select([self._listener, self._wake_reader], [], [])[0]:
+            while self._wake_reader not in readable([self._listener, self._wake_reader]):
                 self._serve(self._listener.accept()[0])
 
     def _serve(self, sock: socket.socket) -> None:

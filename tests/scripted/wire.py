@@ -13,6 +13,15 @@ from contextlib import suppress
 from itertools import groupby, pairwise
 
 
+def readable(sockets: list[socket.socket], timeout: float | None = None) -> list[socket.socket]:
+    """Wait up to `timeout` seconds, or for ever, and return which sockets can be read, whatever their numbers."""
+    poll = select.poll()
+    for sock in sockets:
+        poll.register(sock, select.POLLIN)
+    ready = {number for number, _ in poll.poll(None if timeout is None else timeout * 1000)}
+    return [sock for sock in sockets if sock.fileno() in ready]
+
+
 class Gone(Exception):
     """The connection is over: by the script, by the client, or because the server is closed."""
 
@@ -102,7 +111,7 @@ class Wire:
         if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
             return True
         watched = [self.sock, self._wake_reader] if timeout is None else [self.sock]
-        return self.sock in select.select(watched, [], [], timeout)[0]
+        return self.sock in readable(watched, timeout)
 
     def _do_what_was_asked(self) -> None:
         self._wake_reader.recv(1 << 10)
