@@ -14,7 +14,7 @@ from own_smtp.texts import lazy_gettext as _
 PLATFORM = "platform"
 
 
-class ProjectForm(FlaskForm):  # type: ignore[misc] # Flask-WTF is not typed
+class ProjectForm(FlaskForm):
     """The platform's mail, or one of the tenant's servers."""
 
     route = RadioField(_("Invitations of this project leave through"))

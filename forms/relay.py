@@ -47,7 +47,7 @@ class Address:
         try:
             item.data = parse_address(item.data)
         except AddressError as error:
-            raise ValidationError(gettext("This is not an e-mail address: %(why)s", why=error)) from error
+            raise ValidationError(gettext("This is not an e-mail address.")) from error
 
 
 def one_line(_form: FlaskForm, item: Field) -> None:
@@ -73,7 +73,7 @@ def number_of(label: Any, text: Any, *, least: float, most: float, whole: bool =
     return kind(label, [Optional(), limits], description=text)
 
 
-class RelayForm(FlaskForm):  # type: ignore[misc] # Flask-WTF is not typed
+class RelayForm(FlaskForm):
     """One mail server."""
 
     label = StringField(
@@ -212,9 +212,12 @@ class RelayForm(FlaskForm):  # type: ignore[misc] # Flask-WTF is not typed
             return _refuse(
                 self.security, gettext("A password is never sent without encryption. Choose one, or switch it off.")
             )
-        if not self.username.data:
-            return _refuse(self.username, gettext("Please fill in this field."))
-        return True
+        missing = [] if self.username.data else [self.username]
+        if not self.password.data and (self.relay is None or self.relay.password is None):
+            missing.append(self.password)
+        for item in missing:
+            _refuse(item, gettext("Please fill in this field."))
+        return not missing
 
     @property
     def is_unusual(self) -> bool:
@@ -261,5 +264,5 @@ def _choices(settings: Settings) -> list[tuple[str, Any]]:
 
 
 def _refuse(item: Field, text: str) -> bool:
-    item.errors = [*item.errors, text]
+    item.errors = (*item.errors, text)
     return False

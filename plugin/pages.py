@@ -39,7 +39,7 @@ ERRORS = {
 }
 
 
-class ButtonForm(FlaskForm):  # type: ignore[misc] # Flask-WTF is not typed
+class ButtonForm(FlaskForm):
     """A form that is only a button: it holds the CSRF token."""
 
 

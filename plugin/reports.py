@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from flask_babel import format_decimal
-from sqlalchemy import RowMapping, Select, func, select
+from sqlalchemy import RowMapping, func, select
 from sqlalchemy.orm import Session
 
-from own_smtp.hooks.events import InvitationStatus, ReportColumn
-from own_smtp.messages import message_id
-from own_smtp.models import Attempt, Batch, Invitation, Relay
+from own_smtp.hooks.events import ReportColumn
+from own_smtp.models import Batch, Invitation, Relay
 from own_smtp.states import WAITING, State
+from own_smtp.statuses import of_project
 from own_smtp.texts import Text, gettext, ngettext
 from own_smtp.texts import lazy_gettext as _
 
 PAGE = 50
 """Lines on one page of a list."""
-
-CHUNK = 500
-"""Invitations read at a time where all of them are."""
 
 STATE_LABELS: dict[State, Text] = {
     State.QUEUED: _("Waiting"),
@@ -174,9 +170,7 @@ def refusals(
 
     `before` is the `invitation_id` of the last line seen.
     """
-    query = _with_last_attempt(tenant_id, project_id).where(
-        Invitation.state.in_([State.REFUSED, State.FAILED, State.UNKNOWN])
-    )
+    query = of_project(tenant_id, project_id).where(Invitation.state.in_([State.REFUSED, State.FAILED, State.UNKNOWN]))
     if before is not None:
         query = query.where(Invitation.id < before)
     rows = session.execute(query.order_by(Invitation.id.desc()).limit(limit)).mappings()
@@ -193,81 +187,6 @@ def _refusal(row: RowMapping) -> Refusal:
         code=row["code"],
         enhanced=row["enhanced"],
         text=row["text"] or "",
-    )
-
-
-def _with_last_attempt(tenant_id: str, project_id: str) -> Select[Any]:
-    last = (
-        select(func.max(Attempt.id))
-        .where(Attempt.invitation_id == Invitation.id)
-        .correlate(Invitation)
-        .scalar_subquery()
-    )
-    return (
-        select(
-            *(getattr(Invitation, name) for name in INVITATION_COLUMNS),
-            Batch.message_key,
-            Batch.message_domain,
-            Attempt.stage,
-            Attempt.code,
-            Attempt.enhanced,
-            Attempt.text,
-        )
-        .join(Batch, Batch.id == Invitation.batch_id)
-        .outerjoin(Attempt, Attempt.id == last)
-        .where(Batch.tenant_id == tenant_id, Batch.project_id == project_id)
-    )
-
-
-INVITATION_COLUMNS = ("id", "batch_id", "reference", "address", "state", "changed_at", "attempts", "route")
-
-
-def invitation_statuses(
-    session: Session, tenant_id: str, project_id: str, references: Sequence[str] | None = None
-) -> Iterator[InvitationStatus]:
-    """Yield what is known of the project's invitations, newest batch first, read in chunks.
-
-    `references` narrows the answer; `None` means all.
-    """
-    batches = session.scalars(
-        select(Batch.id).where(Batch.tenant_id == tenant_id, Batch.project_id == project_id).order_by(Batch.id.desc())
-    ).all()
-    narrowings = [None] if references is None else [references[i : i + CHUNK] for i in range(0, len(references), CHUNK)]
-    for batch_id in batches:
-        for narrowing in narrowings:
-            yield from _statuses_of(session, tenant_id, project_id, batch_id, narrowing)
-
-
-def _statuses_of(
-    session: Session, tenant_id: str, project_id: str, batch_id: int, references: Sequence[str] | None
-) -> Iterator[InvitationStatus]:
-    query = _with_last_attempt(tenant_id, project_id).where(Invitation.batch_id == batch_id)
-    if references is not None:
-        query = query.where(Invitation.reference.in_(references))
-    seen = 0
-    while (
-        rows := session.execute(query.where(Invitation.id > seen).order_by(Invitation.id).limit(CHUNK)).mappings().all()
-    ):
-        yield from (_status(row, tenant_id, project_id) for row in rows)
-        seen = rows[-1]["id"]
-
-
-def _status(row: RowMapping, tenant_id: str, project_id: str) -> InvitationStatus:
-    return InvitationStatus(
-        tenant_id=tenant_id,
-        project_id=project_id,
-        batch_id=row["batch_id"],
-        reference=row["reference"],
-        address=row["address"],
-        state=State(row["state"]),
-        changed_at=row["changed_at"],
-        attempts=row["attempts"],
-        message_id=message_id(row["message_key"], row["id"], row["message_domain"]),
-        stage=row["stage"],
-        reply_code=row["code"],
-        enhanced_code=row["enhanced"],
-        reply_text=row["text"],
-        route=row["route"],
     )
 
 

@@ -11,8 +11,9 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flask import Flask, has_request_context, request
-from flask_babel import Babel, Domain, LazyString, format_decimal
-from flask_babel import format_datetime as babel_format_datetime
+from flask_babel import Babel, Domain, format_date, format_decimal
+from flask_babel import format_time as format_hour
+from flask_babel.speaklater import LazyString
 
 CATALOGUES = Path(__file__).parent / "translations"
 LANGUAGES = ("en", *sorted(path.parent.parent.name for path in CATALOGUES.glob("*/LC_MESSAGES/own_smtp.mo")))
@@ -36,13 +37,13 @@ def ngettext(singular: str, plural: str, num: int, **values: Any) -> str:
 
 def lazy_gettext(text: str, **values: Any) -> LazyString:
     """Translate when the text is shown, not now."""
-    return _DOMAIN.lazy_gettext(text, **values)
+    return LazyString(gettext, text, **values)
 
 
 def format_time(moment: datetime, timezone: str) -> str:
-    """Return date and time to the minute as the reader writes them, in the tenant's zone and with its name."""
+    """Return date and time to the minute as the reader writes them, in the tenant's zone."""
     local = moment.astimezone(zone_of(timezone))
-    return str(babel_format_datetime(local, "medium", rebase=False))
+    return f"{format_date(local, 'medium', rebase=False)}, {format_hour(local, 'short', rebase=False)}"
 
 
 def zone_of(timezone: str) -> ZoneInfo:

@@ -1,4 +1,4 @@
-"""The page behind a confirmation link: no account needed. GET shows and POST confirms, as mail scanners follow links."""
+"""The page behind a confirmation link. No account needed: GET shows and POST confirms, as scanners follow links."""
 
 from __future__ import annotations
 

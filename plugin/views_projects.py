@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from own_smtp import projects, relays, reports
 from own_smtp.access import current_actor, current_project, requires
 from own_smtp.current import extension
-
 from own_smtp.forms.project import ProjectForm
 from own_smtp.hooks.events import Action
 from own_smtp.models import Relay

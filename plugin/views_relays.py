@@ -75,11 +75,9 @@ def _has_password(form: RelayForm, relay: Relay | None) -> bool:
     """Refuse a draft that must not reach the stored password's server, or another, without its password."""
     if not relay_edits.needs_password(relay, form.draft()):
         return True
-    form.password.errors = [
-        gettext("Type the password again: the server, its port, its encryption or the user changed.")
-        if relay and relay.password
-        else gettext("Please fill in this field.")
-    ]
+    form.password.errors = (
+        gettext("Type the password again: the server, its port, its encryption or the user changed."),
+    )
     return False
 
 

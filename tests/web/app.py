@@ -87,7 +87,7 @@ class ThinExtension:
 def build_app(database_url: str, **settings: Any) -> Flask:
     """Return the application with its tables made. Networks on loopback are allowed."""
     app = Flask("told_host")
-    app.config.update(SECRET_KEY="only for tests", SQLALCHEMY_DATABASE_URI=database_url, WTF_CSRF_ENABLED=False)  # noqa: S106 -- see its value
+    app.config.update(SECRET_KEY="only for tests", SQLALCHEMY_DATABASE_URI=database_url, WTF_CSRF_ENABLED=False)
     db = SQLAlchemy(app)
     read = Settings(
         encryption_keys=(KEY,),
@@ -96,7 +96,9 @@ def build_app(database_url: str, **settings: Any) -> Flask:
         allowed_networks=(ip_network("127.0.0.0/8"),),
         **settings,
     )
-    app.extensions["own_smtp"] = ThinExtension(read, db, Vault.from_keys(read.encryption_keys), NetworkPolicy.from_settings(read))
+    app.extensions["own_smtp"] = ThinExtension(
+        read, db, Vault.from_keys(read.encryption_keys), NetworkPolicy.from_settings(read)
+    )
     ensure_babel(app)
     app.register_blueprint(blueprint, url_prefix=read.url_prefix)
     with app.app_context():
