@@ -7,6 +7,7 @@ from email.message import EmailMessage
 
 import pytest
 import redis
+from playwright.sync_api import Page
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -166,3 +167,11 @@ def test_smtp_sink_keeps_copies_and_fails_on_demand() -> None:
     ):
         client.send_message(mail("one@example.org"))
     assert client.sock is None
+
+
+@pytest.mark.browser
+def test_chromium_shows_a_page_in_any_script(browser_page: Page) -> None:
+    """A page is laid out and its script runs."""
+    browser_page.set_content("<p id=word>żółć 漢字</p><script>document.title = word.textContent</script>")
+    assert browser_page.title() == "żółć 漢字"
+    assert browser_page.locator("#word").bounding_box() is not None

@@ -4,9 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import NullPool
 
+from own_smtp import schema
 from tests.servers.databases import MariaDB, PostgreSQL
 from tests.servers.postfix import Postfix
+from tests.servers.process import program
 from tests.servers.redis import Redis
 
 DATABASES = [
@@ -75,3 +80,46 @@ def postfix(_postfix: Postfix) -> Postfix:
     """
     _postfix.clear()
     return _postfix
+
+
+@pytest.fixture
+def migrated_url(database_url: str) -> str:
+    """The URL of a database with our tables, on SQLite, PostgreSQL and MariaDB in turn."""
+    engine = create_engine(database_url, poolclass=NullPool)
+    schema.upgrade(engine)
+    return database_url
+
+
+@pytest.fixture
+def migrated(migrated_url: str) -> Iterator[Engine]:
+    """An engine on a database with our tables, on SQLite, PostgreSQL and MariaDB in turn."""
+    engine = create_engine(migrated_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium as Debian packages it.
+
+    Not for the whole run: while Playwright is up, its event loop counts as running and `asyncio.run` refuses to work.
+    """
+    chromium = program("chromium", package="chromium")
+    with sync_playwright() as playwright:
+        # Its sandbox refuses to run as root, and a container's /dev/shm is small.
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        running = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def browser_page(browser: Browser) -> Iterator[Page]:
+    """An empty page with cookies of its own. The test fails when a script on it does. Mark the test with `browser`."""
+    failures: list[str] = []
+    with browser.new_context(locale="en-GB", timezone_id="UTC") as context:
+        page = context.new_page()
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.set_default_timeout(15_000)
+        yield page
+    assert failures == []
