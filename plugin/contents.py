@@ -46,12 +46,12 @@ def store_content(content: Content) -> tuple[dict[str, Any], list[Attachment]]:
         "list_unsubscribe": content.list_unsubscribe,
         "one_click_unsubscribe": content.one_click_unsubscribe,
     }
-    return {key: value for key, value in stored.items() if value}, list(content.attachments)
+    return stored, list(content.attachments)
 
 
 def load_content(stored: Mapping[str, Any], attachments: Sequence[Attachment]) -> Content:
     """Return the content that `store_content` took apart."""
-    return Content(**{"subject": "", "text": "", **stored}, attachments=tuple(attachments))
+    return Content(**stored, attachments=tuple(attachments))
 
 
 def store_override(invitation: Invitation) -> dict[str, Any] | None:

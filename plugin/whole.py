@@ -109,7 +109,8 @@ def _kept(head: bytes, replaced: set[bytes]) -> list[bytes]:
 
 def _serialised(message: WholeMessage) -> bytes:
     if isinstance(message, EmailMessage) and isinstance(message.policy, EmailPolicy):
-        return message.as_bytes(policy=_WHOLE)
+        # Flask-Mail takes UTF-8's body encoding out of the registry that the generator's own way to 7-bit relies on.
+        return message.as_bytes(policy=_WHOLE.clone(cte_type="8bit"))
     if isinstance(message, Message):
         return message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
     return message.as_bytes()
@@ -130,7 +131,7 @@ def _reencoded(data: bytes) -> bytes:
 def _make_seven_bit(part: Message) -> None:
     encoding = str(part.get("Content-Transfer-Encoding", "")).strip().lower()
     raw = part.get_payload()
-    text = raw.encode("ascii", "surrogateescape") if isinstance(raw, str) else b""
+    text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else b""
     if encoding not in {"8bit", "binary"} and not _UNFIT.search(_LINE_END.sub(b"\r\n", text)):
         return
     data = part.get_payload(decode=True)
