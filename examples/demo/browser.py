@@ -71,6 +71,11 @@ class Page:
             for table in self.root.find("table")
         ]
 
+    def expect(self, words: str) -> None:
+        """Raise `BrowsingError` unless these words are to be read on the page."""
+        if words not in self.text:
+            raise self.problem(f"“{words}” is not to be read there")
+
     def problem(self, what: str) -> BrowsingError:
         """Return an error that says where it happened and what the page complains of."""
         alerts = [node.text for node in self.root.walk() if node.attributes.get("role") == "alert" and node.text]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from demo.catchall import PASSWORD, USERNAME
@@ -11,6 +13,7 @@ from demo.children import Household, run_to_end
 from demo.programs import FLASK, programs
 from demo.stage import PARTICIPANTS, Stage, prepared
 
+SEEDED = re.compile(r"(\S+@\S+)  (\S+)  \((.+)\)")
 SETUP = (("init-db",), ("own-smtp", "db", "upgrade"), ("seed",))
 """What a host's operator runs once, or after an update, before starting anything."""
 
@@ -40,11 +43,28 @@ def _set_up(stage: Stage) -> None:
         run_to_end(name, [*FLASK, *command], stage.environment(), log)
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Somebody who can sign in."""
+
+    email: str
+    password: str
+    role: str
+    """With the tenant, as people read it."""
+
+
+def accounts(stage: Stage) -> list[Account]:
+    """Return who can sign in, as `flask seed` listed them."""
+    lines = (stage.folder / "log" / "seed.log").read_text("utf-8").splitlines()
+    found = [SEEDED.fullmatch(line) for line in lines]
+    return [Account(match[1], match[2], match[3].replace("_", " ")) for match in found if match]
+
+
 def describe(stage: Stage) -> str:
     """Return what a person needs to know to use the demo."""
     lines = [
         ("Survey platform", stage.platform_url + "/"),
-        *_accounts(stage),
+        *((f"  {account.role}", f"{account.email} / {account.password}") for account in accounts(stage)),
         ("Inbox of all mails", stage.inbox_url + "/"),
         ("Your mail server", f"localhost, port {stage.ports.smtp}, STARTTLS"),
         ("  user and password", f"{USERNAME} / {PASSWORD}"),

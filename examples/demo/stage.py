@@ -140,7 +140,8 @@ def _load(folder: Path) -> Stage:
         folder=folder,
         ports=choose_ports(settings.get("ports", {})),
         secret_key=settings.get("secret_key") or secrets.token_hex(32),
-        encryption_key=settings.get("encryption_key") or f"demo:{base64.b64encode(secrets.token_bytes(32)).decode()}",
+        encryption_key=settings.get("encryption_key")
+        or f"demo:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()}",
         certificates=ensure_certificates(folder / "certificates"),
     )
     _keep(kept, stage)

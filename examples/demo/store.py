@@ -20,6 +20,8 @@ CREATE TABLE IF NOT EXISTS message (
     received_at TEXT NOT NULL,
     sender TEXT NOT NULL,
     recipients TEXT NOT NULL,
+    shown_to TEXT NOT NULL,
+    message_id TEXT NOT NULL,
     subject TEXT NOT NULL,
     text TEXT NOT NULL,
     searchable TEXT NOT NULL,
@@ -27,7 +29,7 @@ CREATE TABLE IF NOT EXISTS message (
 )
 """
 COUNT = "SELECT count(*) FROM message "
-SELECT = "SELECT id, received_at, sender, recipients, subject, text, length(raw) FROM message "
+SELECT = "SELECT id, received_at, sender, recipients, shown_to, message_id, subject, text, length(raw) FROM message "
 MATCHING = "WHERE instr(searchable, ?) > 0 OR ? = '' "
 
 
@@ -41,6 +43,9 @@ class Stored:
     """The envelope sender (MAIL FROM), which need not be what the header says."""
     recipients: tuple[str, ...]
     """The envelope recipients (RCPT TO)."""
+    shown_to: tuple[str, ...]
+    """The addresses that the header names (To), which need not be the recipients."""
+    message_id: str
     subject: str
     text: str
     """The plain text part, decoded; empty when there is none."""
@@ -63,12 +68,14 @@ class Store:
         subject, text = str(message.get("Subject", "")), plain_text(message)
         headers = [str(message.get(name, "")) for name in ("From", "To")]
         searchable = "\n".join([sender, *recipients, subject, *headers, text]).casefold()
-        row = (datetime.now(UTC).isoformat(), sender, json.dumps(recipients), subject, text, searchable, raw)
+        envelope = (datetime.now(UTC).isoformat(), sender, json.dumps(recipients))
+        header = (json.dumps(_addresses(message)), str(message.get("Message-ID", "")), subject)
         with self._connection() as connection:
             cursor = connection.execute(
-                "INSERT INTO message (received_at, sender, recipients, subject, text, searchable, raw)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                row,
+                "INSERT INTO message"
+                " (received_at, sender, recipients, shown_to, message_id, subject, text, searchable, raw)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*envelope, *header, text, searchable, raw),
             )
         return cast(int, cursor.lastrowid)
 
@@ -115,12 +122,16 @@ def plain_text(message: EmailMessage) -> str:
     return str(body.get_content()) if body else ""
 
 
+def _addresses(message: EmailMessage) -> list[str]:
+    return [address.addr_spec for header in message.get_all("To", []) for address in header.addresses]
+
+
 def _needle(query: str) -> tuple[str, str]:
     needle = query.strip().casefold()
     return needle, needle
 
 
-def _stored(row: tuple[int, str, str, str, str, str, int]) -> Stored:
-    message_id, received_at, sender, recipients, subject, text, size = row
-    moment = datetime.fromisoformat(received_at)
-    return Stored(message_id, moment, sender, tuple(json.loads(recipients)), subject, text, size)
+def _stored(row: tuple[int, str, str, str, str, str, str, str, int]) -> Stored:
+    number, received_at, sender, recipients, shown_to, *rest = row
+    lists = tuple(json.loads(recipients)), tuple(json.loads(shown_to))
+    return Stored(number, datetime.fromisoformat(received_at), sender, *lists, *rest)

@@ -1,0 +1,24 @@
+"""The catch-all's inbox, as a program reads it."""
+
+from __future__ import annotations
+
+import json
+
+from demo.browser import Browser
+from demo.checks import Mail
+
+
+class Mailbox:
+    """Reads over HTTP what has arrived so far."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._browser = Browser()
+
+    def mails(self) -> list[Mail]:
+        """Return all messages, the newest first. Raises `BrowsingError` when the inbox does not answer."""
+        answer = json.loads(self._browser.read(f"{self._url}/api/messages"))
+        return [
+            Mail(tuple(item["recipients"]), tuple(item["shown_to"]), item["message_id"], item["text"])
+            for item in answer["messages"]
+        ]

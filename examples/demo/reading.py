@@ -1,0 +1,91 @@
+"""What the report page says, read from its tables, and told again on a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Iterator, Sequence
+from urllib.parse import urljoin
+
+from demo.browser import Browser, Page
+from demo.checks import Told
+
+WIDTH = 100
+"""Columns of the printed report."""
+
+Table = list[list[str]]
+
+
+def read_report(page: Page) -> Told:
+    """Read the page's two tables: the numbers by state, and who was not accepted. Raises `BrowsingError`."""
+    states = _table(page, "State", "Number")
+    refusals = next(_tables(page, "Recipient", "The server's own words"), [])
+    return Told(
+        numbers={row[0]: _number(row[1]) for row in states},
+        refusals={row[0]: row[2] for row in refusals},
+    )
+
+
+def _table(page: Page, *headings: str) -> Table:
+    table = next(_tables(page, *headings), None)
+    if table is None:
+        raise page.problem(f"a table with the columns {', '.join(headings)} is missing")
+    return table
+
+
+def _tables(page: Page, *headings: str) -> Iterator[Table]:
+    for table in page.tables():
+        if table and set(headings) <= set(table[0]):
+            yield table[1:]
+
+
+def _number(cell: str) -> int | None:
+    digits = cell.replace(",", "").replace("\u202f", "")
+    return int(digits) if digits.isdecimal() else None
+
+
+def participant_pages(browser: Browser, page: Page) -> Iterator[tuple[str, str]]:
+    """Yield each participant's address and the address of the page about them; `page` is the first of the list."""
+    while True:
+        for row in page.root.find("tr"):
+            cells, links = [cell.text for cell in row.find("td")], list(row.find("a"))
+            if cells and links:
+                yield cells[1], urljoin(page.url, links[0].attributes["href"])
+        following = [node for node in page.root.find("a") if node.attributes.get("rel") == "next"]
+        if not following:
+            return
+        page = browser.open(urljoin(page.url, following[0].attributes["href"]))
+
+
+def report_table(told: Told) -> str:
+    """Return the report for a terminal."""
+    numbers = [(state, "not known" if number is None else str(number)) for state, number in told.numbers.items()]
+    refusals = [*told.refusals.items()]
+    return "\n\n".join(
+        [drawn(("State", "Number"), numbers), drawn(("Not accepted", "The server's own words"), refusals)]
+    )
+
+
+def drawn(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of two columns; the second one is wrapped where the line would be too long."""
+    first = max(columns_of(row[0]) for row in [heading, *rows])
+    second = min(WIDTH - first - 2, max(columns_of(row[1]) for row in [heading, *rows]))
+    lines = [line for row in rows for line in _lines(row, first, second)]
+    return "\n".join([*_lines(heading, first, second), f"{'─' * first}  {'─' * second}", *lines])
+
+
+def _lines(row: Sequence[str], first: int, second: int) -> Iterator[str]:
+    for number, part in enumerate(textwrap.wrap(row[1], second) or [""]):
+        yield f"{_padded('' if number else row[0], first)}  {part}".rstrip()
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - columns_of(text))
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a terminal a text takes: wide letters two, combining marks none."""
+    return sum(_WIDTHS.get(unicodedata.east_asian_width(c), 1) for c in text if not unicodedata.combining(c))
+
+
+_WIDTHS = {"W": 2, "F": 2}
