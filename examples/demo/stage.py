@@ -140,12 +140,15 @@ def _load(folder: Path) -> Stage:
         folder=folder,
         ports=choose_ports(settings.get("ports", {})),
         secret_key=settings.get("secret_key") or secrets.token_hex(32),
-        encryption_key=settings.get("encryption_key")
-        or f"demo:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()}",
+        encryption_key=settings.get("encryption_key") or _new_encryption_key(),
         certificates=ensure_certificates(folder / "certificates"),
     )
     _keep(kept, stage)
     return stage
+
+
+def _new_encryption_key() -> str:
+    return f"demo:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode('ascii')}"
 
 
 def _keep(path: Path, stage: Stage) -> None:

@@ -132,6 +132,15 @@ def _needle(query: str) -> tuple[str, str]:
 
 
 def _stored(row: tuple[int, str, str, str, str, str, str, str, int]) -> Stored:
-    number, received_at, sender, recipients, shown_to, *rest = row
-    lists = tuple(json.loads(recipients)), tuple(json.loads(shown_to))
-    return Stored(number, datetime.fromisoformat(received_at), sender, *lists, *rest)
+    number, received_at, sender, recipients, shown_to, message_id, subject, text, size = row
+    return Stored(
+        id=number,
+        received_at=datetime.fromisoformat(received_at),
+        sender=sender,
+        recipients=tuple(json.loads(recipients)),
+        shown_to=tuple(json.loads(shown_to)),
+        message_id=message_id,
+        subject=subject,
+        text=text,
+        size=size,
+    )

@@ -23,7 +23,7 @@ ROLE = "tenant admin"
 SURVEY = "Student satisfaction"
 RELAY = "Our mail server"
 SENDER = "surveys@north.example"
-SENDER_NAME = "North University – Enquêtes & Umfragen"
+SENDER_NAME = "North University, Enquêtes & Umfragen"
 CONFIRM = "Yes, this server may send for us"
 CONFIRMATION_TIMEOUT = 60.0
 DELIVERY_TIMEOUT = 300.0
@@ -142,7 +142,7 @@ class Walker:
 
     def check_the_report(self) -> str:
         _insist(problems_with_report(self._people, self.told))
-        return f"The report says {len(self._people) - len(REFUSED)} accepted, {len(REFUSED)} refused in these words: below."
+        return f"The report says {len(self._people) - len(REFUSED)} accepted and {len(REFUSED)} refused, and why."
 
     def check_the_inbox(self) -> str:
         self._links = self._links_on_the_platform()
