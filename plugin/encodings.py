@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64, b2a_qp
-from collections.abc import Callable
-from html import escape
-
-Encoder = Callable[[str], bytes]
 
 SOFT_BREAK = b"=\r\n"
 _LINE = 75
@@ -19,7 +15,6 @@ _LINE = 75
 _BASE64_LINE = 76
 
 _NEWLINE = re.compile(r"\r\n?")
-_SPACE = re.compile(r"\s")
 _ESCAPED = re.compile(rb"[^\t\n -<>-~]")
 
 # A line with a dot is stuffed by every SMTP client, and one with `From ` is changed by mail folders: a server or a
@@ -38,29 +33,14 @@ def quoted_printable(text: str) -> bytes:
     return b"\r\n".join([_wrapped(_unbroken(b2a_qp(line))) for line in lines])
 
 
-def plain_value(value: str) -> bytes:
-    """Encode what a placeholder stands for in plain text, between two soft breaks or line ends."""
+def quoted_value(value: str) -> bytes:
+    """Encode what a placeholder stands for, between two soft breaks or line ends."""
     if value.isprintable():
         quoted = b2a_qp(value.encode("utf-8", "replace"))
         if len(quoted) <= _LINE and not quoted.startswith(_RISKY_STARTS):
             return quoted
         return _wrapped(_unbroken(quoted))
     return quoted_printable(value)
-
-
-def html_value(value: str) -> bytes:
-    """Encode what a placeholder stands for in HTML, in text as well as in a quoted attribute."""
-    return plain_value(escape(value))
-
-
-def tag_value(value: str) -> bytes:
-    """Encode what a placeholder stands for inside of a tag, where an attribute may lack its quotes."""
-    return plain_value(tag_text(value))
-
-
-def tag_text(value: str) -> str:
-    """Escape `value` so that it also stays inside of an attribute that lacks its quotes."""
-    return _SPACE.sub(_reference, escape(value))
 
 
 def base64_lines(data: bytes) -> bytes:
@@ -78,10 +58,6 @@ def is_shorter_in_base64(text: str) -> bool:
 def _unbroken(quoted: bytes) -> bytes:
     """Take back the soft breaks of `b2a_qp`, which heeds no dots; its input must have been one line."""
     return quoted.replace(b"=\n", b"")
-
-
-def _reference(match: re.Match[str]) -> str:
-    return f"&#{ord(match[0])};"
 
 
 def _wrapped(line: bytes) -> bytes:

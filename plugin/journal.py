@@ -49,9 +49,9 @@ class Machine:
                 " folder that workers may write to."
             ) from error
 
-    def path(self, token: int) -> Path:
-        """Return the file of the drain with that token."""
-        return self.folder / f"{token}.journal"
+    def path(self, name: str) -> Path:
+        """Return the file of the journal with that name."""
+        return self.folder / f"{name}.journal"
 
     @property
     def survives_crashes(self) -> bool:
@@ -84,9 +84,9 @@ class JournalWriter:
     Raises `JournalError` when a line could not be written whole: then nothing may be sent.
     """
 
-    def __init__(self, machine: Machine, token: int) -> None:
+    def __init__(self, machine: Machine, name: str) -> None:
         self._sync = machine.survives_crashes
-        self.path = machine.path(token)
+        self.path = machine.path(name)
         try:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,12 +139,12 @@ class Findings:
     """What became of the others; those in neither were never sent."""
 
 
-def read_journal(machine: Machine, token: int) -> Findings | None:
-    """Return what the drain with that token left behind, or `None` while its process still lives.
+def read_journal(machine: Machine, name: str) -> Findings | None:
+    """Return what a drain left behind, or `None` while its process still lives.
 
     Raises `JournalError` when the file is missing or damaged: then any claimed message may have been sent.
     """
-    path = machine.path(token)
+    path = machine.path(name)
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

@@ -9,6 +9,7 @@ find no row. That makes a claim the mark that must stand before a final dot is w
 
 from __future__ import annotations
 
+import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,11 +34,13 @@ class Taken:
 
     relay_id: int
     token: int
+    journal: str
+    """The name of its journal."""
     at: datetime
     """The database's time when it was taken."""
-    expires_at: datetime
     failures: int
     """Consecutive failures to get a usable connection."""
+    failing_since: datetime | None
     pace: dict[str, Any] | None
 
 
@@ -95,24 +98,24 @@ def take_lease(
         _create_lease(connection, relay_id)
     elif not _is_free(lease.expires_at, lease.wake_at, now):
         return None
+    name = secrets.token_hex(16)
     token = connection.execute(
-        insert(Journal).values(relay_id=relay_id, machine=machine.name, boot=machine.boot, opened_at=now)
+        insert(Journal).values(relay_id=relay_id, machine=machine.name, name=name, boot=machine.boot, opened_at=now)
     ).inserted_primary_key[0]
-    expires_at = now + duration
     free = or_(Lease.expires_at.is_(None), Lease.expires_at < now)
     rested = or_(Lease.wake_at.is_(None), Lease.wake_at <= now)
     taken = connection.execute(
         update(Lease)
         .where(Lease.relay_id == relay_id, free, rested)
-        .values(token=token, owner=owner, expires_at=expires_at)
+        .values(token=token, owner=owner, expires_at=now + duration)
     )
     if taken.rowcount == 0:
         connection.execute(delete(Journal).where(Journal.id == token))
         return None
-    kept = connection.execute(select(Lease.failures, Lease.pace).where(Lease.relay_id == relay_id)).one()
-    return Taken(
-        relay_id=relay_id, token=token, at=now, expires_at=expires_at, failures=kept.failures, pace=kept.pace
-    )
+    kept = connection.execute(
+        select(Lease.failures, Lease.failing_since, Lease.pace).where(Lease.relay_id == relay_id)
+    ).one()
+    return Taken(relay_id=relay_id, token=token, journal=name, at=now, **kept._mapping)
 
 
 def _is_free(expires_at: datetime | None, wake_at: datetime | None, now: datetime) -> bool:
@@ -345,8 +348,13 @@ def finish_batches(connection: Connection, relay_id: int) -> None:
 
 def open_journals(connection: Connection) -> list[Journal]:
     """Return the journals of all drains that run or died, oldest first."""
-    rows = connection.execute(select(Journal.id, Journal.relay_id, Journal.machine, Journal.boot, Journal.opened_at))
+    rows = connection.execute(select(Journal.id, Journal.relay_id, Journal.machine, Journal.name, Journal.boot, Journal.opened_at))
     return [Journal(**row._mapping) for row in rows]
+
+
+def take_over_journal(connection: Connection, token: int) -> bool:
+    """Whether the journal is still open; keeps other recoveries of it out until the transaction ends."""
+    return connection.execute(update(Journal).where(Journal.id == token).values(machine=Journal.machine)).rowcount == 1
 
 
 def has_live_lease(connection: Connection, journal: Journal, now: datetime) -> bool:
@@ -368,9 +376,10 @@ def recover(
     taken = Taken(
         relay_id=journal.relay_id,
         token=journal.id,
+        journal=journal.name,
         at=journal.opened_at,
-        expires_at=journal.opened_at,
         failures=0,
+        failing_since=None,
         pace=None,
     )
     claimed = set(_claimed_by(connection, journal))
@@ -382,7 +391,8 @@ def recover(
     unknown = [Settlement(invitation_id=id_, state=State.UNKNOWN, outcome=lost, at=now) for id_ in sorted(unsure)]
     settle(connection, taken, [*known, *unknown], tells_host=tells_host)
     release(connection, journal.id, sorted(claimed - unsure - {item.invitation_id for item in known}))
-    give_back_lease(connection, taken, {})
+    # A process that stalled and was taken for dead finds that its token is worth nothing any more.
+    give_back_lease(connection, taken, {"token": 0})
     close_journal(connection, journal.id)
 
 

@@ -7,17 +7,18 @@ SMTPUTF8 can carry), no line over 998 octets, no NUL, not dot-stuffed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
 from own_smtp.addresses import needs_smtputf8, parse_address
+from own_smtp.encodings import quoted_value
 from own_smtp.headers import check_header, clean, mailbox, unstructured
 from own_smtp.hooks.events import Content
 from own_smtp.mime import Piece, Skeleton, add_body
-from own_smtp.placeholders import has_placeholders, substitute
+from own_smtp.placeholders import Escape, has_placeholders, substitute
 from own_smtp.profiles import Identity
 from own_smtp.unsubscribe import Unsubscribe
 from own_smtp.whole import compose_whole
@@ -40,7 +41,8 @@ class CompiledContent:
         # The first stretch is left for the fields that differ in every message.
         self._pieces = [b"", *skeleton.pieces]
         self._gaps = [
-            (name, encode, tuple(place + 1 for place in places)) for (name, encode), places in skeleton.gaps.items()
+            (name, [(escape, [place + 1 for place in places]) for escape, places in uses.items()])
+            for name, uses in skeleton.gaps.items()
         ]
         self._made = [(place + 1, piece) for place, piece in skeleton.made]
 
@@ -57,15 +59,23 @@ class CompiledContent:
             date.encode("ascii"),
             message_id.encode("ascii"),
         )
-        for placeholder, encode, places in self._gaps:
+        for placeholder, uses in self._gaps:
             value = values.get(placeholder)
             if value is not None:
-                encoded = encode(value)
-                for place in places:
-                    pieces[place] = encoded
+                _fill(pieces, value, uses)
         for place, piece in self._made:
             pieces[place] = piece.render(values)
         return b"".join(pieces)
+
+
+def _fill(pieces: list[bytes], value: str, uses: Sequence[tuple[Escape, Sequence[int]]]) -> None:
+    """Put a value to all its places. Most need no escaping, so that most are encoded once."""
+    plain = quoted_value(value)
+    for escape, places in uses:
+        escaped = escape(value)
+        encoded = plain if escaped == value else quoted_value(escaped)
+        for place in places:
+            pieces[place] = encoded
 
 
 @dataclass(frozen=True, slots=True)

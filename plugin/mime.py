@@ -9,24 +9,19 @@ from email import policy
 from email.headerregistry import ContentTypeHeader
 from email.message import MIMEPart
 from hashlib import blake2b
-from html import escape
 from typing import Protocol
 
 from own_smtp.encodings import (
     SOFT_BREAK,
-    Encoder,
     base64_lines,
-    html_value,
     is_shorter_in_base64,
     newlines,
-    plain_value,
     quoted_printable,
-    tag_text,
-    tag_value,
+    quoted_value,
 )
 from own_smtp.errors import ContentError
 from own_smtp.hooks.events import Attachment, Content
-from own_smtp.placeholders import split
+from own_smtp.placeholders import Escape, escape_for, split
 
 _PART_POLICY = policy.SMTP.clone(max_line_length=998)
 _TOKEN = r"[!#$%&'*+.^_`{|}~0-9A-Za-z-]+"
@@ -48,16 +43,16 @@ class Skeleton:
     """The message as a list of stretches: what never changes, and gaps by position."""
 
     pieces: list[bytes] = field(default_factory=list)
-    gaps: dict[tuple[str, Encoder], list[int]] = field(default_factory=dict)
-    """Positions that one placeholder's value goes to, by name and encoding: each is encoded once a recipient."""
+    gaps: dict[str, dict[Escape, list[int]]] = field(default_factory=dict)
+    """Positions that a placeholder's value goes to, by its name and by how it is escaped there."""
     made: list[tuple[int, Piece]] = field(default_factory=list)
 
     def add(self, data: bytes) -> None:
         self.pieces.append(data)
 
-    def add_gap(self, name: str, encode: Encoder) -> None:
-        self.gaps.setdefault((name, encode), []).append(len(self.pieces))
-        self.pieces.append(encode(f"{{{name}}}"))
+    def add_gap(self, name: str, escape: Escape) -> None:
+        self.gaps.setdefault(name, {}).setdefault(escape, []).append(len(self.pieces))
+        self.pieces.append(quoted_value(f"{{{name}}}"))
 
     def add_made(self, piece: Piece) -> None:
         self.made.append((len(self.pieces), piece))
@@ -70,19 +65,16 @@ class Base64Text:
 
     parts: Sequence[str]
     """Literal texts, and placeholders' names between them."""
-    is_html: bool
+    escapes: Sequence[Escape]
+    """How the value of each placeholder is escaped."""
 
     def render(self, values: Mapping[str, str]) -> bytes:
         texts = list(self.parts)
-        for index in range(1, len(texts), 2):
-            value = values.get(texts[index])
-            texts[index] = f"{{{texts[index]}}}" if value is None else self._inserted(index, newlines(value))
+        for index, escape in enumerate(self.escapes):
+            name = texts[2 * index + 1]
+            value = values.get(name)
+            texts[2 * index + 1] = f"{{{name}}}" if value is None else escape(newlines(value))
         return base64_lines("".join(texts).replace("\n", "\r\n").encode("utf-8", "replace"))
-
-    def _inserted(self, index: int, value: str) -> str:
-        if not self.is_html:
-            return value
-        return tag_text(value) if _is_in_tag("".join(self.parts[:index])) else escape(value)
 
 
 def check_attachment(attachment: Attachment) -> None:
@@ -160,28 +152,22 @@ class _Multipart:
 def _add_text(skeleton: Skeleton, subtype: str, template: str) -> None:
     template = newlines(template)
     parts = split(template if template.endswith("\n") else template + "\n")
+    escapes = [escape_for("".join(parts[:index:2]), is_html=subtype == "html") for index in range(1, len(parts), 2)]
     in_base64 = is_shorter_in_base64("".join(parts[::2]))
     encoding = "base64" if in_base64 else "quoted-printable"
     head = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n'
     skeleton.add(head.encode("ascii"))
     if in_base64:
-        _add_base64(skeleton, Base64Text(parts, subtype == "html"))
+        skeleton.add_made(Base64Text(parts, escapes))
     else:
-        _add_quoted(skeleton, parts, subtype == "html")
+        _add_quoted(skeleton, parts, escapes)
 
 
-def _add_base64(skeleton: Skeleton, text: Base64Text) -> None:
-    if len(text.parts) == 1:
-        skeleton.add(text.render({}))
-    else:
-        skeleton.add_made(text)
-
-
-def _add_quoted(skeleton: Skeleton, parts: Sequence[str], is_html: bool) -> None:
+def _add_quoted(skeleton: Skeleton, parts: Sequence[str], escapes: Sequence[Escape]) -> None:
     """Encode the literal texts once. A value gets lines of its own by soft breaks, so its length changes no other."""
     for index, part in enumerate(parts):
         if index % 2:
-            skeleton.add_gap(part, _encoder("".join(parts[:index:2]), is_html))
+            skeleton.add_gap(part, escapes[index // 2])
             continue
         encoded = quoted_printable(part)
         if index and not part.startswith("\n"):
@@ -189,16 +175,6 @@ def _add_quoted(skeleton: Skeleton, parts: Sequence[str], is_html: bool) -> None
         if index < len(parts) - 1 and encoded and not encoded.endswith(b"\r\n"):
             encoded += SOFT_BREAK
         skeleton.add(encoded)
-
-
-def _encoder(before: str, is_html: bool) -> Encoder:
-    if not is_html:
-        return plain_value
-    return tag_value if _is_in_tag(before) else html_value
-
-
-def _is_in_tag(before: str) -> bool:
-    return before.rfind("<") > before.rfind(">")
 
 
 def _file(attachment: Attachment) -> bytes:

@@ -161,6 +161,8 @@ class Lease(Base):
     """Before this nothing may be sent."""
     failures: Mapped[int] = mapped_column(default=0)
     """Consecutive failures to get a usable connection."""
+    failing_since: Mapped[datetime | None]
+    """When the first of them was."""
     pace: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """What `own_smtp.pace` must know after a restart."""
     last_success_at: Mapped[datetime | None]
@@ -181,6 +183,8 @@ class Journal(Base):
     relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), index=True)
     machine: Mapped[str] = mapped_column(String(64))
     """Names the journal folder, not the host: a folder that moves keeps its name."""
+    name: Mapped[str] = mapped_column(String(32))
+    """The file's name without its ending, random: folders may be shared, and databases be made anew."""
     boot: Mapped[str] = mapped_column(String(64))
     """The kernel's boot id: after a reboot the file may miss what was written last."""
     opened_at: Mapped[datetime] = mapped_column(server_default=db_now())

@@ -12,17 +12,18 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Insert, func, insert, select, update
+from sqlalchemy import Connection, Insert, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from own_smtp.addresses import domain_of, parse_address
-from own_smtp.clock import db_now
-from own_smtp.contents import store_content, store_override
+from own_smtp.clock import db_now, read_clock
+from own_smtp.contents import store_content, store_name, store_override, store_values
 from own_smtp.errors import ConflictError, ContentError
 from own_smtp.hooks.events import Invitation as Invited
 from own_smtp.hooks.events import InvitationBatch, LocalRefusal, Receipt
-from own_smtp.models import Batch, BatchFile, Invitation
+from own_smtp.models import Attempt, Batch, BatchFile, Invitation
+from own_smtp.outcomes import Stage
 from own_smtp.profiles import RelayProfile
 from own_smtp.states import RETRYABLE, BatchState, Route, State
 
@@ -62,8 +63,8 @@ def invitation_row(batch_id: int, item: Invited, now: datetime) -> dict[str, Any
         "batch_id": batch_id,
         "reference": checked_id(item.reference),
         "address": parse_address(item.address),
-        "name": _one_line(item.name)[:255],
-        "values": dict(item.values) or None,
+        "name": store_name(item.name),
+        "values": store_values(item.values) or None,
         "override": store_override(item),
         "state": State.QUEUED,
         "attempts": 0,
@@ -78,10 +79,6 @@ def checked_id(text: str) -> str:
     if not text or len(text) > 255 or text != text.strip():
         raise ContentError("A reference must have 1 to 255 characters and no white space around it.")
     return text
-
-
-def _one_line(text: str) -> str:
-    return text if text.isprintable() else " ".join(text.split())
 
 
 def add(connection: Connection, batch: InvitationBatch, profile: RelayProfile, *, fallback_after: int | None) -> Receipt:
@@ -110,7 +107,7 @@ def add(connection: Connection, batch: InvitationBatch, profile: RelayProfile, *
             ],
         )
     intake = _Intake()
-    now = connection.execute(select(db_now())).scalar_one()
+    now = read_clock(connection)
     statement = _insert_or_ignore(connection)
     for rows in intake.rows(batch_id, batch.invitations, now):
         connection.execute(statement, rows)
@@ -224,6 +221,35 @@ def sweep_cancelled(connection: Connection, relay_id: int) -> int:
     return _cancel_where(connection, Invitation.batch_id.in_(batches.scalar_subquery()))
 
 
+EXPIRED = "The time for sending was over before it could be sent."
+
+
+def expire(connection: Connection) -> int:
+    """Give up what still waits in batches whose time is over, and return how many those are."""
+    now = read_clock(connection)
+    over = connection.execute(
+        select(Batch.id, Batch.relay_id).where(
+            Batch.state.in_([BatchState.OPEN, BatchState.PAUSED]), Batch.expires_at <= now
+        )
+    ).all()
+    return sum(_expire_batch(connection, batch.id, batch.relay_id, now) for batch in over)
+
+
+def _expire_batch(connection: Connection, batch_id: int, relay_id: int, now: datetime) -> int:
+    given_up = connection.execute(
+        update(Invitation)
+        .where(Invitation.batch_id == batch_id, Invitation.state == State.QUEUED)
+        .values(state=State.FAILED, changed_at=now, untold_since=now)
+    ).rowcount
+    if given_up:
+        columns = {"relay_id": relay_id, "at": now, "state": State.FAILED, "stage": Stage.LOCAL, "text": EXPIRED}
+        rows = select(
+            Invitation.id, Invitation.route, *(literal(value, Attempt.__table__.c[name].type) for name, value in columns.items())
+        ).where(Invitation.batch_id == batch_id, Invitation.state == State.FAILED, Invitation.changed_at == now)
+        connection.execute(insert(Attempt).from_select(["invitation_id", "route", *columns], rows))
+    return given_up
+
+
 def retry(connection: Connection, batch_id: int, states: Iterable[State], ids: Sequence[int] | None = None) -> int:
     """Queue again what ended in `states`, all of the batch or only `ids`, and return how many those are.
 
@@ -259,3 +285,17 @@ def _move_batch(connection: Connection, batch_id: int, before: set[BatchState], 
     )
     if moved.rowcount == 0:
         raise ConflictError(problem)
+
+
+def forget(connection: Connection, tenant_id: str, project_id: str | None) -> None:
+    """Delete what is kept of a project, or of the whole tenant when `project_id` is `None`.
+
+    What waits is cancelled by it. A message that is on the wire at this moment may still arrive.
+    """
+    where = [Batch.tenant_id == tenant_id] + ([] if project_id is None else [Batch.project_id == project_id])
+    batches = select(Batch.id).where(*where).scalar_subquery()
+    invitations = select(Invitation.id).where(Invitation.batch_id.in_(batches)).scalar_subquery()
+    connection.execute(delete(Attempt).where(Attempt.invitation_id.in_(invitations)))
+    connection.execute(delete(Invitation).where(Invitation.batch_id.in_(batches)))
+    connection.execute(delete(BatchFile).where(BatchFile.batch_id.in_(batches)))
+    connection.execute(delete(Batch).where(*where))

@@ -116,3 +116,5 @@ class Envelope:
     """The message with CRLF line ends, not dot-stuffed."""
     envelope_id: str | None = None
     """ENVID for a relay that offers DSN (RFC 3461)."""
+    invitation_id: int = 0
+    """Which invitation it is; 0 for a message that is none."""

@@ -1,0 +1,70 @@
+"""`flask own-smtp`: the commands for operators."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+from sqlalchemy import Engine
+
+from own_smtp import schema
+from own_smtp.current import KEY
+from own_smtp.extension import OwnSMTP
+from own_smtp.secrets import generate_key
+from own_smtp.worker import run_worker
+
+group = AppGroup("own-smtp", help="Own SMTP: tables, keys and workers.")
+database = AppGroup("db", help="The tables of Own SMTP.")
+group.add_command(database)
+
+
+def _extension() -> OwnSMTP:
+    extension: OwnSMTP | None = current_app.extensions.get(KEY)
+    if extension is None:
+        raise click.ClickException("This application does not use Own SMTP: OwnSMTP(app, db) was not called.")
+    return extension
+
+
+@database.command("upgrade")
+@click.argument("revision", default="head")
+def upgrade(revision: str) -> None:
+    """Create the tables, or bring them to REVISION."""
+    schema.upgrade(_extension().db.engine, revision)
+    click.echo("The tables are up to date.")
+
+
+@database.command("downgrade")
+@click.argument("revision")
+@click.confirmation_option(prompt="This deletes what the older tables cannot hold. Go on?")
+def downgrade(revision: str) -> None:
+    """Take the tables back to REVISION; `base` removes them."""
+    schema.downgrade(_extension().db.engine, revision)
+    click.echo(f"The tables are at {revision}.")
+
+
+@group.command("make-key")
+@click.option("--id", "key_id", help="A name for the key; made from today's date if left out.")
+def make_key(key_id: str | None) -> None:
+    """Print a new key for OWN_SMTP_ENCRYPTION_KEYS."""
+    click.echo(generate_key(key_id))
+
+
+@group.command("worker")
+@click.option("--burst", is_flag=True, help="Stop when the queue is empty.")
+def worker(burst: bool) -> None:
+    """Deliver invitations until stopped. Run one for each processor core to use."""
+    extension = _extension()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _check_schema(extension.db.engine)
+    extension.surroundings  # noqa: B018 -- a journal folder that cannot be used must be known before the first job
+    os.register_at_fork(after_in_child=lambda: extension.surroundings.engine.dispose(close=False))
+    run_worker(extension.settings, extension.dispatcher, burst=burst)
+
+
+def _check_schema(engine: Engine) -> None:
+    with engine.connect() as connection:
+        if not schema.is_current(connection):
+            raise click.ClickException("The tables are not up to date. Run `flask own-smtp db upgrade` first.")

@@ -1,0 +1,110 @@
+"""The connections of one drain: as many as there is work for, as the tenant allows, and as the server bears."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from own_smtp.config import Settings
+from own_smtp.errors import JournalError, LeaseLostError
+from own_smtp.feed import Feed
+from own_smtp.outcomes import Stage, interrupted
+from own_smtp.profiles import Outcome, RelayProfile
+from own_smtp.session import Resolve, Session, SetupError
+from own_smtp.transactions import deliver
+from own_smtp.wire import Dialer
+
+log = logging.getLogger(__name__)
+
+WORTH_A_CONNECTION = 5
+"""A further connection is opened when so many messages wait for each that is there."""
+
+IDLE_ENDINGS = 3
+"""After so many conversations in a row that ended before any message, the relay counts as out of order."""
+
+
+class Crew:
+    """Keeps the connections to one relay busy until its feed has no more."""
+
+    def __init__(self, profile: RelayProfile, settings: Settings, feed: Feed, resolve: Resolve, dialer: Dialer) -> None:
+        self.failure: Outcome | None = None
+        """Why there is no usable connection to the relay."""
+        self._profile = profile
+        self._settings = settings
+        self._feed = feed
+        self._resolve = resolve
+        self._dialer = dialer
+        self._most = min(profile.limits.max_connections, settings.ceiling_connections)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open = 0
+        self._idle_endings = 0
+
+    @property
+    def connections(self) -> int:
+        """How many conversations are ready to send."""
+        return self._open
+
+    async def run(self) -> None:
+        """Return when all connections are closed. Raises what a connection raised that nobody foresaw."""
+        self._grow()
+        while self._tasks:
+            done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if (error := task.exception()) is not None:
+                    self._feed.close()
+                    await self._let_finish()
+                    raise error
+            self._grow()
+
+    async def _let_finish(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _grow(self) -> None:
+        """Open what is worth opening. The first connection shows whether the relay is there at all."""
+        if self._feed.is_exhausted or self.failure is not None:
+            return
+        wanted = min(self._most, 1 + self._feed.backlog // WORTH_A_CONNECTION) if self._open else 1
+        while len(self._tasks) < wanted:
+            self._tasks.add(asyncio.create_task(self._work()))
+
+    async def _work(self) -> None:
+        """One conversation, from its opening to its end."""
+        session = Session(self._profile, self._settings.deadlines)
+        try:
+            await session.open(self._resolve, self._dialer)
+        except SetupError as error:
+            self._refuse(error.outcome)
+            return
+        self._open += 1
+        self._grow()
+        ended = self._feed.ended
+        try:
+            await deliver(
+                session,
+                self._feed,
+                window=self._settings.window,
+                most=self._profile.limits.messages_per_connection,
+            )
+        except (JournalError, LeaseLostError) as error:
+            log.error("Relay %s stops sending: %s", self._profile.relay_id, error)
+        finally:
+            self._open -= 1
+            session_had_work = self._feed.ended > ended
+            await session.close()
+        self._notice_ending(session_had_work)
+
+    def _notice_ending(self, had_work: bool) -> None:
+        self._idle_endings = 0 if had_work or self._feed.is_exhausted else self._idle_endings + 1
+        if self._idle_endings >= IDLE_ENDINGS:
+            text = "The server closes every connection before it takes a message."
+            self._refuse(interrupted(Stage.BANNER, text, server=self._profile.host))
+
+    def _refuse(self, outcome: Outcome) -> None:
+        """No connection: with others still open, that is the most this server bears; else the relay is out of order."""
+        if self._open and outcome.pause is None:
+            self._most = min(self._most, self._open)
+            return
+        if self.failure is None:
+            self.failure = outcome
+            self._feed.close()

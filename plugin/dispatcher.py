@@ -1,0 +1,95 @@
+"""Finds what nobody was woken for: due invitations, dead drains, untold changes, unsent confirmations, due probes.
+
+Every worker has one. They need no agreement: whatever they enqueue twice, the lease lets happen once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from own_smtp import confirmations, outbox, relays
+from own_smtp.clock import db_now
+from own_smtp.models import Relay
+from own_smtp.recovery import recover_all
+from own_smtp.service import find_due
+from own_smtp.states import RelayState
+from own_smtp.surroundings import Surroundings
+from own_smtp.telling import tell_overdue
+from own_smtp.wakeup import Wakeup
+
+log = logging.getLogger(__name__)
+
+AT_A_TIME = 200
+
+
+class Dispatcher:
+    """Looks after everything at intervals. `session` gives the host's session inside an application context."""
+
+    def __init__(self, around: Surroundings, wakeup: Wakeup, session: Callable[[], Session]) -> None:
+        self._around = around
+        self._session = session
+        self._wakeup = wakeup
+        self._stop = threading.Event()
+
+    def run(self, parent: int) -> None:
+        """Look again and again, until told to stop or until the worker `parent` is gone."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda _signal, _frame: self._stop.set())
+        interval = self._around.settings.dispatch_interval.total_seconds()
+        while not self._stop.is_set() and os.getppid() == parent:
+            self.look()
+            self._stop.wait(interval)
+
+    def look(self) -> None:
+        """Do once what is to be done. One failing errand does not keep the others from being run."""
+        errands: tuple[Callable[[], object], ...] = (
+            self._recover,
+            self._expire,
+            self._probe,
+            self._send_confirmations,
+            self._wake_due,
+            self._tell_overdue,
+        )
+        for errand in errands:
+            try:
+                errand()
+            except DBAPIError as error:
+                log.warning("The database cannot be reached (%s); looking again soon.", type(error).__name__)
+                return
+
+    def _recover(self) -> None:
+        recover_all(self._around)
+
+    def _expire(self) -> None:
+        with self._around.engine.begin() as connection:
+            outbox.expire(connection)
+
+    def _probe(self) -> None:
+        """Let relays try again whose pause was for a time only."""
+        with self._around.engine.begin() as connection:
+            due = connection.scalars(
+                select(Relay.id).where(Relay.state == RelayState.PAUSED, Relay.probe_at <= db_now()).limit(AT_A_TIME)
+            ).all()
+            for relay_id in due:
+                relays.resume(connection, relay_id)
+
+    def _send_confirmations(self) -> None:
+        with self._around.context():
+            for confirmation_id in confirmations.unsent(self._session()):
+                self._wakeup.enqueue("send_confirmation", confirmation_id)
+
+    def _wake_due(self) -> None:
+        for relay_id in find_due(self._around, AT_A_TIME):
+            if not self._wakeup.wake(relay_id):
+                return
+
+    def _tell_overdue(self) -> None:
+        tell_overdue(self._around)

@@ -1,0 +1,278 @@
+"""`OwnSMTP`: the one place where the parts are put together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pluggy
+from flask import Flask, current_app
+from flask_babel import Babel
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session
+
+from own_smtp import outbox, projects, relays, reports
+from own_smtp.config import Settings
+from own_smtp.current import KEY
+from own_smtp.dispatcher import Dispatcher
+from own_smtp.errors import ConfigurationError
+from own_smtp.hooks.events import InvitationBatch, InvitationStatus, Link, Receipt, ReportColumn, SenderChoice
+from own_smtp.hooks.markers import hookimpl
+from own_smtp.hosting import HookedHost, add_specifications, manager_for
+from own_smtp.journal import Machine
+from own_smtp.links import project_links, settings_links
+from own_smtp.network import NetworkPolicy
+from own_smtp.secrets import Vault, derive_development_key
+from own_smtp.senders import relay_for, sender_choices, waits_for
+from own_smtp.submission import resolver_for
+from own_smtp.surroundings import Surroundings
+from own_smtp.views import blueprint
+from own_smtp.wakeup import Wakeup
+
+log = logging.getLogger(__name__)
+
+_TO_WAKE = "own_smtp_to_wake"
+"""Where a session keeps the relays whose drains are to be enqueued after its commit."""
+
+
+class OwnSMTP:
+    """The extension.
+
+    `OwnSMTP(app, db)` for a host with hook implementations of its own passes them in `plugins`; one without pluggy
+    passes an object with methods of the same names in `host`. Raises `ConfigurationError` when a setting is missing
+    or wrong, and `pluggy.PluginValidationError` for a hook that does not exist.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        db: SQLAlchemy | None = None,
+        *,
+        host: object | None = None,
+        plugins: pluggy.PluginManager | None = None,
+    ) -> None:
+        if app is not None and db is not None:
+            self.init_app(app, db, host=host, plugins=plugins)
+
+    def __repr__(self) -> str:
+        return f"<OwnSMTP for {self._app.name!r}>" if hasattr(self, "_app") else "<OwnSMTP without an application>"
+
+    def init_app(
+        self,
+        app: Flask,
+        db: SQLAlchemy,
+        *,
+        host: object | None = None,
+        plugins: pluggy.PluginManager | None = None,
+    ) -> None:
+        """Set up the extension for `app`, whose configuration must be complete."""
+        if KEY in app.extensions:
+            raise ConfigurationError("Own SMTP is set up for this application already.")
+        self._app, self.db = app, db
+        self.settings = Settings.from_config(app.config)
+        self.vault = Vault.from_keys(_encryption_keys(app, self.settings))
+        self.policy = NetworkPolicy.from_settings(self.settings)
+        manager = plugins or manager_for(host)
+        add_specifications(manager)
+        self.host = HookedHost(app, manager)
+        self.wakeup = Wakeup(self.settings)
+        app.extensions[KEY] = self
+        app.register_blueprint(blueprint, url_prefix=self.settings.url_prefix)
+        if "babel" not in app.extensions:
+            Babel(app)
+        event.listen(db.session, "after_commit", self._wake_committed)
+        event.listen(db.session, "after_soft_rollback", _forget)
+
+    # What hosts ask (own_smtp.hooks.survey)
+
+    def send_invitations(self, batch: InvitationBatch) -> Receipt | None:
+        """Take over a batch, or return `None` when the platform's own mail is to send it. See the hook of that name."""
+        session = self.db.session()
+        chosen = relay_for(session, batch)
+        if chosen is None:
+            return None
+        relay, route = chosen
+        profile = relays.load_profile(session.connection(), relay.id, self.vault)
+        if profile is None:
+            return None
+        receipt = outbox.add(session.connection(), batch, profile, fallback_after=route and route.fallback_after)
+        session.info.setdefault(_TO_WAKE, set()).add(relay.id)
+        return replace(receipt, waits_for=waits_for(relay))
+
+    def settings_links(self, tenant_id: str) -> Sequence[Link]:
+        """Return the pages for the tenant's settings menu."""
+        return settings_links(self.host, tenant_id)
+
+    def project_links(self, tenant_id: str, project_id: str) -> Sequence[Link]:
+        """Return the pages for the project's menu."""
+        return project_links(self.host, tenant_id, project_id)
+
+    def senders(self, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
+        """Return the tenant's relays as senders for the "send" page."""
+        return sender_choices(self.db.session(), tenant_id, project_id)
+
+    def report_columns(self, tenant_id: str, project_id: str) -> Sequence[ReportColumn]:
+        """Return which statuses can be known; empty when nothing was sent through a relay and none is chosen."""
+        session = self.db.session()
+        is_ours = projects.relay_of(session, tenant_id, project_id) or reports.project_batches(
+            session, tenant_id, project_id, limit=1
+        )
+        return reports.report_columns() if is_ours else []
+
+    def invitation_statuses(
+        self, tenant_id: str, project_id: str, references: Sequence[str] | None = None
+    ) -> Iterator[InvitationStatus]:
+        """Return what is known of the project's invitations, newest batch first."""
+        return reports.invitation_statuses(self.db.session(), tenant_id, project_id, references)
+
+    def forget_project(self, tenant_id: str, project_id: str) -> None:
+        """The project is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""
+        outbox.forget(self.db.session().connection(), tenant_id, project_id)
+
+    def forget_tenant(self, tenant_id: str) -> None:
+        """The tenant is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""
+        outbox.forget(self.db.session().connection(), tenant_id, None)
+
+    # What pages and workers ask (own_smtp.current.Extension)
+
+    def wake(self, relay_id: int) -> bool:
+        """Enqueue a drain, best effort."""
+        return self.wakeup.wake(relay_id)
+
+    def awake(self, relay_id: int) -> None:
+        """A drain's job has begun."""
+        self.wakeup.awake(relay_id)
+
+    def enqueue(self, job: str, *arguments: int) -> bool:
+        """Enqueue a job; `False` means that Redis did not answer."""
+        return self.wakeup.enqueue(job, *arguments)
+
+    def queue_is_up(self) -> bool:
+        """Whether Redis answers."""
+        return self.wakeup.is_up()
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        """What drains need. Made in workers only: it prepares the journal's folder."""
+        folder = self.settings.journal_dir or Path(self._app.instance_path) / "own-smtp"
+        return Surroundings(
+            engine=self._engine(),
+            settings=self.settings,
+            vault=self.vault,
+            machine=Machine.at(folder),
+            resolve=resolver_for(self.policy),
+            listener=self.host,
+            context=self._context,
+        )
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        """What finds the work that nobody was woken for."""
+        return Dispatcher(self.surroundings, self.wakeup, self._session)
+
+    def _session(self) -> Session:
+        return self.db.session()
+
+    def _context(self) -> AbstractContextManager[object]:
+        return self._app.app_context()
+
+    def _engine(self) -> Engine:
+        with self._app.app_context():
+            engine = self.db.engine
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _prepare_sqlite)
+            engine.dispose()
+        return engine
+
+    def _wake_committed(self, session: Session) -> None:
+        for relay_id in session.info.pop(_TO_WAKE, ()):
+            self.wakeup.wake(relay_id)
+
+
+def _forget(session: Session, _previous: Any) -> None:
+    if not session.in_transaction() or not session.in_nested_transaction():
+        session.info.pop(_TO_WAKE, None)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    """Readers and the writer must not block each other, and writers must wait for one another."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.close()
+
+
+def _encryption_keys(app: Flask, settings: Settings) -> tuple[str, ...]:
+    if not app.secret_key:
+        raise ConfigurationError(
+            "Set SECRET_KEY: sessions and forms need it. Make one with"
+            " `python -c 'import secrets; print(secrets.token_urlsafe(32))'`."
+        )
+    if settings.encryption_keys:
+        return settings.encryption_keys
+    if app.debug or app.testing:
+        log.warning("OWN_SMTP_ENCRYPTION_KEYS is not set: passwords are encrypted with a key made from SECRET_KEY.")
+        return (derive_development_key(str(app.secret_key)),)
+    raise ConfigurationError(
+        "Set OWN_SMTP_ENCRYPTION_KEYS: stored passwords are encrypted with it. Make one with `flask own-smtp make-key`"
+        " or `python -m own_smtp.secrets`."
+    )
+
+
+class Plugin:
+    """What the entry-point group `survey.plugins` loads: each hook is passed on to the application's extension."""
+
+    @hookimpl
+    def survey_init_app(self, app: Flask, db: SQLAlchemy, plugins: pluggy.PluginManager) -> None:
+        OwnSMTP(app, db, plugins=plugins)
+
+    @hookimpl
+    def survey_send_invitations(self, batch: InvitationBatch) -> Receipt | None:
+        return _present().send_invitations(batch)
+
+    @hookimpl
+    def survey_settings_links(self, tenant_id: str) -> Sequence[Link]:
+        return _present().settings_links(tenant_id)
+
+    @hookimpl
+    def survey_project_links(self, tenant_id: str, project_id: str) -> Sequence[Link]:
+        return _present().project_links(tenant_id, project_id)
+
+    @hookimpl
+    def survey_senders(self, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
+        return _present().senders(tenant_id, project_id)
+
+    @hookimpl
+    def survey_report_columns(self, tenant_id: str, project_id: str) -> Sequence[ReportColumn]:
+        return _present().report_columns(tenant_id, project_id)
+
+    @hookimpl
+    def survey_invitation_statuses(
+        self, tenant_id: str, project_id: str, references: Sequence[str] | None
+    ) -> Iterator[InvitationStatus]:
+        return _present().invitation_statuses(tenant_id, project_id, references)
+
+    @hookimpl
+    def survey_project_deleted(self, tenant_id: str, project_id: str) -> None:
+        _present().forget_project(tenant_id, project_id)
+
+    @hookimpl
+    def survey_tenant_deleted(self, tenant_id: str) -> None:
+        _present().forget_tenant(tenant_id)
+
+
+plugin = Plugin()
+
+
+def _present() -> OwnSMTP:
+    extension: OwnSMTP = current_app.extensions[KEY]
+    return extension
+
+
+__all__ = ["OwnSMTP", "plugin"]

@@ -1,0 +1,265 @@
+"""Between the books and the wires: what is claimed waits here, at the relay's pace; what became of it is collected.
+
+Lives in one event loop and does no database work. Each invitation that comes in leaves exactly once, as a settlement
+or as a release.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+from own_smtp.composer import Composer
+from own_smtp.config import Settings
+from own_smtp.errors import ContentError, JournalError, LeaseLostError
+from own_smtp.journal import JournalWriter
+from own_smtp.ledger import Claimed, Settlement
+from own_smtp.messages import format_date
+from own_smtp.outcomes import Backoff, Stage, impossible, interrupted
+from own_smtp.pace import Pacer
+from own_smtp.profiles import Envelope, Outcome
+from own_smtp.states import State
+
+GIVE_BACK = 5.0
+"""A wait for the next allowed message longer than this, in seconds, is not worth a worker."""
+
+MANY = 256
+"""So many settlements are written without waiting for more."""
+
+
+class Feed:
+    """The supply of all connections of one drain."""
+
+    def __init__(
+        self,
+        composer: Composer,
+        pacer: Pacer,
+        journal: JournalWriter,
+        settings: Settings,
+        now: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self.pacer = pacer
+        self.settlements: list[Settlement] = []
+        self.failure: JournalError | LeaseLostError | None = None
+        """Why nothing more may be sent, when it is not for a lack of work."""
+        self.pause: Outcome | None = None
+        """What made the relay pause."""
+        self.wake_at: float | None = None
+        """When the relay's limits allow the next message, if that is too far off to wait for."""
+        self.is_closed = False
+        self.is_dry = False
+        """Whether the books have nothing more that is due."""
+        self.taken = 0
+        self.ended = 0
+        self.last_success_at: float | None = None
+        self.full = asyncio.Event()
+        """Set when there is something to write or to claim."""
+        self._composer = composer
+        self._journal = journal
+        self._now = now
+        self._random = random
+        self._horizon = settings.retry_horizon
+        self._backoff = Backoff(first=settings.first_retry, longest=settings.longest_retry)
+        self._ready: deque[Claimed] = deque()
+        self._in_hand: dict[int, Claimed] = {}
+        self._begun: set[int] = set()
+        self._low_water = 0
+        self._may_send = lambda: False
+        self._news = asyncio.Event()
+        self._date = (0, "")
+
+    @property
+    def backlog(self) -> int:
+        """How many wait here for a connection."""
+        return len(self._ready)
+
+    @property
+    def unfinished(self) -> int:
+        """How many are here in all."""
+        return len(self._ready) + len(self._in_hand)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether it is time to claim more."""
+        return not self.is_closed and not self.is_dry and len(self._ready) <= self._low_water
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no connection will get anything any more."""
+        return self.is_closed or (self.is_dry and not self._ready)
+
+    def fill(self, claimed: Iterable[Claimed], may_send: Callable[[], bool]) -> None:
+        """Take what was claimed. `may_send` is asked before the end of each message is written."""
+        before = len(self._ready)
+        self._ready.extend(claimed)
+        self._low_water = (len(self._ready) - before) // 2
+        self._may_send = may_send
+        self.announce()
+
+    def close(self) -> None:
+        """Give out nothing more; what is on the wire may finish."""
+        self.is_closed = True
+        self.announce()
+
+    def announce(self) -> None:
+        """Let everyone who waits look again."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+        self.full.set()
+
+    # What connections ask (see `own_smtp.transactions.Supply`)
+
+    async def next(self) -> Envelope | None:
+        while True:
+            if (envelope := self.take()) is not None:
+                return envelope
+            if self.is_exhausted:
+                return None
+            await self._wait()
+
+    def take(self) -> Envelope | None:
+        while self._ready and not self.is_closed:
+            now = self._now()
+            if not self.pacer.acquire(now):
+                return None
+            claimed = self._ready.popleft()
+            if len(self._ready) == self._low_water:
+                self.full.set()
+            self._in_hand[claimed.id] = claimed
+            self.taken += 1
+            try:
+                return self._composer.compose(claimed, self._format(now))
+            except ContentError as error:
+                self._end(claimed, impossible(str(error)))
+        return None
+
+    def begin(self, envelope: Envelope) -> None:
+        invitation_id = envelope.invitation_id
+        try:
+            if not self._may_send():
+                raise LeaseLostError("The relay's lease could not be renewed in time.")
+            self._journal.begin(invitation_id)
+        except (JournalError, LeaseLostError) as error:
+            self.failure = error
+            self._ready.appendleft(self._in_hand.pop(invitation_id))
+            self.close()
+            raise
+        self._begun.add(invitation_id)
+
+    def end(self, envelope: Envelope, outcome: Outcome) -> None:
+        self._end(self._in_hand[envelope.invitation_id], outcome)
+
+    def give_back(self, envelope: Envelope) -> None:
+        self._ready.appendleft(self._in_hand.pop(envelope.invitation_id))
+        self.announce()
+
+    # How it ends
+
+    def abandon(self) -> list[int]:
+        """Return the ids of all that were not sent. Those on a wire that broke down in an unforeseen way end here."""
+        for invitation_id in list(self._begun):
+            self._end(self._in_hand[invitation_id], interrupted(Stage.MESSAGE, "The worker broke down while sending."))
+        ids = [claimed.id for claimed in self._ready] + list(self._in_hand)
+        self._ready.clear()
+        self._in_hand.clear()
+        return ids
+
+    def _end(self, claimed: Claimed, outcome: Outcome) -> None:
+        del self._in_hand[claimed.id]
+        self._begun.discard(claimed.id)
+        now = self._now()
+        self._record(claimed.id, outcome, now)
+        expires_at = self._composer.batch(claimed.batch_id).expires_at
+        self.settlements.append(
+            decide(claimed, outcome, now, self._backoff, self._horizon, expires_at, self._random)
+        )
+        self.ended += 1
+        self._learn(outcome, now)
+        if len(self.settlements) == MANY:
+            self.full.set()
+
+    def _record(self, invitation_id: int, outcome: Outcome, now: float) -> None:
+        try:
+            self._journal.end(invitation_id, outcome, now)
+        except JournalError as error:
+            # The outcome is known here and goes into the database; only nothing new may begin.
+            self.failure = error
+            self.close()
+
+    def _learn(self, outcome: Outcome, now: float) -> None:
+        if outcome.state is State.ACCEPTED:
+            self.last_success_at = now
+            self.pacer.succeed()
+        elif outcome.slows_down:
+            self.pacer.slow_down(now)
+        if outcome.pause is not None and self.pause is None:
+            self.pause = outcome
+            self.close()
+
+    async def _wait(self) -> None:
+        """Wait until there is something to send and it may be sent, or for news."""
+        timeout = None
+        if self._ready:
+            now = self._now()
+            next_at = self.pacer.next_at(now)
+            if next_at - now > GIVE_BACK:
+                self.wake_at = next_at
+                self.close()
+                return
+            timeout = max(next_at - now, 0.0005)
+        news = self._news
+        try:
+            async with asyncio.timeout(timeout):
+                await news.wait()
+        except TimeoutError:
+            pass
+
+    def _format(self, now: float) -> str:
+        if int(now) != self._date[0]:
+            self._date = int(now), format_date(datetime.fromtimestamp(now, UTC))
+        return self._date[1]
+
+
+def decide(
+    claimed: Claimed,
+    outcome: Outcome,
+    now: float,
+    backoff: Backoff,
+    horizon: timedelta,
+    expires_at: float | None,
+    random: Callable[[], float],
+) -> Settlement:
+    """Return what an outcome means for the invitation's future: when it is tried again, or that it is given up.
+
+    What makes the relay pause is not held against the invitation: it goes on when the relay does.
+    """
+    at = datetime.fromtimestamp(now, UTC)
+    if outcome.state is not State.QUEUED:
+        return Settlement(invitation_id=claimed.id, state=outcome.state, outcome=outcome, at=at)
+    if outcome.pause is not None:
+        return Settlement(
+            invitation_id=claimed.id,
+            state=State.QUEUED,
+            outcome=outcome,
+            at=at,
+            next_attempt_at=at,
+            first_failure_at=claimed.first_failure_at,
+        )
+    first = claimed.first_failure_at or at
+    next_at = at + backoff.delay(claimed.attempts + 1, random)
+    ends_at = first + horizon
+    if expires_at is not None:
+        ends_at = min(ends_at, datetime.fromtimestamp(expires_at, UTC))
+    if next_at > ends_at:
+        return Settlement(invitation_id=claimed.id, state=State.FAILED, outcome=outcome, at=at)
+    return Settlement(
+        invitation_id=claimed.id,
+        state=State.QUEUED,
+        outcome=outcome,
+        at=at,
+        next_attempt_at=next_at,
+        first_failure_at=first,
+    )

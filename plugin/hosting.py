@@ -1,0 +1,125 @@
+"""The host as Own SMTP sees it: its hook implementations, with the contract's defaults where there are none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pluggy
+from flask import Flask
+from flask_mail import Message
+
+from own_smtp.hooks import host as host_specs
+from own_smtp.hooks import survey as survey_specs
+from own_smtp.hooks.events import Action, Actor, InvitationStatus, PlatformMail, Project, RelayChange, Tenant
+from own_smtp.hooks.markers import PROJECT
+
+log = logging.getLogger(__name__)
+
+HOST_PREFIX = "own_smtp_"
+
+
+class ObjectPluginManager(pluggy.PluginManager):
+    """For a host without pluggy: any method whose name begins like our hooks is an implementation."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        if name.startswith(HOST_PREFIX) and callable(getattr(plugin, name, None)):
+            return pluggy.HookimplOpts(
+                wrapper=False,
+                hookwrapper=False,
+                optionalhook=False,
+                tryfirst=False,
+                trylast=False,
+                specname=None,
+            )
+        return super().parse_hookimpl_opts(plugin, name)
+
+
+def manager_for(host: object | None) -> pluggy.PluginManager:
+    """Return a plugin manager that knows only `host`."""
+    plugins = ObjectPluginManager(PROJECT)
+    if host is not None:
+        plugins.register(host)
+    return plugins
+
+
+def add_specifications(plugins: pluggy.PluginManager) -> None:
+    """Add our specifications, and refuse implementations that none of them describes.
+
+    Raises `pluggy.PluginValidationError` for a misspelt hook: it would never be called.
+    """
+    for specs in (host_specs, survey_specs):
+        if not _knows(plugins, specs):
+            plugins.add_hookspecs(specs)
+    plugins.check_pending()
+
+
+def _knows(plugins: pluggy.PluginManager, specs: object) -> bool:
+    name = next(name for name in dir(specs) if name.startswith(("survey_", HOST_PREFIX)))
+    caller = getattr(plugins.hook, name, None)
+    return caller is not None and caller.spec is not None
+
+
+class HookedHost:
+    """The host's answers. What a listener raises is logged, and never stops a delivery."""
+
+    def __init__(self, app: Flask, plugins: pluggy.PluginManager) -> None:
+        self._app = app
+        self._hook = plugins.hook
+
+    def actor(self) -> Actor | None:
+        """Return who is behind the current request; `None` when nobody is signed in."""
+        actor: Actor | None = self._hook.own_smtp_actor()
+        return actor
+
+    def may(self, actor: Actor, action: Action, project_id: str | None = None) -> bool:
+        """Return whether `actor` may do `action`."""
+        answer = self._hook.own_smtp_may(actor=actor, action=action, project_id=project_id)
+        return action is Action.VIEW if answer is None else bool(answer)
+
+    def tenant(self, tenant_id: str) -> Tenant:
+        """Return the tenant; where the host says nothing, its id as its name, in English and UTC."""
+        return self._hook.own_smtp_tenant(tenant_id=tenant_id) or Tenant(tenant_id=tenant_id, name=tenant_id)
+
+    def projects(self, tenant_id: str) -> Sequence[Project]:
+        """Return the tenant's projects."""
+        return list(self._hook.own_smtp_projects(tenant_id=tenant_id) or ())
+
+    def send_platform_mail(self, mail: PlatformMail) -> bool:
+        """Send through the platform's own service; `False` when there is none."""
+        if self._hook.own_smtp_send_platform_mail(mail=mail):
+            return True
+        flask_mail = self._app.extensions.get("mail")
+        if flask_mail is None:
+            log.error("The mail %r was not sent: the host has neither own_smtp_send_platform_mail nor Flask-Mail.", mail)
+            return False
+        message = Message(subject=mail.subject, recipients=[mail.recipient], body=mail.text, html=mail.html)
+        flask_mail.send(message)
+        return True
+
+    @property
+    def wants_changes(self) -> bool:
+        """Whether anybody implements `own_smtp_invitations_changed`."""
+        return bool(self._hook.own_smtp_invitations_changed.get_hookimpls())
+
+    def invitations_changed(self, changes: Sequence[InvitationStatus]) -> bool:
+        """Tell the host; `False` when it raised."""
+        return self._told(self._hook.own_smtp_invitations_changed, changes=changes)
+
+    def relay_changed(self, change: RelayChange) -> None:
+        """Tell the host."""
+        self._told(self._hook.own_smtp_relay_changed, change=change)
+
+    def layout(self) -> str | None:
+        """Return the template to extend; `None` means our own."""
+        layout: str | None = self._hook.own_smtp_layout()
+        return layout
+
+    def _told(self, hook: pluggy.HookCaller, **arguments: Any) -> bool:
+        try:
+            hook(**arguments)
+        except Exception:  # noqa: BLE001 -- the host's code may raise anything, and must not stop a delivery
+            log.exception("The host's %s raised; it is called again for what it missed.", hook.name)
+            return False
+        return True

@@ -1,0 +1,20 @@
+"""What RQ calls in a worker's process, inside the application context that the worker was started in."""
+
+from __future__ import annotations
+
+from own_smtp import confirmation_mails
+from own_smtp.current import extension
+from own_smtp.service import serve
+
+
+def drain(relay_id: int) -> None:
+    """Deliver what is due for a relay, and wake a worker for what is due again."""
+    own_smtp = extension()
+    own_smtp.awake(relay_id)
+    for due_again in serve(own_smtp.surroundings, relay_id):
+        own_smtp.wake(due_again)
+
+
+def send_confirmation(confirmation_id: int) -> None:
+    """Send the mail with the link that activates a relay."""
+    confirmation_mails.deliver(confirmation_id, extension())

@@ -1,0 +1,65 @@
+"""Which relay a batch leaves through, and which senders a "send" page can offer."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from own_smtp import projects, relays
+from own_smtp.errors import NotFoundError
+from own_smtp.hooks.events import InvitationBatch, SenderChoice
+from own_smtp.models import ProjectRoute, Relay
+from own_smtp.states import RelayState
+from own_smtp.texts import gettext
+
+PLATFORM = "platform"
+"""The sender key of the platform's own mail."""
+_RELAY = "relay:"
+
+
+def relay_for(session: Session, batch: InvitationBatch) -> tuple[Relay, ProjectRoute | None] | None:
+    """Return the relay that a batch leaves through and its project's settings; `None` means the platform's own mail.
+
+    Raises `NotFoundError` for a sender key that names no relay of the tenant.
+    """
+    route = projects.find(session, batch.tenant_id, batch.project_id)
+    if batch.sender == PLATFORM:
+        return None
+    if batch.sender is None:
+        relay = projects.relay_of(session, batch.tenant_id, batch.project_id)
+        return None if relay is None else (relay, route)
+    return relays.get(session, batch.tenant_id, _relay_id(batch.sender)), route
+
+
+def _relay_id(key: str) -> int:
+    number = key.removeprefix(_RELAY)
+    if not key.startswith(_RELAY) or not number.isdecimal():
+        raise NotFoundError(f"There is no sender {key!r}.")
+    return int(number)
+
+
+def sender_choices(session: Session, tenant_id: str, project_id: str) -> list[SenderChoice]:
+    """Return the tenant's relays, the project's own first."""
+    chosen = projects.relay_of(session, tenant_id, project_id)
+    found = sorted(relays.listed(session, tenant_id), key=lambda relay: (relay is not chosen, relay.label.casefold()))
+    return [
+        SenderChoice(
+            key=f"{_RELAY}{relay.id}",
+            label=relay.label,
+            address=relay.sender_address,
+            is_available=relay.state != RelayState.UNCONFIRMED,
+            is_default=relay is chosen,
+            reason=waits_for(relay),
+        )
+        for relay in found
+    ]
+
+
+def waits_for(relay: Relay) -> str | None:
+    """Return why nothing leaves through a relay at the moment; `None` when it does."""
+    match relay.state:
+        case RelayState.UNCONFIRMED:
+            return gettext("The mail server “%(label)s” has not been confirmed yet.", label=relay.label)
+        case RelayState.PAUSED:
+            return gettext("The mail server “%(label)s” is paused.", label=relay.label)
+        case _:
+            return None

@@ -1,0 +1,58 @@
+"""What drains need from outside, put together once by the extension and handed in."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Engine
+
+from own_smtp.config import Settings
+from own_smtp.hooks.events import InvitationStatus, RelayChange
+from own_smtp.journal import Machine
+from own_smtp.secrets import Vault
+from own_smtp.session import Resolve
+from own_smtp.wire import Dialer, dial
+
+
+class Listener(Protocol):
+    """The host, as far as deliveries tell it anything. Called in a thread, outside transactions."""
+
+    @property
+    def wants_changes(self) -> bool:
+        """Whether anybody listens to changes of invitations at all."""
+
+    def invitations_changed(self, changes: Sequence[InvitationStatus]) -> bool:
+        """Tell the host; `False` when it could not take it and must be told again."""
+
+    def relay_changed(self, change: RelayChange) -> None:
+        """Tell the host; what it raises is logged."""
+
+
+def steady_clock() -> float:
+    """Seconds that also pass while the machine sleeps, and that nobody can set."""
+    return time.clock_gettime(_CLOCK)
+
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """The database, the machine, the network, the host and the clock."""
+
+    engine: Engine
+    settings: Settings
+    vault: Vault
+    machine: Machine
+    resolve: Resolve
+    listener: Listener
+    context: Callable[[], AbstractContextManager[object]]
+    """Makes the application context in which the host is told things."""
+    dialer: Dialer = dial
+    clock: Callable[[], float] = steady_clock
+    random: Callable[[], float] = random.random
