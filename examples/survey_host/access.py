@@ -12,13 +12,12 @@ from flask import abort, g, redirect, request, session, url_for
 from sqlalchemy import select
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from survey_host.base import Base
 from survey_host.extensions import db
-from survey_host.models import Account, Participant, Role, Survey, Tenant
+from survey_host.models import Account, Participant, Question, Role, SendRun, Survey, Tenant
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Row = TypeVar("Row", bound=Base)
+Row = TypeVar("Row", Participant, Question, SendRun)
 
 # Checked for unknown addresses too, so that the time an answer takes does not tell which addresses exist.
 _NOBODY = generate_password_hash("nobody has this password")
@@ -113,7 +112,7 @@ def own_survey(survey_id: int) -> Survey:
 def own_child(model: type[Row], survey: Survey, child_id: int) -> Row:
     """Return a row that belongs to `survey`, or answer 404."""
     child = db.session.get(model, child_id)
-    if child is None or child.survey_id != survey.id:  # type: ignore[attr-defined] -- every child has one
+    if child is None or child.survey_id != survey.id:
         abort(404)
     return child
 

@@ -64,4 +64,6 @@ def _check(config: Mapping[str, Any]) -> None:
         )
     url = urlsplit(str(config["SURVEY_PUBLIC_URL"]))
     if url.scheme not in {"http", "https"} or not url.netloc:
-        raise ConfigurationError("SURVEY_PUBLIC_URL must be where people reach the platform, like https://surveys.example.org.")
+        raise ConfigurationError(
+            "SURVEY_PUBLIC_URL must be where people reach the platform, like https://surveys.example.org."
+        )

@@ -7,14 +7,16 @@ mail is marked before it is sent and settled after, so that a crash never sends 
 from __future__ import annotations
 
 from smtplib import SMTPDataError, SMTPException, SMTPRecipientsRefused
+from typing import Any, cast
 
 from flask import current_app
 from flask_mail import Connection
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import CursorResult, and_, func, select, update
 
 from survey_host import mailer, sending, texts
 from survey_host.extensions import db, mail
 from survey_host.models import Kind, MailState, Participant, SendRun, Survey, SurveyText
+from survey_host.news import reference_of
 
 
 def waiting(run: SendRun) -> int:
@@ -77,15 +79,15 @@ def _deliver_one(
 def _mark(number: int) -> bool:
     """Claim one mail; `False` when another request has it."""
     change = update(Participant).where(Participant.id == number, _TO_SEND).values(mail_state=MailState.SENDING)
-    is_ours = db.session.execute(change).rowcount == 1
+    changed = cast("CursorResult[Any]", db.session.execute(change)).rowcount
     db.session.commit()
-    return is_ours
+    return changed == 1
 
 
 def _refuse(run: SendRun, person: Participant, reason: str) -> None:
     sending.release(run, {person.id: reason})
     run.refused_count += 1
-    reference = sending.reference_of(person.id)
+    reference = reference_of(person.id)
     run.refused = [*run.refused, {"reference": reference, "address": person.email, "reason": reason}][:1000]
 
 
@@ -93,6 +95,8 @@ def _words(error: SMTPRecipientsRefused | SMTPDataError | UnicodeError) -> str:
     """Return the server's own words."""
     if isinstance(error, UnicodeError):
         return "The address has characters that the mail server does not take."
-    code, reply = next(iter(error.recipients.values())) if isinstance(error, SMTPRecipientsRefused) else error.args
-    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else str(reply)
-    return f"{code} {text}"
+    if isinstance(error, SMTPRecipientsRefused):
+        code, reply = next(iter(error.recipients.values()))
+        return f"{code} {reply.decode('utf-8', 'replace')}"
+    words = error.smtp_error
+    return f"{error.smtp_code} {words.decode('utf-8', 'replace') if isinstance(words, bytes) else words}"

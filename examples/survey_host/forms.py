@@ -37,17 +37,17 @@ QUESTION_KINDS = [
 ]
 
 
-class SignInForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+class SignInForm(FlaskForm):
     email = EmailField(_("E-mail address"), [DataRequired(), Length(max=254)])
     password = PasswordField(_("Password"), [DataRequired(), Length(max=200)])
     next = HiddenField()
 
 
-class EmptyForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+class EmptyForm(FlaskForm):
     """Only the CSRF token."""
 
 
-class SurveyForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+class SurveyForm(FlaskForm):
     title = StringField(_("Title"), [DataRequired(), Length(max=200)])
     welcome = TextAreaField(_("Welcome text"), [Length(max=5000)])
     thanks = TextAreaField(_("Thank-you text"), [Length(max=5000)])
@@ -64,7 +64,7 @@ class SurveyForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
     )
 
 
-class QuestionForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+class QuestionForm(FlaskForm):
     text = StringField(_("Question"), [DataRequired(), Length(max=1000)])
     kind = SelectField(_("Type"), choices=QUESTION_KINDS)
     options = TextAreaField(
@@ -85,7 +85,7 @@ class QuestionForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
             raise ValidationError(_("Enter at least two choices, one a line."))
 
 
-class TextForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+class TextForm(FlaskForm):
     subject = StringField(_("Subject"), [DataRequired(), Length(max=250)])
     text = TextAreaField(_("Text"), [DataRequired(), Length(max=50_000)])
     html = TextAreaField(
@@ -108,30 +108,28 @@ class TextForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
             raise ValidationError(_("The text must contain {SURVEYURL}, or nobody finds the survey."))
 
 
-class ParticipantForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+class ParticipantForm(FlaskForm):
     first_name = StringField(_("First name"), [Length(max=120)])
     last_name = StringField(_("Last name"), [Length(max=120)])
     email = EmailField(_("E-mail address"), [DataRequired(), Length(max=254), ADDRESS])
     language = SelectField(_("Language"), choices=list(LANGUAGES.items()))
 
 
-class ImportForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+class ImportForm(FlaskForm):
     file = FileField(_("CSV file"), [FileRequired(_("Choose a file first."))])
     keep_good = BooleanField(_("Import the good rows even when others are bad"))
 
 
-class SendForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+class SendForm(FlaskForm):
     audience = RadioField(_("To whom"), [InputRequired(_("Choose who gets the mail."))])
     sender = RadioField(_("Sent by"), [InputRequired(_("Choose who sends."))])
     nonce = HiddenField(validators=[DataRequired(), Length(max=64)])
 
 
-class TenantForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+class TenantForm(FlaskForm):
     name = StringField(_("Name"), [DataRequired(), Length(max=120)])
     language = SelectField(_("Language"), choices=list(LANGUAGES.items()))
-    timezone = StringField(
-        _("Time zone"), [DataRequired()], default="UTC", description=_("For example Europe/Berlin.")
-    )
+    timezone = StringField(_("Time zone"), [DataRequired()], default="UTC", description=_("For example Europe/Berlin."))
 
     def validate_timezone(self, field: StringField) -> None:
         """Only names of the IANA data base."""
@@ -139,7 +137,7 @@ class TenantForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
             raise ValidationError(_("This is not a time zone such as Europe/Berlin."))
 
 
-class AccountForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+class AccountForm(FlaskForm):
     name = StringField(_("Name"), [DataRequired(), Length(max=120)])
     email = EmailField(_("E-mail address"), [DataRequired(), Length(max=254), ADDRESS])
     role = SelectField(_("Role"), choices=ROLES)
@@ -152,7 +150,7 @@ class AccountForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
     is_active = BooleanField(_("May sign in"), default=True)
 
 
-class ProfileForm(FlaskForm):  # type: ignore[misc] -- Flask-WTF has no types
+class ProfileForm(FlaskForm):
     language = SelectField(_("Language"), choices=list(LANGUAGES.items()))
     present = PasswordField(_("Present password"), [Length(max=200)])
     password = PasswordField(

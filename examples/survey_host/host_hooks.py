@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from flask import g
-from own_smtp.hooks import Action, Actor, InvitationStatus, PlatformMail, Project, Tenant, hookimpl
 from sqlalchemy import select
 
+from own_smtp.hooks import Action, Actor, InvitationStatus, PlatformMail, Project, Tenant, hookimpl
 from survey_host import access, mailer, models, news
 from survey_host.extensions import db
 from survey_host.models import Role

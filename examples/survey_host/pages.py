@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from flask import Flask, Response, current_app, g, render_template, request
-from flask_babel import format_datetime
+from flask import Flask, Response, current_app, g, has_request_context, render_template, request
+from flask_babel import format_date, format_time, to_user_timezone
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
@@ -72,7 +72,7 @@ def language() -> str:
         return str(g.language)
     if g.get("account") is not None:
         return str(g.account.language)
-    return (request.accept_languages.best_match(list(LANGUAGES)) if request else None) or "en"
+    return (request.accept_languages.best_match(list(LANGUAGES)) if has_request_context() else None) or "en"
 
 
 def timezone() -> str:
@@ -82,7 +82,7 @@ def timezone() -> str:
 
 def moment(value: datetime | None) -> str:
     """Return a time for people, in the tenant's time zone."""
-    return format_datetime(value, "medium") if value is not None else ""
+    return f"{format_date(to_user_timezone(value))}, {format_time(value, 'short')}" if value is not None else ""
 
 
 def state_label(state: str | None) -> str:

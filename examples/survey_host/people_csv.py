@@ -22,6 +22,7 @@ _KNOWN = {
     "language": {"language", "lang", "sprache"},
     "token": {"token", "code"},
 }
+_ATTRIBUTE = "attribute:"
 _LIMITS = {"first_name": 120, "last_name": 120, "email": 254}
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -105,7 +106,13 @@ def read(data: bytes, taken: Taken, language: str) -> Reading:
     reading = Reading(DELIMITERS[delimiter])
     for line, cells in rows:
         if any(cell.strip() for cell in cells):
-            _sort_in(reading, line, cells, columns, taken, language)
+            try:
+                person = _person(line, cells, columns, language)
+                taken.add(person)
+            except RowError as error:
+                reading.bad.append(BadRow(line, "; ".join(cells)[:200], str(error)))
+            else:
+                reading.good.append(person)
     if not reading.good and not reading.bad:
         raise FileError("The file has no rows below its heading.")
     return reading
@@ -142,7 +149,9 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise FileError(f"The row that begins in line {line} cannot be read: {error}. Look for a stray quote.") from error
+        raise FileError(
+            f"The row that begins in line {line} cannot be read: {error}. Look for a stray quote."
+        ) from error
 
 
 def _columns(heading: Sequence[str]) -> list[str]:
@@ -164,19 +173,7 @@ def _meaning(heading: str) -> str:
     for name, words in _KNOWN.items():
         if plain in words:
             return name
-    return f"attribute:{heading[:60]}" if heading else ""
-
-
-def _sort_in(
-    reading: Reading, line: int, cells: list[str], columns: list[str], taken: Taken, language: str
-) -> None:
-    try:
-        person = _person(line, cells, columns, language)
-        taken.add(person)
-    except RowError as error:
-        reading.bad.append(BadRow(line, "; ".join(cells)[:200], str(error)))
-    else:
-        reading.good.append(person)
+    return f"{_ATTRIBUTE}{heading[:60]}" if heading else ""
 
 
 def _person(line: int, cells: list[str], columns: list[str], language: str) -> Person:
@@ -191,13 +188,13 @@ def _person(line: int, cells: list[str], columns: list[str], language: str) -> P
         email=_email(row.get("email", "")),
         language=_language(row.get("language", ""), language),
         token=_read_token(row.get("token", "")),
-        attributes={key.removeprefix("attribute:"): value for key, value in row.items() if key.startswith("attribute:")},
+        attributes={key.removeprefix(_ATTRIBUTE): cell for key, cell in row.items() if key.startswith(_ATTRIBUTE)},
     )
 
 
 def _check_cells(row: Mapping[str, str]) -> None:
     for column, cell in row.items():
-        name = column.removeprefix("attribute:").replace("_", " ")
+        name = column.removeprefix(_ATTRIBUTE).replace("_", " ")
         if _CONTROL.search(cell):
             raise RowError(f"The {name} has a line end or another control character in it.")
         if len(cell) > _LIMITS.get(column, 500):

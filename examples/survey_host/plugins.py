@@ -13,13 +13,17 @@ from flask import Flask, current_app
 
 from survey_host.extensions import db
 
+PROJECT: str | None
+"""The name of the contract's pluggy project; `None` where the contract is not installed."""
 try:
-    import own_smtp.hooks as contract
+    from own_smtp.hooks import PROJECT as _PROJECT
 except ModuleNotFoundError as error:
     # Only its absence is fine; an installation that misses a part must be heard of.
     if error.name not in {"own_smtp", "own_smtp.hooks"}:
         raise
-    contract = None  # type: ignore[assignment]
+    PROJECT = None
+else:
+    PROJECT = _PROJECT
 
 if TYPE_CHECKING:
     from own_smtp.hooks import InvitationBatch, InvitationStatus, Link, Receipt, ReportColumn, SenderChoice
@@ -84,19 +88,19 @@ class Plugins:
 
 def init_app(app: Flask) -> Plugins:
     """Start the plugins of `app` and tell them of it. Call it last: they find everything else in its place."""
-    plugins = Plugins(_manager(app) if contract is not None else None)
+    plugins = Plugins(_manager(app, PROJECT) if PROJECT else None)
     app.extensions["survey_plugins"] = plugins
     plugins._fire("survey_init_app", app=app, db=db, plugins=plugins.manager)
     return plugins
 
 
-def _manager(app: Flask) -> Any:
+def _manager(app: Flask, project: str) -> Any:
     # Both come with the contract, and neither is needed without it.
     import pluggy
 
     from survey_host import host_hooks
 
-    manager = pluggy.PluginManager(contract.PROJECT)
+    manager = pluggy.PluginManager(project)
     manager.register(host_hooks, "survey_host")
     if app.config["SURVEY_LOAD_PLUGINS"]:
         manager.load_setuptools_entrypoints(GROUP)

@@ -73,7 +73,8 @@ def _words(code: int | None, text: str | None) -> str:
 
 def _own_columns(survey: Survey) -> list[Column]:
     query = select(Participant.mail_state, func.count()).where(Participant.survey_id == survey.id)
-    counts = dict(tuple(row) for row in db.session.execute(query.group_by(Participant.mail_state)))
+    rows = db.session.execute(query.group_by(Participant.mail_state))
+    counts: dict[str | None, int] = {state: number for state, number in rows}  # noqa: C416 -- rows are no pairs to mypy
     labels = {
         MailState.QUEUED: _("Waiting"),
         MailState.SENT: _("Sent"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import select
@@ -31,36 +32,8 @@ class SignIn:
 _TENANTS = (("North University", "north.example", "Europe/Berlin"), ("South Clinics", "south.example", "Europe/Vienna"))
 _TITLES = ("Student satisfaction", "Working here"), ("Patient survey",)
 
-_TEXTS = {
-    (Kind.INVITATION, "en"): (
-        "Your opinion: {SURVEYNAME}",
-        "Dear {FIRSTNAME} {LASTNAME},\n\nwe would like to hear what you think. The survey takes about five minutes:\n\n"
-        "{SURVEYURL}\n\nThank you!\n\nIf you do not want to hear from us about this survey:\n{OPTOUTURL}\n",
-        "<p>Dear {FIRSTNAME} {LASTNAME},</p><p>we would like to hear what you think. The survey takes about five "
-        'minutes.</p><p><a href="{SURVEYURL}">Start the survey</a></p><p>Thank you!</p>'
-        '<p><a href="{OPTOUTURL}">No more mail about this survey</a></p>',
-    ),
-    (Kind.INVITATION, "de"): (
-        "Ihre Meinung: {SURVEYNAME}",
-        "Guten Tag {FIRSTNAME} {LASTNAME},\n\nwir möchten gern wissen, was Sie denken. Die Umfrage dauert etwa fünf "
-        "Minuten:\n\n{SURVEYURL}\n\nVielen Dank!\n\nWenn Sie dazu nichts mehr von uns hören möchten:\n{OPTOUTURL}\n",
-        "<p>Guten Tag {FIRSTNAME} {LASTNAME},</p><p>wir möchten gern wissen, was Sie denken. Die Umfrage dauert etwa "
-        'fünf Minuten.</p><p><a href="{SURVEYURL}">Zur Umfrage</a></p><p>Vielen Dank!</p>'
-        '<p><a href="{OPTOUTURL}">Keine weiteren E-Mails zu dieser Umfrage</a></p>',
-    ),
-    (Kind.REMINDER, "en"): (
-        "Reminder: {SURVEYNAME}",
-        "Dear {FIRSTNAME} {LASTNAME},\n\nyou can still take part:\n\n{SURVEYURL}\n\n"
-        "If you do not want to hear from us about this survey:\n{OPTOUTURL}\n",
-        None,
-    ),
-    (Kind.REMINDER, "de"): (
-        "Erinnerung: {SURVEYNAME}",
-        "Guten Tag {FIRSTNAME} {LASTNAME},\n\nSie können noch teilnehmen:\n\n{SURVEYURL}\n\n"
-        "Wenn Sie dazu nichts mehr von uns hören möchten:\n{OPTOUTURL}\n",
-        None,
-    ),
-}
+_TEXTS = Path(__file__).parent / "data" / "texts"
+"""Named by kind and language. The first line of a text is its subject."""
 
 
 def seed(db: SQLAlchemy) -> Sequence[SignIn]:
@@ -110,10 +83,21 @@ def _add_survey(db: SQLAlchemy, tenant: Tenant, title: str) -> None:
     )
     db.session.add(survey)
     db.session.flush()
-    for (kind, language), (subject, text, html) in _TEXTS.items():
-        db.session.add(
-            SurveyText(survey_id=survey.id, kind=kind, language=language, subject=subject, text=text, html=html)
-        )
+    db.session.add_all(_text(survey, path) for path in sorted(_TEXTS.glob("*.txt")))
+
+
+def _text(survey: Survey, path: Path) -> SurveyText:
+    kind, language, _ = path.name.split(".")
+    subject, text = path.read_text("utf-8").split("\n\n", 1)
+    html = path.with_suffix(".html")
+    return SurveyText(
+        survey_id=survey.id,
+        kind=Kind(kind),
+        language=language,
+        subject=subject,
+        text=text,
+        html=html.read_text("utf-8") if html.exists() else None,
+    )
 
 
 def _questions() -> list[Question]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import current_app
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from survey_host import plugins, texts
@@ -107,7 +107,7 @@ def hand_over(order: Order) -> tuple[SendRun, bool]:
     return run, True
 
 
-def _same_form(order: Order) -> Select[tuple[SendRun]]:
+def _same_form(order: Order) -> Select[Any]:
     return select(SendRun).where(SendRun.survey_id == order.survey.id, SendRun.nonce == order.nonce)
 
 
@@ -137,7 +137,8 @@ def _claim(run: SendRun, audience: Audience) -> int:
         change = change.values(**values, reminders=Participant.reminders + 1)
     else:
         change = change.values(**values, invited_at=now())
-    return db.session.execute(change.execution_options(synchronize_session=False)).rowcount
+    result = db.session.execute(change.execution_options(synchronize_session=False))
+    return cast("CursorResult[Any]", result).rowcount
 
 
 def _take_over(run: SendRun, order: Order) -> None:
@@ -222,14 +223,16 @@ def _keep(run: SendRun, order: Order, receipt: Receipt) -> None:
 
 def _reasons(run: SendRun, order: Order, receipt: Receipt) -> dict[int, str]:
     """Return participant id to reason for all that were not taken, also beyond those that the receipt lists."""
-    listed = {participant_id_of(item.reference): item.reason for item in receipt.refused}
-    reasons = {number: reason for number, reason in listed.items() if number is not None}
+    numbers = ((participant_id_of(item.reference), item.reason) for item in receipt.refused)
+    listed = {number: reason for number, reason in numbers if number is not None}
     if receipt.refused_count <= len(receipt.refused):
-        return reasons
+        return listed
     known = plugins.current().statuses(str(order.survey.tenant_id), str(order.survey.id))
     taken = {participant_id_of(status.reference) for status in known if status.batch_id == receipt.batch_id}
     everybody = (person.id for chunk in claimed(run) for person in chunk)
-    return {number: reasons.get(number, "No mail server could deliver it.") for number in everybody if number not in taken}
+    return {
+        number: listed.get(number, "No mail server could deliver it.") for number in everybody if number not in taken
+    }
 
 
 def release(run: SendRun, reasons: Mapping[int, str]) -> None:

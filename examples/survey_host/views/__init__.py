@@ -1,6 +1,17 @@
 """The platform's pages, one blueprint per room."""
 
-from survey_host.views import auth, participants, platform, public, questions, responses, sends, settings, surveys, wording
+from survey_host.views import (
+    auth,
+    participants,
+    platform,
+    public,
+    questions,
+    responses,
+    sends,
+    settings,
+    surveys,
+    wording,
+)
 
 BLUEPRINTS = (
     auth.blueprint,

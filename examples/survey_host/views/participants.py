@@ -80,7 +80,7 @@ def delete(survey_id: int, participant_id: int) -> Any:
 def _is_free(survey: Survey, form: ParticipantForm, participant: Participant | None = None) -> bool:
     taken = people.is_taken(survey, form.email.data, participant)
     if taken:
-        form.email.errors = [*form.email.errors, _("Another participant has this address.")]
+        form.email.errors = (*form.email.errors, _("Another participant has this address."))
     return not taken
 
 
@@ -111,7 +111,7 @@ def import_file(survey_id: int) -> Any:
     try:
         reading = people.read_file(survey, data)
     except FileError as error:
-        form.file.errors = [*form.file.errors, str(error)]
+        form.file.errors = (*form.file.errors, str(error))
         return _import_page(survey, form, status=422)
     if reading.bad and not form.keep_good.data:
         people.keep_draft(survey, g.account, data)

@@ -73,7 +73,6 @@ def thanks(survey_id: int, token: str) -> Any:
 
 
 @blueprint.route("/opt-out/<int:survey_id>/<token>", methods=["GET", "POST"])
-@csrf.exempt
 def opt_out(survey_id: int, token: str) -> Any:
     """Show on GET, because mail scanners follow links; opt out on POST.
 
@@ -90,3 +89,6 @@ def opt_out(survey_id: int, token: str) -> Any:
     if is_one_click:
         return Response(_("You get no more mail about this survey."), mimetype="text/plain")
     return render_template("public/opt_out.html", survey=survey, participant=participant, form=EmptyForm())
+
+
+csrf.exempt(opt_out)

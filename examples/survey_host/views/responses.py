@@ -34,6 +34,6 @@ def download(survey_id: int) -> Any:
     return Response(stream_with_context(lines), mimetype="text/csv", headers=headers)
 
 
-def _of(survey: Survey) -> Select[tuple[models.Response]]:
+def _of(survey: Survey) -> Select[Any]:
     query = select(models.Response).where(models.Response.survey_id == survey.id)
     return query.options(joinedload(models.Response.participant)).order_by(models.Response.id)

@@ -88,9 +88,7 @@ def _press(survey: Survey, form: SendForm, *, has_choice: bool) -> Any:
 def show(survey_id: int, run_id: int) -> Any:
     survey = own_survey(survey_id)
     run = own_child(SendRun, survey, run_id)
-    return render_template(
-        "sends/show.html", survey=survey, run=run, waiting=delivery.waiting(run), empty=EmptyForm()
-    )
+    return render_template("sends/show.html", survey=survey, run=run, waiting=delivery.waiting(run), empty=EmptyForm())
 
 
 @blueprint.post("/sends/<int:run_id>/continue")

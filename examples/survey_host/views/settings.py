@@ -34,7 +34,7 @@ def is_name_free(form: TenantForm, tenant: Tenant | None = None) -> bool:
     other = db.session.scalar(select(Tenant).where(Tenant.name == form.name.data))
     if other is None or other is tenant:
         return True
-    form.name.errors = [*form.name.errors, _("This name is in use.")]
+    form.name.errors = (*form.name.errors, _("This name is in use."))
     return False
 
 
@@ -69,11 +69,11 @@ def edit_person(account_id: int) -> Any:
 def _is_complete(form: AccountForm, person: Account | None = None) -> bool:
     other = db.session.scalar(select(Account).where(Account.email == form.email.data.lower()))
     if other is not None and other is not person:
-        form.email.errors = [*form.email.errors, _("This address is in use.")]
+        form.email.errors = (*form.email.errors, _("This address is in use."))
     if person is None and not form.password.data:
-        form.password.errors = [*form.password.errors, _("A new person needs a password.")]
+        form.password.errors = (*form.password.errors, _("A new person needs a password."))
     if person is g.account and (not form.is_active.data or form.role.data != person.role):
-        form.role.errors = [*form.role.errors, _("You cannot take your own rights away.")]
+        form.role.errors = (*form.role.errors, _("You cannot take your own rights away."))
     return not form.errors
 
 
@@ -107,7 +107,7 @@ def profile() -> Any:
 def _knows_password(form: ProfileForm) -> bool:
     if not form.password.data or check_password_hash(g.account.password_hash, form.present.data or ""):
         return True
-    form.present.errors = [*form.present.errors, _("This is not your present password.")]
+    form.present.errors = (*form.present.errors, _("This is not your present password."))
     return False
 
 

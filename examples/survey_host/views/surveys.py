@@ -58,9 +58,7 @@ def show(survey_id: int) -> Any:
         _("Opted out"): sending.count(survey, Participant.opted_out_at.is_not(None)),
     }
     latest = select(Response).where(Response.survey_id == survey.id).order_by(Response.id.desc()).limit(5)
-    return render_template(
-        "surveys/show.html", survey=survey, figures=figures, latest=db.session.scalars(latest).all()
-    )
+    return render_template("surveys/show.html", survey=survey, figures=figures, latest=db.session.scalars(latest).all())
 
 
 @blueprint.route("/<int:survey_id>/edit", methods=["GET", "POST"])
