@@ -29,6 +29,8 @@ def parse_address(text: str) -> str:
     The local part keeps its case and may hold non-ASCII characters (see `needs_smtputf8`). Raises `AddressError`,
     whose text says in plain words what is wrong.
     """
+    if not isinstance(text, str):
+        raise AddressError("The address is not text.")
     text = text.strip()
     if len(text) <= LONGEST_ADDRESS and _PLAIN.fullmatch(text):
         return text if text.islower() else _lower_domain(text)

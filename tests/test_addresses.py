@@ -178,6 +178,12 @@ def test_nothing_is_taken_that_email_validator_refuses(text):
         pytest.fail(f"{text!r} was taken")
 
 
+def test_what_is_not_text_is_no_address():
+    """A missing address is a refusal like any other, not an exception in the host's transaction."""
+    with pytest.raises(AddressError):
+        parse_address(None)
+
+
 def test_only_a_local_part_beyond_ascii_needs_smtputf8():
     """An internationalised domain becomes A-labels and needs nothing of the server; a local part does."""
     assert not needs_smtputf8(parse_address("anna@müller.example"))
