@@ -24,12 +24,12 @@ def project_links(host: Host, tenant_id: str, project_id: str) -> list[Link]:
         Link(
             key="own_smtp_project",
             label=gettext("Own SMTP server"),
-            url=url_for("own_smtp.project", project_id=project_id),
+            url=url_for("own_smtp.show_project", project_id=project_id),
         ),
         Link(
             key="own_smtp_report",
             label=gettext("Delivery report"),
-            url=url_for("own_smtp.report", project_id=project_id),
+            url=url_for("own_smtp.show_report", project_id=project_id),
         ),
     ]
 
