@@ -1,0 +1,67 @@
+"""Check a wheel against the tree that it was built from. Uses the standard library only.
+
+wheel.py copy FOLDER           copy the repository, without what tools left in it, to build from
+wheel.py compare WHEEL FOLDER  each file of the package is there under its mapped name, and nothing else
+"""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MAPPING = {
+    "plugin": "own_smtp",
+    "hooks": "own_smtp/hooks",
+    "forms": "own_smtp/forms",
+    "templates": "own_smtp/templates",
+}
+
+
+def compare(wheel: Path, tree: Path) -> None:
+    found, wanted = in_wheel(wheel), in_tree(tree)
+    for name in sorted(wanted - found):
+        print(f"In the tree, but not in the wheel: {name}", file=sys.stderr)
+    for name in sorted(found - wanted):
+        print(f"In the wheel, but not in the tree: {name}", file=sys.stderr)
+    if found != wanted:
+        sys.exit(1)
+    print(f"{wheel.name} holds the {len(wanted)} files of the tree and nothing else.")
+
+
+def in_wheel(wheel: Path) -> set[str]:
+    """Return the names of its files, without the description that each wheel has."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if not name.endswith("/")}
+    return {name for name in names if not name.partition("/")[0].endswith(".dist-info")}
+
+
+def in_tree(tree: Path) -> set[str]:
+    """Return the names that the tree's files have in the package."""
+    return {
+        f"{package}/{path.relative_to(tree / folder)}"
+        for folder, package in MAPPING.items()
+        for path in (tree / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def copy_tree(target: Path) -> None:
+    """Copy what belongs to the repository, uncommitted changes included, and nothing that tools left in it."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
+    for name in filter(None, names):
+        source = ROOT / name
+        if source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(source.read_bytes())
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["copy", folder]:
+            copy_tree(Path(folder))
+        case ["compare", wheel, folder]:
+            compare(Path(wheel), Path(folder))
+        case _:
+            sys.exit(__doc__)
