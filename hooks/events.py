@@ -188,6 +188,8 @@ class InvitationStatus:
     """The server's own words, control characters removed, 500 characters at most."""
     route: str = "relay"
     """`relay` (the tenant's server) or `platform` (fallback to the host's own mail)."""
+    invitation_id: int = 0
+    """Own SMTP's id for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from own_smtp.config import Settings
 from own_smtp.hooks.events import Action, Actor, PlatformMail, Project, RelayChange, Tenant
 from own_smtp.network import NetworkPolicy
 from own_smtp.secrets import Vault
+from own_smtp.surroundings import Surroundings
 
 KEY = "own_smtp"
 """Where the extension stands in `app.extensions`."""
@@ -42,6 +43,12 @@ class Extension(Protocol):
     def policy(self) -> NetworkPolicy: ...
     @property
     def host(self) -> Host: ...
+
+    @property
+    def surroundings(self) -> Surroundings: ...
+
+    def awake(self, relay_id: int) -> None:
+        """A drain's job has begun: wakes from now on are news."""
 
     def wake(self, relay_id: int) -> object:
         """Enqueue a drain of the relay, best effort; call it after the commit."""

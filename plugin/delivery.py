@@ -30,6 +30,7 @@ from own_smtp.ledger import Claim, Claimed, Settlement, Taken
 from own_smtp.outcomes import PROBES, Backoff
 from own_smtp.pace import Pacer
 from own_smtp.profiles import Limits, Outcome, RelayProfile
+from own_smtp.retries import RetryPolicy
 from own_smtp.states import PauseReason, RelayState
 from own_smtp.surroundings import Surroundings
 from own_smtp.telling import tell
@@ -77,9 +78,8 @@ class Drain:
             self._composer,
             Pacer(capped(profile.limits, self._settings), taken.pace, around.random),
             journal,
-            self._settings,
+            RetryPolicy.from_settings(self._settings, around.random),
             self._now,
-            around.random,
         )
         self._crew = Crew(profile, self._settings, self.feed, around.resolve, around.dialer)
         self._after_batch = 0

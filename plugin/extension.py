@@ -17,7 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
-from own_smtp import outbox, projects, relays, reports
+from own_smtp import outbox, projects, relays, reports, statuses
 from own_smtp.config import Settings
 from own_smtp.current import KEY
 from own_smtp.dispatcher import Dispatcher
@@ -101,7 +101,9 @@ class OwnSMTP:
         profile = relays.load_profile(session.connection(), relay.id, self.vault)
         if profile is None:
             return None
-        receipt = outbox.add(session.connection(), batch, profile, fallback_after=route and route.fallback_after)
+        receipt = outbox.add(
+            session.connection(), batch, profile, fallback_after=route.fallback_after if route else None
+        )
         session.info.setdefault(_TO_WAKE, set()).add(relay.id)
         return replace(receipt, waits_for=waits_for(relay))
 
@@ -129,7 +131,7 @@ class OwnSMTP:
         self, tenant_id: str, project_id: str, references: Sequence[str] | None = None
     ) -> Iterator[InvitationStatus]:
         """Return what is known of the project's invitations, newest batch first."""
-        return reports.invitation_statuses(self.db.session(), tenant_id, project_id, references)
+        return statuses.invitation_statuses(self.db.session(), tenant_id, project_id, references)
 
     def forget_project(self, tenant_id: str, project_id: str) -> None:
         """The project is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""

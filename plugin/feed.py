@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from own_smtp.composer import Composer
-from own_smtp.config import Settings
 from own_smtp.errors import ContentError, JournalError, LeaseLostError
 from own_smtp.journal import JournalWriter
 from own_smtp.ledger import Claimed, Settlement
 from own_smtp.messages import format_date
-from own_smtp.outcomes import Backoff, Stage, impossible, interrupted
+from own_smtp.outcomes import Stage, impossible, interrupted
 from own_smtp.pace import Pacer
 from own_smtp.profiles import Envelope, Outcome
+from own_smtp.retries import RetryPolicy
 from own_smtp.states import State
 
 GIVE_BACK = 5.0
@@ -37,9 +37,8 @@ class Feed:
         composer: Composer,
         pacer: Pacer,
         journal: JournalWriter,
-        settings: Settings,
+        retries: RetryPolicy,
         now: Callable[[], float],
-        random: Callable[[], float],
     ) -> None:
         self.pacer = pacer
         self.settlements: list[Settlement] = []
@@ -60,14 +59,12 @@ class Feed:
         self._composer = composer
         self._journal = journal
         self._now = now
-        self._random = random
-        self._horizon = settings.retry_horizon
-        self._backoff = Backoff(first=settings.first_retry, longest=settings.longest_retry)
+        self._retries = retries
         self._ready: deque[Claimed] = deque()
         self._in_hand: dict[int, Claimed] = {}
         self._begun: set[int] = set()
         self._low_water = 0
-        self._may_send = lambda: False
+        self._may_send: Callable[[], bool] = bool  # nothing may be sent before the first claim
         self._news = asyncio.Event()
         self._date = (0, "")
 
@@ -173,9 +170,7 @@ class Feed:
         now = self._now()
         self._record(claimed.id, outcome, now)
         expires_at = self._composer.batch(claimed.batch_id).expires_at
-        self.settlements.append(
-            decide(claimed, outcome, now, self._backoff, self._horizon, expires_at, self._random)
-        )
+        self.settlements.append(self._retries.decide(claimed, outcome, now, expires_at))
         self.ended += 1
         self._learn(outcome, now)
         if len(self.settlements) == MANY:
@@ -221,45 +216,3 @@ class Feed:
         if int(now) != self._date[0]:
             self._date = int(now), format_date(datetime.fromtimestamp(now, UTC))
         return self._date[1]
-
-
-def decide(
-    claimed: Claimed,
-    outcome: Outcome,
-    now: float,
-    backoff: Backoff,
-    horizon: timedelta,
-    expires_at: float | None,
-    random: Callable[[], float],
-) -> Settlement:
-    """Return what an outcome means for the invitation's future: when it is tried again, or that it is given up.
-
-    What makes the relay pause is not held against the invitation: it goes on when the relay does.
-    """
-    at = datetime.fromtimestamp(now, UTC)
-    if outcome.state is not State.QUEUED:
-        return Settlement(invitation_id=claimed.id, state=outcome.state, outcome=outcome, at=at)
-    if outcome.pause is not None:
-        return Settlement(
-            invitation_id=claimed.id,
-            state=State.QUEUED,
-            outcome=outcome,
-            at=at,
-            next_attempt_at=at,
-            first_failure_at=claimed.first_failure_at,
-        )
-    first = claimed.first_failure_at or at
-    next_at = at + backoff.delay(claimed.attempts + 1, random)
-    ends_at = first + horizon
-    if expires_at is not None:
-        ends_at = min(ends_at, datetime.fromtimestamp(expires_at, UTC))
-    if next_at > ends_at:
-        return Settlement(invitation_id=claimed.id, state=State.FAILED, outcome=outcome, at=at)
-    return Settlement(
-        invitation_id=claimed.id,
-        state=State.QUEUED,
-        outcome=outcome,
-        at=at,
-        next_attempt_at=next_at,
-        first_failure_at=first,
-    )

@@ -92,7 +92,7 @@ class HookedHost:
             return True
         flask_mail = self._app.extensions.get("mail")
         if flask_mail is None:
-            log.error("The mail %r was not sent: the host has neither own_smtp_send_platform_mail nor Flask-Mail.", mail)
+            log.error("A notice was not sent: the host has neither own_smtp_send_platform_mail nor Flask-Mail.")
             return False
         message = Message(subject=mail.subject, recipients=[mail.recipient], body=mail.text, html=mail.html)
         flask_mail.send(message)
@@ -119,7 +119,7 @@ class HookedHost:
     def _told(self, hook: pluggy.HookCaller, **arguments: Any) -> bool:
         try:
             hook(**arguments)
-        except Exception:  # noqa: BLE001 -- the host's code may raise anything, and must not stop a delivery
+        except Exception:  # the host's code may raise anything, and must not stop a delivery
             log.exception("The host's %s raised; it is called again for what it missed.", hook.name)
             return False
         return True

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from own_smtp.errors import JournalError
 from own_smtp.profiles import Outcome, Reply
@@ -54,8 +55,8 @@ class Machine:
         return self.folder / f"{name}.journal"
 
     @property
-    def survives_crashes(self) -> bool:
-        """Whether a crash of the machine can be told from a crash of a process. If not, each line is flushed to disk."""
+    def must_flush(self) -> bool:
+        """Whether each line goes to the disk at once, because a crash of the machine would not be noticed."""
         return not self.boot
 
 
@@ -85,7 +86,7 @@ class JournalWriter:
     """
 
     def __init__(self, machine: Machine, name: str) -> None:
-        self._sync = machine.survives_crashes
+        self._sync = machine.must_flush
         self.path = machine.path(name)
         try:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -182,7 +183,7 @@ def _take(line: bytes, findings: Findings) -> None:
     elif line[:1] == b"E":
         invitation_id, at, *packed = json.loads(line[1:])
         findings.begun.discard(invitation_id)
-        findings.ended[int(invitation_id)] = Ended(_unpack(*packed), float(at))
+        findings.ended[int(invitation_id)] = Ended(_unpack(packed), float(at))
     else:
         raise ValueError(line[:1])
 
@@ -201,16 +202,8 @@ def _pack(outcome: Outcome) -> tuple[object, ...]:
     )
 
 
-def _unpack(
-    state: str,
-    stage: str,
-    code: int | None,
-    enhanced: str | None,
-    words: str,
-    server: str | None,
-    pause: str | None,
-    slows_down: bool,
-) -> Outcome:
+def _unpack(fields: list[Any]) -> Outcome:
+    state, stage, code, enhanced, words, server, pause, slows_down = fields
     return Outcome(
         state=State(state),
         stage=stage,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Insert, delete, exists, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from own_smtp.clock import db_now, read_clock
@@ -85,6 +85,13 @@ class Settlement:
     route: Route = Route.RELAY
 
 
+def inserted_id(connection: Connection, statement: Insert) -> int:
+    """Insert one row and return its id."""
+    key = connection.execute(statement).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
 # Leases
 
 
@@ -99,9 +106,10 @@ def take_lease(
     elif not _is_free(lease.expires_at, lease.wake_at, now):
         return None
     name = secrets.token_hex(16)
-    token = connection.execute(
-        insert(Journal).values(relay_id=relay_id, machine=machine.name, name=name, boot=machine.boot, opened_at=now)
-    ).inserted_primary_key[0]
+    opened = insert(Journal).values(
+        relay_id=relay_id, machine=machine.name, name=name, boot=machine.boot, opened_at=now
+    )
+    token = inserted_id(connection, opened)
     free = or_(Lease.expires_at.is_(None), Lease.expires_at < now)
     rested = or_(Lease.wake_at.is_(None), Lease.wake_at <= now)
     taken = connection.execute(
@@ -305,9 +313,7 @@ def _settle_alike(
         )
 
 
-def _settle_one(
-    connection: Connection, token: int, item: Settlement, now: datetime, told: dict[str, Any]
-) -> None:
+def _settle_one(connection: Connection, token: int, item: Settlement, now: datetime, told: dict[str, Any]) -> None:
     connection.execute(
         update(Invitation)
         .where(Invitation.id == item.invitation_id, Invitation.token == token, Invitation.state == State.SENDING)
@@ -327,9 +333,7 @@ def mark_told(connection: Connection, ids_by_state: dict[State, list[int]]) -> N
     for state, ids in ids_by_state.items():
         for some in _in_chunks(ids):
             connection.execute(
-                update(Invitation)
-                .where(Invitation.id.in_(some), Invitation.state == state)
-                .values(untold_since=None)
+                update(Invitation).where(Invitation.id.in_(some), Invitation.state == state).values(untold_since=None)
             )
 
 
@@ -348,7 +352,8 @@ def finish_batches(connection: Connection, relay_id: int) -> None:
 
 def open_journals(connection: Connection) -> list[Journal]:
     """Return the journals of all drains that run or died, oldest first."""
-    rows = connection.execute(select(Journal.id, Journal.relay_id, Journal.machine, Journal.name, Journal.boot, Journal.opened_at))
+    columns = (Journal.id, Journal.relay_id, Journal.machine, Journal.name, Journal.boot, Journal.opened_at)
+    rows = connection.execute(select(*columns).order_by(Journal.id))
     return [Journal(**row._mapping) for row in rows]
 
 
@@ -359,14 +364,17 @@ def take_over_journal(connection: Connection, token: int) -> bool:
 
 def has_live_lease(connection: Connection, journal: Journal, now: datetime) -> bool:
     """Whether the journal's drain is the present one of its relay, as far as the database knows."""
-    lease = connection.execute(
-        select(Lease.token, Lease.expires_at).where(Lease.relay_id == journal.relay_id)
-    ).first()
+    lease = connection.execute(select(Lease.token, Lease.expires_at).where(Lease.relay_id == journal.relay_id)).first()
     return lease is not None and lease.token == journal.id and lease.expires_at is not None and lease.expires_at > now
 
 
 def recover(
-    connection: Connection, journal: Journal, findings: Findings | None, settled: Iterable[Settlement], *, tells_host: bool
+    connection: Connection,
+    journal: Journal,
+    findings: Findings | None,
+    settled: Iterable[Settlement],
+    *,
+    tells_host: bool,
 ) -> None:
     """Settle what a dead drain had claimed, and end its lease.
 

@@ -22,6 +22,7 @@ from own_smtp.contents import store_content, store_name, store_override, store_v
 from own_smtp.errors import ConflictError, ContentError
 from own_smtp.hooks.events import Invitation as Invited
 from own_smtp.hooks.events import InvitationBatch, LocalRefusal, Receipt
+from own_smtp.ledger import inserted_id
 from own_smtp.models import Attempt, Batch, BatchFile, Invitation
 from own_smtp.outcomes import Stage
 from own_smtp.profiles import RelayProfile
@@ -81,7 +82,9 @@ def checked_id(text: str) -> str:
     return text
 
 
-def add(connection: Connection, batch: InvitationBatch, profile: RelayProfile, *, fallback_after: int | None) -> Receipt:
+def add(
+    connection: Connection, batch: InvitationBatch, profile: RelayProfile, *, fallback_after: int | None
+) -> Receipt:
     """Write a batch and its invitations into the outbox.
 
     Twice the same reference in a batch adds one invitation; a repeated idempotency key adds nothing. Raises
@@ -136,7 +139,7 @@ def _insert_batch(connection: Connection, columns: dict[str, Any]) -> int | None
     """Return the new batch's id, or `None` when its idempotency key was there before."""
     try:
         with connection.begin_nested():
-            return int(connection.execute(insert(Batch).values(**columns)).inserted_primary_key[0])
+            return inserted_id(connection, insert(Batch).values(**columns))
     except IntegrityError:
         if columns["idempotency_key"] is None:
             raise
@@ -187,7 +190,9 @@ def _count(connection: Connection, batch_id: int) -> int:
 
 def pause_batch(connection: Connection, batch_id: int) -> None:
     """Stop sending a batch. What a drain has claimed already still goes out."""
-    _move_batch(connection, batch_id, {BatchState.OPEN}, BatchState.PAUSED, "Only a batch that is being sent can pause.")
+    _move_batch(
+        connection, batch_id, {BatchState.OPEN}, BatchState.PAUSED, "Only a batch that is being sent can pause."
+    )
 
 
 def resume_batch(connection: Connection, batch_id: int) -> None:
@@ -196,7 +201,7 @@ def resume_batch(connection: Connection, batch_id: int) -> None:
 
 
 def cancel_batch(connection: Connection, batch_id: int) -> int:
-    """Withdraw what waits in a batch, and return how many those were. What a drain has claimed already still goes out."""
+    """Withdraw what waits in a batch, and return how many those were. What a drain has claimed still goes out."""
     cancelled = _cancel_where(connection, Invitation.batch_id == batch_id)
     connection.execute(
         update(Batch)
@@ -243,9 +248,10 @@ def _expire_batch(connection: Connection, batch_id: int, relay_id: int, now: dat
     ).rowcount
     if given_up:
         columns = {"relay_id": relay_id, "at": now, "state": State.FAILED, "stage": Stage.LOCAL, "text": EXPIRED}
-        rows = select(
-            Invitation.id, Invitation.route, *(literal(value, Attempt.__table__.c[name].type) for name, value in columns.items())
-        ).where(Invitation.batch_id == batch_id, Invitation.state == State.FAILED, Invitation.changed_at == now)
+        constants = (literal(value, Attempt.__table__.c[name].type) for name, value in columns.items())
+        rows = select(Invitation.id, Invitation.route, *constants).where(
+            Invitation.batch_id == batch_id, Invitation.state == State.FAILED, Invitation.changed_at == now
+        )
         connection.execute(insert(Attempt).from_select(["invitation_id", "route", *columns], rows))
     return given_up
 
@@ -279,10 +285,10 @@ def _cancel_where(connection: Connection, condition: Any) -> int:
     ).rowcount
 
 
-def _move_batch(connection: Connection, batch_id: int, before: set[BatchState], after: BatchState, problem: str) -> None:
-    moved = connection.execute(
-        update(Batch).where(Batch.id == batch_id, Batch.state.in_(before)).values(state=after)
-    )
+def _move_batch(
+    connection: Connection, batch_id: int, before: set[BatchState], after: BatchState, problem: str
+) -> None:
+    moved = connection.execute(update(Batch).where(Batch.id == batch_id, Batch.state.in_(before)).values(state=after))
     if moved.rowcount == 0:
         raise ConflictError(problem)
 

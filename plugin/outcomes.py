@@ -79,8 +79,13 @@ def _stages(*stages: Stage) -> frozenset[Stage]:
 
 _OPENING = _stages(Stage.BANNER, Stage.EHLO)
 _AFTER_MAIL = _stages(Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.MESSAGE)
-_QUOTA_WORDS = r"(daily|hourly|sending|submission|message|recipient)\b.{0,40}\b(quota|limit)\b.{0,20}exceed|exceeded.{0,40}(quota|limit)"
-_RELAY_WORDS = r"relay(ing)? (access )?(denied|not permitted|prohibited)|unable to relay|not allowed to relay|cannot relay"
+_QUOTA_WORDS = (
+    r"(daily|hourly|sending|submission|message|recipient)\b.{0,40}\b(quota|limit)\b.{0,20}exceed"
+    r"|exceeded.{0,40}(quota|limit)"
+)
+_RELAY_WORDS = (
+    r"relay(ing)? (access )?(denied|not permitted|prohibited)|unable to relay|not allowed to relay|cannot relay"
+)
 
 RULES: tuple[Rule, ...] = (
     # 1. 421 may answer anything: the server closes the connection, and says nothing of the message (RFC 5321, 3.8).
@@ -100,7 +105,9 @@ RULES: tuple[Rule, ...] = (
         pause=PauseReason.BLOCKED,
         why="The server wants no mail from this address (RFC 5321, 3.1).",
     ),
-    Rule(stages=_stages(Stage.STARTTLS), codes="4", state=State.QUEUED, why="TLS is out of order for now (RFC 3207, 4)."),
+    Rule(
+        stages=_stages(Stage.STARTTLS), codes="4", state=State.QUEUED, why="TLS is out of order for now (RFC 3207, 4)."
+    ),
     Rule(
         stages=_stages(Stage.STARTTLS),
         codes="5",

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 
 from own_smtp import ledger
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.errors import JournalError
-from own_smtp.feed import decide
 from own_smtp.journal import Findings, Machine, read_journal
 from own_smtp.ledger import Claimed, Settlement
 from own_smtp.models import Journal
-from own_smtp.outcomes import Backoff
+from own_smtp.retries import RetryPolicy
 from own_smtp.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
@@ -28,7 +27,8 @@ def recover_all(around: Surroundings) -> list[int]:
     """
     with around.engine.connect() as connection:
         now = read_clock(connection)
-        journals = [(journal, _is_silent(around.settings, journal, now)) for journal in ledger.open_journals(connection)]
+        found = ledger.open_journals(connection)
+        journals = [(journal, _is_silent(around.settings, journal, now)) for journal in found]
         live = {item.id for item, _silent in journals if ledger.has_live_lease(connection, item, now)}
     recovered = []
     for journal, is_silent in journals:
@@ -80,17 +80,12 @@ def _delete(machine: Machine, journal: Journal) -> None:
 
 def _settlements(around: Surroundings, findings: Findings) -> list[Settlement]:
     """What the journal knows. Waits begin anew: how often an invitation had failed before, the journal does not say."""
-    settings = around.settings
-    backoff = Backoff(first=settings.first_retry, longest=settings.longest_retry)
+    retries = RetryPolicy.from_settings(around.settings, around.random)
     return [
-        decide(
-            Claimed(invitation_id, 0, "", "", "", None, None, 0, datetime.fromtimestamp(ended.at, UTC)),
-            ended.outcome,
-            ended.at,
-            backoff,
-            settings.retry_horizon,
-            None,
-            around.random,
-        )
+        retries.decide(_stand_in(invitation_id), ended.outcome, ended.at, None)
         for invitation_id, ended in findings.ended.items()
     ]
+
+
+def _stand_in(invitation_id: int) -> Claimed:
+    return Claimed(invitation_id, 0, "", "", "", None, None, 0, None)

@@ -119,5 +119,3 @@ class Service:
 def serve(around: Surroundings, relay_id: int) -> set[int]:
     """Run a worker's job to its end, from a thread without an event loop. Return relays that are due again."""
     return asyncio.run(Service(around).run(relay_id))
-
-

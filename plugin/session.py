@@ -128,7 +128,9 @@ class Session:
         try:
             connected = await dialer(target, self.deadlines.connect)
         except OSError as error:
-            raise SetupError(interrupted(Stage.CONNECT, f"No connection: {_reason(error)}", server=self.server)) from error
+            raise SetupError(
+                interrupted(Stage.CONNECT, f"No connection: {_reason(error)}", server=self.server)
+            ) from error
         self._wire = connected.wire
         self.server = f"{self.profile.host} [{connected.address}]"
         self._observe(Step(Stage.CONNECT, f"Connected to {self.server}, port {self.profile.port}."))

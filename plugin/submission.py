@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from own_smtp.config import INTERACTIVE, Deadlines
 from own_smtp.network import NetworkPolicy, Target, resolve
@@ -11,7 +10,6 @@ from own_smtp.outcomes import Stage, interrupted
 from own_smtp.profiles import Envelope, Outcome, RelayProfile
 from own_smtp.session import Observer, Resolve, Session, SetupError
 from own_smtp.transactions import deliver
-
 
 
 def resolver_for(policy: NetworkPolicy) -> Resolve:
@@ -74,5 +72,3 @@ class _One:
 
     def give_back(self, envelope: Envelope) -> None:
         pass
-
-

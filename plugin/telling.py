@@ -12,8 +12,8 @@ from own_smtp import ledger
 from own_smtp.clock import read_clock
 from own_smtp.hooks.events import InvitationStatus
 from own_smtp.models import Invitation
-from own_smtp.statuses import statuses_by_id
 from own_smtp.states import State
+from own_smtp.statuses import statuses_by_id
 from own_smtp.surroundings import Surroundings
 
 OVERDUE = timedelta(seconds=30)
@@ -35,7 +35,7 @@ def tell(around: Surroundings, changes: Sequence[InvitationStatus]) -> bool:
 
 
 def tell_overdue(around: Surroundings) -> int:
-    """Tell the host what it should have heard long ago: drains die, and hosts raise. Returns how many changes those were."""
+    """Tell the host what it should have heard long ago: drains die, and hosts raise. Returns how many."""
     if not around.listener.wants_changes:
         return 0
     with around.engine.connect() as connection:

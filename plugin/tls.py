@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 from own_smtp.errors import OwnSMTPError
 
@@ -23,7 +23,7 @@ class ResumingContext(ssl.SSLContext):
     asyncio has no argument for it, but makes its TLS objects through `wrap_bio`.
     """
 
-    def __new__(cls) -> ResumingContext:
+    def __new__(cls) -> Self:
         context = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
         context._sessions = {}
         return context
@@ -38,7 +38,7 @@ class ResumingContext(ssl.SSLContext):
         return super().wrap_bio(*args, **options)
 
     def keep_session(self, tls: ssl.SSLObject) -> None:
-        """Remember the session of a connection that is about to be closed. With TLS 1.3 it comes with the first data."""
+        """Remember the session of a connection that is about to end. With TLS 1.3 it comes with the first data."""
         if tls.server_hostname and tls.session is not None and tls.session.has_ticket:
             self._sessions[tls.server_hostname] = tls.session
 
@@ -54,7 +54,7 @@ def verifying_context() -> ResumingContext:
 
 @lru_cache(maxsize=1)
 def pinning_context() -> ResumingContext:
-    """Return the context for a certificate trusted by its fingerprint: `check_fingerprint` decides, before any secret."""
+    """Return the context for a certificate trusted by its fingerprint: `check_fingerprint` decides on it."""
     context = ResumingContext()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False

@@ -145,7 +145,10 @@ class Plain(Transactions):
         return await self._open_stepwise(envelope, commands)
 
     def _opening(self, envelope: Envelope) -> list[bytes]:
-        commands = [mail_command(envelope, self.session.capabilities), rcpt_command(envelope, self.session.capabilities)]
+        commands = [
+            mail_command(envelope, self.session.capabilities),
+            rcpt_command(envelope, self.session.capabilities),
+        ]
         reset = [b"RSET\r\n"] if self.needs_reset else []
         return [*reset, *commands, b"DATA\r\n"]
 

@@ -1,4 +1,4 @@
-"""Redis only wakes people up: jobs carry ids, and losing them loses nothing, because the dispatcher finds the work again.
+"""Redis only wakes people up: jobs carry ids, and losing one loses nothing: the dispatcher finds the work again.
 
 A web request must stay quick whatever Redis does, so everything here has short time-outs and no retries.
 """

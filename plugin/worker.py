@@ -61,7 +61,7 @@ class OwnWorker(Worker):
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         self.stop.set()
-        super().request_stop(signum, frame)
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]  # RQ has no annotations there
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         super().heartbeat(timeout, pipeline=pipeline)
@@ -77,7 +77,7 @@ class OwnWorker(Worker):
         return super().perform_job(job, queue, execution)
 
     def handle_warm_shutdown_request(self) -> None:
-        super().handle_warm_shutdown_request()
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # RQ has no annotations there
         if self.horse_pid:
             os.kill(self.horse_pid, signal.SIGTERM)
 

@@ -1,0 +1,64 @@
+"""What an outcome means for an invitation's future: when it is tried again, or that it is given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from own_smtp.config import Settings
+from own_smtp.ledger import Claimed, Settlement
+from own_smtp.outcomes import Backoff
+from own_smtp.profiles import Outcome
+from own_smtp.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long an invitation is tried."""
+
+    backoff: Backoff
+    horizon: timedelta
+    """How long after its first temporary failure."""
+    random: Callable[[], float]
+    """Yields numbers from 0 to 1."""
+
+    @classmethod
+    def from_settings(cls, settings: Settings, random: Callable[[], float]) -> Self:
+        """Return the platform's policy."""
+        backoff = Backoff(first=settings.first_retry, longest=settings.longest_retry)
+        return cls(backoff, settings.retry_horizon, random)
+
+    def decide(self, claimed: Claimed, outcome: Outcome, now: float, expires_at: float | None) -> Settlement:
+        """Return what is to be written. Times are seconds since 1970; `expires_at` is when the host gives up.
+
+        What makes the relay pause is not held against the invitation: it goes on when the relay does.
+        """
+        at = datetime.fromtimestamp(now, UTC)
+        if outcome.state is not State.QUEUED:
+            return Settlement(invitation_id=claimed.id, state=outcome.state, outcome=outcome, at=at)
+        if outcome.pause is not None:
+            return _again(claimed, outcome, at, at, claimed.first_failure_at)
+        first = claimed.first_failure_at or at
+        next_at = at + self.backoff.delay(claimed.attempts + 1, self.random)
+        if next_at > self._end(first, expires_at):
+            return Settlement(invitation_id=claimed.id, state=State.FAILED, outcome=outcome, at=at)
+        return _again(claimed, outcome, at, next_at, first)
+
+    def _end(self, first: datetime, expires_at: float | None) -> datetime:
+        end = first + self.horizon
+        return end if expires_at is None else min(end, datetime.fromtimestamp(expires_at, UTC))
+
+
+def _again(
+    claimed: Claimed, outcome: Outcome, at: datetime, next_at: datetime, first_failure_at: datetime | None
+) -> Settlement:
+    return Settlement(
+        invitation_id=claimed.id,
+        state=State.QUEUED,
+        outcome=outcome,
+        at=at,
+        next_attempt_at=next_at,
+        first_failure_at=first_failure_at,
+    )
