@@ -97,8 +97,10 @@ def works() -> bool:
 
 def pip(*arguments: str) -> None:
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
-    if subprocess.run(command, check=False, cwd=ROOT).returncode:
-        sys.exit(f"This failed; its reason stands above: {' '.join(command)}")
+    # Shown only when it fails: setuptools warns at length of data folders that could be packages.
+    result = subprocess.run(command, check=False, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if result.returncode:
+        sys.exit(f"{result.stdout}\nThis failed; its reason stands above: {' '.join(command)}")
 
 
 if __name__ == "__main__":
