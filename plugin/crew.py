@@ -48,7 +48,8 @@ class Crew:
         """Return when all connections are closed. Raises what a connection raised that nobody foresaw."""
         self._grow()
         while self._tasks:
-            done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _running = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._tasks -= done  # others may have been added meanwhile
             for task in done:
                 if (error := task.exception()) is not None:
                     self._feed.close()
