@@ -7,7 +7,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-walk test fast gate screens bench lint format sync clean python env-demo env-dev
+.PHONY: help demo demo-walk test fast gate screens bench lint format catalogs sync clean python env-demo env-dev
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ lint: env-dev  ## check style, types and layers
 format: env-dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+catalogs: env-dev  ## bring the translation catalogues up to date, and compile them
+	@mkdir -p build
+	$(BIN)/pybabel -q extract -F pyproject.toml -k lazy_gettext -k tr -k ntr:1,2 --no-location -o build/own_smtp.pot .
+	$(BIN)/pybabel -q update -D own_smtp -i build/own_smtp.pot -d plugin/translations --ignore-obsolete --no-fuzzy-matching --no-wrap
+	$(BIN)/pybabel -q compile -D own_smtp -d plugin/translations
 
 sync: python  ## bring new, renamed and deleted files into the virtual environment
 	@$(PYTHON) tests/setup/environment.py --sync

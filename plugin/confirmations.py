@@ -23,6 +23,7 @@ from own_smtp.profiles import Outcome
 from own_smtp.relays import configuration_of
 from own_smtp.secrets import hash_token
 from own_smtp.states import RelayState, State
+from own_smtp.texts import gettext
 
 RETRIES = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 120))
 """When a mail is tried again after a failure that may pass, such as greylisting."""
@@ -63,7 +64,7 @@ def request(session: Session, settings: Settings, relay: Relay, *, user_id: str)
     """
     now = read_clock(session.connection())
     if _requested_since(session, relay.tenant_id, now - timedelta(hours=1)) >= HOURLY_CEILING:
-        raise ConflictError("Too many confirmation mails were sent within an hour. Try again later.")
+        raise ConflictError(gettext("Too many confirmation mails were sent within an hour. Try again later."))
     _supersede(session, relay.id, now)
     confirmation = Confirmation(
         relay_id=relay.id,

@@ -110,7 +110,7 @@ def show_error(error: HTTPException) -> HTTPException | Response:
     """Answer an error with a page that says what to do next; redirects and ready answers pass."""
     if error.code is None or error.code < 400 or error.response is not None:
         return error
-    return _error_page(error.code, error.description if error.code == 400 else None)
+    return _error_page(error.code)
 
 
 def _error_page(code: int, text: str | None = None) -> Response:

@@ -16,6 +16,7 @@ from own_smtp.models import ProjectRoute, Relay
 from own_smtp.relays import NOT_PAUSED, PASSWORD_FIELD, configuration_of, listed
 from own_smtp.secrets import Vault
 from own_smtp.states import PauseReason, RelayState, Security
+from own_smtp.texts import gettext
 
 GUARDS_PASSWORD = ("host", "port", "security", "username")
 """A change of any of them needs the password again, so that a stored one never reaches a server of somebody else."""
@@ -72,7 +73,7 @@ def needs_password(relay: Relay | None, draft: RelayDraft) -> bool:
 def create(session: Session, vault: Vault, tenant_id: str, draft: RelayDraft, *, user_id: str, ceiling: int) -> Relay:
     """Add a relay, unconfirmed. Raises `ConflictError` when the tenant has `ceiling` relays already."""
     if len(listed(session, tenant_id)) >= ceiling:
-        raise ConflictError(f"No more than {ceiling} mail servers are possible here.")
+        raise ConflictError(gettext("No more than %(number)s mail servers are possible here.", number=ceiling))
     relay = Relay(tenant_id=tenant_id, state=RelayState.UNCONFIRMED, revision=1)
     session.add(relay)
     changes = _apply(vault, relay, draft)
@@ -96,7 +97,9 @@ def change(session: Session, vault: Vault, relay: Relay, draft: RelayDraft, *, u
     password and has none (see `needs_password`).
     """
     if needs_password(relay, draft):
-        raise ConflictError("Type the password again: the server, its port, its security or the user changed.")
+        raise ConflictError(
+            gettext("Type the password again: the server, its port, its encryption or the user changed.")
+        )
     before = configuration_of(relay)
     changes = _apply(vault, relay, draft)
     if not changes:
