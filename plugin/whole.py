@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from email.errors import MessageError
 from email.message import EmailMessage, Message
 from email.parser import BytesParser
 from email.policy import SMTP, EmailPolicy
+from typing import TypeVar
 
 from own_smtp.addresses import parse_address
 from own_smtp.encodings import base64_lines
 from own_smtp.errors import ContentError
-from own_smtp.headers import mailbox
+from own_smtp.headers import mailbox, unstructured
 from own_smtp.hooks.events import WholeMessage
 from own_smtp.profiles import Identity
+
+_Given = TypeVar("_Given")
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _UNFIT = re.compile(rb"[^\t\r\n -~]|\r(?!\n)|(?<!\r)\n|[^\r\n]{999}")
 _BINARY = re.compile(rb"^content-transfer-encoding:\s*(?:8bit|binary)", re.IGNORECASE | re.MULTILINE)
+_HEAD_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 
@@ -27,6 +32,7 @@ _DROPPED = frozenset(
     | {b"arc-authentication-results", b"arc-message-signature", b"arc-seal", b"authentication-results"}
     | {b"delivered-to", b"dkim-signature", b"domainkey-signature", b"received", b"return-path"}
 )
+_FREE_TEXT = (b"subject", b"comments", b"x-")
 _ONCE = frozenset({b"content-transfer-encoding", b"content-type", b"mime-version", b"subject"})
 
 
@@ -56,11 +62,7 @@ def whole_bytes(message: WholeMessage) -> bytes:
     Takes `EmailMessage`, the older `Message`, and whatever else has `as_bytes()`, such as Flask-Mail's. Raises
     `ContentError` when it is no message.
     """
-    try:
-        data = _serialised(message)
-    except (AttributeError, LookupError, MessageError, TypeError, ValueError) as error:
-        raise ContentError(f"The message cannot be written: {error}") from error
-    return wire_ready(data)
+    return wire_ready(_or_refuse(_serialised, message))
 
 
 def wire_ready(data: bytes) -> bytes:
@@ -68,7 +70,7 @@ def wire_ready(data: bytes) -> bytes:
     if not _BINARY.search(data):
         data = _LINE_END.sub(b"\r\n", data)
     if _UNFIT.search(data) or _BINARY.search(data):
-        data = _reencoded(data)
+        data = _or_refuse(_reencoded, data)
     head, separator, _ = data.partition(b"\r\n\r\n")
     if not separator or _UNFIT.search(data) or not all(map(_FIELD.match, _FIELD_END.split(head))):
         raise ContentError("The message is no message: it needs a header, an empty line and text.")
@@ -107,6 +109,14 @@ def _kept(head: bytes, replaced: set[bytes]) -> list[bytes]:
     return kept if b"mime-version" in seen else [b"MIME-Version: 1.0\r\n", *kept]
 
 
+def _or_refuse(write: Callable[[_Given], bytes], given: _Given) -> bytes:
+    """Turn what the `email` package raises for messages that it cannot write into a refusal."""
+    try:
+        return write(given)
+    except (AttributeError, LookupError, MessageError, TypeError, ValueError) as error:
+        raise ContentError(f"The message cannot be written: {error}") from error
+
+
 def _serialised(message: WholeMessage) -> bytes:
     if isinstance(message, EmailMessage) and isinstance(message.policy, EmailPolicy):
         # Flask-Mail takes UTF-8's body encoding out of the registry that the generator's own way to 7-bit relies on.
@@ -117,7 +127,9 @@ def _serialised(message: WholeMessage) -> bytes:
 
 
 def _reencoded(data: bytes) -> bytes:
-    message = BytesParser(policy=_WHOLE).parsebytes(data)
+    head, body = _split(data)
+    fields = [_seven_bit_field(field + b"\r\n") for field in _FIELD_END.split(head)]
+    message = BytesParser(policy=_WHOLE).parsebytes(b"".join([*fields, b"\r\n", body]))
     for part in message.walk():
         part.preamble = part.epilogue = None
         if not part.is_multipart():
@@ -126,6 +138,22 @@ def _reencoded(data: bytes) -> bytes:
             # Only 7bit is left for a multipart once its parts are (RFC 2045, 6.4).
             del part["Content-Transfer-Encoding"]
     return message.as_bytes(policy=_WHOLE)
+
+
+def _split(data: bytes) -> tuple[bytes, bytes]:
+    """Return header and body, and touch the line ends of the header only."""
+    end = _HEAD_END.search(data)
+    if end is None:
+        return _LINE_END.sub(b"\r\n", data), b""
+    return _LINE_END.sub(b"\r\n", data[: end.start()]), data[end.end() :]
+
+
+def _seven_bit_field(field: bytes) -> bytes:
+    """Encode free text that stands in a header as raw UTF-8: the parser would call it `unknown-8bit`, or fail."""
+    name, colon, value = field.partition(b":")
+    if field.isascii() or not colon or not name.lower().startswith(_FREE_TEXT):
+        return field
+    return unstructured(name.decode("ascii", "replace"), value.decode("utf-8", "replace"))
 
 
 def _make_seven_bit(part: Message) -> None:

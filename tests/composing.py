@@ -7,7 +7,7 @@ from email.message import EmailMessage
 from hypothesis import strategies as st
 
 from own_smtp.hooks import Content
-from own_smtp.messages import compile_content, format_date, message_id
+from own_smtp.messages import compile_content, message_id
 from own_smtp.profiles import Identity
 
 IDENTITY = Identity(address="surveys@example.org", name="Example Surveys")
@@ -92,6 +92,3 @@ def assert_fit_for_the_wire(data: bytes) -> None:
     assert not any(b"\r" in line or b"\n" in line for line in lines)
     assert max(map(len, lines)) <= 998
     assert not any(line.startswith(b".") for line in lines)
-
-
-__all__ = ["compose", "format_date", "parse"]

@@ -262,6 +262,13 @@ def test_an_eight_bit_message_becomes_seven_bit(encoding):
     assert all(text.startswith("äöü\n.\nxxx") for _, text in texts(parsed))
 
 
+def test_raw_utf8_in_a_header_is_encoded():
+    """A host that writes a subject as raw UTF-8 gets it delivered, of any length."""
+    for subject in ("Grüße", "Grüße " + "und noch viel mehr " * 20):
+        parsed = parse(whole(_Raw(f"Subject: {subject}\nX-A: ä\n\nx".encode())))
+        assert (parsed["Subject"], parsed["X-A"]) == (subject.strip(), "ä")
+
+
 def test_a_signed_message_is_not_touched():
     """A 7-bit body arrives byte for byte, or the signature over it would break."""
     body = b"--b\r\nContent-Type: text/plain\r\n\r\n.hello \r\n--b\r\nContent-Type: x/sig\r\n\r\nabc=\r\n--b--\r\n"

@@ -77,6 +77,7 @@ def test_text_with_values_survives_in_both_encodings(before, between, after, val
     for padding in ("", "日本語" * 60):
         data = compose(Content(subject="x", text=padding + text), {"A_B": value})
         assert_fit_for_the_wire(data)
+        assert b"\r\nFrom " not in data
         assert body(parse(data), "plain") == meant(padding + text, {"A_B": value})
 
 
