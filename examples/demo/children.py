@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +39,7 @@ class Program:
 
 
 class Child:
-    """One running process, its output kept in a file. It leads its own group: Ctrl-C reaches only the launcher."""
+    """One running process, its output kept in a file. It leads its own session: Ctrl-C reaches only the launcher."""
 
     def __init__(self, program: Program, log: Path) -> None:
         self.program = program
@@ -82,8 +82,20 @@ class Child:
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
             self._process.wait()
+        _end_session(self._process.pid)
+
+
+def _end_session(leader: int) -> None:
+    """End what a process has started and left behind: the child of a killed worker goes on by itself.
+
+    Where the system has no `/proc` that child is left to end its work, which takes it a minute.
+    """
+    for number in [int(path.name) for path in Path("/proc").glob("[0-9]*")]:
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(number) == leader:
+                os.kill(number, signal.SIGKILL)
 
 
 class Household:
@@ -104,7 +116,7 @@ class Household:
 
     def start(self, program: Program) -> None:
         """Start a process and wait until it does its work. Raises `DemoError`."""
-        log = self._log_folder / f"{program.name.replace(' ', '-')}.log"
+        log = self._log_folder / f"{program.name.lower().replace(' ', '-')}.log"
         log.unlink(missing_ok=True)
         try:
             child = Child(program, log)

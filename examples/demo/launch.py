@@ -24,7 +24,7 @@ def running_demo(folder: Path, *, afresh: bool = False) -> Iterator[tuple[Stage,
     with prepared(folder, afresh=afresh) as stage, Household(stage.folder / "log") as household:
         _set_up(stage)
         for program in programs(stage):
-            print(f"Starting the {program.name} …", flush=True)
+            print(f"Starting {program.name} …", flush=True)
             household.start(program)
         yield stage, household
 

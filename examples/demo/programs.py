@@ -23,7 +23,7 @@ FLASK = (sys.executable, "-m", "flask", "--app", "survey_host")
 def programs(stage: Stage) -> Iterator[Program]:
     """Yield them in the order in which they are started: each may need those before it."""
     environment = stage.environment()
-    yield Program(name="redis", command=_redis_command(stage), is_ready=lambda: _redis_answers(stage))
+    yield Program(name="Redis", command=_redis_command(stage), is_ready=lambda: _redis_answers(stage))
     yield Program(
         name="mail server",
         command=_catchall_command(stage),

@@ -39,17 +39,18 @@ def walk(folder: Path) -> None:
         walker = Walker(stage, household)
         print(flush=True)
         for number, step in enumerate(walker.steps, start=1):
-            print(f"{number:>2}. {_done(step, household)}", flush=True)
+            print(f"{number:>2}. {_done(step, stage, household)}", flush=True)
         print(f"\nThe report:\n\n{report_table(walker.told)}\n\nAll is as it should be.", flush=True)
 
 
-def _done(step: Callable[[], str], household: Household) -> str:
+def _done(step: Callable[[], str], stage: Stage, household: Household) -> str:
     """Do one step. What is off becomes a `DemoError` that names the step, or the process that died meanwhile."""
     try:
         return step()
     except (BrowsingError, NotOnPageError) as error:
         household.check()
-        raise DemoError(f"The walk could not {step.__name__.replace('_', ' ')}. {error}") from error
+        what = step.__name__.replace("_", " ")
+        raise DemoError(f"The walk could not {what}. {error}\nThe logs are in {stage.folder / 'log'}.") from error
 
 
 class Walker:
@@ -190,7 +191,7 @@ class Walker:
                 return found
             self._household.check()
             time.sleep(PAUSE)
-        raise BrowsingError(f"Waited {seconds:g} s for {what}, in vain. The logs are in {self._stage.folder / 'log'}.")
+        raise BrowsingError(f"Waited {seconds:g} s for {what}, in vain.")
 
 
 def _insist(problems: Iterable[str]) -> None:
