@@ -160,7 +160,7 @@ def waiting_by_relay(session: Session, tenant_id: str) -> dict[int, int]:
         .where(Batch.tenant_id == tenant_id, Invitation.state.in_(WAITING))
         .group_by(Batch.relay_id)
     )
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 def refusals(

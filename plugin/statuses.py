@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, select
+from sqlalchemy import Connection, RowMapping, Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from own_smtp.hooks.events import InvitationStatus
@@ -40,7 +40,7 @@ def with_last_attempt() -> Select[Any]:
             Attempt.text,
         )
         .join(Batch, Batch.id == Invitation.batch_id)
-        .outerjoin(Attempt, Attempt.id == last)
+        .outerjoin(Attempt, and_(Attempt.invitation_id == Invitation.id, Attempt.id == last))
     )
 
 

@@ -38,7 +38,7 @@ def _received(server):
 
 def test_the_mail_leaves_through_the_relay_with_a_link_that_works(db_session, thin, server, test_authority):
     """The relay's own server carries the mail to the sender address, and its link confirms the relay."""
-    relay, number = _ask(db_session, thin, server, test_authority)
+    _relay, number = _ask(db_session, thin, server, test_authority)
     confirmation_mails.deliver(number, thin)
     message = _received(server)
     text = message.get_body(("plain",)).get_content()

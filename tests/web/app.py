@@ -87,6 +87,7 @@ class ThinExtension:
 def build_app(database_url: str, **settings: Any) -> Flask:
     """Return the application with its tables made. Networks on loopback are allowed."""
     app = Flask("told_host")
+    app.testing = True
     app.config.update(SECRET_KEY="only for tests", SQLALCHEMY_DATABASE_URI=database_url, WTF_CSRF_ENABLED=False)
     db = SQLAlchemy(app)
     read = Settings(

@@ -1,0 +1,221 @@
+"""The pages of mail servers, as a person walks through them."""
+
+from __future__ import annotations
+
+import pytest
+
+from own_smtp import confirmations, relays
+from own_smtp.models import AuditEntry, Batch, Confirmation, Invitation, Relay
+from own_smtp.outcomes import Stage
+from own_smtp.profiles import Outcome, Reply
+from own_smtp.secrets import new_token
+from own_smtp.states import PauseReason, RelayState, State
+from tests.web.drafts import TYPED, add_relay, send_mail
+
+
+@pytest.fixture
+def relay(db_session, thin) -> Relay:
+    return add_relay(db_session, thin, active=True)
+
+
+def _wait(session, relay, number=1):
+    batch = Batch(
+        tenant_id=relay.tenant_id,
+        project_id="p1",
+        relay_id=relay.id,
+        kind="invitation",
+        message_key="k",
+        message_domain="acme.example",
+        expires_at=relay.created_at,
+    )
+    session.add(batch)
+    session.flush()
+    session.add_all(Invitation(batch_id=batch.id, reference=str(n), address="x@y.example") for n in range(number))
+    session.commit()
+
+
+def test_an_empty_page_says_what_this_is_for(web):
+    """Who comes for the first time reads what it does, what it costs and what it needs."""
+    page = web.get("/own-smtp/").text
+    for words in ("your own mail server", "are not known here", "You need the name of the server", "Add a mail server"):
+        assert words in page
+
+
+def test_saving_asks_for_a_confirmation_mail(web, thin, db_session):
+    """A saved server is red, and its mail is enqueued after the commit."""
+    answer = web.post("/own-smtp/servers/new", data=TYPED, follow_redirects=True)
+    assert "Not active" in answer.text
+    assert "surveys@acme.example is on its way" in answer.text
+    assert thin.jobs == [("send_confirmation", db_session.query(Confirmation).one().id)]
+    assert db_session.query(Relay).one().state == RelayState.UNCONFIRMED
+
+
+def test_without_a_queue_the_page_says_that_the_mail_waits(web, thin):
+    """No Redis is no error: the server is saved, and the page says when the mail goes out."""
+    thin.queue_works = False
+    answer = web.post("/own-smtp/servers/new", data=TYPED, follow_redirects=True)
+    assert answer.status_code == 200
+    assert "queue does not answer" in answer.text
+
+
+def test_the_page_turns_green(web, thin, db_session):
+    """The status that the page's script asks for changes with each step, and the page says where things stand."""
+    web.post("/own-smtp/servers/new", data=TYPED)
+    relay, token, versions = db_session.query(Relay).one(), new_token(), []
+    for step in (
+        lambda: None,
+        lambda: send_mail(db_session, relay, token),
+        lambda: web.post(f"/own-smtp/confirm/{token}"),
+    ):
+        step()
+        versions.append(web.get(f"/own-smtp/servers/{relay.id}/status").json["version"])
+    assert len(set(versions)) == 3
+    assert "alert-success" in web.get(f"/own-smtp/servers/{relay.id}").text
+
+
+def test_following_the_link_tells_the_host_and_wakes_the_queue(web, thin, db_session):
+    """After the commit the host hears of the activation, and what waited goes out."""
+    web.post("/own-smtp/servers/new", data=TYPED)
+    relay, token = db_session.query(Relay).one(), new_token()
+    send_mail(db_session, relay, token)
+    thin.host.present = None
+    assert "Yes, this server may send" in web.get(f"/own-smtp/confirm/{token}").text
+    assert thin.host.changes == []
+    assert "Confirmed" in web.post(f"/own-smtp/confirm/{token}").text
+    [change] = thin.host.changes
+    assert (change.state, change.tenant_id, thin.woken) == ("active", "acme", [relay.id])
+    assert web.post(f"/own-smtp/confirm/{token}").status_code == 410
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (
+            Outcome(
+                state=State.QUEUED,
+                stage=Stage.AUTH,
+                reply=Reply(code=535, text="5.7.8 no"),
+                pause=PauseReason.CREDENTIALS,
+            ),
+            ["refuses the user name or the password", "535", "#password"],
+        ),
+        (
+            Outcome(state=State.QUEUED, stage=Stage.TLS, text="bad name", pause=PauseReason.CERTIFICATE),
+            ["certificate cannot be trusted", "bad name", "#host"],
+        ),
+        (
+            Outcome(state=State.QUEUED, stage=Stage.RESOLVE, text="x", pause=PauseReason.NO_SUCH_HOST),
+            ["no server of this name", "#host"],
+        ),
+        (
+            Outcome(state=State.QUEUED, stage=Stage.RCPT, reply=Reply(code=450, text="Greylisted")),
+            ["Greylisted", "tried again on"],
+        ),
+        (Outcome(state=State.UNKNOWN, stage=Stage.MESSAGE, text="lost"), ["may have arrived"]),
+    ],
+    ids=lambda value: value.stage if isinstance(value, Outcome) else "",
+)
+def test_a_failed_mail_is_explained(web, thin, db_session, outcome, words):
+    """The cause in plain words, the field to look at, and the server's own words."""
+    web.post("/own-smtp/servers/new", data=TYPED)
+    relay = db_session.query(Relay).one()
+    send_mail(db_session, relay, new_token(), outcome)
+    page = web.get(f"/own-smtp/servers/{relay.id}").text
+    assert [word for word in words if word not in page] == []
+
+
+def test_sending_again_has_a_cooldown(web, thin, db_session):
+    """A second press within a minute sends nothing more."""
+    web.post("/own-smtp/servers/new", data=TYPED)
+    relay = db_session.query(Relay).one()
+    answer = web.post(f"/own-smtp/servers/{relay.id}/confirmation", follow_redirects=True)
+    assert "Please wait a moment" in answer.text
+    assert len(thin.jobs) == 1
+
+
+def test_a_confirmed_server_gets_no_further_mail(web, relay, thin):
+    """Who presses "send again" on an old page reads that it is confirmed."""
+    assert web.post(f"/own-smtp/servers/{relay.id}/confirmation").status_code == 409
+    assert thin.jobs == []
+
+
+def test_changing_the_server_locks_it_and_needs_the_password(web, relay, thin, db_session):
+    """Without the password the form comes back; with it the server is red again and a mail is asked for."""
+    moved = {**TYPED, "host": "other.example"}
+    without = web.post(f"/own-smtp/servers/{relay.id}/edit", data={**moved, "password": ""})
+    assert without.status_code == 422
+    assert "Type the password again" in without.text
+    assert web.post(f"/own-smtp/servers/{relay.id}/edit", data=moved).status_code == 302
+    db_session.expire_all()
+    assert (relay.state, relay.host) == (RelayState.UNCONFIRMED, "other.example")
+    assert [job for job, _number in thin.jobs] == ["send_confirmation"]
+    assert [change.state for change in thin.host.changes] == ["unconfirmed"]
+
+
+def test_changing_the_label_keeps_it_active(web, relay, thin, db_session):
+    """An empty password field keeps the stored one, and a new name needs no link."""
+    web.post(
+        f"/own-smtp/servers/{relay.id}/edit", data={**TYPED, "label": "New name", "password": "", "sender_name": ""}
+    )
+    db_session.expire_all()
+    assert (relay.state, relay.label, thin.jobs) == (RelayState.ACTIVE, "New name", [])
+    assert relays.load_profile(db_session.connection(), relay.id, thin.vault).credentials is not None
+
+
+def test_pausing_and_resuming(web, relay, thin, db_session):
+    """A person stops the server and lets it go on; the host hears of both, once each."""
+    for press in ("pause", "pause", "resume"):
+        web.post(f"/own-smtp/servers/{relay.id}/{press}")
+    db_session.expire_all()
+    assert relay.state == RelayState.ACTIVE
+    assert [change.state for change in thin.host.changes] == ["paused", "active"]
+
+
+def test_a_pause_by_the_server_is_explained(web, relay, db_session):
+    """The page of a paused server says since when, why, and what to do."""
+    relays.pause(db_session, relay.id, PauseReason.CREDENTIALS, "535 5.7.8 Authentication failed", None)
+    db_session.commit()
+    page = web.get(f"/own-smtp/servers/{relay.id}").text
+    for words in (
+        "Paused since",
+        "refuses the user name or the password",
+        "535 5.7.8 Authentication failed",
+        "Nothing is lost",
+    ):
+        assert words in page
+
+
+def test_deleting_asks_first_and_says_what_follows(web, relay, db_session):
+    """GET asks, POST deletes; the log keeps who did it."""
+    assert "Keep it" in web.get(f"/own-smtp/servers/{relay.id}/delete").text
+    assert web.post(f"/own-smtp/servers/{relay.id}/delete").status_code == 302
+    assert web.get(f"/own-smtp/servers/{relay.id}").status_code == 404
+    assert db_session.query(AuditEntry).order_by(AuditEntry.id.desc()).first().action == "relay_deleted"
+
+
+def test_a_server_with_waiting_invitations_is_not_deleted(web, relay, db_session):
+    """Nothing that waits is lost by a deletion."""
+    _wait(db_session, relay, 2)
+    assert web.post(f"/own-smtp/servers/{relay.id}/delete").status_code == 409
+    assert "2 invitations still wait" in web.get(f"/own-smtp/servers/{relay.id}/delete").text
+    assert web.get(f"/own-smtp/servers/{relay.id}").status_code == 200
+
+
+def test_an_expired_mail_can_be_asked_for_again(web, thin, db_session):
+    """The page of a server whose link expired says so and offers a new mail."""
+    relay = add_relay(db_session, thin)
+    confirmation = confirmations.request(db_session, thin.settings, relay, user_id="alice")
+    confirmation.created_at -= thin.settings.confirmation_lifetime
+    confirmation.expires_at -= thin.settings.confirmation_lifetime
+    db_session.commit()
+    assert "no longer valid" in web.get(f"/own-smtp/servers/{relay.id}").text
+    web.post(f"/own-smtp/servers/{relay.id}/confirmation")
+    assert len(thin.jobs) == 1
+
+
+def test_two_hundred_servers_fit_on_the_overview(web, thin, db_session):
+    """A tenant at the platform's limit still gets its page, with each server on it."""
+    for number in range(200):
+        add_relay(db_session, thin, label=f"Server {number}")
+    page = web.get("/own-smtp/").text
+    assert all(f">Server {number}<" in page for number in range(200))
