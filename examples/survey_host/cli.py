@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 from flask import Flask
+from flask.cli import with_appcontext
 
 from survey_host import seed as seeding
 from survey_host.extensions import db
 
 
 @click.command("init-db")
+@with_appcontext
 def init_db() -> None:
     """Create the platform's tables."""
     db.create_all()
@@ -17,6 +19,7 @@ def init_db() -> None:
 
 
 @click.command("seed")
+@with_appcontext
 def seed() -> None:
     """Add demonstration tenants, people and surveys."""
     for account in seeding.seed(db):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from zoneinfo import available_timezones
 
 from flask_babel import lazy_gettext as _
@@ -19,22 +21,25 @@ from wtforms import (
     StringField,
     TextAreaField,
 )
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, Email, InputRequired, Length, NumberRange, Optional, ValidationError
 
 from survey_host import texts
 from survey_host.models import LANGUAGES, QuestionKind, Role
 
 ADDRESS = Email(check_deliverability=False, message=_("This is not an e-mail address."))
-ROLES = [
-    (Role.SURVEY_MANAGER.value, _("Survey manager")),
-    (Role.TENANT_ADMIN.value, _("Tenant administrator")),
-]
-QUESTION_KINDS = [
-    (QuestionKind.TEXT.value, _("Free text")),
-    (QuestionKind.SINGLE.value, _("Single choice")),
-    (QuestionKind.MULTIPLE.value, _("Multiple choice")),
-    (QuestionKind.SCALE.value, _("Scale")),
-]
+ROLES = {Role.SURVEY_MANAGER: _("Survey manager"), Role.TENANT_ADMIN: _("Tenant administrator")}
+QUESTION_KINDS = {
+    QuestionKind.TEXT: _("Free text"),
+    QuestionKind.SINGLE: _("Single choice"),
+    QuestionKind.MULTIPLE: _("Multiple choice"),
+    QuestionKind.SCALE: _("Scale"),
+}
+
+
+def choices(labels: Mapping[str, Any]) -> list[SelectChoice]:
+    """Return what a select or radio field offers; `labels` maps values to texts."""
+    return [SelectChoice(value=str(value), label=label) for value, label in labels.items()]
 
 
 class SignInForm(FlaskForm):
@@ -53,7 +58,7 @@ class SurveyForm(FlaskForm):
     thanks = TextAreaField(_("Thank-you text"), [Length(max=5000)])
     language = SelectField(
         _("Main language"),
-        choices=list(LANGUAGES.items()),
+        choices=choices(LANGUAGES),
         description=_("For participants in whose language there is no text."),
     )
     closes_at = DateTimeLocalField(
@@ -66,7 +71,7 @@ class SurveyForm(FlaskForm):
 
 class QuestionForm(FlaskForm):
     text = StringField(_("Question"), [DataRequired(), Length(max=1000)])
-    kind = SelectField(_("Type"), choices=QUESTION_KINDS)
+    kind = SelectField(_("Type"), choices=choices(QUESTION_KINDS))
     options = TextAreaField(
         _("Choices"),
         [Length(max=5000)],
@@ -112,7 +117,7 @@ class ParticipantForm(FlaskForm):
     first_name = StringField(_("First name"), [Length(max=120)])
     last_name = StringField(_("Last name"), [Length(max=120)])
     email = EmailField(_("E-mail address"), [DataRequired(), Length(max=254), ADDRESS])
-    language = SelectField(_("Language"), choices=list(LANGUAGES.items()))
+    language = SelectField(_("Language"), choices=choices(LANGUAGES))
 
 
 class ImportForm(FlaskForm):
@@ -128,7 +133,7 @@ class SendForm(FlaskForm):
 
 class TenantForm(FlaskForm):
     name = StringField(_("Name"), [DataRequired(), Length(max=120)])
-    language = SelectField(_("Language"), choices=list(LANGUAGES.items()))
+    language = SelectField(_("Language"), choices=choices(LANGUAGES))
     timezone = StringField(_("Time zone"), [DataRequired()], default="UTC", description=_("For example Europe/Berlin."))
 
     def validate_timezone(self, field: StringField) -> None:
@@ -140,8 +145,8 @@ class TenantForm(FlaskForm):
 class AccountForm(FlaskForm):
     name = StringField(_("Name"), [DataRequired(), Length(max=120)])
     email = EmailField(_("E-mail address"), [DataRequired(), Length(max=254), ADDRESS])
-    role = SelectField(_("Role"), choices=ROLES)
-    language = SelectField(_("Language"), choices=list(LANGUAGES.items()))
+    role = SelectField(_("Role"), choices=choices(ROLES))
+    language = SelectField(_("Language"), choices=choices(LANGUAGES))
     password = PasswordField(
         _("Password"),
         [Optional(), Length(min=10, max=200, message=_("At least 10 characters."))],
@@ -151,7 +156,7 @@ class AccountForm(FlaskForm):
 
 
 class ProfileForm(FlaskForm):
-    language = SelectField(_("Language"), choices=list(LANGUAGES.items()))
+    language = SelectField(_("Language"), choices=choices(LANGUAGES))
     present = PasswordField(_("Present password"), [Length(max=200)])
     password = PasswordField(
         _("New password"),

@@ -38,6 +38,11 @@ class Plugins:
         self.manager = manager
         """The `pluggy.PluginManager`, or `None` where the contract is not installed."""
 
+    @property
+    def are_possible(self) -> bool:
+        """Whether the contract is installed, so that there can be any."""
+        return self.manager is not None
+
     def _fire(self, hook: str, **arguments: Any) -> list[Any]:
         """Return one answer per plugin. A hook that nobody implements has no answers."""
         caller = getattr(self.manager.hook, hook, None) if self.manager is not None else None

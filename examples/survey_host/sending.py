@@ -142,7 +142,7 @@ def _claim(run: SendRun, audience: Audience) -> int:
 
 
 def _take_over(run: SendRun, order: Order) -> None:
-    if order.sender == PLATFORM:
+    if order.sender == PLATFORM or not plugins.current().are_possible:
         return
     receipt = plugins.current().send_invitations(_batch(run, order))
     if receipt is not None:

@@ -9,7 +9,7 @@ from flask_babel import gettext as _
 
 from survey_host.access import needs, own_child, own_survey
 from survey_host.extensions import db
-from survey_host.forms import QuestionForm
+from survey_host.forms import QUESTION_KINDS, QuestionForm
 from survey_host.models import Question, Role, Survey
 
 blueprint = Blueprint("questions", __name__, url_prefix="/surveys/<int:survey_id>/questions")
@@ -28,7 +28,7 @@ def index(survey_id: int) -> Any:
         flash(_("The question is added."), "success")
         return redirect(url_for("questions.index", survey_id=survey.id))
     status = 200 if request.method == "GET" else 422
-    return render_template("questions/index.html", survey=survey, form=form), status
+    return render_template("questions/index.html", survey=survey, form=form, kinds=QUESTION_KINDS), status
 
 
 @blueprint.route("/<int:question_id>", methods=["GET", "POST"])
