@@ -12,8 +12,10 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from tests.servers.databases import MariaDB, PostgreSQL
-from tests.servers.postfix import Postfix, SmtpSink
+from tests.servers.postfix import Postfix
+from tests.servers.process import program
 from tests.servers.redis import Redis
+from tests.servers.smtp_sink import SmtpSink
 
 
 def test_redis_comes_back_empty_on_the_same_port_after_a_kill(redis_server: Redis) -> None:
@@ -175,3 +177,9 @@ def test_chromium_shows_a_page_in_any_script(browser_page: Page) -> None:
     browser_page.set_content("<p id=word>żółć 漢字</p><script>document.title = word.textContent</script>")
     assert browser_page.title() == "żółć 漢字"
     assert browser_page.locator("#word").bounding_box() is not None
+
+
+def test_a_missing_program_is_a_visible_skip() -> None:
+    """A test that needs what is not installed is skipped, and says which package to install."""
+    with pytest.raises(pytest.skip.Exception, match="no-such-program is not installed; on Debian: apt-get install it"):
+        program("no-such-program", package="it")

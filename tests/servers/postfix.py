@@ -1,13 +1,11 @@
-"""Postfix on unprivileged ports, with a configuration, a queue and a mailbox of its own; and its smtp-sink."""
+"""Postfix on unprivileged ports, with a configuration, a queue and a mailbox of its own."""
 
 import os
 import pwd
 import shutil
 import smtplib
-import socketserver
 import subprocess
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -15,11 +13,8 @@ import pytest
 import trustme
 
 from tests.servers.copies import Copy, split_fields
+from tests.servers.policy import Policy, PolicyServer
 from tests.servers.process import Server, answers, eventually, free_port, program
-
-Policy = Callable[[Mapping[str, str]], str]
-"""Takes the attributes of Postfix's policy protocol (`protocol_state`: RCPT, DATA or END-OF-MESSAGE; `sender`,
-`recipient`, `sasl_username` ...) and returns an action: `DUNNO`, `450 4.2.0 Greylisted`, `550 5.1.1 Unknown` ..."""
 
 MASTER = """\
 127.0.0.1:{plain} inet n - n - - smtpd
@@ -234,87 +229,3 @@ def read_copy(path: Path) -> Copy:
     fields, data = split_fields(path.read_bytes(), TRACE_FIELDS)
     recipient = fields.get("X-Original-To", fields["Delivered-To"])[0]
     return Copy(sender=fields["Return-Path"][0].strip("<>"), recipients=(recipient,), data=data)
-
-
-class PolicyServer(socketserver.ThreadingTCPServer):
-    """Answers Postfix's questions (SMTPD_POLICY_README) by a function, which a test may replace at any time."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 128
-
-    def __init__(self, decide: Policy) -> None:
-        super().__init__(("127.0.0.1", 0), PolicyHandler)
-        self.decide = decide
-        self.port = int(self.server_address[1])
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        if self._thread is not None:
-            self.shutdown()
-        self.server_close()
-
-
-class PolicyHandler(socketserver.StreamRequestHandler):
-    """One connection of an smtpd process, with one question after the other."""
-
-    server: PolicyServer
-
-    def handle(self) -> None:
-        attributes: dict[str, str] = {}
-        for line in self.rfile:
-            name, _, value = line.decode().rstrip("\n").partition("=")
-            if name:
-                attributes[name] = value
-                continue
-            self.wfile.write(f"action={self.server.decide(attributes)}\n\n".encode())
-            attributes = {}
-
-
-class SmtpSink(Server):
-    """Postfix's smtp-sink: takes everything and keeps it, or fails as its options say (see smtp-sink(1)).
-
-    `SmtpSink("-q", "rcpt")` closes the connection at RCPT; `-Q` answers 421, `-r` 4yz, `-f` 5yz, `-w`/`-W` wait.
-    """
-
-    host = "127.0.0.1"
-
-    def __init__(self, *options: str) -> None:
-        self.program = program("smtp-sink", package="postfix")
-        super().__init__()
-        self.options = options
-        (self.folder / "dump").mkdir()
-        if os.geteuid() == 0:
-            self.folder.chmod(0o755)
-            shutil.chown(self.folder / "dump", "nobody")
-
-    def command(self) -> list[str]:
-        user = ["-u", "nobody"] if os.geteuid() == 0 else []
-        dump = f"{self.folder}/dump/%H%M%S."
-        return [self.program, *user, "-d", dump, *self.options, f"127.0.0.1:{self.port}", "128"]
-
-    def copies(self) -> list[Copy]:
-        """Return what was accepted, oldest first."""
-        paths = sorted((self.folder / "dump").iterdir(), key=lambda path: path.stat().st_mtime_ns)
-        return [read_dump(path) for path in paths]
-
-
-DUMP_FIELDS = frozenset({"X-Client-Addr", "X-Client-Proto", "X-Helo-Args", "X-Mail-Args", "X-Rcpt-Args", "Received"})
-
-
-def read_dump(path: Path) -> Copy:
-    """Read one file that smtp-sink wrote."""
-    fields, data = split_fields(path.read_bytes(), DUMP_FIELDS)
-    recipients = tuple(address_of(argument) for argument in fields["X-Rcpt-Args"])
-    # It ends every dump with an empty line of its own.
-    return Copy(sender=address_of(fields["X-Mail-Args"][0]), recipients=recipients, data=data.removesuffix(b"\n"))
-
-
-def address_of(argument: str) -> str:
-    """Return the address in an argument of MAIL or RCPT, such as `<a@example.org> SIZE=100`."""
-    return argument.partition("<")[2].partition(">")[0]
