@@ -12,7 +12,6 @@ from typing import Any
 
 import pluggy
 from flask import Flask, current_app
-from flask_babel import Babel
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
@@ -32,6 +31,7 @@ from own_smtp.secrets import Vault, derive_development_key
 from own_smtp.senders import relay_for, sender_choices, waits_for
 from own_smtp.submission import resolver_for
 from own_smtp.surroundings import Surroundings
+from own_smtp.texts import ensure_babel
 from own_smtp.views import blueprint
 from own_smtp.wakeup import Wakeup
 
@@ -84,8 +84,7 @@ class OwnSMTP:
         self.wakeup = Wakeup(self.settings)
         app.extensions[KEY] = self
         app.register_blueprint(blueprint, url_prefix=self.settings.url_prefix)
-        if "babel" not in app.extensions:
-            Babel(app)
+        ensure_babel(app)
         event.listen(db.session, "after_commit", self._wake_committed)
         event.listen(db.session, "after_soft_rollback", _forget)
 
