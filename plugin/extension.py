@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,21 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
-from own_smtp import outbox, projects, relays, reports, statuses
+from own_smtp import confirmation_mails, confirmations, ledger, outbox, projects, relays, reports, statuses
+from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.current import KEY
+from own_smtp.delivery import capped
 from own_smtp.dispatcher import Dispatcher
 from own_smtp.errors import ConfigurationError
+from own_smtp.forecast import finish_time
 from own_smtp.hooks.events import InvitationBatch, InvitationStatus, Link, Receipt, ReportColumn, SenderChoice
 from own_smtp.hooks.markers import hookimpl
 from own_smtp.hosting import HookedHost, add_specifications, manager_for
 from own_smtp.journal import Machine
 from own_smtp.links import project_links, settings_links
 from own_smtp.network import NetworkPolicy
+from own_smtp.profiles import Limits
 from own_smtp.secrets import Vault, derive_development_key
 from own_smtp.senders import relay_for, sender_choices, waits_for
 from own_smtp.submission import resolver_for
@@ -104,7 +109,14 @@ class OwnSMTP:
             session.connection(), batch, profile, fallback_after=route.fallback_after if route else None
         )
         session.info.setdefault(_TO_WAKE, set()).add(relay.id)
-        return replace(receipt, waits_for=waits_for(relay))
+        return replace(receipt, waits_for=waits_for(relay), finishes_at=self._finishes_at(relay.id, profile.limits))
+
+    def _finishes_at(self, relay_id: int, limits: Limits) -> datetime | None:
+        connection = self.db.session().connection()
+        waiting = outbox.count_waiting(connection, relay_id)
+        return finish_time(
+            capped(limits, self.settings), ledger.kept_pace(connection, relay_id), waiting, read_clock(connection)
+        )
 
     def settings_links(self, tenant_id: str) -> Sequence[Link]:
         """Return the pages for the tenant's settings menu."""
@@ -170,12 +182,18 @@ class OwnSMTP:
             resolve=resolver_for(self.policy),
             listener=self.host,
             context=self._context,
+            urgent=self._send_urgent,
         )
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
         """What finds the work that nobody was woken for."""
         return Dispatcher(self.surroundings, self.wakeup, self._session)
+
+    def _send_urgent(self) -> None:
+        with self._app.app_context():
+            for confirmation_id in confirmations.unsent(self.db.session()):
+                confirmation_mails.deliver(confirmation_id, self)
 
     def _session(self) -> Session:
         return self.db.session()

@@ -165,6 +165,11 @@ def close_journal(connection: Connection, token: int) -> None:
     connection.execute(delete(Journal).where(Journal.id == token))
 
 
+def kept_pace(connection: Connection, relay_id: int) -> dict[str, Any] | None:
+    """Return what the last drain left of the relay's pace."""
+    return connection.execute(select(Lease.pace).where(Lease.relay_id == relay_id)).scalar_one_or_none()
+
+
 # Claims
 
 

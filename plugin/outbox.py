@@ -26,7 +26,7 @@ from own_smtp.ledger import inserted_id
 from own_smtp.models import Attempt, Batch, BatchFile, Invitation
 from own_smtp.outcomes import Stage
 from own_smtp.profiles import RelayProfile
-from own_smtp.states import RETRYABLE, BatchState, Route, State
+from own_smtp.states import RETRYABLE, WAITING, BatchState, Route, State
 
 CHUNK = 1000
 """Invitations written at a time: memory stays flat however many there are."""
@@ -182,6 +182,16 @@ def _first_receipt(connection: Connection, batch: InvitationBatch) -> Receipt:
 def _count(connection: Connection, batch_id: int) -> int:
     return connection.execute(
         select(func.count()).select_from(Invitation).where(Invitation.batch_id == batch_id)
+    ).scalar_one()
+
+
+def count_waiting(connection: Connection, relay_id: int) -> int:
+    """Return how many invitations wait for a relay, in all its open batches."""
+    return connection.execute(
+        select(func.count())
+        .select_from(Invitation)
+        .join(Batch, Batch.id == Invitation.batch_id)
+        .where(Batch.relay_id == relay_id, Batch.state == BatchState.OPEN, Invitation.state.in_(WAITING))
     ).scalar_one()
 
 

@@ -27,6 +27,8 @@ STEP = 0.85
 """After so many successes in a row the learned spacing shrinks to this share of itself."""
 FORGOTTEN = 0.01
 """A learned spacing below this, in seconds, is none."""
+ENOUGH_SEEN = 50
+"""So many messages make a rate that a forecast may use."""
 DEAF = 1.0
 """Seconds within which further requests to slow down count as the same one: connections hear them together."""
 
@@ -101,6 +103,9 @@ class Pacer:
         self._successes = 0
         self._last: float | None = None
         self._gap: float | None = None
+        self._seen_before: float | None = kept.get("seen")
+        self._first: float | None = None
+        self._sent = 0
         self._windows = _windows(limits)
         for name, slices in kept.get("windows", {}).items():
             if name in self._windows:
@@ -138,7 +143,10 @@ class Pacer:
         return True
 
     def _measure(self, now: float) -> None:
-        if self._last is not None:
+        self._sent += 1
+        if self._last is None:
+            self._first = now
+        else:
             gap = min(now - self._last, LONGEST_BRAKE)
             self._gap = gap if self._gap is None else 0.9 * self._gap + 0.1 * gap
         self._last = now
@@ -176,8 +184,16 @@ class Pacer:
         """Return what must outlive this drain if `claimed` messages are sent from now on. `None` means nothing."""
         windows = {name: _counted(window, now, claimed) for name, window in self._windows.items()}
         rest = max(0.0, self._next) + claimed * self.spacing if self.spacing else 0.0
-        kept = {"next": rest, "learned": self._learned, "slowed_at": self._slowed_at, "windows": windows}
-        return kept if windows or self.spacing or self._learned else None
+        kept: dict[str, Any] = {"next": rest, "learned": self._learned, "slowed_at": self._slowed_at}
+        kept |= {"windows": windows, "seen": self.seen}
+        return {key: value for key, value in kept.items() if value} or None
+
+    @property
+    def seen(self) -> float | None:
+        """How many messages a second went out lately; `None` before there were enough to tell."""
+        if self._sent < ENOUGH_SEEN or self._first is None or self._last is None or self._last <= self._first:
+            return self._seen_before
+        return self._sent / (self._last - self._first)
 
 
 def _counted(window: Window, now: float, claimed: int) -> list[list[int]]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import exists, or_, select
 from sqlalchemy.exc import DBAPIError
 
 from own_smtp.clock import read_clock
 from own_smtp.delivery import Drain, begin_drain
+from own_smtp.errors import JournalError
 from own_smtp.models import Batch, Invitation, Lease, Relay
 from own_smtp.states import BatchState, RelayState, State
 from own_smtp.surroundings import Surroundings
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 FIRST_LOOK = 0.05
 """Seconds without any progress after which a worker looks for further relays."""
 LONGEST_LOOK = 2.0
+MOST_URGENT = 4
+"""Errands for urgent mails at a time: each may wait for a slow server."""
 
 
 def find_due(around: Surroundings, most: int) -> list[int]:
@@ -51,27 +55,30 @@ def find_due(around: Surroundings, most: int) -> list[int]:
 
 
 class Service:
-    """Runs drains until none is left. `stop` ends them after the messages on the wire."""
+    """Runs drains until nothing is due or the slice is over. `stop` ends them after the messages on the wire."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._drains: dict[asyncio.Task[None], Drain] = {}
+        self._errands: set[asyncio.Task[None]] = set()
         self._due_again: set[int] = set()
         self._is_stopping = False
         self._ended_before = 0
+        self._ended_seen = 0
+        self._urgent_at = 0.0
 
     async def run(self, relay_id: int) -> set[int]:
         """Drain `relay_id`, and what else is due while that waits. Return relays that are due again."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
+        # Look-ups of dead names block threads for long, and the books need one for each relay.
+        loop.set_default_executor(ThreadPoolExecutor(2 * self._around.settings.relays_per_worker))
+        ends_at = loop.time() + self._around.settings.slice.total_seconds()
         await self._start(relay_id)
-        look = FIRST_LOOK
-        while self._drains:
-            done, _waiting = await asyncio.wait(self._drains, timeout=look, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                del self._drains[task]
-                task.result()
-            look = FIRST_LOOK if await self._adopt() else min(2 * look, LONGEST_LOOK)
+        while self._drains or (loop.time() < ends_at and await self._adopt()):
+            await self._watch()
+        if self._errands:
+            await asyncio.wait(self._errands)
         return self._due_again
 
     def stop(self) -> None:
@@ -79,6 +86,17 @@ class Service:
         self._is_stopping = True
         for drain in self._drains.values():
             drain.stop()
+
+    async def _watch(self) -> None:
+        """Until all present drains have ended: look after urgent mails, and take on more when nothing moves."""
+        look = FIRST_LOOK
+        while self._drains:
+            done, _waiting = await asyncio.wait(self._drains, timeout=look, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                self._end(self._drains.pop(task), task)
+            self._run_urgent()
+            moves = self._has_moved() or (bool(self._drains) and await self._adopt())
+            look = FIRST_LOOK if moves else min(2 * look, LONGEST_LOOK)
 
     async def _start(self, relay_id: int) -> bool:
         drain = await asyncio.to_thread(begin_drain, self._around, relay_id)
@@ -91,29 +109,47 @@ class Service:
 
     async def _run(self, drain: Drain) -> None:
         ending = await drain.run()
-        self._ended_before += ending.ended
         if ending.is_due_again:
             self._due_again.add(drain.relay_id)
 
+    def _end(self, drain: Drain, task: asyncio.Task[None]) -> None:
+        self._ended_before += drain.feed.ended
+        if (error := task.exception()) is not None:
+            # What it had claimed is settled or left to the recovery; the other relays go on.
+            log.error("%r broke down.", drain, exc_info=error)
+
     async def _adopt(self) -> bool:
-        """Take on further relays if nothing moved since the last look. Return whether anything moves."""
-        moved = self._has_moved()
+        """Take on further relays that are due. Return whether there were any."""
         room = self._around.settings.relays_per_worker - len(self._drains)
-        if moved or self._is_stopping or room <= 0 or not self._drains:
-            return moved
+        if self._is_stopping or room <= 0:
+            return False
         try:
-            for relay_id in await asyncio.to_thread(find_due, self._around, room):
-                moved = await self._start(relay_id) or moved
-        except DBAPIError as error:
-            log.warning("Looking for further relays failed: %s", type(error).__name__)
-        return moved
+            due = await asyncio.to_thread(find_due, self._around, room)
+            return any([await self._start(relay_id) for relay_id in due])
+        except (DBAPIError, JournalError) as error:
+            log.warning("Taking on further relays failed: %s", type(error).__name__)
+            return False
 
     def _has_moved(self) -> bool:
+        """Whether any message came to an end since the last look."""
         ended = self._ended_before + sum(drain.feed.ended for drain in self._drains.values())
-        moved, self._seen = ended > self._seen, ended
+        moved, self._ended_seen = ended > self._ended_seen, ended
         return moved
 
-    _seen = 0
+    def _run_urgent(self) -> None:
+        """Confirmations and tests do not wait until a busy worker is free again."""
+        now = asyncio.get_running_loop().time()
+        if now - self._urgent_at < LONGEST_LOOK or self._is_stopping or len(self._errands) >= MOST_URGENT:
+            return
+        self._urgent_at = now
+        errand = asyncio.create_task(asyncio.to_thread(self._around.urgent))
+        self._errands.add(errand)
+        errand.add_done_callback(self._end_errand)
+
+    def _end_errand(self, errand: asyncio.Task[None]) -> None:
+        self._errands.discard(errand)
+        if (error := errand.exception()) is not None:
+            log.error("An urgent mail could not be sent.", exc_info=error)
 
 
 def serve(around: Surroundings, relay_id: int) -> set[int]:

@@ -53,6 +53,8 @@ class Surroundings:
     listener: Listener
     context: Callable[[], AbstractContextManager[object]]
     """Makes the application context in which the host is told things."""
+    urgent: Callable[[], None]
+    """Sends the confirmations and tests that are due, one after the other. Called in a thread of its own."""
     dialer: Dialer = dial
     clock: Callable[[], float] = steady_clock
     random: Callable[[], float] = random.random

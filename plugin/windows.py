@@ -25,6 +25,21 @@ def next_open(windows: Sequence[dict[str, Any]], timezone: str, at: datetime) ->
     return at
 
 
+def next_closing(windows: Sequence[dict[str, Any]], timezone: str, at: datetime) -> datetime | None:
+    """Return when the window that is open at `at` closes, in UTC; `None` when it never does.
+
+    Windows that meet or overlap count as one.
+    """
+    if not windows:
+        return None
+    local = at.astimezone(ZoneInfo(timezone))
+    closing = at
+    for start, end in sorted(span for offset in range(-1, 9) for span in _spans(windows, local, offset)):
+        if start <= closing < end:
+            closing = end
+    return closing if closing - at < timedelta(days=7) else None
+
+
 def _spans(windows: Sequence[dict[str, Any]], local: datetime, offset: int) -> list[tuple[datetime, datetime]]:
     day = local.date() + timedelta(days=offset)
     spans = []
