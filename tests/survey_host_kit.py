@@ -19,7 +19,30 @@ from survey_host.extensions import db
 from survey_host.models import Participant, Survey
 
 URL = "https://surveys.example.org"
-NORTH, SOUTH = "North University", "South Clinics"
+SEND = "/surveys/1/send"
+PAGES = [
+    "/surveys",
+    "/surveys/new",
+    "/surveys/1",
+    "/surveys/1/edit",
+    "/surveys/1/questions",
+    "/surveys/1/questions/1",
+    "/surveys/1/participants",
+    "/surveys/1/participants/new",
+    "/surveys/1/participants/1",
+    "/surveys/1/participants/import",
+    "/surveys/1/texts",
+    "/surveys/1/texts/invitation/en",
+    "/surveys/1/texts/invitation/en/preview",
+    "/surveys/1/texts/invitation/en/preview.html",
+    "/surveys/1/send",
+    "/surveys/1/report",
+    "/surveys/1/responses",
+    "/surveys/1/responses.csv",
+]
+ADMIN_PAGES = ["/settings", "/settings/people", "/settings/people/new", "/settings/people/2", "/surveys/1/delete"]
+PLATFORM_PAGES = ["/platform/tenants", "/platform/tenants/2/delete"]
+SOUTH = "South Clinics"
 
 
 @cache
@@ -135,3 +158,9 @@ def signed_in(app: Flask, email: str) -> Visitor:
 def text_of(response: TestResponse) -> str:
     """Return a page's text without its tags."""
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", response.text)).split())
+
+
+def press(visitor: Visitor, audience: str = "new", sender: str = "platform") -> str:
+    """Press "send" and return the text of the page that follows."""
+    answer = visitor.post(SEND, {"audience": audience, "sender": sender})
+    return text_of(visitor.get(answer.location) if answer.location else answer)

@@ -37,7 +37,7 @@ QUESTION_KINDS = {
 }
 
 
-def choices(labels: Mapping[str, Any]) -> list[SelectChoice]:
+def choices(labels: Mapping[Any, Any]) -> list[SelectChoice]:
     """Return what a select or radio field offers; `labels` maps values to texts."""
     return [SelectChoice(value=str(value), label=label) for value, label in labels.items()]
 

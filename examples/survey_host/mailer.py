@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from email.policy import SMTP
+
 from flask import current_app
 from flask_mail import Message
 
 from survey_host.extensions import mail
 from survey_host.texts import Letter
 
+# Python folds a long address in a header, or makes it an encoded word that mail programs cannot follow.
+UNFOLDED = SMTP.clone(max_line_length=998)
 AUTOMATIC = {"Auto-Submitted": "auto-generated"}
+
+
+class UnfoldedMessage(Message):
+    """A message whose List-Unsubscribe arrives byte for byte."""
+
+    def as_bytes(self) -> bytes:
+        """Return the message as it goes over the wire."""
+        return self._message().as_bytes(policy=UNFOLDED)
 
 
 def sender_address() -> str:
@@ -24,7 +36,7 @@ def invitation(recipient: tuple[str, str], letter: Letter, opt_out_url: str) -> 
     }
     name, address = recipient
     to = (name, address) if name else address
-    return Message(letter.subject, recipients=[to], body=letter.text, html=letter.html, extra_headers=headers)
+    return UnfoldedMessage(letter.subject, recipients=[to], body=letter.text, html=letter.html, extra_headers=headers)
 
 
 def send_to_staff(recipient: str, subject: str, text: str, html: str | None = None) -> None:

@@ -99,7 +99,7 @@ def state_label(state: str | None) -> str:
         "failed": _("failed"),
         "cancelled": _("cancelled"),
     }
-    return labels.get(state, str(state))
+    return str(labels.get(state, state))
 
 
 def error_page(error: HTTPException) -> Any:

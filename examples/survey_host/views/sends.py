@@ -56,12 +56,12 @@ def _form(survey: Survey, senders: list[Any]) -> SendForm:
 def _obstacle(survey: Survey, form: SendForm) -> str | None:
     """Return why nothing can be sent now, or `None`."""
     if survey.is_closed:
-        return _("The survey is closed. Nobody could answer.")
+        return str(_("The survey is closed. Nobody could answer."))
     if form.audience.data not in set(Audience):
         return None
     kind = Audience(form.audience.data).kind
     if survey.language not in sending.texts_of(survey, kind):
-        return _("There is no text in the survey's main language yet. Write it first.")
+        return str(_("There is no text in the survey's main language yet. Write it first."))
     return None
 
 
