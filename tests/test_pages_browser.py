@@ -124,7 +124,7 @@ def test_pages_fit_a_telephone(person, everything, locale):
 
 
 def test_from_the_empty_page_to_a_green_server(person, thin, db_session):
-    """A person enters a server, a worker sends the mail, somebody follows the link, and the page turns green by itself."""
+    """A server entered, its mail sent, its link followed by somebody else: the page turns green by itself."""
     page = person.open("/")
     page.get_by_role("link", name="Add a mail server").click()
     page.get_by_label("Name of this server").fill("Company mail")
