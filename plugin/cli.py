@@ -45,7 +45,7 @@ def downgrade(revision: str) -> None:
     click.echo(f"The tables are at {revision}.")
 
 
-@group.command("make-key")
+@group.command("make-key", with_appcontext=False)  # without the key that is to be made, the application does not start
 @click.option("--id", "key_id", help="A name for the key; made from today's date if left out.")
 def make_key(key_id: str | None) -> None:
     """Print a new key for OWN_SMTP_ENCRYPTION_KEYS."""

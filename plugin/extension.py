@@ -239,8 +239,7 @@ def _encryption_keys(app: Flask, settings: Settings) -> tuple[str, ...]:
         log.warning("OWN_SMTP_ENCRYPTION_KEYS is not set: passwords are encrypted with a key made from SECRET_KEY.")
         return (derive_development_key(str(app.secret_key)),)
     raise ConfigurationError(
-        "Set OWN_SMTP_ENCRYPTION_KEYS: stored passwords are encrypted with it. Make one with `flask own-smtp make-key`"
-        " or `python -m own_smtp.secrets`."
+        "Set OWN_SMTP_ENCRYPTION_KEYS: stored passwords are encrypted with it. Make one with `flask own-smtp make-key`."
     )
 
 
