@@ -72,10 +72,14 @@ def platform(folder: Path, config: Mapping[str, Any] | None = None) -> Iterator[
     }
     (folder / "host.db").write_bytes(_seeded())
     app = create_app(defaults | dict(config or {}))
+    with app.app_context():
+        db.create_all()
+        seed.seed(db)
     try:
         yield app
     finally:
         with app.app_context():
+            db.session.remove()
             db.engine.dispose()
 
 

@@ -22,9 +22,9 @@ blueprint = Blueprint("surveys", __name__, url_prefix="/surveys")
 @blueprint.get("")
 @needs(Role.SURVEY_MANAGER)
 def index() -> Any:
-    invited = func.count(Participant.id).filter(Participant.invited_at.is_not(None))
+    columns = (Participant.id, Participant.invited_at, Participant.answered_at)
     query = (
-        select(Survey, func.count(Participant.id), invited, func.count(Participant.answered_at))
+        select(Survey, *(func.count(column) for column in columns))
         .outerjoin(Participant, Participant.survey_id == Survey.id)
         .where(Survey.tenant_id == g.tenant.id)
         .group_by(Survey.id)
