@@ -48,9 +48,10 @@ class DispatcherProcess:
 
     def stop(self) -> None:
         """End it, and wait for it."""
-        if self._process is not None:
+        while self._process is not None and self._process.is_alive():
+            # Again and again: one that is only just starting does not listen yet.
             self._process.terminate()
-            self._process.join()
+            self._process.join(RECONNECT)
 
 
 class OwnWorker(Worker):
@@ -62,6 +63,11 @@ class OwnWorker(Worker):
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         self.stop.set()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]  # RQ has no annotations there
+
+    def _install_signal_handlers(self) -> None:
+        super()._install_signal_handlers()  # type: ignore[no-untyped-call]  # RQ has no annotations there
+        # What came while RQ was getting ready, only `_let_signals_set` heard.
+        self._stop_requested = self._stop_requested or self.stop.is_set()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         super().heartbeat(timeout, pipeline=pipeline)
