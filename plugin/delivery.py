@@ -1,39 +1,31 @@
-"""The drain: takes a relay's lease, keeps its connections busy at its pace, and puts every outcome on record.
-
-The books are kept in one loop: each turn is one database transaction that renews the lease, settles what came back
-since the last turn and claims what is to be sent next. No network I/O happens inside one.
-"""
+"""The drain: keeps a relay's connections busy at its pace while its books put every outcome on record."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from own_smtp import ledger, outbox, relays
+from own_smtp import ledger, relays
+from own_smtp.books import Books, Closing
 from own_smtp.composer import Composer
 from own_smtp.config import Settings
 from own_smtp.crew import Crew
 from own_smtp.errors import LeaseLostError, SecretError
 from own_smtp.feed import MANY, Feed
-from own_smtp.hooks.events import InvitationStatus, RelayChange
+from own_smtp.hooks.events import RelayChange
 from own_smtp.journal import JournalWriter
-from own_smtp.ledger import Claim, Claimed, Settlement, Taken
-from own_smtp.outcomes import PROBES, Backoff
+from own_smtp.ledger import Claim, Settlement, Taken
+from own_smtp.news import News
 from own_smtp.pace import Pacer
 from own_smtp.profiles import Limits, Outcome, RelayProfile
 from own_smtp.retries import RetryPolicy
-from own_smtp.states import PauseReason, RelayState
+from own_smtp.states import PauseReason
 from own_smtp.surroundings import Surroundings
-from own_smtp.telling import tell
 
 log = logging.getLogger(__name__)
 
@@ -43,18 +35,16 @@ AHEAD = 0.5
 """Seconds of sending that are claimed at a time: what a lost machine leaves `unknown` stays small with a slow relay."""
 TURN = 0.25
 """Seconds that an outcome waits for others to be written with it, at most."""
-MOST_UNTOLD = 20_000
-"""Changes that wait in memory for a slow host; the dispatcher tells it the rest from the database."""
 RETRY_BOOKS = 0.5
 """Seconds between two tries while the database is away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a drain leaves behind."""
+    """How a drain ended."""
 
     ended: int
-    """How many attempts came to an end."""
+    """Attempts that came to an end."""
     is_due_again: bool
     """Whether it stopped although more was due."""
 
@@ -71,23 +61,20 @@ class Drain:
         self._taken = taken
         self._profile = profile
         self._journal = journal
-        self._lease_until = 0.0
-        self._set_clock(taken.at, read_at)
+        self._books = Books(around, taken, profile, read_at)
         self._composer = Composer(profile)
+        self._news = News(around, self._composer)
         self.feed = Feed(
             self._composer,
             Pacer(capped(profile.limits, self._settings), taken.pace, around.random),
             journal,
             RetryPolicy.from_settings(self._settings, around.random),
-            self._now,
+            self._books.now,
         )
         self._crew = Crew(profile, self._settings, self.feed, around.resolve, around.dialer)
         self._after_batch = 0
         self._claim_size = FIRST_CLAIM
         self._began_at = read_at
-        self._held: dict[int, Claimed] = {}
-        self._untold: list[InvitationStatus] = []
-        self._teller: asyncio.Task[None] | None = None
         self._is_cut_short = False
 
     def __repr__(self) -> str:
@@ -129,139 +116,66 @@ class Drain:
         await asyncio.wait({full, work}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
         full.cancel()
 
-    # The books
-
     @property
     def _lease_seconds(self) -> float:
         return self._settings.lease.total_seconds()
 
-    def _now(self) -> float:
-        """Return the database's time, in seconds since 1970, without asking it."""
-        return self._database_at + self._around.clock() - self._read_at
-
-    def _set_clock(self, at: datetime, read_at: float) -> None:
-        self._database_at, self._read_at = at.timestamp(), read_at
-        # A tenth of the lease is kept in hand for the time between this check and the write that it allows.
-        self._lease_until = read_at + 0.9 * self._settings.lease.total_seconds()
-
-    def _may_send(self) -> bool:
-        return self._around.clock() < self._lease_until
+    # One turn of the books
 
     async def _turn(self) -> bool:
         """Write and claim in one transaction; return whether there is anything to send. Survives a lost database."""
         settlements, self.feed.settlements = self.feed.settlements, []
         want = self._size_claim()
-        pace = self.feed.pacer.keep(self._now(), self.feed.unfinished + want)
-        asked_at = self._around.clock()
+        pace = self.feed.pacer.keep(self._books.now(), self.feed.unfinished + want)
         try:
-            at, claim = await asyncio.to_thread(self._write_turn, settlements, want, pace)
-        except LeaseLostError as error:
-            self._put_back(settlements)
-            self._lose_lease(error)
-            return False
-        except DBAPIError as error:
-            self._put_back(settlements)
+            turn = await asyncio.to_thread(
+                self._books.write_turn, settlements, want, pace, self._after_batch, self._composer
+            )
+        except (LeaseLostError, DBAPIError) as error:
+            self.feed.settlements = settlements + self.feed.settlements
             await self._endure(error)
             return False
-        self._set_clock(at, asked_at)
-        self._tell(settlements)
-        if claim is not None:
-            self._take(claim, want)
+        self._books.accept(turn)
+        self._news.spread(settlements)
+        if turn.claim is not None:
+            self._take(turn.claim)
         return self.feed.backlog > 0
-
-    def _write_turn(
-        self, settlements: list[Settlement], want: int, pace: dict[str, Any] | None
-    ) -> tuple[datetime, Claim | None]:
-        with self._around.engine.begin() as connection:
-            at = ledger.renew_lease(connection, self._taken, self._settings.lease, pace)
-            ledger.settle(connection, self._taken, settlements, tells_host=self._around.listener.wants_changes)
-            if not want:
-                return at, None
-            claim = ledger.claim(connection, self._taken, want, after_batch=self._after_batch)
-            self._composer.learn(connection, claim.invitations)
-            return at, claim
 
     def _size_claim(self) -> int:
         """Return how many to claim: what will be sent within half a second, as far as limits allow."""
         if not self.feed.wants_more:
             return 0
         seconds = max(self._around.clock() - self._began_at, 0.001)
-        rate = self.feed.taken / seconds if self.feed.taken else 0.0
         if self.feed.taken and not self.feed.backlog:
             self._claim_size = min(MOST_CLAIMED, self._claim_size * 2)  # the connections waited for the books
-        wanted = max(self._claim_size, min(MOST_CLAIMED, int(rate * AHEAD)))
-        allowed = self.feed.pacer.allowance(self._now(), AHEAD)
+        wanted = max(self._claim_size, min(MOST_CLAIMED, int(AHEAD * self.feed.taken / seconds)))
+        allowed = self.feed.pacer.allowance(self._books.now(), AHEAD)
         return wanted if allowed is None else max(1, min(wanted, allowed))
 
-    def _take(self, claim: Claim, want: int) -> None:
-        if not claim.is_active or claim.revision != self._profile.revision:
-            self._is_cut_short = claim.is_active
-            self.feed.fill(claim.invitations, self._may_send)
-            self.feed.close()
-            return
+    def _take(self, claim: Claim) -> None:
+        batches = self._news.hold(claim.invitations)
+        self._composer.forget(batches)
         if claim.invitations:
             self._after_batch = claim.invitations[-1].batch_id
         else:
             self.feed.is_dry = True
-        for invitation in claim.invitations:
-            self._held[invitation.id] = invitation
-        self._composer.forget({invitation.batch_id for invitation in self._held.values()})
-        self.feed.fill(claim.invitations, self._may_send)
+        self.feed.fill(claim.invitations, self._books.may_send)
+        if not claim.is_active or claim.revision != self._profile.revision:
+            # What is claimed is given back: it goes out as the relay is configured now, or not at all.
+            self._is_cut_short = claim.is_active
+            self.feed.close()
 
-    def _put_back(self, settlements: list[Settlement]) -> None:
-        self.feed.settlements = settlements + self.feed.settlements
-
-    def _lose_lease(self, error: LeaseLostError) -> None:
-        log.warning("%r lost its lease: %s", self, error)
-        self.feed.failure = error
-        self.feed.close()
-
-    async def _endure(self, error: DBAPIError) -> None:
-        """The database is away: what is claimed may still be sent, as long as the lease holds."""
+    async def _endure(self, error: LeaseLostError | DBAPIError) -> None:
+        """Without the lease nothing more is sent; without the database what is claimed, while the lease holds."""
+        if isinstance(error, LeaseLostError):
+            log.warning("%r ends: %s", self, error)
+            self.feed.failure = error
+            self.feed.close()
+            return
         log.warning("%r cannot reach the database: %s", self, type(error).__name__)
-        if not self._may_send():
+        if not self._books.may_send():
             self.feed.close()
         await asyncio.sleep(RETRY_BOOKS)
-
-    def _tell(self, settlements: list[Settlement]) -> None:
-        """Tell the host what changed, without waiting for it. What it does not take, the dispatcher tells again."""
-        held = [self._held.pop(item.invitation_id) for item in settlements]
-        if not self._around.listener.wants_changes or len(self._untold) > MOST_UNTOLD:
-            return
-        self._untold += [self._status(item, claimed) for item, claimed in zip(settlements, held, strict=True)]
-        if self._teller is None or self._teller.done():
-            self._teller = asyncio.create_task(self._keep_telling())
-
-    async def _keep_telling(self) -> None:
-        while self._untold:
-            some, self._untold = self._untold[:MOST_CLAIMED], self._untold[MOST_CLAIMED:]
-            await asyncio.to_thread(self._tell_some, some)
-
-    def _tell_some(self, changes: list[InvitationStatus]) -> None:
-        try:
-            tell(self._around, changes)
-        except DBAPIError as error:
-            log.warning("%r could not note that the host was told: %s", self, type(error).__name__)
-
-    def _status(self, item: Settlement, claimed: Claimed) -> InvitationStatus:
-        batch, reply = self._composer.batch(claimed.batch_id), item.outcome.reply
-        return InvitationStatus(
-            tenant_id=batch.tenant_id,
-            project_id=batch.project_id,
-            batch_id=claimed.batch_id,
-            reference=claimed.reference,
-            address=claimed.address,
-            state=item.state,
-            changed_at=item.at,
-            attempts=claimed.attempts + 1,
-            message_id=self._composer.message_id(claimed),
-            stage=item.outcome.stage,
-            reply_code=reply.code if reply else None,
-            enhanced_code=reply.enhanced if reply else None,
-            reply_text=item.outcome.words,
-            route=item.route,
-            invitation_id=item.invitation_id,
-        )
 
     # The end
 
@@ -269,81 +183,56 @@ class Drain:
         """Settle everything, give the rest and the relay back. A database that stays away leaves it to the recovery."""
         released = self.feed.abandon()
         settlements, self.feed.settlements = self.feed.settlements, []
-        pause = self.feed.pause or (self._crew.failure if self._crew.failure and self._crew.failure.pause else None)
+        closing = self._closing(released)
         try:
-            was_paused = await self._insist(lambda: self._write_end(settlements, released, pause))
-        except (DBAPIError, LeaseLostError) as error:
+            change = await self._insist(settlements, closing)
+        except DBAPIError as error:
             log.warning("%r leaves its books to the recovery: %s", self, type(error).__name__)
             self._journal.close(delete=False)
             return
         self._journal.close(delete=True)
-        self._tell(settlements)
-        if self._teller is not None:
-            await self._teller
-        if was_paused and pause is not None:
-            await asyncio.to_thread(self._tell_pause, pause)
+        self._news.spread(settlements)
+        await self._news.finish()
+        if change is not None:
+            await asyncio.to_thread(self._tell_change, change)
 
-    async def _insist(self, write: Callable[[], bool]) -> bool:
+    def _closing(self, released: list[int]) -> Closing:
+        failure = self._crew.failure
+        return Closing(
+            released=released,
+            ended=self.feed.ended,
+            pace=self.feed.pacer.keep(self._books.now(), 0),
+            wake_at=self.feed.wake_at,
+            last_success_at=self.feed.last_success_at,
+            failure=failure or self.feed.pause,
+            is_unreachable=failure is not None,
+            pause=self.feed.pause or self._unreachable(),
+        )
+
+    def _unreachable(self) -> Outcome | None:
+        """Return why there was no connection, when that makes the relay pause: at once, or after too long a time."""
+        failure = self._crew.failure
+        if failure is None or failure.pause is not None:
+            return failure
+        since = None if self.feed.ended else self._taken.failing_since
+        if since is None or self._books.now() - since.timestamp() < self._settings.retry_horizon.total_seconds():
+            return None
+        return replace(failure, pause=PauseReason.UNREACHABLE)
+
+    async def _insist(self, settlements: list[Settlement], closing: Closing) -> RelayChange | None:
         """Try for as long as the lease would last."""
         deadline = self._around.clock() + self._lease_seconds
         while True:
             try:
-                return await asyncio.to_thread(write)
+                return await asyncio.to_thread(self._books.write_end, settlements, closing)
             except DBAPIError:
                 if self._around.clock() > deadline:
                     raise
             await asyncio.sleep(RETRY_BOOKS)
 
-    def _write_end(self, settlements: list[Settlement], released: list[int], pause: Outcome | None) -> bool:
-        with self._around.engine.begin() as connection:
-            ledger.give_back_lease(connection, self._taken, self._lease_values(pause))
-            ledger.settle(connection, self._taken, settlements, tells_host=self._around.listener.wants_changes)
-            ledger.release(connection, self._taken.token, released)
-            outbox.sweep_cancelled(connection, self.relay_id)
-            ledger.finish_batches(connection, self.relay_id)
-            ledger.close_journal(connection, self._taken.token)
-            return pause is not None and self._pause(connection, pause)
-
-    def _lease_values(self, pause: Outcome | None) -> dict[str, Any]:
-        now = self._now()
-        values: dict[str, Any] = {"pace": self.feed.pacer.keep(now, 0), "wake_at": _moment(self.feed.wake_at)}
-        failure = self._crew.failure or self.feed.pause
-        if failure is not None:
-            values |= {"last_error": f"{failure.stage}: {failure.words}"[:600], "last_error_at": _moment(now)}
-        if self.feed.last_success_at is not None:
-            values["last_success_at"] = _moment(self.feed.last_success_at)
-        if self._crew.failure is not None and pause is None:
-            return values | self._rest(now)
-        return values | ({"failures": 0, "failing_since": None} if self.feed.ended else {})
-
-    def _rest(self, now: float) -> dict[str, Any]:
-        """The relay could not be reached: leave it alone for a while, one probe at a time."""
-        failures = 0 if self.feed.ended else self._taken.failures
-        backoff = Backoff(first=self._settings.reconnect, longest=self._settings.longest_reconnect)
-        wake_at = now + backoff.delay(failures + 1, self._around.random).total_seconds()
-        since = self._taken.failing_since if failures else None
-        return {"failures": failures + 1, "failing_since": since or _moment(now), "wake_at": _moment(wake_at)}
-
-    def _pause(self, connection: Connection, outcome: Outcome) -> bool:
-        assert outcome.pause is not None
-        probe = PROBES.get(outcome.pause)
-        probe_at = None if probe is None else _moment(self._now() + probe.total_seconds())
-        return relays.pause(connection, self.relay_id, outcome.pause, outcome.words, probe_at)
-
-    def _tell_pause(self, outcome: Outcome) -> None:
-        change = RelayChange(
-            relay_id=self.relay_id,
-            tenant_id=self._profile.tenant_id,
-            label=self._profile.label,
-            state=RelayState.PAUSED,
-            reason=outcome.words,
-        )
+    def _tell_change(self, change: RelayChange) -> None:
         with self._around.context():
             self._around.listener.relay_changed(change)
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def capped(limits: Limits, settings: Settings) -> Limits:
@@ -355,7 +244,10 @@ def capped(limits: Limits, settings: Settings) -> Limits:
 
 
 def begin_drain(around: Surroundings, relay_id: int) -> Drain | None:
-    """Take the relay's lease. `None` when another worker has it, when it must rest, or when it cannot be used."""
+    """Take the relay's lease. `None` when another worker has it, when it must rest, or when it cannot be used.
+
+    Raises `JournalError` when the journal cannot be written.
+    """
     asked_at = around.clock()
     held = _take(around, relay_id)
     if held is None:

@@ -92,23 +92,49 @@ def pause(
     *,
     user_id: str | None = None,
 ) -> bool:
-    """Stop an active relay; its invitations wait. Return whether it was active before, so that its owner is told once.
+    """Stop an active relay; its invitations wait.
 
-    `text` is the server's own words or a person's note. `probe_at` says when it is tried again by itself; `None` means
-    that it waits for a person.
+    Return whether that is news, so that its owner is told once: not when it was paused already, nor when it was only
+    trying again (see `probe`) and stops for the same reason. `text` is the server's own words or a person's note.
+    `probe_at` says when it is tried again by itself; `None` means that it waits for a person.
     """
+    before = where.execute(select(Relay.pause_reason, Relay.paused_at).where(Relay.id == relay_id)).first()
+    is_same = before is not None and before.pause_reason == reason
     changed = _move(
         where,
         update(Relay).where(Relay.id == relay_id, Relay.state == RelayState.ACTIVE, Relay.deleted_at.is_(None)),
         state=RelayState.PAUSED,
         pause_reason=reason,
         pause_text=text[:600],
-        paused_at=db_now(),
+        paused_at=before.paused_at if before is not None and is_same else db_now(),
         probe_at=probe_at,
     )
-    if changed:
+    if changed and not is_same:
         _record_move(where, relay_id, AuditAction.RELAY_PAUSED, user_id, {"reason": (None, str(reason))})
-    return changed
+    return changed and not is_same
+
+
+def probe(where: Connection | Session, relay_id: int) -> bool:
+    """Let a paused relay try again without calling it mended: the reason stays until a message was accepted."""
+    return _move(
+        where,
+        update(Relay).where(Relay.id == relay_id, Relay.state == RelayState.PAUSED, Relay.deleted_at.is_(None)),
+        state=RelayState.ACTIVE,
+        probe_at=None,
+    )
+
+
+def pass_probe(where: Connection | Session, relay_id: int) -> bool:
+    """A message was accepted: forget why the relay was paused. Return whether there was something to forget."""
+    passed = where.execute(
+        update(Relay)
+        .where(Relay.id == relay_id, Relay.state == RelayState.ACTIVE, Relay.pause_reason.is_not(None))
+        .values(**NOT_PAUSED)
+    )
+    if cast("CursorResult[Any]", passed).rowcount == 0:
+        return False
+    _record_move(where, relay_id, AuditAction.RELAY_RESUMED, None, {})
+    return True
 
 
 def resume(where: Connection | Session, relay_id: int, *, user_id: str | None = None) -> bool:

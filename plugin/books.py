@@ -1,0 +1,160 @@
+"""A drain's books: each turn is one transaction that renews the lease, settles what came back and claims what is next.
+
+The methods that write are for a thread, the others for the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from own_smtp import ledger, outbox, relays
+from own_smtp.composer import Composer
+from own_smtp.hooks.events import RelayChange
+from own_smtp.ledger import Claim, Settlement, Taken
+from own_smtp.outcomes import PROBES, Backoff
+from own_smtp.profiles import Outcome, RelayProfile
+from own_smtp.states import RelayState
+from own_smtp.surroundings import Surroundings
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one transaction brought."""
+
+    asked_at: float
+    """The machine's clock before it."""
+    at: datetime
+    """The database's clock in it."""
+    claim: Claim | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """What a drain leaves behind, beside its last settlements."""
+
+    released: Sequence[int]
+    """Invitations that were claimed and not sent."""
+    ended: int
+    """Attempts that came to an end."""
+    pace: dict[str, Any] | None
+    wake_at: float | None
+    """When the relay's limits allow the next message; `None` when they do not matter."""
+    last_success_at: float | None
+    failure: Outcome | None
+    """Why there was no usable connection, or why the relay must pause."""
+    is_unreachable: bool
+    """Whether `failure` is for want of a connection."""
+    pause: Outcome | None
+    """Why the relay must pause; `None` when it need not."""
+
+
+class Books:
+    """What one drain reads from and writes to the database, and what time it is there."""
+
+    def __init__(self, around: Surroundings, taken: Taken, profile: RelayProfile, read_at: float) -> None:
+        self._around = around
+        self._engine = around.engine
+        self._taken = taken
+        self._profile = profile
+        self._lease = around.settings.lease
+        self._set_clock(taken.at, read_at)
+
+    # The clock
+
+    def now(self) -> float:
+        """Return the database's time, in seconds since 1970, without asking it."""
+        return self._database_at + self._around.clock() - self._read_at
+
+    def may_send(self) -> bool:
+        """Whether the lease certainly holds: a tenth of it is kept for what happens between this check and the send."""
+        return self._around.clock() < self._lease_until
+
+    def accept(self, turn: Turn) -> None:
+        """The lease holds from when the turn was asked for, by the clock that the database had in it."""
+        self._set_clock(turn.at, turn.asked_at)
+
+    def _set_clock(self, at: datetime, read_at: float) -> None:
+        self._database_at, self._read_at = at.timestamp(), read_at
+        self._lease_until = read_at + 0.9 * self._lease.total_seconds()
+
+    # What is written
+
+    def write_turn(
+        self,
+        settlements: Sequence[Settlement],
+        want: int,
+        pace: dict[str, Any] | None,
+        after_batch: int,
+        composer: Composer,
+    ) -> Turn:
+        """Raises `LeaseLostError` when another drain took over, `DBAPIError` when the database is away."""
+        asked_at = self._around.clock()
+        with self._engine.begin() as connection:
+            at = ledger.renew_lease(connection, self._taken, self._lease, pace)
+            ledger.settle(connection, self._taken, settlements, tells_host=self._around.listener.wants_changes)
+            claim = None
+            if want:
+                claim = ledger.claim(connection, self._taken, want, after_batch=after_batch)
+                composer.learn(connection, claim.invitations)
+        return Turn(asked_at, at, claim)
+
+    def write_end(self, settlements: Sequence[Settlement], closing: Closing) -> RelayChange | None:
+        """Settle all, give back the relay and the rest, and return what the relay's owner must be told."""
+        with self._engine.begin() as connection:
+            ledger.give_back_lease(connection, self._taken, self._lease_values(closing))
+            ledger.settle(connection, self._taken, settlements, tells_host=self._around.listener.wants_changes)
+            ledger.release(connection, self._taken.token, closing.released)
+            outbox.sweep_cancelled(connection, self._taken.relay_id)
+            ledger.finish_batches(connection, self._taken.relay_id)
+            ledger.close_journal(connection, self._taken.token)
+            return self._move_relay(connection, closing)
+
+    def _lease_values(self, closing: Closing) -> dict[str, Any]:
+        now, failure = self.now(), closing.failure
+        values: dict[str, Any] = {"pace": closing.pace, "wake_at": moment(closing.wake_at)}
+        if failure is not None:
+            values |= {"last_error": f"{failure.stage}: {failure.words}"[:600], "last_error_at": moment(now)}
+        if closing.last_success_at is not None:
+            values["last_success_at"] = moment(closing.last_success_at)
+        if closing.is_unreachable and closing.pause is None:
+            return values | self._rest(now, closing.ended)
+        return values | ({"failures": 0, "failing_since": None} if closing.ended else {})
+
+    def _rest(self, now: float, ended: int) -> dict[str, Any]:
+        """The relay could not be reached: leave it alone for a while, one probe at a time."""
+        settings = self._around.settings
+        failures = 0 if ended else self._taken.failures
+        backoff = Backoff(first=settings.reconnect, longest=settings.longest_reconnect)
+        wake_at = now + backoff.delay(failures + 1, self._around.random).total_seconds()
+        since = self._taken.failing_since if failures else None
+        return {"failures": failures + 1, "failing_since": since or moment(now), "wake_at": moment(wake_at)}
+
+    def _move_relay(self, connection: Connection, closing: Closing) -> RelayChange | None:
+        relay_id, outcome = self._taken.relay_id, closing.pause
+        if outcome is not None and outcome.pause is not None:
+            probe = PROBES.get(outcome.pause)
+            probe_at = None if probe is None else moment(self.now() + probe.total_seconds())
+            is_news = relays.pause(connection, relay_id, outcome.pause, outcome.words, probe_at)
+            return self._change(RelayState.PAUSED, outcome.words) if is_news else None
+        if closing.last_success_at is not None and relays.pass_probe(connection, relay_id):
+            return self._change(RelayState.ACTIVE, None)
+        return None
+
+    def _change(self, state: RelayState, reason: str | None) -> RelayChange:
+        return RelayChange(
+            relay_id=self._taken.relay_id,
+            tenant_id=self._profile.tenant_id,
+            label=self._profile.label,
+            state=state,
+            reason=reason,
+        )
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Return seconds since 1970 as an aware time."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
