@@ -79,7 +79,6 @@ class Crew:
             return
         self._open += 1
         self._grow()
-        ended = self._feed.ended
         try:
             await deliver(
                 session,
@@ -91,9 +90,8 @@ class Crew:
             log.error("Relay %s stops sending: %s", self._profile.relay_id, error)
         finally:
             self._open -= 1
-            session_had_work = self._feed.ended > ended
             await session.close()
-        self._notice_ending(session_had_work)
+        self._notice_ending(session.has_answered)
 
     def _notice_ending(self, had_work: bool) -> None:
         self._idle_endings = 0 if had_work or self._feed.is_exhausted else self._idle_endings + 1

@@ -129,3 +129,27 @@ def _replace(text: str, spans: Iterable[tuple[int, int]]) -> str:
             parts += [text[position:start], REMOVED]
         position = max(position, end)
     return "".join([*parts, text[position:]])
+
+
+class Redactor:
+    """Takes the same secrets out of many texts: what cannot hold one costs next to nothing."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = tuple(secrets)
+        forms = {form for secret in self._secrets for form in (*_plain_forms(secret), *_base64_forms(secret))}
+        squeezed = {_squeeze(form)[0][:_SHORTEST] for form in forms}
+        self._beginnings = tuple(sorted(squeezed - {""}))
+
+    def __repr__(self) -> str:
+        return "<Redactor>"
+
+    def __call__(self, text: str) -> str:
+        """Return what `redact` returns; the text itself when there is nothing to take out."""
+        if text.isascii():
+            squeezed = text.lower().translate(_NO_SPACE)
+            if not any(beginning in squeezed for beginning in self._beginnings):
+                return text
+        return redact(text, self._secrets)
+
+
+_NO_SPACE = {code: None for code in range(128) if chr(code).isspace()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 from own_smtp.errors import SessionError
 from own_smtp.profiles import Reply
-from own_smtp.redaction import clean_reply
+from own_smtp.redaction import LONGEST_REPLY, clean_reply
 
 MAX_LINE = 4096
 MAX_LINES = 100
@@ -26,10 +27,13 @@ class ReplyError(SessionError):
 class ReplyParser:
     """Cuts a stream of bytes into replies.
 
-    A server answers most commands with the same words each time, so replies of one line are remembered.
+    A server answers most commands with the same words each time, so replies of one line are remembered. `hide` takes a
+    secret out of a text, and must return the text itself when there is none in it.
     """
 
+    hide: Callable[[str], str] | None = None
     _rest: bytes = b""
+    _code: bytes = b""
     _lines: list[bytes] = field(default_factory=list)
     _size: int = 0
     _known: dict[bytes, Reply] = field(default_factory=dict)
@@ -39,35 +43,36 @@ class ReplyParser:
         """Whether no part of a further reply has come yet."""
         return not self._rest and not self._lines
 
-    def feed(self, data: bytes) -> list[Reply]:
-        """Take what was read and return the replies that it completes. Raises `ReplyError`."""
+    def feed(self, data: bytes) -> Iterator[Reply]:
+        """Take what was read and yield the replies that it completes, then raise `ReplyError` if the rest is none."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_LINE:
-            raise ReplyError("The server sent a line of more than 4,096 characters.")
-        replies = []
         for line in lines:
             reply = self._known.get(line) if not self._lines else None
             reply = reply or self._take(line)
             if reply is not None:
-                replies.append(reply)
-        return replies
+                yield reply
+        if len(self._rest) > MAX_LINE + 1:  # one for the CR that may be its last
+            raise ReplyError("The server sent a line of more than 4,096 characters.")
 
     def _take(self, line: bytes) -> Reply | None:
         text = line.removesuffix(b"\r")
         match = _LINE.fullmatch(text)
         if match is None or len(text) > MAX_LINE:
             raise ReplyError("The server sent something that is no SMTP reply.")
+        if self._lines and match[1] != self._code:
+            raise ReplyError("The server sent a reply whose lines have different codes.")
+        self._code = match[1]
         self._lines.append(match[3] or b"")
         self._size += len(line)
         if len(self._lines) > MAX_LINES or self._size > MAX_REPLY:
             raise ReplyError("The server sent a reply that does not end.")
-        if match[2] == b"-":
-            return None
-        return self._finish(line, int(match[1]))
+        return None if match[2] == b"-" else self._finish(line)
 
-    def _finish(self, line: bytes, code: int) -> Reply:
+    def _finish(self, line: bytes) -> Reply:
         lines, self._lines, self._size = self._lines, [], 0
-        reply = make_reply(code, lines)
+        reply = make_reply(int(self._code), lines)
+        if self.hide is not None:
+            reply = _hidden(reply, self.hide)
         if len(lines) == 1 and len(self._known) < _REMEMBERED:
             self._known[line] = reply
         return reply
@@ -81,12 +86,20 @@ def make_reply(code: int, lines: list[bytes]) -> Reply:
         enhanced = match[1]
         words = [word.removeprefix(match[0]) for word in words]
     text = words[0] if len(words) == 1 else " ".join(words)
-    return Reply(code=code, text=text[:500], enhanced=enhanced, lines=() if len(words) == 1 else tuple(words))
+    return Reply(code=code, text=text[:LONGEST_REPLY], enhanced=enhanced, lines=() if len(words) == 1 else tuple(words))
 
 
 def _decode(line: bytes) -> str:
     if line.isascii():
         text = line.decode("ascii")
-        if text.isprintable() and len(text) <= 500:
+        if text.isprintable() and len(text) <= LONGEST_REPLY:
             return text
     return clean_reply(line)
+
+
+def _hidden(reply: Reply, hide: Callable[[str], str]) -> Reply:
+    """Lines are searched together: a secret may be spread over them. With one in them they are of no further use."""
+    text = hide(reply.text)
+    if text == reply.text and not (reply.lines and hide("\n".join(reply.lines)) != "\n".join(reply.lines)):
+        return reply
+    return replace(reply, text=text[:LONGEST_REPLY], lines=())

@@ -7,6 +7,7 @@ at a time, pipelined or in chunks, is up to `own_smtp.transactions`.
 from __future__ import annotations
 
 import base64
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -15,16 +16,22 @@ from enum import StrEnum
 from own_smtp.capabilities import NOTHING, Capabilities, parse_ehlo
 from own_smtp.config import Deadlines
 from own_smtp.errors import NoSuchHostError, SessionError, TargetError, TargetRefusedError
-from own_smtp.network import Target
+from own_smtp.network import CANNOT_BE_REACHED, Target
 from own_smtp.outcomes import Stage, classify, interrupted
 from own_smtp.profiles import Credentials, Outcome, RelayProfile, Reply
-from own_smtp.redaction import redact
+from own_smtp.redaction import Redactor
 from own_smtp.states import PauseReason, Security
 from own_smtp.tls import CertificateError, check_fingerprint, context_for
 from own_smtp.wire import Dialer, Wire, dial
 
+log = logging.getLogger(__name__)
+
 Resolve = Callable[[RelayProfile], Awaitable[Target]]
 """Finds the checked addresses of a relay. Raises `TargetError`."""
+
+
+LONGEST_HANDSHAKE = 60.0
+"""Seconds for TLS to be set up: no server that means it needs longer."""
 
 
 class SessionState(StrEnum):
@@ -73,6 +80,8 @@ class Session:
         self.state = SessionState.CONNECTING
         self.capabilities: Capabilities = NOTHING
         self.server = profile.host
+        self.has_answered = False
+        """Whether the server has replied to any message yet. Until then a lost connection is not an idle one."""
         self._observe = observe
         self._wire: Wire | None = None
 
@@ -97,7 +106,7 @@ class Session:
             await self._connect(resolve, dialer)
             await self._greet()
             await self._authenticate()
-        except SetupError:
+        except BaseException:
             self.drop()
             raise
         self.wire.rest()
@@ -105,15 +114,15 @@ class Session:
 
     async def close(self) -> None:
         """Say QUIT, wait a moment for the answer, and let go. Never raises for what the server does."""
-        if self.is_ready and self.wire.is_quiet:
-            self._keep_tls_session()
-            try:
-                self.wire.begin("QUIT", self.deadlines.quit)
-                self.wire.write(b"QUIT\r\n")
-                await self.wire.read()
-            except SessionError:
-                pass  # everything was settled before: a reset in answer to QUIT changes nothing
-        self.drop()
+        try:
+            if self.is_ready and self.wire.is_quiet:
+                self._keep_tls_session()
+                self.wire.write(b"QUIT\r\n", replies=1)
+                await self.wire.read("QUIT", self.deadlines.quit)
+        except SessionError:
+            pass  # everything was settled before: a reset in answer to QUIT changes nothing
+        finally:
+            self.drop()
 
     def drop(self) -> None:
         """Let go of the connection without a word."""
@@ -128,29 +137,47 @@ class Session:
         try:
             connected = await dialer(target, self.deadlines.connect)
         except OSError as error:
-            raise SetupError(
-                interrupted(Stage.CONNECT, f"No connection: {_reason(error)}", server=self.server)
-            ) from error
+            raise self._unreachable(_reason(error), None) from error
         self._wire = connected.wire
+        if self.profile.credentials is not None:
+            self._wire.hide(Redactor([self.profile.credentials.password]))
         self.server = f"{self.profile.host} [{connected.address}]"
         self._observe(Step(Stage.CONNECT, f"Connected to {self.server}, port {self.profile.port}."))
 
     async def _resolve(self, resolve: Resolve) -> Target:
         try:
             return await resolve(self.profile)
+        except TargetRefusedError as error:
+            raise self._unreachable("The platform's policy refuses it.", PauseReason.NOT_ALLOWED) from error
         except TargetError as error:
-            outcome = interrupted(Stage.RESOLVE, str(error), server=self.server)
-            raise SetupError(_paused(outcome, _TARGET_PAUSES.get(type(error)))) from error
+            pause = PauseReason.NO_SUCH_HOST if isinstance(error, NoSuchHostError) else None
+            raise self._broken(Stage.RESOLVE, str(error), pause) from error
+
+    def _unreachable(self, fact: str, pause: PauseReason | None) -> SetupError:
+        """Only the log has the fact: who could tell refused, closed and filtered apart could map networks."""
+        profile = self.profile
+        log.warning("Relay %s: no connection to %s, port %s: %s", profile.relay_id, profile.host, profile.port, fact)
+        return self._broken(Stage.CONNECT, f"{profile.host} {CANNOT_BE_REACHED}.", pause)
+
+    def _broken(self, stage: Stage, text: str, pause: PauseReason | None = None) -> SetupError:
+        return SetupError(replace(interrupted(stage, text, server=self.server), pause=pause))
 
     async def _greet(self) -> None:
         self.state = SessionState.GREETING
         if self.profile.security is Security.IMPLICIT:
             await self._secure()
-        await self._expect(Stage.BANNER, b"", self.deadlines.banner)
+        await self._read_banner()
         await self._say_ehlo()
         if self.profile.security is Security.STARTTLS:
             await self._start_tls()
             await self._say_ehlo()  # what was said in plain text is forgotten (RFC 3207, 4.2)
+
+    async def _read_banner(self) -> None:
+        try:
+            reply = await self.wire.read("the banner", self.deadlines.banner)
+        except SessionError as error:
+            raise self._broken(Stage.BANNER, str(error)) from error
+        self._check(Stage.BANNER, reply)
 
     async def _say_ehlo(self) -> None:
         name = self.profile.ehlo_name or _address_literal(self.wire.local_address)
@@ -166,8 +193,7 @@ class Session:
 
     async def _start_tls(self) -> None:
         if not self.capabilities.starttls:
-            outcome = interrupted(Stage.STARTTLS, "The server does not offer STARTTLS.", server=self.server)
-            raise SetupError(_paused(outcome, PauseReason.NO_TLS))
+            raise self._broken(Stage.STARTTLS, "The server does not offer STARTTLS.", PauseReason.NO_TLS)
         await self._expect(Stage.STARTTLS, b"STARTTLS\r\n")
         await self._secure()
 
@@ -175,17 +201,15 @@ class Session:
         self.state = SessionState.SECURING
         context = context_for(self.profile.fingerprint)
         try:
-            await self.wire.upgrade(context, self.profile.host, min(self.deadlines.command, 60.0))
+            await self.wire.upgrade(context, self.profile.host, min(self.deadlines.command, LONGEST_HANDSHAKE))
             tls = self.wire.tls
             assert tls is not None
             check_fingerprint(tls, self.profile.fingerprint)
         except (ssl.SSLCertVerificationError, CertificateError) as error:
             text = getattr(error, "verify_message", "") or str(error)
-            raise SetupError(
-                _paused(interrupted(Stage.TLS, text, server=self.server), PauseReason.CERTIFICATE)
-            ) from error
+            raise self._broken(Stage.TLS, text, PauseReason.CERTIFICATE) from error
         except (OSError, SessionError) as error:
-            raise SetupError(interrupted(Stage.TLS, f"No TLS: {_reason(error)}", server=self.server)) from error
+            raise self._broken(Stage.TLS, f"No TLS: {_reason(error)}") from error
         self._observe(Step(Stage.TLS, f"{tls.version()} with a certificate that is trusted."))
 
     def _keep_tls_session(self) -> None:
@@ -199,77 +223,48 @@ class Session:
             return
         self.state = SessionState.AUTHENTICATING
         if self.wire.tls is None:
-            outcome = interrupted(Stage.AUTH, "A password is never sent without TLS.", server=self.server)
-            raise SetupError(_paused(outcome, PauseReason.NO_TLS))
+            raise self._broken(Stage.AUTH, "A password is never sent without TLS.", PauseReason.NO_TLS)
         if "PLAIN" in self.capabilities.auth:
             await self._auth_plain(credentials)
         elif "LOGIN" in self.capabilities.auth:
             await self._auth_login(credentials)
         else:
-            outcome = interrupted(Stage.AUTH, "The server offers neither PLAIN nor LOGIN.", server=self.server)
-            raise SetupError(_paused(outcome, PauseReason.NO_AUTH))
+            raise self._broken(Stage.AUTH, "The server offers neither PLAIN nor LOGIN.", PauseReason.NO_AUTH)
         self._observe(Step(Stage.AUTH, f"Signed in as {credentials.username}."))
 
     async def _auth_plain(self, credentials: Credentials) -> None:
         """RFC 4616, with the initial response of RFC 4954: one exchange, one attempt."""
         token = _base64(f"\0{credentials.username}\0{credentials.password}")
-        await self._expect(Stage.AUTH, b"AUTH PLAIN " + token + b"\r\n", finishes_auth=True)
+        await self._finish_auth(b"AUTH PLAIN " + token)
 
     async def _auth_login(self, credentials: Credentials) -> None:
         """The LOGIN mechanism, undocumented but wide-spread: the server asks for the name, then for the password."""
-        await self._expect(Stage.AUTH, b"AUTH LOGIN\r\n", continues=True)
-        await self._expect(Stage.AUTH, _base64(credentials.username) + b"\r\n", continues=True)
-        await self._expect(Stage.AUTH, _base64(credentials.password) + b"\r\n", finishes_auth=True)
+        await self._expect(Stage.AUTH, b"AUTH LOGIN\r\n", kind=3)
+        await self._expect(Stage.AUTH, _base64(credentials.username) + b"\r\n", kind=3)
+        await self._finish_auth(_base64(credentials.password))
 
-    async def _expect(
-        self,
-        stage: Stage,
-        command: bytes,
-        seconds: float | None = None,
-        *,
-        continues: bool = False,
-        finishes_auth: bool = False,
-    ) -> Reply:
-        """Send `command` and return its positive reply, or raise what anything else means."""
+    async def _finish_auth(self, line: bytes) -> None:
+        """Send the last line of the exchange. A server that asks for more gets `*`, which ends it (RFC 4954, 4)."""
+        reply = await self._ask(Stage.AUTH, line + b"\r\n")
+        if reply.code == 334:
+            raise SetupError(classify(Stage.AUTH, await self._ask(Stage.AUTH, b"*\r\n"), server=self.server))
+        self._check(Stage.AUTH, reply)
+
+    async def _expect(self, stage: Stage, command: bytes, *, kind: int = 2) -> Reply:
+        """Send `command` and return its reply, whose code begins with `kind`, or raise what anything else means."""
+        return self._check(stage, await self._ask(stage, command), kind=kind)
+
+    async def _ask(self, stage: Stage, command: bytes) -> Reply:
         try:
-            self.wire.begin(stage.upper(), seconds or self.deadlines.command)
-            if command:
-                self.wire.write(command)
-            reply = await self.wire.read()
-            if finishes_auth and reply.code == 334:
-                raise SetupError(await self._cancel_auth())
-        except SetupError:
-            raise
+            self.wire.write(command, replies=1)
+            return await self.wire.read(stage.upper(), self.deadlines.command)
         except SessionError as error:
-            raise SetupError(interrupted(stage, self._redacted(str(error)), server=self.server)) from error
-        if reply.code // 100 == (3 if continues else 2):
-            return reply
-        raise SetupError(self._redact_outcome(classify(stage, reply, server=self.server)))
+            raise self._broken(stage, str(error)) from error
 
-    async def _cancel_auth(self) -> Outcome:
-        """The server asks for more than the mechanism has: `*` ends the exchange (RFC 4954, 4)."""
-        self.wire.write(b"*\r\n")
-        reply = await self.wire.read()
-        return self._redact_outcome(classify(Stage.AUTH, reply, server=self.server))
-
-    def _redacted(self, text: str) -> str:
-        credentials = self.profile.credentials
-        return text if credentials is None else redact(text, (credentials.password,))
-
-    def _redact_outcome(self, outcome: Outcome) -> Outcome:
-        """A server may echo the AUTH line: what is kept of its words must not hold the password."""
-        reply = outcome.reply
-        if reply is None or outcome.stage != Stage.AUTH:
-            return outcome
-        clean = Reply(code=reply.code, enhanced=reply.enhanced, text=self._redacted(reply.text))
-        return replace(outcome, reply=clean)
-
-
-_TARGET_PAUSES = {NoSuchHostError: PauseReason.NO_SUCH_HOST, TargetRefusedError: PauseReason.NOT_ALLOWED}
-
-
-def _paused(outcome: Outcome, reason: PauseReason | None) -> Outcome:
-    return replace(outcome, pause=reason)
+    def _check(self, stage: Stage, reply: Reply, *, kind: int = 2) -> Reply:
+        if reply.code // 100 != kind:
+            raise SetupError(classify(stage, reply, server=self.server))
+        return reply
 
 
 def _reason(error: Exception) -> str:

@@ -45,8 +45,10 @@ async def _submit(
     except SetupError as error:
         return error.outcome
     supply = _One(envelope)
-    await deliver(session, supply)
-    await session.close()
+    try:
+        await deliver(session, supply)
+    finally:
+        await session.close()
     return supply.outcome
 
 

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections import OrderedDict
 from functools import lru_cache
 from typing import Any, Self
 
 from own_smtp.errors import OwnSMTPError
+
+MOST_SESSIONS = 1000
+"""Servers whose last session is kept, in each context."""
 
 
 class CertificateError(OwnSMTPError):
@@ -25,15 +29,16 @@ class ResumingContext(ssl.SSLContext):
 
     def __new__(cls) -> Self:
         context = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
-        context._sessions = {}
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context._sessions = OrderedDict()
         return context
 
-    _sessions: dict[str, ssl.SSLSession]
+    _sessions: OrderedDict[str, ssl.SSLSession]
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
         """Make a TLS object that begins with the session kept for this server, if there is one."""
         name = options.get("server_hostname")
-        if name in self._sessions:
+        if name is not None and name in self._sessions:
             options["session"] = self._sessions[name]
         return super().wrap_bio(*args, **options)
 
@@ -41,22 +46,26 @@ class ResumingContext(ssl.SSLContext):
         """Remember the session of a connection that is about to end. With TLS 1.3 it comes with the first data."""
         if tls.server_hostname and tls.session is not None and tls.session.has_ticket:
             self._sessions[tls.server_hostname] = tls.session
+            self._sessions.move_to_end(tls.server_hostname)
+            if len(self._sessions) > MOST_SESSIONS:
+                self._sessions.popitem(last=False)
 
 
 @lru_cache(maxsize=1)
 def verifying_context() -> ResumingContext:
     """Return the context that trusts what the system's authorities vouch for, and checks the name (RFC 7817)."""
     context = ResumingContext()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     return context
 
 
-@lru_cache(maxsize=1)
-def pinning_context() -> ResumingContext:
-    """Return the context for a certificate trusted by its fingerprint: `check_fingerprint` decides on it."""
+@lru_cache(maxsize=256)
+def pinning_context(fingerprint: str) -> ResumingContext:
+    """Return the context for the one certificate with this fingerprint: `check_fingerprint` decides on it.
+
+    Each has its own sessions: a resumed one shows the certificate that it began with, not the server's present one.
+    """
     context = ResumingContext()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
@@ -64,7 +73,7 @@ def pinning_context() -> ResumingContext:
 
 def context_for(fingerprint: str | None) -> ResumingContext:
     """Return the context for a relay with or without a trusted fingerprint."""
-    return pinning_context() if fingerprint else verifying_context()
+    return pinning_context(fingerprint) if fingerprint else verifying_context()
 
 
 def fingerprint_of(tls: ssl.SSLObject) -> str:
@@ -75,5 +84,5 @@ def fingerprint_of(tls: ssl.SSLObject) -> str:
 
 def check_fingerprint(tls: ssl.SSLObject, trusted: str | None) -> None:
     """Raise `CertificateError` when a fingerprint is trusted and the certificate is another one."""
-    if trusted is not None and fingerprint_of(tls) != trusted:
+    if trusted is not None and fingerprint_of(tls) != trusted.lower():
         raise CertificateError("The server shows another certificate than the one that was trusted.")

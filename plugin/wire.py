@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +17,9 @@ from own_smtp.errors import SessionError
 from own_smtp.network import Target
 from own_smtp.profiles import Reply
 from own_smtp.replies import ReplyError, ReplyParser
+
+RECORD = 16 * 1024
+"""Octets of plain text in a TLS record, at most."""
 
 RECORD_OVERHEAD = 64
 """More than TLS adds to a record: header, tag, content type."""
@@ -25,13 +29,27 @@ class ConnectionLostError(SessionError):
     """The connection ended, or a phase took longer than it may."""
 
 
+class UnaskedReplyError(SessionError):
+    """The server said something that no command asked for; `reply` is what it said."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"The server spoke out of turn: {reply.code} {reply.text}")
+        self.reply = reply
+
+
 class Wire(asyncio.Protocol):
-    """The connection to one server. Every failure ends it: a late reply can never be taken for the next one."""
+    """The connection to one server, from its banner on.
+
+    Each write says how many replies it asks for: a reply more than that, a phase that takes too long and all that is
+    no reply end the connection at once, so that a late reply can never be taken for the next one. What was asked for
+    and came before the end can still be read.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._parser = ReplyParser()
         self._replies: deque[Reply] = deque()
+        self._owed = 1  # the banner
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._failure: SessionError | None = None
@@ -40,24 +58,30 @@ class Wire(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._raw: asyncio.Transport | None = None
         self._transport: asyncio.Transport | None = None
+        self._unsent = 0
+        self.position = 0
+        """How many octets were written so far."""
 
     def __repr__(self) -> str:
         state = "lost" if self._failure else f"in phase {self._phase or 'idle'!r}"
-        return f"<Wire {state}, {len(self._replies)} replies unread>"
+        return f"<Wire {state}, {len(self._replies)} replies unread, {self._owed} owed>"
 
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._raw = self._raw or transport
+        self._raw = self._use(transport)
 
     def data_received(self, data: bytes) -> None:
-        try:
-            self._replies.extend(self._parser.feed(data))
-        except ReplyError as error:
-            self._fail(error)
+        if self._failure is not None:
             return
+        try:
+            for reply in self._parser.feed(data):
+                if len(self._replies) >= self._owed:
+                    raise UnaskedReplyError(reply)
+                self._replies.append(reply)
+        except SessionError as error:
+            self._fail(error)
         if self._waiter is not None and self._replies:
             self._wake(self._waiter)
 
@@ -79,14 +103,19 @@ class Wire(asyncio.Protocol):
     # What a session asks
 
     @property
+    def failure(self) -> SessionError | None:
+        """Why nothing more can be sent; `None` while it can."""
+        return self._failure
+
+    @property
     def is_lost(self) -> bool:
-        """Whether nothing more can be sent or read."""
+        """Whether nothing more can be sent."""
         return self._failure is not None
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the server has said nothing that was not asked for."""
-        return not self._replies and self._parser.is_between_replies
+        """Whether every reply that was asked for was read, and no part of another one came."""
+        return not self._owed and self._parser.is_between_replies
 
     @property
     def local_address(self) -> str:
@@ -98,40 +127,58 @@ class Wire(asyncio.Protocol):
         """The TLS layer, when there is one."""
         return self._get_transport().get_extra_info("ssl_object") if self._transport else None
 
-    def has_unsent(self, after: int) -> bool:
-        """Whether, `after` bytes before the end of what was written, something never left this process.
+    def hide(self, hide: Callable[[str], str]) -> None:
+        """Take secrets out of all replies from now on."""
+        self._parser.hide = hide
+
+    def never_left(self, position: int) -> bool:
+        """Whether, after a failure, some octet that was written before `position` never left this process.
 
         Only a certain yes counts: what the kernel has taken may have arrived.
         """
-        if self._raw is None or self._transport is None:
-            return False
-        waiting = self._raw.get_write_buffer_size()
+        after = self.position - position
         if self._transport is not self._raw:
-            return waiting + self._transport.get_write_buffer_size() > after + RECORD_OVERHEAD * (1 + after // 16384)
-        return waiting > after
+            after += RECORD_OVERHEAD * (2 + after // RECORD)
+        return self._unsent > after
 
     def begin(self, phase: str, seconds: float) -> None:
         """Give what follows a deadline as a whole."""
         self._phase = phase
         self._deadline = self._loop.time() + seconds
-        if self._timer is None and self._failure is None:
-            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
-        elif self._timer is not None and self._deadline < self._timer.when():
+        if self._failure is not None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= self._deadline:
+                return  # it looks at the deadline when it is due
             self._timer.cancel()
-            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+        self._timer = self._loop.call_at(self._deadline, self._check_deadline)
 
     def rest(self) -> None:
         """Stop the clock: nothing is expected for now."""
         self._deadline = float("inf")
 
-    def write(self, data: bytes) -> None:
-        """Send `data`, or raise why the connection is of no use any more."""
+    def write(self, data: bytes, *, replies: int) -> None:
+        """Send `data`, which asks for so many replies. Raises when, for certain, not all of it leaves this process."""
+        if not self._owed and not self._parser.is_between_replies:
+            self._fail(ConnectionLostError("The server began to speak out of turn."))
         if self._failure is not None:
             raise self._failure
+        self._owed += replies
         self._get_transport().write(data)
+        self.position += len(data)
+        if self._raw is not None and self._raw.is_closing():
+            self._fail(ConnectionLostError("The connection was lost."))
+            raise ConnectionLostError("The connection was lost before anything was written.")
 
-    async def read(self) -> Reply:
-        """Return the next reply, or raise why there will be none."""
+    async def read(self, phase: str, seconds: float) -> Reply:
+        """Return the next reply that was asked for, or raise why it does not come within `seconds`."""
+        if not self._replies:
+            self.begin(phase, seconds)
+            await self._wait()
+        self._owed -= 1
+        return self._replies.popleft()
+
+    async def _wait(self) -> None:
         while not self._replies:
             if self._failure is not None:
                 raise self._failure
@@ -140,66 +187,66 @@ class Wire(asyncio.Protocol):
                 await self._waiter
             finally:
                 self._waiter = None
-        return self._replies.popleft()
 
     async def has_room(self) -> None:
-        """Wait until the server has read enough for more to be written."""
+        """Wait until all that was written has left this process."""
         while self._room is not None and self._failure is None:
             await asyncio.shield(self._room)
         if self._failure is not None:
             raise self._failure
 
     async def upgrade(self, context: ssl.SSLContext, name: str, seconds: float) -> None:
-        """Put TLS under the conversation. What came in plain text before is not believed after (RFC 3207, 6)."""
-        if not self.is_quiet:
-            raise ReplyError("The server sent something between STARTTLS and TLS.")
+        """Put TLS under the conversation. What came in plain text before is not believed after (RFC 3207, 6).
+
+        Raises `OSError`, `ssl.SSLError` among them, or `SessionError`.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._replies or not self._parser.is_between_replies:
+            raise ReplyError("The server sent something in plain text where TLS was to begin.")
         transport = await self._loop.start_tls(
             self._get_transport(), self, context, server_hostname=name, ssl_handshake_timeout=seconds
         )
         if transport is None:
             raise ConnectionLostError("The connection was closed while TLS was set up.")
-        self._transport = transport
+        self._use(transport)
 
-    def abort(self) -> None:
-        """End the connection without ceremony."""
+    def drop(self) -> None:
+        """Let go of the connection at once and without ceremony."""
         self._fail(ConnectionLostError("The connection was given up."))
-
-    def close(self) -> None:
-        """End the connection after what was written has left."""
-        self._stop_timer()
-        if self._transport is not None:
-            self._transport.close()
 
     # How it ends
 
     def _check_deadline(self) -> None:
         self._timer = None
-        if self._deadline > self._loop.time():
-            if self._deadline != float("inf"):
-                self._timer = self._loop.call_at(self._deadline, self._check_deadline)
-            return
-        self._fail(ConnectionLostError(f"The server took too long for {self._phase}."))
+        if self._deadline <= self._loop.time():
+            self._fail(ConnectionLostError(f"The server took too long for {self._phase}."))
+        elif self._deadline != float("inf"):
+            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
 
     def _fail(self, error: SessionError) -> None:
+        """End it: from now on nothing leaves any more, and what has not left so far is known."""
         if self._failure is not None:
             return
         self._failure = error
-        self._stop_timer()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._cut()
         for waiter in (self._waiter, self._room):
             if waiter is not None:
                 self._wake(waiter)
 
-    def drop(self) -> None:
-        """Let go of the socket at once; nobody may use the wire afterwards."""
-        self.abort()
-        for transport in (self._transport, self._raw):
-            if transport is not None:
-                transport.abort()
+    def _cut(self) -> None:
+        layers = [layer for layer in dict.fromkeys((self._transport, self._raw)) if layer is not None]
+        self._unsent = sum(layer.get_write_buffer_size() for layer in layers)
+        for layer in layers:
+            layer.abort()
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _use(self, transport: asyncio.Transport) -> asyncio.Transport:
+        # `has_room` then means that the kernel has taken everything, which is what can be known of a body.
+        transport.set_write_buffer_limits(high=1, low=0)
+        self._transport = transport
+        return transport
 
     def _get_transport(self) -> asyncio.Transport:
         if self._transport is None:

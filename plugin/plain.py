@@ -1,0 +1,176 @@
+"""DATA: one command at a time, or pipelined, the end of one message and the envelope of the next together."""
+
+from __future__ import annotations
+
+from own_smtp.commands import DATA, DOT, RSET, dot_stuffed, mail_command, rcpt_command
+from own_smtp.errors import SessionError
+from own_smtp.exchanges import Exchange, Supply, is_expected
+from own_smtp.outcomes import Stage
+from own_smtp.profiles import Envelope, Reply
+from own_smtp.session import Session
+
+SMALL = 64 * 1024
+"""Octets up to which a message is written in one piece with its end."""
+
+ENVELOPE = (Stage.MAIL, Stage.RCPT, Stage.DATA)
+
+
+class Plain(Exchange):
+    """Messages by DATA (RFC 5321), with as few round trips as PIPELINING (RFC 2920) allows."""
+
+    def __init__(self, session: Session, supply: Supply, most: int | None) -> None:
+        super().__init__(session, supply, most)
+        self.is_pipelined = session.capabilities.pipelining
+        self.needs_reset = False
+        """Whether the server may still hold an unfinished envelope."""
+
+    async def run(self) -> None:
+        current = await self._open_next()
+        while current is not None:
+            following = self.take() if self.is_pipelined else None
+            is_open = await self._send(current, following)
+            current = following if is_open else await self._open_next()
+
+    # The envelope
+
+    async def _open_next(self) -> Envelope | None:
+        """Return the next message whose envelope the server took; those that it refused are ended on the way."""
+        open_one = self._open_group if self.is_pipelined else self._open_stepwise
+        while (envelope := await self.next()) is not None:
+            if await open_one(envelope):
+                return envelope
+        return None
+
+    async def _open_group(self, envelope: Envelope) -> bool:
+        try:
+            self.wire.write(self._group(envelope), replies=self._group_replies)
+        except SessionError as error:
+            self.not_answered(envelope, self.wire.failure or error)
+            return False
+        return await self._read_group(envelope)
+
+    def _group(self, envelope: Envelope) -> bytes:
+        capabilities = self.session.capabilities
+        group = mail_command(envelope, capabilities) + rcpt_command(envelope, capabilities) + DATA
+        return RSET + group if self.needs_reset else group
+
+    @property
+    def _group_replies(self) -> int:
+        return len(ENVELOPE) + self.needs_reset
+
+    async def _read_group(self, envelope: Envelope) -> bool:
+        """Read every reply of the group (RFC 2920, 3.1), and let the first refusal decide. Return whether none came."""
+        refusal: tuple[Stage, Reply] | None = None
+        stage, reply = Stage.MAIL, None
+        try:
+            await self._read_reset()
+            for stage in ENVELOPE:
+                reply = await self._read(stage)
+                if refusal is None and not is_expected(stage, reply):
+                    refusal = (stage, reply)
+        except SessionError as error:
+            self._end_broken(envelope, refusal, stage if reply else None, error)
+            return False
+        if refusal is None:
+            return True
+        self.end(envelope, *refusal)
+        await self._leave(wants_message=reply is not None and reply.code == 354)
+        return False
+
+    def _end_broken(
+        self, envelope: Envelope, refusal: tuple[Stage, Reply] | None, stage: Stage | None, error: SessionError
+    ) -> None:
+        """The connection broke within the group: a refusal that came before still counts."""
+        if refusal is not None:
+            self.end(envelope, *refusal)
+            self.give_up()
+        elif stage is None:
+            self.not_answered(envelope, error)
+        else:
+            self.interrupt(envelope, stage, error)
+
+    async def _leave(self, *, wants_message: bool) -> None:
+        """After a refused envelope: a server that wants a message all the same gets the lone dot (RFC 2920, 3.1)."""
+        self.needs_reset = True
+        if not wants_message:
+            return
+        try:
+            self.wire.write(DOT, replies=1)
+            await self.wire.read(Stage.MESSAGE, self.deadlines.final_dot)
+        except SessionError:
+            self.give_up()
+
+    async def _read_reset(self) -> None:
+        """A server that does not even forget an envelope is in no state to get another one."""
+        if not self.needs_reset:
+            return
+        reply = await self._read(Stage.MAIL)
+        if not is_expected(Stage.MAIL, reply):
+            raise SessionError(f"The server refused to begin anew: {reply.code} {reply.text}")
+        self.needs_reset = False
+
+    async def _open_stepwise(self, envelope: Envelope) -> bool:
+        """One command at a time (RFC 5321): what comes after a refusal is not sent."""
+        capabilities = self.session.capabilities
+        commands = (mail_command(envelope, capabilities), rcpt_command(envelope, capabilities), DATA)
+        stage, reply = Stage.MAIL, None
+        try:
+            if self.needs_reset:
+                self.wire.write(RSET, replies=1)
+                await self._read_reset()
+            for stage, command in zip(ENVELOPE, commands, strict=True):
+                self.wire.write(command, replies=1)
+                reply = await self._read(stage)
+                if not is_expected(stage, reply):
+                    self.needs_reset = True
+                    self.end(envelope, stage, reply)
+                    return False
+        except SessionError as error:
+            self._end_broken(envelope, None, stage if reply else None, error)
+            return False
+        return True
+
+    async def _read(self, stage: Stage) -> Reply:
+        deadlines = self.deadlines
+        return await self.wire.read(stage, deadlines.data if stage is Stage.DATA else deadlines.command)
+
+    # The message
+
+    async def _send(self, current: Envelope, following: Envelope | None) -> bool:
+        """Send the text of `current`, and behind it the envelope of `following`. Return whether that one is open."""
+        group = b"" if following is None else self._group(following)
+        if not await self._finish(current, group):
+            if following is not None:
+                self.supply.give_back(following)
+            return False
+        return following is not None and await self._read_group(following)
+
+    async def _finish(self, current: Envelope, group: bytes) -> bool:
+        """Send the message, and `group` behind its end. Return whether the server answered it."""
+        stage, end = Stage.BODY, 0
+        try:
+            rest = await self._send_most(current)
+            if self.wire.failure is not None:
+                raise self.wire.failure
+            self.supply.begin(current)
+            end = self.wire.position + len(rest) + len(DOT)
+            self.wire.write(rest + DOT + group, replies=1 + (self._group_replies if group else 0))
+            stage = Stage.MESSAGE
+            reply = await self.wire.read(stage, self.deadlines.final_dot)
+        except SessionError as error:
+            # What never left this process cannot have been taken, whatever the server does.
+            self.interrupt(current, Stage.BODY if stage is Stage.BODY or self.wire.never_left(end) else stage, error)
+            return False
+        self.end(current, Stage.MESSAGE, reply)
+        return True
+
+    async def _send_most(self, envelope: Envelope) -> bytes:
+        """Send all of a large message but its end, as the server reads it; return what is still to be written."""
+        body = dot_stuffed(envelope.data)
+        if len(body) <= SMALL:
+            return body
+        self.wire.begin("the message text", self.body_seconds(envelope))
+        for start in range(0, len(body), SMALL):
+            self.wire.write(body[start : start + SMALL], replies=0)
+            await self.wire.has_room()
+        return b""
