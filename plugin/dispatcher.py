@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from own_smtp import confirmations, outbox, relays
@@ -61,16 +61,21 @@ class Dispatcher:
         for errand in errands:
             try:
                 errand()
-            except DBAPIError as error:
+            except (OperationalError, InterfaceError) as error:
                 log.warning("The database cannot be reached (%s); looking again soon.", type(error).__name__)
                 return
+            except Exception:  # one relay's bad data must not keep all the others waiting for ever
+                log.exception("An errand failed; looking again soon.")
 
     def _recover(self) -> None:
         recover_all(self._around)
 
     def _expire(self) -> None:
-        with self._around.engine.begin() as connection:
-            outbox.expire(connection)
+        with self._around.engine.connect() as connection:
+            overdue = outbox.overdue_batches(connection)
+        for batch_id in overdue:
+            with self._around.engine.begin() as connection:
+                outbox.expire_batch(connection, batch_id)
 
     def _probe(self) -> None:
         """Let relays try again whose pause was for a time only."""
@@ -79,7 +84,7 @@ class Dispatcher:
                 select(Relay.id).where(Relay.state == RelayState.PAUSED, Relay.probe_at <= db_now()).limit(AT_A_TIME)
             ).all()
             for relay_id in due:
-                relays.resume(connection, relay_id)
+                relays.probe(connection, relay_id)
 
     def _send_confirmations(self) -> None:
         with self._around.context():

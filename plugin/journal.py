@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
@@ -25,6 +26,7 @@ from own_smtp.profiles import Outcome, Reply
 from own_smtp.states import PauseReason, State
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,18 @@ def _read_name(path: Path) -> str:
     with suppress(FileExistsError):
         # Written whole under another name first: a second worker must never read half a name.
         draft = path.with_name(f"machine.{secrets.token_hex(4)}")
-        draft.write_text(secrets.token_hex(16))
+        with draft.open("x") as stream:
+            stream.write(secrets.token_hex(16))
+            stream.flush()
+            os.fsync(stream.fileno())  # nor find an empty one after the machine crashed
         try:
             os.link(draft, path)
         finally:
             draft.unlink()
-    return path.read_text()
+    name = path.read_text().strip()
+    if not _NAME.fullmatch(name):
+        raise JournalError(f"{path} does not hold a folder's name. Delete it, and a new one is made.")
+    return name
 
 
 def _read_boot() -> str:
@@ -87,6 +95,7 @@ class JournalWriter:
 
     def __init__(self, machine: Machine, name: str) -> None:
         self._sync = machine.must_flush
+        self._size = 0
         self.path = machine.path(name)
         try:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -112,13 +121,15 @@ class JournalWriter:
 
     def _append(self, line: bytes) -> None:
         try:
-            written = os.write(self._file, line)
+            if os.write(self._file, line) != len(line):
+                # Half a line would join with the next one, and make the whole journal unreadable.
+                os.ftruncate(self._file, self._size)
+                raise JournalError(f"The journal {self.path} cannot be written: the disk is full.")
+            self._size += len(line)
             if self._sync:
                 os.fsync(self._file)
         except OSError as error:
             raise JournalError(f"The journal {self.path} cannot be written: {error.strerror}.") from error
-        if written != len(line):
-            raise JournalError(f"The journal {self.path} cannot be written: the disk is full.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,6 +236,8 @@ class Batch(Base):
     expires_at: Mapped[datetime | None]
     """When the host wants to give up; `None` means after the platform's retry horizon."""
     state: Mapped[str] = mapped_column(String(20), default=BatchState.OPEN)
+    taken_count: Mapped[int] = mapped_column(default=0)
+    """Invitations that were taken."""
     refused_count: Mapped[int] = mapped_column(default=0)
     """Invitations that were not taken."""
     created_by: Mapped[str | None] = mapped_column(HostId)

@@ -1,188 +1,41 @@
 """The outbox as hosts and people write it: add a batch, pause, cancel, try again. What drains write is in `ledger`.
 
-Every function takes a connection inside a transaction of the caller's and commits nothing.
+Every function takes a connection inside a transaction of the caller's and commits nothing. Those that change the state
+of invitations hold the books of their relay until that transaction ends (see `own_smtp.leases`).
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Insert, delete, func, insert, literal, select, update
-from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, literal, select, update
 
-from own_smtp.addresses import domain_of, parse_address
+from own_smtp.claims import in_chunks
 from own_smtp.clock import db_now, read_clock
-from own_smtp.contents import store_content, store_name, store_override, store_values
-from own_smtp.errors import ConflictError, ContentError
-from own_smtp.hooks.events import Invitation as Invited
-from own_smtp.hooks.events import InvitationBatch, LocalRefusal, Receipt
-from own_smtp.ledger import inserted_id
-from own_smtp.models import Attempt, Batch, BatchFile, Invitation
+from own_smtp.errors import ConflictError, NotFoundError
+from own_smtp.intake import add
+from own_smtp.leases import lock_books
+from own_smtp.models import Attempt, Batch, BatchFile, Invitation, Relay
 from own_smtp.outcomes import Stage
-from own_smtp.profiles import RelayProfile
-from own_smtp.states import RETRYABLE, WAITING, BatchState, Route, State
+from own_smtp.states import RETRYABLE, WAITING, BatchState, State
 
-CHUNK = 1000
-"""Invitations written at a time: memory stays flat however many there are."""
+__all__ = [
+    "add",
+    "cancel_batch",
+    "cancel_project",
+    "count_waiting",
+    "expire_batch",
+    "forget",
+    "overdue_batches",
+    "pause_batch",
+    "resume_batch",
+    "retry",
+    "sweep_cancelled",
+]
 
-MAX_REFUSALS_SHOWN = 1000
-
-
-@dataclass(slots=True)
-class _Intake:
-    """Reads a host's invitations once, in chunks, and keeps count of those that cannot be taken."""
-
-    refused: list[LocalRefusal] = field(default_factory=list)
-    refused_count: int = 0
-
-    def rows(self, batch_id: int, invitations: Iterable[Invited], now: datetime) -> Iterator[list[dict[str, Any]]]:
-        source = iter(invitations)
-        while chunk := list(islice(source, CHUNK)):
-            rows = [row for item in chunk if (row := self._row(batch_id, item, now)) is not None]
-            if rows:
-                yield rows
-
-    def _row(self, batch_id: int, item: Invited, now: datetime) -> dict[str, Any] | None:
-        try:
-            return invitation_row(batch_id, item, now)
-        except ContentError as error:
-            self.refused_count += 1
-            if len(self.refused) < MAX_REFUSALS_SHOWN:
-                self.refused.append(LocalRefusal(reference=item.reference, address=item.address, reason=str(error)))
-            return None
-
-
-def invitation_row(batch_id: int, item: Invited, now: datetime) -> dict[str, Any]:
-    """Return the columns of a new invitation. Raises `ContentError` when no server could deliver it."""
-    return {
-        "batch_id": batch_id,
-        "reference": checked_id(item.reference),
-        "address": parse_address(item.address),
-        "name": store_name(item.name),
-        "values": store_values(item.values) or None,
-        "override": store_override(item),
-        "state": State.QUEUED,
-        "attempts": 0,
-        "route": Route.RELAY,
-        "changed_at": now,
-        "next_attempt_at": now,
-    }
-
-
-def checked_id(text: str) -> str:
-    """Return a host's id, or raise `ContentError` when it could be mistaken for another one."""
-    if not text or len(text) > 255 or text != text.strip():
-        raise ContentError("A reference must have 1 to 255 characters and no white space around it.")
-    return text
-
-
-def add(
-    connection: Connection, batch: InvitationBatch, profile: RelayProfile, *, fallback_after: int | None
-) -> Receipt:
-    """Write a batch and its invitations into the outbox.
-
-    Twice the same reference in a batch adds one invitation; a repeated idempotency key adds nothing. Raises
-    `ContentError` when the content cannot become a message.
-    """
-    stored, files = store_content(batch.content)
-    columns = _batch_columns(batch, profile, stored, fallback_after)
-    batch_id = _insert_batch(connection, columns)
-    if batch_id is None:
-        return _first_receipt(connection, batch)
-    if files:
-        connection.execute(
-            insert(BatchFile),
-            [
-                {
-                    "batch_id": batch_id,
-                    "filename": file.filename,
-                    "content_type": file.content_type,
-                    "content_id": file.content_id,
-                    "data": file.data,
-                }
-                for file in files
-            ],
-        )
-    intake = _Intake()
-    now = read_clock(connection)
-    statement = _insert_or_ignore(connection)
-    for rows in intake.rows(batch_id, batch.invitations, now):
-        connection.execute(statement, rows)
-    return _close_intake(connection, batch_id, intake)
-
-
-def _batch_columns(
-    batch: InvitationBatch, profile: RelayProfile, stored: dict[str, Any], fallback_after: int | None
-) -> dict[str, Any]:
-    return {
-        "tenant_id": checked_id(batch.tenant_id),
-        "project_id": checked_id(batch.project_id),
-        "relay_id": profile.relay_id,
-        "kind": batch.kind,
-        "idempotency_key": batch.idempotency_key,
-        "content": stored,
-        "message_key": secrets.token_hex(12),
-        "message_domain": domain_of(profile.identity.address),
-        "fallback_after": fallback_after,
-        "expires_at": batch.expires_at,
-        "created_by": batch.created_by,
-    }
-
-
-def _insert_batch(connection: Connection, columns: dict[str, Any]) -> int | None:
-    """Return the new batch's id, or `None` when its idempotency key was there before."""
-    try:
-        with connection.begin_nested():
-            return inserted_id(connection, insert(Batch).values(**columns))
-    except IntegrityError:
-        if columns["idempotency_key"] is None:
-            raise
-        return None
-
-
-def _insert_or_ignore(connection: Connection) -> Insert:
-    """An insert that passes over references that the batch has already."""
-    match connection.dialect.name:
-        case "postgresql":
-            return postgresql.insert(Invitation).on_conflict_do_nothing(index_elements=["batch_id", "reference"])
-        case "sqlite":
-            return sqlite.insert(Invitation).on_conflict_do_nothing(index_elements=["batch_id", "reference"])
-        case _:
-            statement = mysql.insert(Invitation)
-            return statement.on_duplicate_key_update(reference=statement.inserted.reference)
-
-
-def _close_intake(connection: Connection, batch_id: int, intake: _Intake) -> Receipt:
-    taken = _count(connection, batch_id)
-    state = BatchState.OPEN if taken else BatchState.DONE
-    connection.execute(
-        update(Batch).where(Batch.id == batch_id).values(refused_count=intake.refused_count, state=state)
-    )
-    return Receipt(batch_id=batch_id, taken=taken, refused=tuple(intake.refused), refused_count=intake.refused_count)
-
-
-def _first_receipt(connection: Connection, batch: InvitationBatch) -> Receipt:
-    first = connection.execute(
-        select(Batch.id, Batch.refused_count).where(
-            Batch.tenant_id == batch.tenant_id,
-            Batch.project_id == batch.project_id,
-            Batch.idempotency_key == batch.idempotency_key,
-        )
-    ).one()
-    taken = _count(connection, first.id)
-    return Receipt(batch_id=first.id, taken=taken, refused_count=first.refused_count, repeated=True)
-
-
-def _count(connection: Connection, batch_id: int) -> int:
-    return connection.execute(
-        select(func.count()).select_from(Invitation).where(Invitation.batch_id == batch_id)
-    ).scalar_one()
+_UNFINISHED = (BatchState.OPEN, BatchState.PAUSED)
 
 
 def count_waiting(connection: Connection, relay_id: int) -> int:
@@ -195,43 +48,45 @@ def count_waiting(connection: Connection, relay_id: int) -> int:
     ).scalar_one()
 
 
-# What people do with batches
-
-
 def pause_batch(connection: Connection, batch_id: int) -> None:
     """Stop sending a batch. What a drain has claimed already still goes out."""
-    _move_batch(
-        connection, batch_id, {BatchState.OPEN}, BatchState.PAUSED, "Only a batch that is being sent can pause."
-    )
+    batch = _lock(connection, batch_id)
+    if batch.state != BatchState.OPEN:
+        raise ConflictError("Only a batch that is being sent can pause.")
+    _set_state(connection, batch_id, BatchState.PAUSED)
 
 
 def resume_batch(connection: Connection, batch_id: int) -> None:
     """Go on with a paused batch."""
-    _move_batch(connection, batch_id, {BatchState.PAUSED}, BatchState.OPEN, "The batch is not paused.")
+    batch = _lock(connection, batch_id)
+    if batch.state != BatchState.PAUSED:
+        raise ConflictError("The batch is not paused.")
+    _set_state(connection, batch_id, BatchState.OPEN)
+    _finish(connection, batch_id)
 
 
 def cancel_batch(connection: Connection, batch_id: int) -> int:
-    """Withdraw what waits in a batch, and return how many those were. What a drain has claimed still goes out."""
+    """Withdraw what waits in a batch, and return how many those were.
+
+    What a drain has claimed still goes out; what it could not send is withdrawn when it comes back.
+    """
+    batch = _lock(connection, batch_id)
     cancelled = _cancel_where(connection, Invitation.batch_id == batch_id)
-    connection.execute(
-        update(Batch)
-        .where(Batch.id == batch_id, Batch.state.in_([BatchState.OPEN, BatchState.PAUSED]))
-        .values(state=BatchState.CANCELLED)
-    )
+    if batch.state in _UNFINISHED:
+        _set_state(connection, batch_id, BatchState.CANCELLED)
     return cancelled
 
 
 def cancel_project(connection: Connection, tenant_id: str, project_id: str | None) -> int:
     """Withdraw what waits in all batches of a project, or of the tenant when `project_id` is `None`."""
-    where = [Batch.tenant_id == tenant_id, Batch.state.in_([BatchState.OPEN, BatchState.PAUSED])]
-    if project_id is not None:
-        where.append(Batch.project_id == project_id)
-    batches = connection.scalars(select(Batch.id).where(*where)).all()
-    return sum(cancel_batch(connection, batch_id) for batch_id in batches)
+    where = [*_of(tenant_id, project_id), Batch.state.in_(_UNFINISHED)]
+    batches = connection.execute(select(Batch.id, Batch.relay_id).where(*where)).all()
+    lock_books(connection, [batch.relay_id for batch in batches])
+    return sum(cancel_batch(connection, batch.id) for batch in batches)
 
 
 def sweep_cancelled(connection: Connection, relay_id: int) -> int:
-    """Withdraw what came back from a drain into batches that were cancelled meanwhile."""
+    """Withdraw what came back from a drain into batches that were cancelled meanwhile. Call it with the books held."""
     batches = select(Batch.id).where(Batch.relay_id == relay_id, Batch.state == BatchState.CANCELLED)
     return _cancel_where(connection, Invitation.batch_id.in_(batches.scalar_subquery()))
 
@@ -239,68 +94,82 @@ def sweep_cancelled(connection: Connection, relay_id: int) -> int:
 EXPIRED = "The time for sending was over before it could be sent."
 
 
-def expire(connection: Connection) -> int:
-    """Give up what still waits in batches whose time is over, and return how many those are."""
+def overdue_batches(connection: Connection) -> list[int]:
+    """Return the batches in which something may wait although their time is over."""
+    over = select(Batch.id).where(Batch.state.in_(_UNFINISHED), Batch.expires_at <= db_now()).order_by(Batch.id)
+    return list(connection.scalars(over))
+
+
+def expire_batch(connection: Connection, batch_id: int) -> int:
+    """Give up what still waits in a batch, and return how many those are. What is being sent is awaited."""
+    batch = _lock(connection, batch_id)
     now = read_clock(connection)
-    over = connection.execute(
-        select(Batch.id, Batch.relay_id).where(
-            Batch.state.in_([BatchState.OPEN, BatchState.PAUSED]), Batch.expires_at <= now
-        )
-    ).all()
-    return sum(_expire_batch(connection, batch.id, batch.relay_id, now) for batch in over)
-
-
-def _expire_batch(connection: Connection, batch_id: int, relay_id: int, now: datetime) -> int:
     given_up = connection.execute(
         update(Invitation)
         .where(Invitation.batch_id == batch_id, Invitation.state == State.QUEUED)
         .values(state=State.FAILED, changed_at=now, untold_since=now)
     ).rowcount
     if given_up:
-        columns = {"relay_id": relay_id, "at": now, "state": State.FAILED, "stage": Stage.LOCAL, "text": EXPIRED}
-        constants = (literal(value, Attempt.__table__.c[name].type) for name, value in columns.items())
-        rows = select(Invitation.id, Invitation.route, *constants).where(
-            Invitation.batch_id == batch_id, Invitation.state == State.FAILED, Invitation.changed_at == now
-        )
-        connection.execute(insert(Attempt).from_select(["invitation_id", "route", *columns], rows))
+        _record_expired(connection, batch_id, batch.relay_id, now)
+    _finish(connection, batch_id)
     return given_up
+
+
+def _record_expired(connection: Connection, batch_id: int, relay_id: int, now: datetime) -> None:
+    columns = {"relay_id": relay_id, "at": now, "state": State.FAILED, "stage": Stage.LOCAL, "text": EXPIRED}
+    constants = (literal(value, Attempt.__table__.c[name].type) for name, value in columns.items())
+    rows = select(Invitation.id, Invitation.route, *constants).where(
+        Invitation.batch_id == batch_id, Invitation.state == State.FAILED, Invitation.changed_at == now
+    )
+    connection.execute(insert(Attempt).from_select(["invitation_id", "route", *columns], rows))
 
 
 def retry(connection: Connection, batch_id: int, states: Iterable[State], ids: Sequence[int] | None = None) -> int:
     """Queue again what ended in `states`, all of the batch or only `ids`, and return how many those are.
 
-    `unknown` may be among the states: the caller has warned a person that a copy may exist. `accepted` never.
+    `unknown` may be among the states: the caller has warned a person that a copy may exist. `accepted` never. Raises
+    `ConflictError` when the batch cannot be sent any more, with words for people.
     """
     wanted = set(states)
     if not wanted <= RETRYABLE | {State.UNKNOWN}:
         raise ConflictError("Only refused, failed, cancelled and unknown invitations can be sent again.")
+    batch = _lock(connection, batch_id)
+    _check_retry(connection, batch)
     where = [Invitation.batch_id == batch_id, Invitation.state.in_(wanted)]
-    if ids is not None:
-        where.append(Invitation.id.in_(ids))
-    queued = connection.execute(
-        update(Invitation)
-        .where(*where)
-        .values(state=State.QUEUED, token=None, first_failure_at=None, changed_at=db_now(), next_attempt_at=db_now())
-    ).rowcount
-    if queued:
-        connection.execute(update(Batch).where(Batch.id == batch_id).values(state=BatchState.OPEN))
+    chunks = [None] if ids is None else list(in_chunks(ids))
+    queued = sum(_queue_again(connection, where, chunk) for chunk in chunks)
+    if queued and batch.state != BatchState.PAUSED:
+        _set_state(connection, batch_id, BatchState.OPEN)
     return queued
 
 
-def _cancel_where(connection: Connection, condition: Any) -> int:
+def _check_retry(connection: Connection, batch: Any) -> None:
+    if connection.scalar(select(Relay.deleted_at).where(Relay.id == batch.relay_id)) is not None:
+        raise ConflictError("The mail server of this batch was deleted. Send the invitations as a new batch.")
+    if batch.is_over:
+        raise ConflictError("The time for sending this batch is over.")
+    if batch.state == BatchState.CANCELLED:
+        _cancel_where(connection, Invitation.batch_id == batch.id)
+        on_the_wire = select(Invitation.id).where(Invitation.batch_id == batch.id, Invitation.state == State.SENDING)
+        if connection.execute(on_the_wire.limit(1).with_for_update()).first() is not None:
+            # Reopening the batch would bring back what was withdrawn.
+            raise ConflictError("Some of this batch is still being sent. Try again in a minute.")
+
+
+def _queue_again(connection: Connection, where: list[ColumnElement[bool]], ids: Sequence[int] | None) -> int:
+    now = db_now()
     return connection.execute(
         update(Invitation)
-        .where(condition, Invitation.state == State.QUEUED)
-        .values(state=State.CANCELLED, changed_at=db_now(), untold_since=db_now())
+        .where(*where, *([] if ids is None else [Invitation.id.in_(ids)]))
+        .values(
+            state=State.QUEUED,
+            token=None,
+            first_failure_at=None,
+            changed_at=now,
+            next_attempt_at=now,
+            untold_since=now,
+        )
     ).rowcount
-
-
-def _move_batch(
-    connection: Connection, batch_id: int, before: set[BatchState], after: BatchState, problem: str
-) -> None:
-    moved = connection.execute(update(Batch).where(Batch.id == batch_id, Batch.state.in_(before)).values(state=after))
-    if moved.rowcount == 0:
-        raise ConflictError(problem)
 
 
 def forget(connection: Connection, tenant_id: str, project_id: str | None) -> None:
@@ -308,10 +177,48 @@ def forget(connection: Connection, tenant_id: str, project_id: str | None) -> No
 
     What waits is cancelled by it. A message that is on the wire at this moment may still arrive.
     """
-    where = [Batch.tenant_id == tenant_id] + ([] if project_id is None else [Batch.project_id == project_id])
+    where = _of(tenant_id, project_id)
+    lock_books(connection, connection.scalars(select(Batch.relay_id).where(*where).distinct()))
     batches = select(Batch.id).where(*where).scalar_subquery()
     invitations = select(Invitation.id).where(Invitation.batch_id.in_(batches)).scalar_subquery()
     connection.execute(delete(Attempt).where(Attempt.invitation_id.in_(invitations)))
     connection.execute(delete(Invitation).where(Invitation.batch_id.in_(batches)))
     connection.execute(delete(BatchFile).where(BatchFile.batch_id.in_(batches)))
     connection.execute(delete(Batch).where(*where))
+
+
+def _of(tenant_id: str, project_id: str | None) -> list[ColumnElement[bool]]:
+    return [Batch.tenant_id == tenant_id] + ([] if project_id is None else [Batch.project_id == project_id])
+
+
+def _lock(connection: Connection, batch_id: int) -> Any:
+    """Hold the books of the batch's relay, and return the batch as it is now. Raises `NotFoundError`."""
+    relay_id = connection.scalar(select(Batch.relay_id).where(Batch.id == batch_id))
+    if relay_id is not None:
+        lock_books(connection, [relay_id])
+    is_over = func.coalesce(Batch.expires_at <= db_now(), False).label("is_over")
+    columns = select(Batch.id, Batch.relay_id, Batch.state, is_over).where(Batch.id == batch_id)
+    batch = connection.execute(columns.with_for_update()).first()
+    if batch is None:
+        raise NotFoundError(f"There is no batch {batch_id}.")
+    return batch
+
+
+def _set_state(connection: Connection, batch_id: int, state: BatchState) -> None:
+    connection.execute(update(Batch).where(Batch.id == batch_id).values(state=state))
+
+
+def _finish(connection: Connection, batch_id: int) -> None:
+    """Close the batch unless something waits in it."""
+    waiting = exists().where(Invitation.batch_id == batch_id, Invitation.state.in_(WAITING))
+    connection.execute(
+        update(Batch).where(Batch.id == batch_id, Batch.state.in_(_UNFINISHED), ~waiting).values(state=BatchState.DONE)
+    )
+
+
+def _cancel_where(connection: Connection, condition: ColumnElement[bool]) -> int:
+    return connection.execute(
+        update(Invitation)
+        .where(condition, Invitation.state == State.QUEUED)
+        .values(state=State.CANCELLED, changed_at=db_now(), untold_since=db_now())
+    ).rowcount

@@ -43,11 +43,12 @@ MOVES = MappingProxyType(
         State.ACCEPTED: frozenset(),
         State.REFUSED: frozenset({State.QUEUED}),
         State.FAILED: frozenset({State.QUEUED}),
-        State.UNKNOWN: frozenset({State.QUEUED}),
+        State.UNKNOWN: frozenset({State.QUEUED, State.ACCEPTED, State.REFUSED, State.FAILED}),
         State.CANCELLED: frozenset({State.QUEUED}),
     }
 )
-"""Every legal move. From the final states only a person's retry leads on; from `accepted` nothing does."""
+"""Every legal move. From the final states only a person's retry leads on, and from `unknown` the true outcome that a
+drain brings which was taken for lost; from `accepted` nothing does."""
 
 
 class BatchState(StrEnum):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select, update
 
 from own_smtp import ledger
+from own_smtp.claims import in_chunks
 from own_smtp.clock import read_clock
 from own_smtp.hooks.events import InvitationStatus
 from own_smtp.models import Invitation
@@ -19,6 +20,8 @@ from own_smtp.surroundings import Surroundings
 OVERDUE = timedelta(seconds=30)
 """After this a change that its drain did not tell is told by the dispatcher."""
 AT_A_TIME = 1000
+ROUNDS = 20
+"""So often in one go."""
 
 
 def tell(around: Surroundings, changes: Sequence[InvitationStatus]) -> bool:
@@ -36,15 +39,38 @@ def tell(around: Surroundings, changes: Sequence[InvitationStatus]) -> bool:
 
 def tell_overdue(around: Surroundings) -> int:
     """Tell the host what it should have heard long ago: drains die, and hosts raise. Returns how many."""
-    if not around.listener.wants_changes:
-        return 0
+    told = 0
+    if around.listener.wants_changes:
+        for _round in range(ROUNDS):
+            changes = _take_overdue(around)
+            if not changes or not tell(around, changes):
+                break
+            told += len(changes)
+    return told
+
+
+def _take_overdue(around: Surroundings) -> list[InvitationStatus]:
+    """Return the changes that wait longest, put off for all: neither other workers nor this one tell them meanwhile.
+
+    A host that raises hears of the same ones again only after a while.
+    """
+    with around.engine.begin() as connection:
+        now = read_clock(connection)
+        overdue = select(Invitation.id).where(Invitation.untold_since < now - OVERDUE)
+        oldest = overdue.order_by(Invitation.untold_since).limit(AT_A_TIME).with_for_update(skip_locked=True)
+        taken = [
+            invitation_id
+            for some in in_chunks(connection.scalars(oldest).all())
+            for invitation_id in _put_off(connection, some, now)
+        ]
     with around.engine.connect() as connection:
-        before = read_clock(connection) - OVERDUE
-        ids = connection.scalars(
-            select(Invitation.id)
-            .where(Invitation.untold_since < before)
-            .order_by(Invitation.untold_since)
-            .limit(AT_A_TIME)
-        ).all()
-        changes = list(statuses_by_id(connection, ids))
-    return len(changes) if changes and tell(around, changes) else 0
+        return list(statuses_by_id(connection, taken))
+
+
+def _put_off(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[int]:
+    connection.execute(
+        update(Invitation)
+        .where(Invitation.id.in_(ids), Invitation.untold_since < now - OVERDUE)
+        .values(untold_since=now)
+    )
+    return connection.scalars(select(Invitation.id).where(Invitation.id.in_(ids), Invitation.untold_since == now)).all()

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Queue
@@ -23,8 +24,9 @@ CONNECT = 0.3
 """Seconds to reach Redis."""
 ANSWER = 0.5
 """Seconds for each of its answers."""
-DAMPER = 3
-"""Seconds within which a relay is not enqueued again: its job is there already."""
+DAMPER = 30
+"""Seconds within which the same job is not enqueued again, unless it began: the queue must not grow while all workers
+are busy. A job that got lost is made up for after it."""
 JOBS = frozenset({"drain", "send_confirmation"})
 """The functions of `own_smtp.jobs` that a worker runs; it refuses any other."""
 FAILURE_KEPT = 3600
@@ -52,26 +54,25 @@ class Wakeup:
         return Queue(self._settings.queue, connection=self.redis, serializer=JSONSerializer)
 
     def wake(self, relay_id: int) -> bool:
-        """Enqueue a drain unless one was enqueued a moment ago. `False` means that Redis did not answer."""
-        try:
-            if self.redis.set(self._damper(relay_id), 1, nx=True, ex=DAMPER):
-                self._enqueue("drain", relay_id)
-        except RedisError as error:
-            log.warning("Redis does not answer (%s): what waits is sent when it is back.", type(error).__name__)
-            return False
-        return True
+        """Enqueue a drain unless one is waiting. `False` means that Redis did not answer."""
+        return self.enqueue("drain", relay_id)
 
     def awake(self, relay_id: int) -> None:
         """The drain's job has begun: what is enqueued from now on is news."""
         try:
-            self.redis.delete(self._damper(relay_id))
+            self.redis.delete(self._damper("drain", relay_id))
         except RedisError:
             log.debug("The damper of relay %s runs out by itself.", relay_id)
 
     def enqueue(self, job: str, *arguments: int) -> bool:
-        """Enqueue one of `JOBS`. `False` means that Redis did not answer."""
+        """Enqueue one of `JOBS` unless it is waiting. `False` means that Redis did not answer."""
         try:
-            self._enqueue(job, *arguments)
+            damper = self._damper(job, *arguments)
+            if not self.redis.exists(damper):
+                with self.redis.pipeline() as together:
+                    together.set(damper, 1, ex=DAMPER)
+                    self._enqueue(together, job, *arguments)
+                    together.execute()
         except RedisError as error:
             log.warning("Redis does not answer (%s): the dispatcher finds the work again.", type(error).__name__)
             return False
@@ -84,12 +85,24 @@ class Wakeup:
         except RedisError:
             return False
 
-    def _enqueue(self, job: str, *arguments: int) -> None:
+    def depth(self) -> int | None:
+        """Return how many jobs wait, `None` when Redis does not answer."""
+        try:
+            return self.queue.count
+        except RedisError:
+            return None
+
+    def _enqueue(self, together: Pipeline, job: str, *arguments: int) -> None:
         # The drain ends by its own deadlines; this one is for a process that hangs for good.
         timeout = int(self._settings.slice.total_seconds() + self._settings.deadlines.final_dot + 900)
         self.queue.enqueue(
-            f"own_smtp.jobs.{job}", *arguments, job_timeout=timeout, result_ttl=0, failure_ttl=FAILURE_KEPT
+            f"own_smtp.jobs.{job}",
+            *arguments,
+            job_timeout=timeout,
+            result_ttl=0,
+            failure_ttl=FAILURE_KEPT,
+            pipeline=together,
         )
 
-    def _damper(self, relay_id: int) -> str:
-        return f"{self._settings.queue}:wake:{relay_id}"
+    def _damper(self, job: str, *arguments: int) -> str:
+        return ":".join([self._settings.queue, job, *map(str, arguments)])

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from contextlib import suppress
 from multiprocessing.context import ForkProcess
 from types import FrameType
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue, Worker
+from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -30,6 +32,8 @@ ALLOWED = frozenset(f"own_smtp.jobs.{name}" for name in JOBS)
 IDLE = 20
 """RQ's `worker_ttl`: an idle worker looks up from its queue every `IDLE - 15` seconds."""
 RECONNECT = 1.0
+STOP_TRIES = 10
+WATCH = 0.2
 
 
 class DispatcherProcess:
@@ -48,15 +52,38 @@ class DispatcherProcess:
 
     def stop(self) -> None:
         """End it, and wait for it."""
-        while self._process is not None and self._process.is_alive():
+        if self._process is None:
+            return
+        for _try in range(STOP_TRIES):
             # Again and again: one that is only just starting does not listen yet.
             self._process.terminate()
             self._process.join(RECONNECT)
+        self._process.kill()  # it hangs on the database; all that it does are transactions
+        self._process.join()
+
+
+class OwnJob(Job):
+    """A job as we enqueue them: without callbacks and webhooks, through which a payload could call anything."""
+
+    success_callback = failure_callback = stopped_callback = None
+
+    def send_webhooks(self, *_arguments: Any, **_keywords: Any) -> None: ...
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it calls one of our functions with ids. The JSON serialiser keeps objects out, not functions."""
+        try:
+            arguments = (self.func_name, self.instance, self.args, self.kwargs)
+        except DeserializationError:
+            return False
+        name, instance, ids, others = arguments
+        return name in ALLOWED and not instance and not others and all(type(item) is int for item in ids)
 
 
 class OwnWorker(Worker):
     """Runs nothing but `own_smtp.jobs`, and passes a stop on to the process that is sending."""
 
+    job_class = OwnJob
     dispatcher: DispatcherProcess
     stop: threading.Event
 
@@ -70,31 +97,54 @@ class OwnWorker(Worker):
         self._stop_requested = self._stop_requested or self.stop.is_set()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        super().heartbeat(timeout, pipeline=pipeline)
         if not self.is_horse:
-            self.dispatcher.ensure_running()
+            self.dispatcher.ensure_running()  # also while Redis is away
+        super().heartbeat(timeout, pipeline=pipeline)
 
-    def perform_job(self, job: Job, queue: Queue, execution: Any) -> bool:
-        """The JSON serialiser keeps objects out of the queue, not functions: only this list does."""
-        if job.func_name not in ALLOWED:
-            log.error("Refused the job %s: its function is not one of ours.", job.id)
-            job.delete()
-            return False
-        return super().perform_job(job, queue, execution)
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Refuse what is not ours before a process is forked for it."""
+        if isinstance(job, OwnJob) and job.is_ours:
+            super().execute_job(job, queue)
+            return
+        log.error("Refused the job %s: it is none of ours.", ascii(job.id)[:100])
+        self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
+        job.delete()
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        super().fork_work_horse(job, queue)
+        if self.stop.is_set():  # it came just before there was anybody to pass it on to
+            self.handle_warm_shutdown_request()
 
     def handle_warm_shutdown_request(self) -> None:
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # RQ has no annotations there
+        self.stop_horse()
+
+    def stop_horse(self) -> None:
+        """Ask the process that is sending to finish the messages on the wire, and no more."""
         if self.horse_pid:
-            os.kill(self.horse_pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGTERM)
+
+    def await_horse(self) -> None:
+        """Redis went away, but the process that is sending did not: wait for it, and still pass a stop on."""
+        told = False
+        with suppress(ChildProcessError):
+            while self.horse_pid and os.waitpid(self.horse_pid, os.WNOHANG)[0] == 0:
+                if self.stop.wait(WATCH) and not told:
+                    told = True
+                    self.stop_horse()
+                elif told:
+                    os.waitpid(self.horse_pid, 0)
+                    return
 
 
 def run_worker(settings: Settings, dispatcher: Dispatcher, *, burst: bool = False) -> None:
     """Work until TERM or INT; with `burst` until the queue is empty. Outlives the loss of Redis."""
     process = DispatcherProcess(dispatcher)
     stop = threading.Event()
+    _let_signals_set(stop)
     try:
         while not stop.is_set():
-            _let_signals_set(stop)
             process.ensure_running()
             if _work(settings, process, stop, burst=burst) and burst:
                 return
@@ -106,15 +156,26 @@ def run_worker(settings: Settings, dispatcher: Dispatcher, *, burst: bool = Fals
 def _work(settings: Settings, process: DispatcherProcess, stop: threading.Event, *, burst: bool) -> bool:
     """One life of an RQ worker, which ends when Redis does. Returns whether Redis could be reached."""
     connection = Redis.from_url(settings.redis_url)
+    worker = None
     try:
-        queue = Queue(settings.queue, connection=connection, serializer=JSONSerializer)
-        worker = OwnWorker([queue], connection=connection, serializer=JSONSerializer, worker_ttl=IDLE)
+        queue = Queue(settings.queue, connection=connection, serializer=JSONSerializer, job_class=OwnJob)
+        worker = OwnWorker(
+            [queue],
+            connection=connection,
+            serializer=JSONSerializer,
+            worker_ttl=IDLE,
+            job_monitoring_interval=IDLE - 15,
+            log_job_description=False,
+        )
         worker.dispatcher, worker.stop = process, stop
         worker.work(burst=burst, logging_level="WARNING")
     except RedisError as error:
         log.warning("Redis cannot be reached (%s); trying again.", type(error).__name__)
         return False
     finally:
+        _let_signals_set(stop)
+        if worker is not None:
+            worker.await_horse()
         connection.close()
     return True
 

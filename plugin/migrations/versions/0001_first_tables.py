@@ -130,6 +130,7 @@ def create_batch() -> None:
         sa.Column("fallback_after", sa.Integer(), nullable=True),
         sa.Column("expires_at", UTCDateTime(), nullable=True),
         sa.Column("state", sa.String(20), nullable=False),
+        sa.Column("taken_count", sa.Integer(), nullable=False),
         sa.Column("refused_count", sa.Integer(), nullable=False),
         sa.Column("created_by", sa.String(255), nullable=True),
         sa.Column("created_at", UTCDateTime(), server_default=db_now(), nullable=False),

@@ -1,0 +1,177 @@
+"""What a drain may send: invitations marked as its own before any of their bytes leave.
+
+Every function takes a connection inside a transaction of the caller's, which holds the relay's books already (see
+`own_smtp.leases`), and commits nothing.
+
+An invitation is *claimed* by the drain's token when it is loaded, many in one commit. From then on only that drain, or
+the recovery of its journal, may change it: whatever another worker, machine or stalled process believes, its writes
+find no row. That makes a claim the mark that must stand before a final dot is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, or_, select, update
+
+from own_smtp.clock import read_clock
+from own_smtp.leases import Taken
+from own_smtp.models import Batch, Invitation, Relay
+from own_smtp.states import BatchState, RelayState, State
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An invitation that a drain may send now, and nobody else."""
+
+    id: int
+    batch_id: int
+    reference: str
+    address: str
+    name: str
+    values: dict[str, str] | None
+    override: dict[str, Any] | None
+    attempts: int
+    first_failure_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one look into the outbox brought."""
+
+    at: datetime
+    """The database's time."""
+    revision: int
+    """The relay's; another one than before means that its configuration changed."""
+    is_active: bool
+    invitations: list[Claimed]
+
+
+def claim(connection: Connection, taken: Taken, count: int, *, after_batch: int = 0) -> Claim:
+    """Claim up to `count` invitations that are due, urgent ones first, then fairly from every open batch.
+
+    Call it behind `renew_lease` in the same transaction. `after_batch` is the batch served last; the next one comes
+    first now. An invitation is claimed once by a drain, unless a person queued it again, so that the journal's last
+    word on it is the true one.
+    """
+    now = read_clock(connection)
+    relay = connection.execute(
+        select(Relay.revision, Relay.state, Relay.deleted_at).where(Relay.id == taken.relay_id)
+    ).first()
+    if relay is None or relay.deleted_at is not None or relay.state != RelayState.ACTIVE:
+        return Claim(now, relay.revision if relay else 0, False, [])
+    found = _find_due(connection, taken, count, after_batch, now)
+    return Claim(now, relay.revision, True, _mark(connection, taken.token, found, now))
+
+
+def _find_due(connection: Connection, taken: Taken, count: int, after_batch: int, now: datetime) -> list[Claimed]:
+    # A scalar subquery, because PostgreSQL turns EXISTS into a join that may read all that waits in every batch.
+    due = select(Invitation.id).where(Invitation.batch_id == Batch.id, *_is_due(taken.token, now)).limit(1)
+    batches = connection.execute(
+        select(Batch.id, Batch.is_urgent)
+        .where(
+            Batch.relay_id == taken.relay_id,
+            Batch.state == BatchState.OPEN,
+            due.correlate(Batch).scalar_subquery().is_not(None),
+        )
+        .order_by(Batch.is_urgent.desc(), Batch.id <= after_batch, Batch.id)
+        .limit(count)
+    ).all()
+    found: list[Claimed] = []
+    for position, batch in enumerate(batches):
+        left = count - len(found)
+        if left <= 0:
+            break
+        share = left if batch.is_urgent else -(-left // (len(batches) - position))
+        found += _due_in_batch(connection, taken.token, batch.id, share, now)
+    return found
+
+
+def _is_due(token: int, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        Invitation.state == State.QUEUED,
+        Invitation.next_attempt_at <= now,
+        or_(Invitation.token.is_(None), Invitation.token != token),
+    )
+
+
+def _due_in_batch(connection: Connection, token: int, batch_id: int, count: int, now: datetime) -> list[Claimed]:
+    rows = connection.execute(
+        select(
+            Invitation.id,
+            Invitation.batch_id,
+            Invitation.reference,
+            Invitation.address,
+            Invitation.name,
+            Invitation.values,
+            Invitation.override,
+            Invitation.attempts,
+            Invitation.first_failure_at,
+        )
+        .where(Invitation.batch_id == batch_id, *_is_due(token, now))
+        .order_by(Invitation.next_attempt_at, Invitation.id)
+        .limit(count)
+    )
+    return [Claimed(*row) for row in rows]
+
+
+def _mark(connection: Connection, token: int, found: list[Claimed], now: datetime) -> list[Claimed]:
+    marked = 0
+    for some in in_chunks([invitation.id for invitation in found]):
+        marked += connection.execute(
+            update(Invitation)
+            .where(Invitation.id.in_(some), Invitation.state == State.QUEUED)
+            .values(state=State.SENDING, token=token, changed_at=now)
+        ).rowcount
+    if marked == len(found):
+        return found
+    # Somebody wrote without holding the books, a person at the database's console for example.
+    mine = still_ours(connection, token, [invitation.id for invitation in found], State.SENDING)
+    return [invitation for invitation in found if invitation.id in mine]
+
+
+def release(connection: Connection, token: int, ids: Sequence[int]) -> None:
+    """Give claimed invitations back, of which no end was written."""
+    for some in in_chunks(ids):
+        connection.execute(
+            update(Invitation)
+            .where(Invitation.id.in_(some), Invitation.token == token, Invitation.state == State.SENDING)
+            .values(state=State.QUEUED, token=None)
+        )
+
+
+def still_ours(
+    connection: Connection, token: int, ids: Sequence[int], state: State, changed_at: datetime | None = None
+) -> set[int]:
+    """Return which of these carry the token in this state, and were changed at that moment if one is given."""
+    where = [Invitation.token == token, Invitation.state == state]
+    if changed_at is not None:
+        where.append(Invitation.changed_at == changed_at)
+    found: set[int] = set()
+    for some in in_chunks(ids):
+        found.update(connection.scalars(select(Invitation.id).where(Invitation.id.in_(some), *where)))
+    return found
+
+
+def claimed_by(connection: Connection, relay_id: int, token: int) -> list[int]:
+    """Return the ids of all that the drain with this token has claimed and not settled yet."""
+    return list(
+        connection.scalars(
+            select(Invitation.id)
+            .join(Batch, Batch.id == Invitation.batch_id)
+            .where(
+                Batch.relay_id == relay_id,
+                Batch.state != BatchState.DONE,
+                Invitation.state == State.SENDING,
+                Invitation.token == token,
+            )
+        )
+    )
+
+
+def in_chunks(ids: Sequence[int], size: int = 500) -> Iterable[Sequence[int]]:
+    """Cut a list to what one statement takes."""
+    return (ids[start : start + size] for start in range(0, len(ids), size))
