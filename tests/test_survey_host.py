@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from flask import Flask
+from flask import Flask, abort, g, render_template_string
 
 from own_smtp.hooks import Link, hookimpl
 from survey_host import config, create_app, seed
@@ -26,6 +26,7 @@ from tests.survey_host_kit import (
     people,
     platform,
     signed_in,
+    text_of,
 )
 
 
@@ -200,3 +201,19 @@ import survey_host
     )
     assert done.returncode != 0
     assert "own_smtp.hooks.events" in done.stderr
+
+
+def test_a_plugins_page_finds_its_way_to_the_sign_in(app: Flask) -> None:
+    """A page that answers 401 to nobody leads to the sign-in and back, and variables of its own do not disturb."""
+
+    @app.get("/plugin/page")
+    def page() -> str:
+        if g.account is None:
+            abort(401)
+        source = '{% extends "base.html" %}{% block content %}{{ tenant }}{% endblock %}'
+        return render_template_string(source, tenant="theirs", account=None, name="theirs")
+
+    assert Visitor(app).get("/plugin/page").location == "/sign-in?next=/plugin/page"
+    text = text_of(signed_in(app, "admin@platform.example").get("/plugin/page"))
+    assert "theirs" in text
+    assert "admin@platform.example" in text

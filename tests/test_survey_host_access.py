@@ -36,7 +36,8 @@ def app(tmp_path: Path) -> Iterator[Flask]:
 @pytest.mark.parametrize("account", ["admin@platform.example", "admin@north.example", "manager@north.example"])
 def test_people_sign_in_and_out(app: Flask, account: str) -> None:
     """Each role reaches its surveys by its password, and nothing after signing out."""
-    visitor = signed_in(app, account)
+    visitor = Visitor(app)
+    assert visitor.sign_in(account).location == "/"
     assert "Student satisfaction" in text_of(visitor.get("/surveys"))
     visitor.post("/sign-out", page="/surveys")
     assert visitor.get("/surveys").location == "/sign-in?next=/surveys"

@@ -71,7 +71,7 @@ def needs(role: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
             if g.account is None:
-                return redirect(url_for("auth.sign_in", next=_here()))
+                return redirect(sign_in_url())
             if not has_role(role):
                 abort(403)
             if g.tenant is None and role != Role.PLATFORM_ADMIN:
@@ -83,8 +83,10 @@ def needs(role: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-def _here() -> str | None:
-    return request.full_path.rstrip("?") if request.method == "GET" else None
+def sign_in_url() -> str:
+    """Return where to sign in, and to come back from to the page that was asked for."""
+    here = request.full_path.rstrip("?") if request.method == "GET" else None
+    return url_for("auth.sign_in", next=here)
 
 
 def safe_path(target: str | None) -> str:

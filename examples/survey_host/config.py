@@ -39,6 +39,9 @@ def load(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     config = DEFAULTS | _environment() | dict(given or {})
     _check(config)
     config["SURVEY_PUBLIC_URL"] = config["SURVEY_PUBLIC_URL"].rstrip("/")
+    # The extension, where it is installed, calls the platform by the same name and address.
+    config.setdefault("OWN_SMTP_PLATFORM_NAME", config["SURVEY_NAME"])
+    config.setdefault("OWN_SMTP_PUBLIC_URL", config["SURVEY_PUBLIC_URL"])
     config.setdefault("SESSION_COOKIE_SECURE", config["SURVEY_PUBLIC_URL"].startswith("https:"))
     return config
 

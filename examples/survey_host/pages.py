@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from flask import Flask, Response, current_app, g, has_request_context, render_template, request
+from flask import Flask, Response, current_app, g, has_request_context, redirect, render_template, request
 from flask_babel import format_date, format_time, to_user_timezone
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
+from sqlalchemy import select
 from werkzeug.exceptions import HTTPException
 
 from survey_host import access, answers, plugins
 from survey_host.extensions import db
-from survey_host.models import LANGUAGES, MailState, Role, Survey, Tenant
+from survey_host.models import LANGUAGES, Account, MailState, Role, Survey, Tenant
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 HEADERS = {
@@ -28,7 +30,7 @@ def init_app(app: Flask) -> None:
     """Hook all of it into `app`."""
     app.before_request(access.load_account)
     app.after_request(add_headers)
-    app.context_processor(_context)
+    app.context_processor(lambda: {"site": Site()})
     app.jinja_env.filters.update(moment=moment, shown=answers.shown, state_label=state_label)
     app.jinja_env.globals["field_name"] = answers.field_name
     app.register_error_handler(HTTPException, error_page)
@@ -43,27 +45,45 @@ def add_headers(response: Response) -> Response:
     return response
 
 
-def _context() -> dict[str, Any]:
-    tenant = g.get("tenant")
-    return {
-        "account": g.get("account"),
-        "tenant": tenant,
-        "tenants": _all_tenants() if g.get("account") and g.account.role == Role.PLATFORM_ADMIN else [],
-        "has_role": access.has_role,
-        "Role": Role,
-        "platform_name": current_app.config["SURVEY_NAME"],
-        "html_language": language(),
-        "project_links": _project_links,
-        "settings_links": plugins.current().settings_links(str(tenant.id)) if tenant else [],
-    }
+class Site:
+    """What templates can ask, under one name of their own: plugins' pages bring variables of theirs."""
 
+    roles = Role
 
-def _project_links(survey: Survey) -> list[Any]:
-    return plugins.current().project_links(str(survey.tenant_id), str(survey.id))
+    @property
+    def name(self) -> str:
+        return str(current_app.config["SURVEY_NAME"])
 
+    @property
+    def language(self) -> str:
+        return language()
 
-def _all_tenants() -> list[Tenant]:
-    return list(db.session.scalars(db.select(Tenant).order_by(Tenant.name)))
+    @property
+    def account(self) -> Account | None:
+        account: Account | None = g.get("account")
+        return account
+
+    @property
+    def tenant(self) -> Tenant | None:
+        tenant: Tenant | None = g.get("tenant")
+        return tenant
+
+    @cached_property
+    def tenants(self) -> list[Tenant]:
+        """Those that the signed-in person can work in, when there is a choice."""
+        if not self.has_role(Role.PLATFORM_ADMIN):
+            return []
+        return list(db.session.scalars(select(Tenant).order_by(Tenant.name)))
+
+    @cached_property
+    def settings_links(self) -> list[Any]:
+        return plugins.current().settings_links(str(self.tenant.id)) if self.tenant else []
+
+    def project_links(self, survey: Survey) -> list[Any]:
+        return plugins.current().project_links(str(survey.tenant_id), str(survey.id))
+
+    def has_role(self, role: Role) -> bool:
+        return self.account is not None and access.has_role(role)
 
 
 def language() -> str:
@@ -106,6 +126,8 @@ def error_page(error: HTTPException) -> Any:
     """Return the platform's page for an error, in plain words."""
     if error.code is None or error.code < 400:
         return error
+    if error.code == 401 and g.get("account") is None:
+        return redirect(access.sign_in_url())
     words = {
         400: _("The request could not be understood."),
         403: _("Your role does not allow this."),
