@@ -1,0 +1,64 @@
+"""Run the benchmarks that are named, or all of them, and print one table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks import throughput
+from benchmarks.machine import facts
+from benchmarks.measure import NotInstalledError, Plan
+from benchmarks.table import Row, markdown, missed, write_between
+
+BENCHMARKS: dict[str, Sequence[Callable[[Plan], list[Row]]]] = {
+    "P1": [throughput.p1],
+    "P2": [throughput.p2],
+    "P3": [throughput.p3],
+    "P4": [throughput.p4],
+}
+
+
+def main() -> int:
+    given = _parser().parse_args()
+    plan = Plan(is_quick=given.quick)
+    about, started = facts(), time.monotonic()
+    rows = [row for name in given.names or BENCHMARKS for row in run(name, plan)]
+    minutes = (time.monotonic() - started) / 60
+    hint = ", few messages: a check that it runs, not a result" if plan.is_quick else ""
+    text = f"Measured {about}; {minutes:.0f} minutes{hint}.\n\n{markdown(rows)}"
+    print(text)
+    if given.write:
+        write_between(given.write, text)
+    return 1 if missed(rows) and given.strict else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="P1", help="which to run; all of them when none is named")
+    parser.add_argument("--quick", action="store_true", help="few messages and rounds: whether it runs, not how fast")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the markers of this file")
+    parser.add_argument("--strict", action="store_true", help="end with 1 when a bar is missed")
+    return parser
+
+
+def run(name: str, plan: Plan) -> list[Row]:
+    """Run one benchmark; what it lacks is a line of the table, too."""
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    started = time.monotonic()
+    rows = [row for measure in BENCHMARKS[name] for row in _rows(name, measure, plan)]
+    print(f"{markdown(rows)}({time.monotonic() - started:.0f} s)\n", file=sys.stderr, flush=True)
+    return rows
+
+
+def _rows(name: str, measure: Callable[[Plan], list[Row]], plan: Plan) -> list[Row]:
+    try:
+        return measure(plan)
+    except NotInstalledError as error:
+        return [Row(id=name, what=(measure.__doc__ or name).splitlines()[0], ours=str(error))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

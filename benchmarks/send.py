@@ -1,0 +1,61 @@
+"""Fill an outbox and drain it, in a process of its own, and print what that took: `python -m benchmarks.send JSON`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import sys
+import time
+from typing import Any
+
+from benchmarks.measure import Figures
+from benchmarks.stage import BenchPlatform, Stage
+from own_smtp import service
+
+KIB = 1024
+
+
+class At:
+    """Where a relay is."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+
+
+def send(stage: Stage, *, port: int, messages: int, connections: int, **relay: Any) -> Figures:
+    """Send `messages` through a relay, the whole way, and prove that all of it happened."""
+    platform = stage.open(prepare=True)
+    relay_id = platform.add_relay(At("127.0.0.1", port), max_connections=connections, **relay)
+    platform.fill(relay_id, messages)
+    figures = drain(platform, relay_id)
+    check(platform, messages)
+    return figures | {"messages": messages}
+
+
+def drain(platform: BenchPlatform, relay_id: int) -> Figures:
+    """Run workers' jobs until nothing is due."""
+    around = platform.around  # opening the journal's folder is a worker's start, not a message's
+    started, worked = time.perf_counter(), time.process_time()
+    while service.serve(around, relay_id):
+        pass
+    seconds, cpu = time.perf_counter() - started, time.process_time() - worked
+    return {"seconds": seconds, "cpu": cpu, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB}
+
+
+def check(platform: BenchPlatform, messages: int) -> None:
+    """Raise unless each invitation was accepted, has one attempt on record, and the host was told of it."""
+    found = (platform.counts(), platform.count_attempts(), platform.host.told)
+    if found != ({"accepted": messages}, messages, messages):
+        raise RuntimeError(f"States, attempts and changes told should all be {messages}, and are {found}.")
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.ERROR)
+    arguments = json.loads(sys.argv[1])
+    stage = Stage.load(arguments.pop("stage"))
+    print(json.dumps(send(stage, **arguments)))
+
+
+if __name__ == "__main__":
+    main()
