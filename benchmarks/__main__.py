@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import throughput
+from benchmarks import round_trips, throughput
 from benchmarks.machine import facts
 from benchmarks.measure import NotInstalledError, Plan
 from benchmarks.table import Row, markdown, missed, write_between
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Sequence[Callable[[Plan], list[Row]]]] = {
     "P2": [throughput.p2],
     "P3": [throughput.p3],
     "P4": [throughput.p4],
+    "P5": [round_trips.p5],
 }
 
 

@@ -24,7 +24,7 @@ def by_smtplib(port: int, messages: list[bytes]) -> float:
 
 async def by_aiosmtplib(port: int, messages: list[bytes]) -> float:
     aiosmtplib: Any = importlib.import_module("aiosmtplib")
-    async with aiosmtplib.SMTP("127.0.0.1", port, start_tls=False, timeout=60) as connection:
+    async with aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=False, timeout=60) as connection:
         await connection.ehlo()
         started = time.perf_counter()
         for number, data in enumerate(messages):
