@@ -17,7 +17,18 @@ from own_smtp.clock import db_now, read_clock
 from own_smtp.errors import ConflictError, NotFoundError
 from own_smtp.intake import add
 from own_smtp.leases import lock_books
-from own_smtp.models import Attempt, Batch, BatchFile, Invitation, Relay
+from own_smtp.models import (
+    Attempt,
+    AuditEntry,
+    Batch,
+    BatchFile,
+    Confirmation,
+    Invitation,
+    Journal,
+    Lease,
+    ProjectRoute,
+    Relay,
+)
 from own_smtp.outcomes import Stage
 from own_smtp.states import RETRYABLE, WAITING, BatchState, State
 
@@ -185,6 +196,19 @@ def forget(connection: Connection, tenant_id: str, project_id: str | None) -> No
     connection.execute(delete(Invitation).where(Invitation.batch_id.in_(batches)))
     connection.execute(delete(BatchFile).where(BatchFile.batch_id.in_(batches)))
     connection.execute(delete(Batch).where(*where))
+    for kept in (ProjectRoute, AuditEntry):
+        of_project = [] if project_id is None else [kept.project_id == project_id]
+        connection.execute(delete(kept).where(kept.tenant_id == tenant_id, *of_project))
+    if project_id is None:
+        _forget_relays(connection, tenant_id)
+
+
+def _forget_relays(connection: Connection, tenant_id: str) -> None:
+    """Delete a tenant's mail servers. A drain that is at work finds its lease gone, and sends no more."""
+    relays = select(Relay.id).where(Relay.tenant_id == tenant_id).scalar_subquery()
+    for kept in (Confirmation, Journal, Lease):  # SQLite cascades only where the host switched that on
+        connection.execute(delete(kept).where(kept.relay_id.in_(relays)))
+    connection.execute(delete(Relay).where(Relay.tenant_id == tenant_id))
 
 
 def _of(tenant_id: str, project_id: str | None) -> list[ColumnElement[bool]]:
