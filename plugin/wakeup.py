@@ -70,8 +70,9 @@ class Wakeup:
             damper = self._damper(job, *arguments)
             if not self.redis.exists(damper):
                 with self.redis.pipeline() as together:
-                    together.set(damper, 1, ex=DAMPER)
+                    # RQ begins the transaction itself, and refuses a pipeline that holds a command already.
                     self._enqueue(together, job, *arguments)
+                    together.set(damper, 1, ex=DAMPER)
                     together.execute()
         except RedisError as error:
             log.warning("Redis does not answer (%s): the dispatcher finds the work again.", type(error).__name__)
