@@ -63,7 +63,7 @@ def survivors(processes):
 def test_the_walk_does_the_whole_job(start):
     """Unattended, from signing in to the report: exit code 0, and the report with the server's own words."""
     process = start("--walk")
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=280)
     assert (process.returncode, err) == (0, ""), out + err
     assert "The inbox holds 497 invitations, each once, to the right person with the right link." in out
     words = " ".join(out.split())

@@ -23,6 +23,12 @@ def children():
     return psutil.Process().children(recursive=True)
 
 
+def survivors(processes):
+    """Return those that still run, a moment later; one that nobody has collected yet does not."""
+    psutil.wait_procs(processes, timeout=1)
+    return [item for item in processes if item.is_running() and item.status() != psutil.STATUS_ZOMBIE]
+
+
 def write_then(folder, what):
     """Return code that says that it runs, by a file, and a question whether it does."""
     mark = Path(folder, "runs")
@@ -38,7 +44,7 @@ def test_all_stop_when_the_household_is_left(tmp_path):
     assert children() == []
 
 
-def test_what_does_not_stop_is_killed_with_its_children(tmp_path, monkeypatch):
+def test_what_does_not_stop_is_killed_with_its_children(tmp_path, monkeypatch, capsys):
     """A process that ignores TERM, and what it started, are ended by force."""
     monkeypatch.setattr("demo.children.STOP_TIMEOUT", 0.2)
     start = "import subprocess; subprocess.Popen(['sleep', '600'])"
@@ -47,8 +53,18 @@ def test_what_does_not_stop_is_killed_with_its_children(tmp_path, monkeypatch):
         household.start(program(code, runs))
         started = children()
         assert len(started) == 2
-    _gone, alive = psutil.wait_procs(started, timeout=10)
-    assert alive == []
+    assert survivors(started) == []
+    assert "The thing did not stop by itself" in capsys.readouterr().err
+
+
+def test_what_a_dead_process_left_behind_is_ended_too(tmp_path):
+    """A child in a group of its own, whose parent was killed, does not outlive the household."""
+    code, runs = write_then(tmp_path, "import subprocess; subprocess.Popen(['sleep', '600'], process_group=0)")
+    with Household(tmp_path) as household:
+        household.start(program(code, runs))
+        started = children()
+        started[0].kill()
+    assert survivors(started) == []
 
 
 def test_a_process_that_ends_at_once_is_shown_with_its_last_words(tmp_path):

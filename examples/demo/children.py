@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -78,10 +79,11 @@ class Child:
             self._process.terminate()
 
     def stop_by(self, deadline: float) -> None:
-        """Wait for the end until `deadline`, then end the process and what it started by force."""
+        """Wait for the end until `deadline`, then end the process and what it started by force, and say so."""
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
+            print(f"The {self.program.name} did not stop by itself and was ended by force.", file=sys.stderr)
             self._process.kill()
             self._process.wait()
         _end_session(self._process.pid)

@@ -26,7 +26,7 @@ SENDER = "surveys@north.example"
 SENDER_NAME = "North University, Enquêtes & Umfragen"
 CONFIRM = "Yes, this server may send for us"
 CONFIRMATION_TIMEOUT = 60.0
-DELIVERY_TIMEOUT = 300.0
+DELIVERY_TIMEOUT = 180.0
 """Seconds. Half a minute is usual; the rest is for loaded machines."""
 PAUSE = 0.5
 
