@@ -32,6 +32,8 @@ from own_smtp.models import Attempt, Base, Batch, Lease, ProjectRoute, Relay
 from own_smtp.models import Invitation as InvitationRow
 from own_smtp.relays import PASSWORD_FIELD
 from own_smtp.states import Security, State
+from own_smtp.tls import verifying_context
+from tests.scripted import Authority, authority
 
 TENANT = "acme"
 PROJECT = "survey"
@@ -118,8 +120,9 @@ class Platform:
             stored = self.own_smtp.vault.encrypt(password, tenant_id=TENANT, field=PASSWORD_FIELD)
             row |= {"username": "user", "password": stored}
         with self.engine.begin() as connection:
-            relay_id = connection.execute(insert(Relay).values(**row | values)).inserted_primary_key[0]
-        return int(relay_id)
+            key = connection.execute(insert(Relay).values(**row | values)).inserted_primary_key
+        assert key is not None
+        return int(key[0])
 
     def send(
         self, relay_id: int, recipients: int | Iterable[str] = 1, *, content: Content = CONTENT, **values: Any
@@ -236,6 +239,13 @@ def invitation(number: int, address: str) -> Invitation:
 def recipients_of(copies: Iterable[Any]) -> list[str]:
     """Return the recipients of a server's copies, sorted: a double shows."""
     return sorted(recipient for copy in copies for recipient in copy.recipients)
+
+
+@pytest.fixture(scope="session")
+def trusted() -> Authority:
+    """The tests' own certificate authority, trusted by this process from now on like the system's."""
+    verifying_context().load_verify_locations(cadata=authority().pem)
+    return authority()
 
 
 @pytest.fixture
