@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -270,8 +271,10 @@ class Session:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "the server did not answer in time."
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return f"{text}."
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
+        return f"{os.strerror(error.errno)}."  # asyncio's own words repeat the address
+    text = getattr(error, "reason", None) or str(error) or type(error).__name__
+    return f"{text.removesuffix('.')}."
 
 
 def _base64(text: str) -> bytes:
