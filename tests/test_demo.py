@@ -46,8 +46,8 @@ def said_when_running(process):
     for line in process.stdout:
         lines.append(line)
         if line.startswith("  Logs"):
-            break
-    return "".join(lines)
+            return "".join(lines)
+    return pytest.fail(f"It did not start: {process.communicate()[1]}")
 
 
 def descendants(process):
