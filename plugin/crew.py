@@ -73,7 +73,8 @@ class Crew:
         """One conversation, from its opening to its end."""
         session = Session(self._profile, self._settings.deadlines)
         try:
-            await session.open(self._resolve, self._dialer)
+            if not await self._open_session(session):
+                return
         except SetupError as error:
             self._refuse(error.outcome)
             return
@@ -92,6 +93,21 @@ class Crew:
             self._open -= 1
             await session.close()
         self._notice_ending(session.has_answered)
+
+    async def _open_session(self, session: Session) -> bool:
+        """Open it, unless the feed is closed first: nobody waits for a server that is not needed any more."""
+        opening = asyncio.create_task(session.open(self._resolve, self._dialer))
+        closing = asyncio.create_task(self._feed.closed.wait())
+        await asyncio.wait({opening, closing}, return_when=asyncio.FIRST_COMPLETED)
+        closing.cancel()
+        if not opening.done():
+            opening.cancel()
+            await asyncio.wait({opening})
+        if opening.cancelled():
+            session.drop()
+            return False
+        opening.result()
+        return True
 
     def _notice_ending(self, had_work: bool) -> None:
         self._idle_endings = 0 if had_work or self._feed.is_exhausted else self._idle_endings + 1

@@ -49,6 +49,8 @@ class Feed:
         self.wake_at: float | None = None
         """When the relay's limits allow the next message, if that is too far off to wait for."""
         self.is_closed = False
+        self.closed = asyncio.Event()
+        """Set with `is_closed`, for those who wait for something else."""
         self.is_dry = False
         """Whether the books have nothing more that is due."""
         self.taken = 0
@@ -99,6 +101,7 @@ class Feed:
     def close(self) -> None:
         """Give out nothing more; what is on the wire may finish."""
         self.is_closed = True
+        self.closed.set()
         self.announce()
 
     def announce(self) -> None:
