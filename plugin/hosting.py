@@ -66,29 +66,30 @@ class HookedHost:
 
     def __init__(self, app: Flask, plugins: pluggy.PluginManager) -> None:
         self._app = app
-        self._hook = plugins.hook
+        self.hook = plugins.hook
+        """The host's own answers, without the defaults."""
 
     def actor(self) -> Actor | None:
         """Return who is behind the current request; `None` when nobody is signed in."""
-        actor: Actor | None = self._hook.own_smtp_actor()
+        actor: Actor | None = self.hook.own_smtp_actor()
         return actor
 
     def may(self, actor: Actor, action: Action, project_id: str | None = None) -> bool:
         """Return whether `actor` may do `action`."""
-        answer = self._hook.own_smtp_may(actor=actor, action=action, project_id=project_id)
+        answer = self.hook.own_smtp_may(actor=actor, action=action, project_id=project_id)
         return action is Action.VIEW if answer is None else bool(answer)
 
     def tenant(self, tenant_id: str) -> Tenant:
         """Return the tenant; where the host says nothing, its id as its name, in English and UTC."""
-        return self._hook.own_smtp_tenant(tenant_id=tenant_id) or Tenant(tenant_id=tenant_id, name=tenant_id)
+        return self.hook.own_smtp_tenant(tenant_id=tenant_id) or Tenant(tenant_id=tenant_id, name=tenant_id)
 
     def projects(self, tenant_id: str) -> Sequence[Project]:
         """Return the tenant's projects."""
-        return list(self._hook.own_smtp_projects(tenant_id=tenant_id) or ())
+        return list(self.hook.own_smtp_projects(tenant_id=tenant_id) or ())
 
     def send_platform_mail(self, mail: PlatformMail) -> bool:
         """Send through the platform's own service; `False` when there is none."""
-        if self._hook.own_smtp_send_platform_mail(mail=mail):
+        if self.hook.own_smtp_send_platform_mail(mail=mail):
             return True
         flask_mail = self._app.extensions.get("mail")
         if flask_mail is None:
@@ -101,19 +102,19 @@ class HookedHost:
     @property
     def wants_changes(self) -> bool:
         """Whether anybody implements `own_smtp_invitations_changed`."""
-        return bool(self._hook.own_smtp_invitations_changed.get_hookimpls())
+        return bool(self.hook.own_smtp_invitations_changed.get_hookimpls())
 
     def invitations_changed(self, changes: Sequence[InvitationStatus]) -> bool:
         """Tell the host; `False` when it raised."""
-        return self._told(self._hook.own_smtp_invitations_changed, changes=changes)
+        return self._told(self.hook.own_smtp_invitations_changed, changes=changes)
 
     def relay_changed(self, change: RelayChange) -> None:
         """Tell the host."""
-        self._told(self._hook.own_smtp_relay_changed, change=change)
+        self._told(self.hook.own_smtp_relay_changed, change=change)
 
     def layout(self) -> str | None:
         """Return the template to extend; `None` means our own."""
-        layout: str | None = self._hook.own_smtp_layout()
+        layout: str | None = self.hook.own_smtp_layout()
         return layout
 
     def _told(self, hook: pluggy.HookCaller, **arguments: Any) -> bool:
