@@ -23,6 +23,7 @@ from own_smtp.config import Settings
 from own_smtp.current import KEY
 from own_smtp.delivery import capped
 from own_smtp.dispatcher import Dispatcher
+from own_smtp.engines import for_workers
 from own_smtp.errors import ConfigurationError
 from own_smtp.forecast import finish_time
 from own_smtp.hooks.events import InvitationBatch, InvitationStatus, Link, Receipt, ReportColumn, SenderChoice
@@ -204,27 +205,19 @@ class OwnSMTP:
     def _engine(self) -> Engine:
         with self._app.app_context():
             engine = self.db.engine
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _prepare_sqlite)
-            engine.dispose()
-        return engine
+        return for_workers(engine)
 
     def _wake_committed(self, session: Session) -> None:
+        if session.in_nested_transaction():
+            return  # a savepoint was released: nobody can see the batch yet
         for relay_id in session.info.pop(_TO_WAKE, ()):
-            self.wakeup.wake(relay_id)
+            if not self.wakeup.wake(relay_id):
+                break  # the dispatcher finds all of them; the request must not wait for each
 
 
 def _forget(session: Session, _previous: Any) -> None:
     if not session.in_transaction() or not session.in_nested_transaction():
         session.info.pop(_TO_WAKE, None)
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """Readers and the writer must not block each other, and writers must wait for one another."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA busy_timeout=30000")
-    cursor.close()
 
 
 def _encryption_keys(app: Flask, settings: Settings) -> tuple[str, ...]:

@@ -21,7 +21,8 @@ from own_smtp.clock import db_now, read_clock
 from own_smtp.errors import LeaseLostError
 from own_smtp.inserts import insert_or_pass
 from own_smtp.journal import Machine
-from own_smtp.models import Journal, Lease
+from own_smtp.models import Journal, Lease, Relay
+from own_smtp.states import Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,30 +54,43 @@ def lock_books(connection: Connection, relay_ids: Iterable[int]) -> None:
     Locks in the order of their ids, so that two callers with several relays do not wait for each other either.
     """
     for relay_id in sorted(set(relay_ids)):
-        # Where there was no drain yet; in SQLite this statement is what locks.
-        connection.execute(insert_or_pass(connection, Lease, ["relay_id"]).values(relay_id=relay_id))
+        # Where there was no drain yet, unless the relay was deleted. In SQLite this statement is what locks.
+        relay = select(Relay.id).where(Relay.id == relay_id)
+        connection.execute(insert_or_pass(connection, Lease, ["relay_id"]).from_select(["relay_id"], relay))
         connection.execute(select(Lease.relay_id).where(Lease.relay_id == relay_id).with_for_update())
 
 
 def take_lease(
-    connection: Connection, relay_id: int, *, owner: str, machine: Machine, duration: timedelta
+    connection: Connection,
+    relay_id: int,
+    *,
+    owner: str,
+    machine: Machine,
+    duration: timedelta,
+    route: Route = Route.RELAY,
 ) -> Taken | None:
-    """Become the only drain of a relay, or return `None` when another one is, or when it must rest for now."""
+    """Become the only drain of a relay, or return `None` when another one is, or when it must rest for now.
+
+    A relay's rest does not matter to the platform's own mail.
+    """
+    is_fallback = route is Route.PLATFORM
     glance = connection.execute(select(Lease.expires_at, Lease.wake_at).where(Lease.relay_id == relay_id)).first()
-    if glance is not None and not _is_free(glance.expires_at, glance.wake_at, read_clock(connection)):
+    if glance is not None and not _is_free(
+        glance.expires_at, None if is_fallback else glance.wake_at, read_clock(connection)
+    ):
         return None  # a relay that is busy is not worth a lock
     lock_books(connection, [relay_id])
     now = read_clock(connection)
     name = secrets.token_hex(16)
     opened = insert(Journal).values(
-        relay_id=relay_id, machine=machine.name, name=name, boot=machine.boot, opened_at=now
+        relay_id=relay_id, machine=machine.name, name=name, boot=machine.boot, opened_at=now, route=route
     )
     token = inserted_id(connection, opened)
     free = or_(Lease.expires_at.is_(None), Lease.expires_at < now)
     rested = or_(Lease.wake_at.is_(None), Lease.wake_at <= now)
     taken = connection.execute(
         update(Lease)
-        .where(Lease.relay_id == relay_id, free, rested)
+        .where(Lease.relay_id == relay_id, free, *([] if is_fallback else [rested]))
         .values(token=token, owner=owner, expires_at=now + duration)
     )
     if taken.rowcount == 0:
@@ -132,7 +146,15 @@ def has_live_lease(connection: Connection, journal: Journal, now: datetime) -> b
 
 def open_journals(connection: Connection) -> list[Journal]:
     """Return the journals of all drains that run or died, oldest first."""
-    columns = (Journal.id, Journal.relay_id, Journal.machine, Journal.name, Journal.boot, Journal.opened_at)
+    columns = (
+        Journal.id,
+        Journal.relay_id,
+        Journal.machine,
+        Journal.name,
+        Journal.boot,
+        Journal.opened_at,
+        Journal.route,
+    )
     rows = connection.execute(select(*columns).order_by(Journal.id))
     return [Journal(**row._mapping) for row in rows]
 
