@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hmac
+import logging
 import ssl
 import sys
 import time
@@ -126,6 +127,8 @@ class MailServer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until TERM."""
     options = _options(arguments)
+    # aiosmtpd warns of its own use of what it deprecates, once for every login.
+    logging.getLogger("mail.log").setLevel(logging.ERROR)
     store = Store(options.folder / "inbox.sqlite3")
     handler = Handler(store, Doorkeeper(Greylist(GREYLIST_DELAY, time.monotonic)))
     inbox = make_server(LOOPBACK, options.inbox_port, create_inbox(store), threaded=True)

@@ -181,7 +181,7 @@ def _bound(name: str, port: int) -> socket.socket:
     except OSError as error:
         probe.close()
         raise DemoError(
-            f"Port {port}, which the {name} server of this demo has had so far, is taken by another program. "
-            "Stop that program, or start afresh with other ports: --fresh."
+            f"Port {port}, which the {name} server of this demo has had so far, is taken: by another program, or by "
+            "what a killed demo left running. Stop that, or start afresh with other ports: --fresh."
         ) from error
     return probe
