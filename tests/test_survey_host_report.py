@@ -59,7 +59,7 @@ def test_news_are_kept_per_participant_and_bear_repetition(app: Flask, manager: 
     news(app, status("participant-1", State.ACCEPTED, seconds=9, project_id="2"))
     news(app, status("participant-99", State.ACCEPTED), status("odd", State.ACCEPTED))
     ada = people(app)["ada@r.example"]
-    assert (ada.mail_state, ada.mail_note) == ("refused", "No such user")
+    assert (ada.mail_state, ada.mail_note) == ("refused", "550 No such user")
 
 
 def test_reminders_go_to_those_who_were_invited_and_are_silent(app: Flask, manager: Visitor) -> None:

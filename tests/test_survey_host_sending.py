@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, current_thread, main_thread
+from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import event
 
 from own_smtp.hooks import (
     InvitationBatch,
@@ -30,7 +34,7 @@ from tests.survey_host_kit import (
     signed_in,
     text_of,
 )
-from tests.survey_host_taker import with_plugin
+from tests.survey_host_taker import Taker, with_plugin
 
 
 @pytest.fixture
@@ -186,3 +190,32 @@ def test_nothing_is_sent_for_a_closed_survey_or_without_text(app: Flask, manager
         db.session.commit()
     assert "The survey is closed." in press(manager)
     assert people(app)["ada@r.example"].invited_at is None
+
+
+def test_two_presses_at_the_same_moment_send_once(app: Flask, manager: Visitor) -> None:
+    """While one press is being handed over, the same form's second press waits for it and shows its receipt."""
+    add_people(app, "ada@r.example")
+    second = signed_in(app, "manager@north.example")
+    first_form, second_form = (hidden_fields(visitor.get(SEND).text) for visitor in (manager, second))
+    form = {"audience": "new", "sender": "platform"}
+    inserting = Event()
+
+    def watch(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if statement.startswith("INSERT INTO send_run") and current_thread() is not main_thread():
+            inserting.set()
+
+    class Slow(Taker):
+        @hookimpl
+        def survey_send_invitations(self, batch: InvitationBatch) -> Receipt | None:
+            answers.append(pool.submit(second.client.post, SEND, data=form | second_form | nonce))
+            assert inserting.wait(30)
+            return super().survey_send_invitations(batch)
+
+    nonce, answers, taker = {"nonce": first_form["nonce"]}, [], Slow()
+    add_plugin(app, taker)
+    with app.app_context():
+        event.listen(db.engine, "before_cursor_execute", watch)
+    with ThreadPoolExecutor() as pool:
+        first = manager.client.post(SEND, data=form | first_form)
+        assert answers[0].result().location == first.location
+    assert len(taker.taken) == 1

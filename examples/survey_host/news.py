@@ -57,4 +57,10 @@ def _is_news(participant: Participant, batch_id: int | None, change: InvitationS
 def _note(participant: Participant, change: InvitationStatus) -> None:
     participant.mail_state = change.state
     participant.mail_changed_at = change.changed_at
-    participant.mail_note = change.reply_text or None
+    participant.mail_note = words_of(change) or None
+
+
+def words_of(status: InvitationStatus) -> str:
+    """Return the server's own words with its codes; empty when it has not said anything."""
+    parts = (status.reply_code, status.enhanced_code, status.reply_text)
+    return " ".join(str(part) for part in parts if part)

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from survey_host import plugins
 from survey_host.extensions import db
 from survey_host.models import MailState, Participant, SendRun, Survey
+from survey_host.news import words_of
 
 MAX_PROBLEMS = 200
 _BAD = {"refused", "failed", "unknown", "cancelled"}
@@ -63,12 +64,8 @@ def _statuses(survey: Survey) -> tuple[Counter[str], list[Problem]]:
     for status in plugins.current().statuses(str(survey.tenant_id), str(survey.id)):
         counts[status.state] += 1
         if status.state in _BAD and len(problems) < MAX_PROBLEMS:
-            problems.append(Problem(status.address, status.state, _words(status.reply_code, status.reply_text)))
+            problems.append(Problem(status.address, status.state, words_of(status)))
     return counts, problems
-
-
-def _words(code: int | None, text: str | None) -> str:
-    return " ".join(str(part) for part in (code, text) if part)
 
 
 def _own_columns(survey: Survey) -> list[Column]:
