@@ -248,3 +248,5 @@ class RelayChange:
     """`unconfirmed`, `active` or `paused`."""
     reason: str | None = None
     """Why it is paused, in plain words."""
+    is_falling_back: bool = False
+    """Whether the platform's own mail has begun to send what the relay could not, as the project allows."""

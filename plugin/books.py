@@ -5,21 +5,24 @@ The methods that write are for a thread, the others for the event loop.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
-from own_smtp import ledger, outbox, relays
+from own_smtp import leases, ledger, outbox, relays
 from own_smtp.composer import Composer
 from own_smtp.hooks.events import RelayChange
 from own_smtp.ledger import Claim, Settlement, Taken
 from own_smtp.outcomes import PROBES, Backoff
 from own_smtp.profiles import Outcome, RelayProfile
-from own_smtp.states import RelayState
+from own_smtp.states import RelayState, Route
 from own_smtp.surroundings import Surroundings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,10 @@ class Closing:
 class Books:
     """What one drain reads from and writes to the database, and what time it is there."""
 
-    def __init__(self, around: Surroundings, taken: Taken, profile: RelayProfile, read_at: float) -> None:
+    def __init__(
+        self, around: Surroundings, taken: Taken, profile: RelayProfile, read_at: float, route: Route = Route.RELAY
+    ) -> None:
+        self._route = route
         self._around = around
         self._engine = around.engine
         self._taken = taken
@@ -95,11 +101,11 @@ class Books:
         """Raises `LeaseLostError` when another drain took over, `DBAPIError` when the database is away."""
         asked_at = self._around.clock()
         with self._engine.begin() as connection:
-            at = ledger.renew_lease(connection, self._taken, self._lease, pace)
+            at = ledger.renew_lease(connection, self._taken, self._lease, self._own(pace))
             ledger.settle(connection, self._taken, settlements, tells_host=self._around.listener.wants_changes)
             claim = None
             if want:
-                claim = ledger.claim(connection, self._taken, want, after_batch=after_batch)
+                claim = ledger.claim(connection, self._taken, want, after_batch=after_batch, route=self._route)
                 composer.learn(connection, claim.invitations)
         return Turn(asked_at, at, claim)
 
@@ -112,15 +118,23 @@ class Books:
             outbox.sweep_cancelled(connection, self._taken.relay_id)
             ledger.finish_batches(connection, self._taken.relay_id)
             ledger.close_journal(connection, self._taken.token)
+            if self._route is Route.PLATFORM:
+                return self._note_fallback(connection, closing)
             return self._move_relay(connection, closing)
 
+    def _own(self, pace: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The pace of the platform's server says nothing of the relay's."""
+        return pace if self._route is Route.RELAY else self._taken.pace
+
     def _lease_values(self, closing: Closing) -> dict[str, Any]:
+        if self._route is Route.PLATFORM:
+            return {}
         now, failure = self.now(), closing.failure
         values: dict[str, Any] = {"pace": closing.pace, "wake_at": moment(closing.wake_at)}
         if failure is not None:
             values |= {"last_error": f"{failure.stage}: {failure.words}"[:600], "last_error_at": moment(now)}
         if closing.last_success_at is not None:
-            values["last_success_at"] = moment(closing.last_success_at)
+            values |= {"last_success_at": moment(closing.last_success_at), "fallback_since": None}
         if closing.is_unreachable and closing.pause is None:
             return values | self._rest(now, closing.ended)
         return values | ({"failures": 0, "failing_since": None} if closing.ended else {})
@@ -144,6 +158,15 @@ class Books:
         if closing.last_success_at is not None and relays.pass_probe(connection, relay_id):
             return self._change(RelayState.ACTIVE, None)
         return None
+
+    def _note_fallback(self, connection: Connection, closing: Closing) -> RelayChange | None:
+        """Return the alert that a fallback began: it must not hide that the relay is out of order."""
+        if closing.failure is not None:
+            log.error("The platform's own mail could not take over: %s", closing.failure.words)
+            outbox.postpone_fallback(connection, self._taken.relay_id, self._around.settings.longest_reconnect)
+        if not closing.last_success_at or not leases.note_fallback(connection, self._taken.relay_id):
+            return None
+        return replace(self._change(relays.state_of(connection, self._taken.relay_id), None), is_falling_back=True)
 
     def _change(self, state: RelayState, reason: str | None) -> RelayChange:
         return RelayChange(

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, or_, select, update
 
 from own_smtp.clock import read_clock
 from own_smtp.leases import Taken
 from own_smtp.models import Batch, Invitation, Relay
-from own_smtp.states import BatchState, RelayState, State
+from own_smtp.states import BatchState, RelayState, Route, State
+
+Conditions = tuple[ColumnElement[bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,47 +52,62 @@ class Claim:
     invitations: list[Claimed]
 
 
-def claim(connection: Connection, taken: Taken, count: int, *, after_batch: int = 0) -> Claim:
+def claim(
+    connection: Connection, taken: Taken, count: int, *, after_batch: int = 0, route: Route = Route.RELAY
+) -> Claim:
     """Claim up to `count` invitations that are due, urgent ones first, then fairly from every open batch.
 
     Call it behind `renew_lease` in the same transaction. `after_batch` is the batch served last; the next one comes
-    first now. An invitation is claimed once by a drain, unless a person queued it again, so that the journal's last
+    first now. For the platform's own mail those are due whose time for the relay is over, whatever state it is in. An invitation is claimed once by a drain, unless a person queued it again, so that the journal's last
     word on it is the true one.
     """
     now = read_clock(connection)
     relay = connection.execute(
         select(Relay.revision, Relay.state, Relay.deleted_at).where(Relay.id == taken.relay_id)
     ).first()
-    if relay is None or relay.deleted_at is not None or relay.state != RelayState.ACTIVE:
+    if relay is None or relay.deleted_at is not None or (route is Route.RELAY and relay.state != RelayState.ACTIVE):
         return Claim(now, relay.revision if relay else 0, False, [])
-    found = _find_due(connection, taken, count, after_batch, now)
+    if route is Route.RELAY:
+        found = _find_due(connection, _batches_of(taken, after_batch), count, _is_due(taken.token, now))
+    else:
+        batches = _batches_of(taken, after_batch).where(Batch.fallback_at <= now)
+        found = _find_due(connection, batches, count, _is_left_to_platform(taken.token, now))
     return Claim(now, relay.revision, True, _mark(connection, taken.token, found, now))
 
 
-def _find_due(connection: Connection, taken: Taken, count: int, after_batch: int, now: datetime) -> list[Claimed]:
-    # A scalar subquery, because PostgreSQL turns EXISTS into a join that may read all that waits in every batch.
-    due = select(Invitation.id).where(Invitation.batch_id == Batch.id, *_is_due(taken.token, now)).limit(1)
-    batches = connection.execute(
+def _batches_of(taken: Taken, after_batch: int) -> Select[Any]:
+    return (
         select(Batch.id, Batch.is_urgent)
-        .where(
-            Batch.relay_id == taken.relay_id,
-            Batch.state == BatchState.OPEN,
-            due.correlate(Batch).scalar_subquery().is_not(None),
-        )
+        .where(Batch.relay_id == taken.relay_id, Batch.state == BatchState.OPEN)
         .order_by(Batch.is_urgent.desc(), Batch.id <= after_batch, Batch.id)
-        .limit(count)
-    ).all()
+    )
+
+
+def _find_due(connection: Connection, query: Select[Any], count: int, is_due: Conditions) -> list[Claimed]:
+    # A scalar subquery, because PostgreSQL turns EXISTS into a join that may read all that waits in every batch.
+    due = select(Invitation.id).where(Invitation.batch_id == Batch.id, *is_due).limit(1)
+    has_due = due.correlate(Batch).scalar_subquery().is_not(None)
+    batches = connection.execute(query.where(has_due).limit(count)).all()
     found: list[Claimed] = []
     for position, batch in enumerate(batches):
         left = count - len(found)
         if left <= 0:
             break
         share = left if batch.is_urgent else -(-left // (len(batches) - position))
-        found += _due_in_batch(connection, taken.token, batch.id, share, now)
+        found += _due_in_batch(connection, batch.id, share, is_due)
     return found
 
 
-def _is_due(token: int, now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _is_left_to_platform(token: int, now: datetime) -> Conditions:
+    """Due for the platform's own mail; what that has tried already waits for its next attempt."""
+    return (
+        Invitation.state == State.QUEUED,
+        or_(Invitation.route != Route.PLATFORM, Invitation.next_attempt_at <= now),
+        or_(Invitation.token.is_(None), Invitation.token != token),
+    )
+
+
+def _is_due(token: int, now: datetime) -> Conditions:
     return (
         Invitation.state == State.QUEUED,
         Invitation.next_attempt_at <= now,
@@ -98,7 +115,7 @@ def _is_due(token: int, now: datetime) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _due_in_batch(connection: Connection, token: int, batch_id: int, count: int, now: datetime) -> list[Claimed]:
+def _due_in_batch(connection: Connection, batch_id: int, count: int, is_due: Conditions) -> list[Claimed]:
     rows = connection.execute(
         select(
             Invitation.id,
@@ -111,7 +128,7 @@ def _due_in_batch(connection: Connection, token: int, batch_id: int, count: int,
             Invitation.attempts,
             Invitation.first_failure_at,
         )
-        .where(Invitation.batch_id == batch_id, *_is_due(token, now))
+        .where(Invitation.batch_id == batch_id, *is_due)
         .order_by(Invitation.next_attempt_at, Invitation.id)
         .limit(count)
     )

@@ -142,6 +142,8 @@ def _ports(_name: str, value: Any) -> frozenset[int]:
 
 
 def _listed(value: Any) -> list[Any]:
+    if isinstance(value, int):
+        return [value]
     return value.replace(",", " ").split() if isinstance(value, str) else list(value)
 
 

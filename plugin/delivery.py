@@ -24,7 +24,7 @@ from own_smtp.news import News
 from own_smtp.pace import Pacer
 from own_smtp.profiles import Limits, Outcome, RelayProfile
 from own_smtp.retries import RetryPolicy
-from own_smtp.states import PauseReason
+from own_smtp.states import PauseReason, Route
 from own_smtp.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,14 @@ class Drain:
     """Delivers what is due for one relay while it holds the lease. Made by `begin_drain`."""
 
     def __init__(
-        self, around: Surroundings, taken: Taken, profile: RelayProfile, journal: JournalWriter, read_at: float
+        self,
+        around: Surroundings,
+        taken: Taken,
+        profile: RelayProfile,
+        journal: JournalWriter,
+        *,
+        read_at: float,
+        route: Route = Route.RELAY,
     ) -> None:
         self.relay_id = taken.relay_id
         self._around = around
@@ -61,17 +68,18 @@ class Drain:
         self._taken = taken
         self._profile = profile
         self._journal = journal
-        self._books = Books(around, taken, profile, read_at)
+        self._books = Books(around, taken, profile, read_at, route)
         self._composer = Composer(profile)
         self._news = News(around, self._composer)
         self.feed = Feed(
             self._composer,
-            Pacer(capped(profile.limits, self._settings), taken.pace, around.random),
+            Pacer(capped(profile.limits, self._settings), taken.pace if route is Route.RELAY else None, around.random),
             journal,
-            RetryPolicy.from_settings(self._settings, around.random),
+            RetryPolicy.from_settings(self._settings, around.random, route),
             self._books.now,
         )
-        self._crew = Crew(profile, self._settings, self.feed, around.resolve, around.dialer)
+        resolve = around.resolve if route is Route.RELAY else around.resolve_platform
+        self._crew = Crew(profile, self._settings, self.feed, resolve, around.dialer)
         self._after_batch = 0
         self._claim_size = FIRST_CLAIM
         self._began_at = read_at
@@ -243,13 +251,15 @@ def capped(limits: Limits, settings: Settings) -> Limits:
     return replace(limits, per_second=ceiling)
 
 
-def begin_drain(around: Surroundings, relay_id: int) -> Drain | None:
+def begin_drain(around: Surroundings, relay_id: int, route: Route = Route.RELAY) -> Drain | None:
     """Take the relay's lease. `None` when another worker has it, when it must rest, or when it cannot be used.
+
+    With `Route.PLATFORM` the drain sends what is left to the platform's own mail.
 
     Raises `JournalError` when the journal cannot be written.
     """
     asked_at = around.clock()
-    held = _take(around, relay_id)
+    held = _take(around, relay_id, route)
     if held is None:
         return None
     taken, journal = held
@@ -259,17 +269,23 @@ def begin_drain(around: Surroundings, relay_id: int) -> Drain | None:
     except SecretError as error:
         _give_up(around, taken, journal, str(error))
         return None
-    if profile is None:
+    server = around.platform(profile) if profile is not None and route is Route.PLATFORM else profile
+    if server is None:
         _give_up(around, taken, journal, None)
         return None
-    return Drain(around, taken, profile, journal, asked_at)
+    return Drain(around, taken, server, journal, read_at=asked_at, route=route)
 
 
-def _take(around: Surroundings, relay_id: int) -> tuple[Taken, JournalWriter] | None:
+def _take(around: Surroundings, relay_id: int, route: Route) -> tuple[Taken, JournalWriter] | None:
     """The file is there, and locked, before anybody can see its row: a row without a file is a lost journal."""
     with ExitStack() as undo, around.engine.begin() as connection:
         taken = ledger.take_lease(
-            connection, relay_id, owner=socket.gethostname(), machine=around.machine, duration=around.settings.lease
+            connection,
+            relay_id,
+            owner=socket.gethostname(),
+            machine=around.machine,
+            duration=around.settings.lease,
+            route=route,
         )
         if taken is None:
             return None

@@ -19,7 +19,7 @@ from own_smtp import confirmations, outbox, relays
 from own_smtp.clock import db_now
 from own_smtp.models import Relay
 from own_smtp.recovery import recover_all
-from own_smtp.service import find_due
+from own_smtp.service import find_due, find_fallbacks
 from own_smtp.states import RelayState
 from own_smtp.surroundings import Surroundings
 from own_smtp.telling import tell_overdue
@@ -56,6 +56,7 @@ class Dispatcher:
             self._probe,
             self._send_confirmations,
             self._wake_due,
+            self._fall_back,
             self._tell_overdue,
         )
         for errand in errands:
@@ -95,6 +96,10 @@ class Dispatcher:
         for relay_id in find_due(self._around, AT_A_TIME):
             if not self._wakeup.wake(relay_id):
                 return
+
+    def _fall_back(self) -> None:
+        for relay_id in find_fallbacks(self._around, AT_A_TIME):
+            self._wakeup.enqueue("fall_back", relay_id)
 
     def _tell_overdue(self) -> None:
         tell_overdue(self._around)

@@ -32,6 +32,7 @@ from own_smtp.hosting import HookedHost, add_specifications, manager_for
 from own_smtp.journal import Machine
 from own_smtp.links import project_links, settings_links
 from own_smtp.network import NetworkPolicy
+from own_smtp.platform import platform_for
 from own_smtp.profiles import Limits
 from own_smtp.secrets import Vault, derive_development_key
 from own_smtp.senders import relay_for, sender_choices, waits_for
@@ -83,6 +84,7 @@ class OwnSMTP:
         self._app, self.db = app, db
         self.settings = Settings.from_config(app.config)
         self.vault = Vault.from_keys(_encryption_keys(app, self.settings))
+        _check_public_url(app, self.settings)
         self.policy = NetworkPolicy.from_settings(self.settings)
         manager = plugins or manager_for(host)
         add_specifications(manager)
@@ -183,6 +185,8 @@ class OwnSMTP:
             resolve=resolver_for(self.policy),
             listener=self.host,
             context=self._context,
+            resolve_platform=resolver_for(NetworkPolicy.trusting()),
+            platform=platform_for(self._app.config),
             urgent=self._send_urgent,
         )
 
@@ -234,6 +238,14 @@ def _encryption_keys(app: Flask, settings: Settings) -> tuple[str, ...]:
     raise ConfigurationError(
         "Set OWN_SMTP_ENCRYPTION_KEYS: stored passwords are encrypted with it. Make one with `flask own-smtp make-key`."
     )
+
+
+def _check_public_url(app: Flask, settings: Settings) -> None:
+    if settings.public_url is None and not (app.debug or app.testing):
+        raise ConfigurationError(
+            "Set OWN_SMTP_PUBLIC_URL to where people reach the platform, such as https://surveys.example.org: links in"
+            " mails are made from it, never from a request."
+        )
 
 
 class Plugin:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -91,7 +91,7 @@ def add(
     `ContentError` when the content cannot become a message, or an id cannot be stored.
     """
     stored, files = store_content(batch.content)
-    columns = _batch_columns(batch, profile, stored, fallback_after)
+    columns = _batch_columns(batch, profile, stored, _fallback_at(connection, fallback_after))
     kept = _insert_batch(connection, columns)
     if kept.message_key != columns["message_key"]:
         return Receipt(batch_id=kept.id, taken=kept.taken_count, refused_count=kept.refused_count, repeated=True)
@@ -104,8 +104,12 @@ def add(
     return _close_intake(connection, kept.id, intake)
 
 
+def _fallback_at(connection: Connection, fallback_after: int | None) -> datetime | None:
+    return None if fallback_after is None else read_clock(connection) + timedelta(seconds=fallback_after)
+
+
 def _batch_columns(
-    batch: InvitationBatch, profile: RelayProfile, stored: dict[str, Any], fallback_after: int | None
+    batch: InvitationBatch, profile: RelayProfile, stored: dict[str, Any], fallback_at: datetime | None
 ) -> dict[str, Any]:
     key, created_by = batch.idempotency_key, batch.created_by
     return {
@@ -117,7 +121,7 @@ def _batch_columns(
         "content": stored,
         "message_key": secrets.token_hex(12),
         "message_domain": domain_of(profile.identity.address),
-        "fallback_after": fallback_after,
+        "fallback_at": fallback_at,
         "expires_at": batch.expires_at,
         "created_by": None if created_by is None else checked_id(created_by, "A user's id"),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from own_smtp import confirmation_mails
 from own_smtp.current import extension
 from own_smtp.service import serve
+from own_smtp.states import Route
 
 
 def drain(relay_id: int) -> None:
@@ -13,6 +14,11 @@ def drain(relay_id: int) -> None:
     own_smtp.awake(relay_id)
     for due_again in serve(own_smtp.surroundings, relay_id):
         own_smtp.wake(due_again)
+
+
+def fall_back(relay_id: int) -> None:
+    """Deliver by the platform's own mail what its project does not let wait for the relay any longer."""
+    serve(extension().surroundings, relay_id, Route.PLATFORM)
 
 
 def send_confirmation(confirmation_id: int) -> None:

@@ -133,6 +133,14 @@ def give_back_lease(connection: Connection, taken: Taken, values: dict[str, Any]
         lock_books(connection, [taken.relay_id])
 
 
+def note_fallback(connection: Connection, relay_id: int) -> bool:
+    """The platform's own mail took over. Return whether that is news since the relay last took a message."""
+    noted = connection.execute(
+        update(Lease).where(Lease.relay_id == relay_id, Lease.fallback_since.is_(None)).values(fallback_since=db_now())
+    )
+    return noted.rowcount == 1
+
+
 def kept_pace(connection: Connection, relay_id: int) -> dict[str, Any] | None:
     """Return what the last drain left of the relay's pace."""
     return connection.execute(select(Lease.pace).where(Lease.relay_id == relay_id)).scalar_one_or_none()

@@ -71,7 +71,7 @@ def close_journal(connection: Connection, token: int) -> None:
 
 
 def settle(connection: Connection, taken: Taken, settlements: Sequence[Settlement], *, tells_host: bool) -> None:
-    """Write what became of claimed invitations, and an attempt for each.
+    """Write what became of claimed invitations, and an attempt for each. All of them went the same way.
 
     What is settled already, after a commit whose answer got lost, or was deleted meanwhile, is passed over. An
     invitation that a recovery took for `unknown` gets its true outcome all the same: it still carries the token.
@@ -84,9 +84,10 @@ def settle(connection: Connection, taken: Taken, settlements: Sequence[Settlemen
     for item in settlements:
         by_state[item.state].append(item)
     if again := by_state.pop(State.QUEUED, []):
-        _settle_again(connection, taken.token, again, {"changed_at": now, **told})
+        _settle_again(connection, taken.token, again, {"changed_at": now, "route": again[0].route, **told})
     for state, items in by_state.items():
-        by_state[state] = _settle_alike(connection, taken.token, items, {"state": state, "changed_at": now, **told})
+        values = {"state": state, "changed_at": now, "route": items[0].route, **told}
+        by_state[state] = _settle_alike(connection, taken.token, items, values)
     if again:
         ours = still_ours(connection, taken.token, [item.invitation_id for item in again], State.QUEUED, now)
         by_state[State.QUEUED] = [item for item in again if item.invitation_id in ours]
@@ -210,7 +211,10 @@ def recover(
     unsure = claimed if findings is None else claimed & findings.begun
     now = read_clock(connection)
     lost = interrupted(Stage.MESSAGE, _LOST if findings is None else _KILLED)
-    unknown = [Settlement(invitation_id=id_, state=State.UNKNOWN, outcome=lost, at=now) for id_ in sorted(unsure)]
+    route = Route(journal.route)
+    unknown = [
+        Settlement(invitation_id=id_, state=State.UNKNOWN, outcome=lost, at=now, route=route) for id_ in sorted(unsure)
+    ]
     settle(connection, taken, [*known, *unknown], tells_host=tells_host)
     # A process that stalled and was taken for dead finds that its token is worth nothing any more.
     give_back_lease(connection, taken, {"token": 0})

@@ -159,6 +159,8 @@ class Lease(Base):
     """When it was last given back."""
     wake_at: Mapped[datetime | None]
     """Before this nothing may be sent."""
+    fallback_since: Mapped[datetime | None]
+    """Since when the platform's own mail has had to take over; `None` once the relay took a message again."""
     failures: Mapped[int] = mapped_column(default=0)
     """Consecutive failures to get a usable connection."""
     failing_since: Mapped[datetime | None]
@@ -187,6 +189,7 @@ class Journal(Base):
     """The file's name without its ending, random: folders may be shared, and databases be made anew."""
     boot: Mapped[str] = mapped_column(String(64))
     """The kernel's boot id: after a reboot the file may miss what was written last."""
+    route: Mapped[str] = mapped_column(String(12), default=Route.RELAY)
     opened_at: Mapped[datetime] = mapped_column(server_default=db_now())
 
 
@@ -231,8 +234,8 @@ class Batch(Base):
     """Random; every Message-ID of the batch is made from it."""
     message_domain: Mapped[str] = mapped_column(String(255))
     """The right-hand side of every Message-ID: the sender's domain at the time of sending."""
-    fallback_after: Mapped[int | None]
-    """Seconds until the platform's mail may take over; `None` means never."""
+    fallback_at: Mapped[datetime | None] = mapped_column(index=True)
+    """From when on the platform's own mail may take over; `None` means never."""
     expires_at: Mapped[datetime | None]
     """When the host wants to give up; `None` means after the platform's retry horizon."""
     state: Mapped[str] = mapped_column(String(20), default=BatchState.OPEN)

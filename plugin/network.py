@@ -102,6 +102,12 @@ class NetworkPolicy:
     def from_settings(cls, settings: Settings) -> NetworkPolicy:
         return cls(allowed_ports=settings.allowed_ports, allowed_networks=settings.allowed_networks)
 
+    @classmethod
+    def trusting(cls) -> NetworkPolicy:
+        """Return the policy for a server that the operator chose, not a tenant."""
+        everywhere = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+        return cls(allowed_ports=frozenset(range(1, 65536)), allowed_networks=everywhere)
+
     def check_port(self, port: int) -> None:
         """Raise `TargetRefusedError` unless the port may be used."""
         if port not in self.allowed_ports:

@@ -7,7 +7,7 @@ of invitations hold the books of their relay until that transaction ends (see `o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, literal, select, update
@@ -41,6 +41,7 @@ __all__ = [
     "forget",
     "overdue_batches",
     "pause_batch",
+    "postpone_fallback",
     "resume_batch",
     "retry",
     "sweep_cancelled",
@@ -246,3 +247,13 @@ def _cancel_where(connection: Connection, condition: ColumnElement[bool]) -> int
         .where(condition, Invitation.state == State.QUEUED)
         .values(state=State.CANCELLED, changed_at=db_now(), untold_since=db_now())
     ).rowcount
+
+
+def postpone_fallback(connection: Connection, relay_id: int, by: timedelta) -> None:
+    """The platform's own mail is out of order as well: leave it alone for a while."""
+    now = read_clock(connection)
+    connection.execute(
+        update(Batch)
+        .where(Batch.relay_id == relay_id, Batch.state == BatchState.OPEN, Batch.fallback_at <= now)
+        .values(fallback_at=now + by)
+    )

@@ -13,6 +13,7 @@ from own_smtp.journal import Findings, read_journal
 from own_smtp.ledger import Claimed, Settlement
 from own_smtp.models import Journal
 from own_smtp.retries import RetryPolicy
+from own_smtp.states import Route
 from own_smtp.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def _is_silent(settings: Settings, journal: Journal, now: datetime) -> bool:
 
 
 def _write(around: Surroundings, journal: Journal, findings: Findings | None, problem: str = "") -> bool:
-    settlements = [] if findings is None else _settlements(around, findings)
+    settlements = [] if findings is None else _settlements(around, findings, Route(journal.route))
     with around.engine.begin() as connection:
         if not leases.take_over_journal(connection, journal):
             return False  # settled meanwhile, by its drain or by another worker
@@ -74,9 +75,9 @@ def _write(around: Surroundings, journal: Journal, findings: Findings | None, pr
     return True
 
 
-def _settlements(around: Surroundings, findings: Findings) -> list[Settlement]:
+def _settlements(around: Surroundings, findings: Findings, route: Route) -> list[Settlement]:
     """What the journal knows. Waits begin anew: how often an invitation had failed before, the journal does not say."""
-    retries = RetryPolicy.from_settings(around.settings, around.random)
+    retries = RetryPolicy.from_settings(around.settings, around.random, route)
     return [
         retries.decide(_stand_in(invitation_id), ended.outcome, ended.at, None)
         for invitation_id, ended in findings.ended.items()

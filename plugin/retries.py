@@ -11,7 +11,7 @@ from own_smtp.config import Settings
 from own_smtp.ledger import Claimed, Settlement
 from own_smtp.outcomes import Backoff
 from own_smtp.profiles import Outcome
-from own_smtp.states import State
+from own_smtp.states import Route, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,14 @@ class RetryPolicy:
     """How long after its first temporary failure."""
     random: Callable[[], float]
     """Yields numbers from 0 to 1."""
+    route: Route = Route.RELAY
+    """Which way the attempts go that are decided on."""
 
     @classmethod
-    def from_settings(cls, settings: Settings, random: Callable[[], float]) -> Self:
+    def from_settings(cls, settings: Settings, random: Callable[[], float], route: Route = Route.RELAY) -> Self:
         """Return the platform's policy."""
         backoff = Backoff(first=settings.first_retry, longest=settings.longest_retry)
-        return cls(backoff, settings.retry_horizon, random)
+        return cls(backoff, settings.retry_horizon, random, route)
 
     def decide(self, claimed: Claimed, outcome: Outcome, now: float, expires_at: float | None) -> Settlement:
         """Return what is to be written. Times are seconds since 1970; `expires_at` is when the host gives up.
@@ -37,28 +39,31 @@ class RetryPolicy:
         """
         at = datetime.fromtimestamp(now, UTC)
         if outcome.state is not State.QUEUED:
-            return Settlement(invitation_id=claimed.id, state=outcome.state, outcome=outcome, at=at)
+            return self._over(claimed, outcome, outcome.state, at)
         if outcome.pause is not None:
-            return _again(claimed, outcome, at, at, claimed.first_failure_at)
+            return self._again(claimed, outcome, (at, at), claimed.first_failure_at)
         first = claimed.first_failure_at or at
         next_at = at + self.backoff.delay(claimed.attempts + 1, self.random)
         if next_at > self._end(first, expires_at):
-            return Settlement(invitation_id=claimed.id, state=State.FAILED, outcome=outcome, at=at)
-        return _again(claimed, outcome, at, next_at, first)
+            return self._over(claimed, outcome, State.FAILED, at)
+        return self._again(claimed, outcome, (at, next_at), first)
+
+    def _over(self, claimed: Claimed, outcome: Outcome, state: State, at: datetime) -> Settlement:
+        return Settlement(invitation_id=claimed.id, state=state, outcome=outcome, at=at, route=self.route)
+
+    def _again(
+        self, claimed: Claimed, outcome: Outcome, times: tuple[datetime, datetime], first_failure_at: datetime | None
+    ) -> Settlement:
+        return Settlement(
+            invitation_id=claimed.id,
+            state=State.QUEUED,
+            outcome=outcome,
+            at=times[0],
+            next_attempt_at=times[1],
+            first_failure_at=first_failure_at,
+            route=self.route,
+        )
 
     def _end(self, first: datetime, expires_at: float | None) -> datetime:
         end = first + self.horizon
         return end if expires_at is None else min(end, datetime.fromtimestamp(expires_at, UTC))
-
-
-def _again(
-    claimed: Claimed, outcome: Outcome, at: datetime, next_at: datetime, first_failure_at: datetime | None
-) -> Settlement:
-    return Settlement(
-        invitation_id=claimed.id,
-        state=State.QUEUED,
-        outcome=outcome,
-        at=at,
-        next_attempt_at=next_at,
-        first_failure_at=first_failure_at,
-    )

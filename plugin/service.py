@@ -18,7 +18,7 @@ from own_smtp.clock import read_clock
 from own_smtp.delivery import Drain, begin_drain
 from own_smtp.errors import JournalError
 from own_smtp.models import Batch, Invitation, Lease, Relay
-from own_smtp.states import BatchState, RelayState, State
+from own_smtp.states import BatchState, RelayState, Route, State
 from own_smtp.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,27 @@ def find_due(around: Surroundings, most: int) -> list[int]:
         )
 
 
+def find_fallbacks(around: Surroundings, most: int) -> list[int]:
+    """Return relays with invitations that are left to the platform's own mail by now and that nobody drains."""
+    with around.engine.connect() as connection:
+        now = read_clock(connection)
+        waiting = exists().where(
+            Invitation.batch_id == Batch.id,
+            Invitation.state == State.QUEUED,
+            or_(Invitation.route != Route.PLATFORM, Invitation.next_attempt_at <= now),
+        )
+        free = or_(Lease.expires_at.is_(None), Lease.expires_at < now)
+        return list(
+            connection.scalars(
+                select(Batch.relay_id)
+                .distinct()
+                .outerjoin(Lease, Lease.relay_id == Batch.relay_id)
+                .where(Batch.fallback_at <= now, Batch.state == BatchState.OPEN, free, waiting)
+                .limit(most)
+            )
+        )
+
+
 class Service:
     """Runs drains until nothing is due or the slice is over. `stop` ends them after the messages on the wire."""
 
@@ -67,14 +88,14 @@ class Service:
         self._ended_seen = 0
         self._urgent_at = 0.0
 
-    async def run(self, relay_id: int) -> set[int]:
+    async def run(self, relay_id: int, route: Route = Route.RELAY) -> set[int]:
         """Drain `relay_id`, and what else is due while that waits. Return relays that are due again."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         # Look-ups of dead names block threads for long, and the books need one for each relay.
         loop.set_default_executor(ThreadPoolExecutor(2 * self._around.settings.relays_per_worker))
         ends_at = loop.time() + self._around.settings.slice.total_seconds()
-        await self._start(relay_id)
+        await self._start(relay_id, route)
         while self._drains or (loop.time() < ends_at and await self._adopt()):
             await self._watch()
         if self._errands:
@@ -98,8 +119,8 @@ class Service:
             moves = self._has_moved() or (bool(self._drains) and await self._adopt())
             look = FIRST_LOOK if moves else min(2 * look, LONGEST_LOOK)
 
-    async def _start(self, relay_id: int) -> bool:
-        drain = await asyncio.to_thread(begin_drain, self._around, relay_id)
+    async def _start(self, relay_id: int, route: Route = Route.RELAY) -> bool:
+        drain = await asyncio.to_thread(begin_drain, self._around, relay_id, route)
         if drain is None:
             return False
         self._drains[asyncio.create_task(self._run(drain))] = drain
@@ -152,6 +173,6 @@ class Service:
             log.error("An urgent mail could not be sent.", exc_info=error)
 
 
-def serve(around: Surroundings, relay_id: int) -> set[int]:
+def serve(around: Surroundings, relay_id: int, route: Route = Route.RELAY) -> set[int]:
     """Run a worker's job to its end, from a thread without an event loop. Return relays that are due again."""
-    return asyncio.run(Service(around).run(relay_id))
+    return asyncio.run(Service(around).run(relay_id, route))

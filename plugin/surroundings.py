@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from own_smtp.config import Settings
 from own_smtp.hooks.events import InvitationStatus, RelayChange
 from own_smtp.journal import Machine
+from own_smtp.profiles import RelayProfile
 from own_smtp.secrets import Vault
 from own_smtp.session import Resolve
 from own_smtp.wire import Dialer, dial
@@ -53,6 +54,10 @@ class Surroundings:
     listener: Listener
     context: Callable[[], AbstractContextManager[object]]
     """Makes the application context in which the host is told things."""
+    resolve_platform: Resolve
+    """Finds the platform's own mail server, which its operator may have put anywhere."""
+    platform: Callable[[RelayProfile], RelayProfile | None]
+    """Returns the platform's own mail server in the place of a relay; `None` when the platform has none."""
     urgent: Callable[[], None]
     """Sends the confirmations and tests that are due, one after the other. Called in a thread of its own."""
     dialer: Dialer = dial

@@ -27,7 +27,7 @@ ANSWER = 0.5
 DAMPER = 30
 """Seconds within which the same job is not enqueued again, unless it began: the queue must not grow while all workers
 are busy. A job that got lost is made up for after it."""
-JOBS = frozenset({"drain", "send_confirmation"})
+JOBS = frozenset({"drain", "fall_back", "send_confirmation"})
 """The functions of `own_smtp.jobs` that a worker runs; it refuses any other."""
 FAILURE_KEPT = 3600
 

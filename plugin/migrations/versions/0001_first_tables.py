@@ -127,7 +127,7 @@ def create_batch() -> None:
         sa.Column("content", sa.JSON(), nullable=True),
         sa.Column("message_key", sa.String(32), nullable=False),
         sa.Column("message_domain", sa.String(255), nullable=False),
-        sa.Column("fallback_after", sa.Integer(), nullable=True),
+        sa.Column("fallback_at", UTCDateTime(), nullable=True),
         sa.Column("expires_at", UTCDateTime(), nullable=True),
         sa.Column("state", sa.String(20), nullable=False),
         sa.Column("taken_count", sa.Integer(), nullable=False),
@@ -142,6 +142,7 @@ def create_batch() -> None:
         **TABLE_OPTIONS,
     )
     op.create_index("ix_own_smtp_batch_relay_id_state", "own_smtp_batch", ["relay_id", "state"])
+    op.create_index("ix_own_smtp_batch_fallback_at", "own_smtp_batch", ["fallback_at"])
 
 
 def create_confirmation() -> None:
@@ -184,6 +185,7 @@ def create_journal() -> None:
         sa.Column("machine", sa.String(64), nullable=False),
         sa.Column("name", sa.String(32), nullable=False),
         sa.Column("boot", sa.String(64), nullable=False),
+        sa.Column("route", sa.String(12), nullable=False),
         sa.Column("opened_at", UTCDateTime(), server_default=db_now(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_own_smtp_journal"),
         sa.ForeignKeyConstraint(
@@ -204,6 +206,7 @@ def create_lease() -> None:
         sa.Column("expires_at", UTCDateTime(), nullable=True),
         sa.Column("drained_at", UTCDateTime(), nullable=True),
         sa.Column("wake_at", UTCDateTime(), nullable=True),
+        sa.Column("fallback_since", UTCDateTime(), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("failing_since", UTCDateTime(), nullable=True),
         sa.Column("pace", sa.JSON(), nullable=True),
