@@ -7,14 +7,18 @@ import threading
 from collections.abc import Callable
 
 from own_smtp.config import Deadlines
+from own_smtp.network import Target
+from own_smtp.profiles import RelayProfile
 from own_smtp.service import Service, find_due, serve
-from tests.engine import SHORT, Platform, recipients_of
+from tests.engine import Platform, recipients_of
 from tests.scripted import HANG, PASS, BlackHole, ScriptedServer, Wait
 
 LONG = Deadlines(connect=60, banner=60, command=60, data=60, body=60, final_dot=60, quit=1)
 
 
-def test_a_relay_is_due_only_while_it_may_send_and_nobody_drains_it(platform: Platform, scripted: ScriptedServer) -> None:
+def test_a_relay_is_due_only_while_it_may_send_and_nobody_drains_it(
+    platform: Platform, scripted: ScriptedServer
+) -> None:
     """Paused, unconfirmed, resting and drained relays are left alone; those without work, too."""
     due = platform.add_relay(scripted)
     paused = platform.add_relay(scripted)
@@ -60,7 +64,7 @@ def test_dead_relays_do_not_keep_a_worker_from_a_healthy_one(
 def test_a_stop_finishes_the_message_on_the_wire_and_queues_the_rest(
     platform: Platform, scripted: ScriptedServer
 ) -> None:
-    """TERM in the middle of a message: its reply is waited for, nothing new begins, and what was claimed waits again."""
+    """TERM in mid-message: its reply is waited for, nothing new begins, and what was claimed waits again."""
     go_on = threading.Event()
     scripted.on("dot", (Wait(go_on), PASS), message=1)
     relay = platform.add_relay(scripted)
@@ -100,15 +104,13 @@ def test_urgent_mails_are_sent_by_a_busy_worker(platform: Platform, scripted: Sc
     worker.stop()
 
 
-def test_one_drain_that_breaks_down_does_not_end_the_others(
-    platform: Platform, scripted: ScriptedServer, caplog: object
-) -> None:
+def test_one_drain_that_breaks_down_does_not_end_the_others(platform: Platform, scripted: ScriptedServer) -> None:
     """A fault that nobody foresaw in one relay's drain is logged; the job goes on with the next relay."""
     broken, healthy = platform.add_relay(scripted, label="broken"), platform.add_relay(scripted)
     for relay in (broken, healthy):
         platform.send(relay, 2)
 
-    async def resolve(profile):  # type: ignore[no-untyped-def]
+    async def resolve(profile: RelayProfile) -> Target:
         if profile.relay_id == broken:
             raise ZeroDivisionError
         return await whole.resolve(profile)
