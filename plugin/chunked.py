@@ -88,13 +88,16 @@ class Chunked(Exchange):
                 reply = await self.wire.read(stage, self.deadlines.final_dot)
                 if refusal is None and (stage is Stage.MESSAGE or not is_expected(stage, reply)):
                     refusal = (stage, reply)
+                if reply.code == 421:
+                    break
         except SessionError as error:
             if refusal is None:
                 self._interrupt(sent, error)
                 return
+            reply = refusal[1]
         assert refusal is not None
         self.end(sent.envelope, *refusal)
-        if refusal[1].code == 421:
+        if reply.code == 421:
             self._end_behind_421()
 
     def _interrupt(self, sent: InFlight, error: SessionError) -> None:

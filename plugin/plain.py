@@ -68,13 +68,16 @@ class Plain(Exchange):
                 reply = await self._read(stage)
                 if refusal is None and not is_expected(stage, reply):
                     refusal = (stage, reply)
+                if reply.code == 421:
+                    break
         except SessionError as error:
             self._end_broken(envelope, refusal, stage if reply else None, error)
             return False
         if refusal is None:
             return True
+        assert reply is not None
         self.end(envelope, *refusal)
-        await self._leave(wants_message=reply is not None and reply.code == 354)
+        await self._leave(reply)
         return False
 
     def _end_broken(
@@ -89,10 +92,12 @@ class Plain(Exchange):
         else:
             self.interrupt(envelope, stage, error)
 
-    async def _leave(self, *, wants_message: bool) -> None:
+    async def _leave(self, last: Reply) -> None:
         """After a refused envelope: a server that wants a message all the same gets the lone dot (RFC 2920, 3.1)."""
         self.needs_reset = True
-        if not wants_message:
+        if last.code == 421:
+            self.give_up()
+        if last.code != 354:
             return
         try:
             self.wire.write(DOT, replies=1)
