@@ -58,8 +58,9 @@ def claim(
     """Claim up to `count` invitations that are due, urgent ones first, then fairly from every open batch.
 
     Call it behind `renew_lease` in the same transaction. `after_batch` is the batch served last; the next one comes
-    first now. For the platform's own mail those are due whose time for the relay is over, whatever state it is in. An invitation is claimed once by a drain, unless a person queued it again, so that the journal's last
-    word on it is the true one.
+    first now. For the platform's own mail those are due whose time for the relay is over, whatever state it is in.
+    An invitation is claimed once by a drain, unless a person queued it again, so that the journal's last word on it is
+    the true one.
     """
     now = read_clock(connection)
     relay = connection.execute(

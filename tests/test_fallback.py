@@ -39,7 +39,7 @@ def fall_back(platform: Platform, relay_id: int) -> None:
 
 
 def test_what_waited_too_long_leaves_by_the_platform(falling_back: Platform, scripted: ScriptedServer) -> None:
-    """The tenant's server is down and the time over: each leaves once, From the platform, with answers to the tenant."""
+    """The tenant's server is down, the time over: each leaves once, From the platform, with answers to the tenant."""
     with ClosedPort() as closed:
         relay = falling_back.add_relay(closed)
         falling_back.send(relay, 3)
@@ -77,7 +77,7 @@ def test_nothing_falls_back_before_its_time_or_without_leave(falling_back: Platf
 def test_a_paused_relay_falls_back_too_and_its_owner_hears_of_it_once(
     falling_back: Platform, scripted: ScriptedServer
 ) -> None:
-    """A fallback does not hide the failure: the relay stays paused, and the alert comes with the first fallback only."""
+    """A fallback hides no failure: the relay stays paused, and the alert comes with the first fallback only."""
     relay = falling_back.add_relay(scripted, state="paused")
     for _send in range(2):
         falling_back.send(relay, 1)
