@@ -2,87 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 from playwright.sync_api import expect
 
-from own_smtp import confirmations, projects, relays
 from own_smtp.hooks.events import Tenant
-from own_smtp.models import Attempt, Batch, Invitation, Relay
-from own_smtp.outcomes import Stage
-from own_smtp.profiles import Outcome, Reply
+from own_smtp.models import Relay
 from own_smtp.secrets import new_token
-from own_smtp.states import PauseReason, State
 from tests.web.drafts import PASSWORD, add_relay, send_mail
+from tests.web.everything import fill_outbox, pages_in_all_states
 
 pytestmark = pytest.mark.browser
-
-REFUSED = Outcome(
-    state=State.QUEUED,
-    stage=Stage.AUTH,
-    reply=Reply(code=535, text="Authentication failed", enhanced="5.7.8"),
-    pause=PauseReason.CREDENTIALS,
-)
-
-
-def _waiting(session, thin, **changes) -> Relay:
-    relay = add_relay(session, thin, **changes)
-    confirmations.request(session, thin.settings, relay, user_id="alice")
-    session.commit()
-    return relay
-
-
-def _sent(session, relay):
-    batch = Batch(
-        tenant_id="acme",
-        project_id="p1",
-        relay_id=relay.id,
-        kind="invitation",
-        message_key="k",
-        message_domain="acme.example",
-        expires_at=datetime(2030, 1, 1, tzinfo=UTC),
-    )
-    session.add(batch)
-    session.flush()
-    for state in (*State, State.REFUSED):
-        address = f"{state}.someone.with.a.long.name@department.of.statistics.example.org"
-        invitation = Invitation(
-            batch_id=batch.id, reference=str(session.query(Invitation).count()), address=address, state=state
-        )
-        session.add(invitation)
-        session.flush()
-        attempt = Attempt(
-            invitation_id=invitation.id,
-            relay_id=relay.id,
-            at=datetime(2026, 1, 1, tzinfo=UTC),
-            state=state,
-            stage="rcpt",
-            code=550,
-            enhanced="5.1.1",
-            text="<someone>: Recipient address rejected: User unknown in virtual mailbox table " + "x" * 200,
-        )
-        session.add(attempt)
-    session.commit()
 
 
 @pytest.fixture
 def everything(db_session, thin) -> list[str]:
     """Each page in each state; returns their addresses."""
-    addresses = ["/", "/servers/new"]
-    active = add_relay(db_session, thin, active=True, label="Active", per_day=2000, min_interval=2)
-    paused = add_relay(db_session, thin, active=True, label="Paused")
-    relays.pause(db_session, paused.id, PauseReason.CREDENTIALS, "535 5.7.8 Authentication failed", None)
-    waiting, failed, sent = (_waiting(db_session, thin, label=label) for label in ("Waiting", "Failed", "Sent"))
-    send_mail(db_session, failed, new_token(), REFUSED)
-    token = new_token()
-    send_mail(db_session, sent, token)
-    projects.choose(db_session, "acme", "p1", active, user_id="alice")
-    _sent(db_session, active)
-    addresses += [f"/servers/{relay.id}" for relay in (active, paused, waiting, failed, sent)]
-    addresses += [f"/servers/{active.id}/edit", f"/servers/{active.id}/delete", f"/servers/{paused.id}/delete"]
-    addresses += ["/projects/p1/settings", "/projects/p1/report", "/projects/p2/report"]
-    return [*addresses, f"/confirm/{token}", "/confirm/unknown", "/servers/999"]
+    return list(pages_in_all_states(db_session, thin).values())
 
 
 def test_axe_finds_nothing(person, everything):
@@ -211,5 +146,5 @@ def test_the_report_follows_the_sending(person, db_session, thin):
     relay = add_relay(db_session, thin, active=True)
     page = person.open("/projects/p1/report")
     expect(page.get_by_text("Nothing was sent")).to_be_visible()
-    _sent(db_session, relay)
+    fill_outbox(db_session, relay)
     expect(page.get_by_text("8 invitations: 1 accepted by your server, 2 refused")).to_be_visible()

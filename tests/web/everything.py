@@ -1,0 +1,96 @@
+"""Each page in each of its states."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy.orm import Session
+
+from own_smtp import confirmations, projects, relays
+from own_smtp.models import Attempt, Batch, Invitation, Relay
+from own_smtp.outcomes import Stage
+from own_smtp.profiles import Outcome, Reply
+from own_smtp.secrets import new_token
+from own_smtp.states import PauseReason, State
+from tests.web.app import ThinExtension
+from tests.web.drafts import add_relay, send_mail
+
+REFUSED = Outcome(
+    state=State.QUEUED,
+    stage=Stage.AUTH,
+    reply=Reply(code=535, text="Authentication failed", enhanced="5.7.8"),
+    pause=PauseReason.CREDENTIALS,
+)
+
+
+def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]:
+    """Fill the database; return the pages' addresses by a name for each."""
+    active = add_relay(session, thin, active=True, label="Active", per_day=2000, min_interval=2)
+    paused = add_relay(session, thin, active=True, label="Paused")
+    relays.pause(session, paused.id, PauseReason.CREDENTIALS, "535 5.7.8 Authentication failed", None)
+    waiting, failed, sent = (_waiting(session, thin, label) for label in ("Waiting", "Failed", "Sent"))
+    send_mail(session, failed, new_token(), REFUSED)
+    token = new_token()
+    send_mail(session, sent, token)
+    projects.choose(session, "acme", "p1", active, user_id="alice")
+    fill_outbox(session, active)
+    states = {"active": active, "paused": paused, "waiting": waiting, "failed": failed, "sent": sent}
+    pages = {f"relay-{name}": f"/servers/{relay.id}" for name, relay in states.items()}
+    return {
+        "overview": "/",
+        "relay-new": "/servers/new",
+        **pages,
+        "relay-edit": f"/servers/{active.id}/edit",
+        "relay-delete-busy": f"/servers/{active.id}/delete",
+        "relay-delete": f"/servers/{paused.id}/delete",
+        "project": "/projects/p1/settings",
+        "report": "/projects/p1/report",
+        "report-empty": "/projects/p2/report",
+        "confirm": f"/confirm/{token}",
+        "confirm-unknown": "/confirm/unknown",
+        "not-found": "/servers/999",
+    }
+
+
+def _waiting(session: Session, thin: ThinExtension, label: str) -> Relay:
+    relay = add_relay(session, thin, label=label)
+    confirmations.request(session, thin.settings, relay, user_id="alice")
+    session.commit()
+    return relay
+
+
+def fill_outbox(session: Session, relay: Relay) -> Batch:
+    """Send one invitation for each state, and one more that is refused."""
+    batch = Batch(
+        tenant_id="acme",
+        project_id="p1",
+        relay_id=relay.id,
+        kind="invitation",
+        message_key="k",
+        message_domain="acme.example",
+        expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+    )
+    session.add(batch)
+    session.flush()
+    for number, state in enumerate((*State, State.REFUSED)):
+        _add_invitation(session, batch, state, number)
+    session.commit()
+    return batch
+
+
+def _add_invitation(session: Session, batch: Batch, state: State, number: int) -> None:
+    address = f"{state}.someone.with.a.long.name@department.of.statistics.example.org"
+    invitation = Invitation(batch_id=batch.id, reference=f"{batch.id}-{number}", address=address, state=state)
+    session.add(invitation)
+    session.flush()
+    attempt = Attempt(
+        invitation_id=invitation.id,
+        relay_id=batch.relay_id,
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        state=state,
+        stage="rcpt",
+        code=550,
+        enhanced="5.1.1",
+        text="<someone>: Recipient address rejected: User unknown in virtual mailbox table " + "x" * 200,
+    )
+    session.add(attempt)
