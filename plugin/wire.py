@@ -25,6 +25,10 @@ RECORD_OVERHEAD = 64
 """More than TLS adds to a record: header, tag, content type."""
 
 
+POLL = 0.005
+"""Seconds between two looks at what is still to leave under TLS."""
+
+
 class ConnectionLostError(SessionError):
     """The connection ended, or a phase took longer than it may."""
 
@@ -192,6 +196,8 @@ class Wire(asyncio.Protocol):
         """Wait until all that was written has left this process."""
         while self._room is not None and self._failure is None:
             await asyncio.shield(self._room)
+        while self._raw is not None and self._raw.get_write_buffer_size() and self._failure is None:  # noqa: ASYNC110 -- under TLS asyncio tells only of what is not encrypted yet
+            await asyncio.sleep(POLL)
         if self._failure is not None:
             raise self._failure
 
