@@ -45,20 +45,30 @@ def relay_of(session: Session, tenant_id: str, project_id: str) -> Relay | None:
     ).one_or_none()
 
 
-def choose(session: Session, tenant_id: str, project_id: str, relay: Relay | None, *, user_id: str) -> bool:
+def choose(
+    session: Session,
+    tenant_id: str,
+    project_id: str,
+    relay: Relay | None,
+    *,
+    user_id: str,
+    fallback_after: int | None = None,
+) -> bool:
     """Let the project's invitations leave through `relay`, or by the platform's mail. Return whether that is new.
 
-    The relay must be the tenant's own: take it from `relays.get`.
+    After `fallback_after` seconds the platform's mail may take over what the relay did not take; `None` means never.
+    It holds for what is sent from now on. The relay must be the tenant's own: take it from `relays.get`.
     """
     route = find(session, tenant_id, project_id)
-    before = route.relay_id if route else None
-    after = relay.id if relay else None
-    if before == after:
+    before = {"relay": route.relay_id, "fallback_after": route.fallback_after} if route else {}
+    after = {"relay": relay.id if relay else None, "fallback_after": fallback_after if relay else None}
+    changes = audit.differences(before, after)
+    if not changes:
         return False
     if route is None:
         route = ProjectRoute(tenant_id=tenant_id, project_id=project_id)
         session.add(route)
-    route.relay_id = after
+    route.relay_id, route.fallback_after = after["relay"], after["fallback_after"]
     route.changed_by = user_id
     route.changed_at = read_clock(session.connection())
     session.flush()
@@ -67,8 +77,8 @@ def choose(session: Session, tenant_id: str, project_id: str, relay: Relay | Non
         AuditAction.PROJECT_ROUTED,
         tenant_id=tenant_id,
         user_id=user_id,
-        relay_id=after,
+        relay_id=after["relay"],
         project_id=project_id,
-        changes={"relay": (before, after)},
+        changes=changes,
     )
     return True

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from own_smtp.hooks.events import ReportColumn
 from own_smtp.models import Batch, Invitation, Relay
-from own_smtp.states import WAITING, State
+from own_smtp.states import WAITING, Route, State
 from own_smtp.statuses import of_project
 from own_smtp.texts import Text, gettext, ngettext
 from own_smtp.texts import lazy_gettext as _
@@ -150,6 +150,21 @@ def project_counts(session: Session, tenant_id: str, project_id: str) -> Counts:
         .group_by(Invitation.state)
     )
     return Counts({State(state): number for state, number in rows})
+
+
+def sent_by_platform(session: Session, tenant_id: str, project_id: str) -> int:
+    """Return how many of the project's accepted invitations the platform's mail took over."""
+    return session.scalars(
+        select(func.count())
+        .select_from(Invitation)
+        .join(Batch, Batch.id == Invitation.batch_id)
+        .where(
+            Batch.tenant_id == tenant_id,
+            Batch.project_id == project_id,
+            Invitation.state == State.ACCEPTED,
+            Invitation.route == Route.PLATFORM,
+        )
+    ).one()
 
 
 def waiting_by_relay(session: Session, tenant_id: str) -> dict[int, int]:

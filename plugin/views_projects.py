@@ -31,6 +31,10 @@ class Appearance:
     reply_to: str
     server: str
     """Empty for the platform's own mail."""
+    envelope_sender: str = ""
+    """Empty where it is not ours to say."""
+    ehlo_name: str = ""
+    message_domain: str = ""
 
 
 @blueprint.get("/projects/<path:project_id>/settings")
@@ -38,7 +42,7 @@ class Appearance:
 def show_project(project_id: str) -> ResponseReturnValue:
     """Show how the project's invitations leave, with the form for those who may change it."""
     route = projects.find(_session(), current_actor().tenant_id, project_id)
-    return _project_page(project_id, ProjectForm(_relays(), route.relay_id if route else None))
+    return _project_page(project_id, ProjectForm(_relays(), route))
 
 
 @blueprint.post("/projects/<path:project_id>/settings")
@@ -50,7 +54,9 @@ def route_project(project_id: str) -> ResponseReturnValue:
     if not form.validate_on_submit():
         return _project_page(project_id, form), 422
     relay = relays.get(session, actor.tenant_id, form.relay_id) if form.relay_id is not None else None
-    changed = projects.choose(session, actor.tenant_id, project_id, relay, user_id=actor.user_id)
+    changed = projects.choose(
+        session, actor.tenant_id, project_id, relay, user_id=actor.user_id, fallback_after=form.fallback_after
+    )
     session.commit()
     if changed:
         note(_consequence(relay), "success")
@@ -79,7 +85,14 @@ def _project_page(project_id: str, form: ProjectForm) -> str:
 
 def _appearance(relay: Relay) -> Appearance:
     sender = formataddr((relay.sender_name, relay.sender_address)) if relay.sender_name else relay.sender_address
-    return Appearance(sender=sender, reply_to=relay.reply_to or relay.sender_address, server=relay.host)
+    return Appearance(
+        sender=sender,
+        reply_to=relay.reply_to or relay.sender_address,
+        server=relay.host,
+        envelope_sender=relay.envelope_sender or relay.sender_address,
+        ehlo_name=relay.ehlo_name or "",
+        message_domain=relay.sender_address.rpartition("@")[2],
+    )
 
 
 def _platform_appearance() -> Appearance:
@@ -100,6 +113,7 @@ def show_report(project_id: str) -> ResponseReturnValue:
         project=current_project(),
         counts=counts,
         batches=batches,
+        by_platform=reports.sent_by_platform(session, tenant_id, project_id),
         waits=_waits(session, tenant_id, batches),
         queue_is_up=not counts.waiting or extension().queue_is_up(),
         refusals=reports.refusals(session, tenant_id, project_id, before=request.args.get("before", type=int)),

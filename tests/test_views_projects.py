@@ -9,7 +9,7 @@ import pytest
 from own_smtp import relays
 from own_smtp.hooks.events import Action, Project
 from own_smtp.models import Attempt, AuditEntry, Batch, Invitation, ProjectRoute, Relay
-from own_smtp.states import PauseReason, State
+from own_smtp.states import PauseReason, Route, State
 from tests.web.drafts import add_relay
 
 SETTINGS, REPORT = "/own-smtp/projects/p1/settings", "/own-smtp/projects/p1/report"
@@ -149,3 +149,37 @@ def test_the_status_changes_with_the_counts(web, relay, db_session):
     before = web.get("/own-smtp/projects/p1/status").json
     _send(db_session, relay, queued=1)
     assert web.get("/own-smtp/projects/p1/status").json != before
+
+
+def test_a_project_falls_back_only_where_it_was_told_to(web, relay, db_session):
+    """The way out is chosen in hours, kept in seconds, said in the page's first sentence, logged and taken back."""
+    typed = {"route": str(relay.id), "falls_back": "y", "hours": "6"}
+    page = web.post(SETTINGS, data=typed, follow_redirects=True).text
+    assert "What it does not take within 6 hours is sent by the platform&#39;s mail." in page
+    assert "replies still go to your own address" in page
+    assert db_session.query(ProjectRoute).one().fallback_after == 6 * 3600
+    web.post(SETTINGS, data={"route": str(relay.id), "hours": "6"})
+    db_session.expire_all()
+    assert db_session.query(ProjectRoute).one().fallback_after is None
+    assert [entry.details for entry in db_session.query(AuditEntry).filter_by(project_id="p1")] == [
+        {"relay": [None, relay.id], "fallback_after": [None, 21600]},
+        {"fallback_after": [21600, None]},
+    ]
+
+
+def test_hours_out_of_range_are_refused_at_their_field(web, relay, db_session):
+    """A wait of no time or of years is a typing error, and nothing is saved."""
+    answer = web.post(SETTINGS, data={"route": str(relay.id), "falls_back": "y", "hours": "0"})
+    assert answer.status_code == 422
+    assert "A number from 1 to 720" in answer.text
+    assert db_session.query(ProjectRoute).count() == 0
+
+
+def test_the_report_says_what_the_platform_sent(web, relay, db_session):
+    """Nobody believes that the own server took what the platform's mail sent."""
+    batch = _send(db_session, relay, accepted=3)
+    taken_over = db_session.query(Invitation).filter_by(batch_id=batch.id).limit(2).all()
+    for invitation in taken_over:
+        invitation.route = Route.PLATFORM
+    db_session.commit()
+    assert "2 accepted invitations left by the platform&#39;s mail" in web.get(REPORT).text
