@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import round_trips, throughput
+from benchmarks import composing, growth, isolation, kills, memory, paces, round_trips, throughput
 from benchmarks.machine import facts
 from benchmarks.measure import NotInstalledError, Plan
-from benchmarks.table import Row, markdown, missed, write_between
+from benchmarks.table import Row, from_mapping, markdown, missed, write_between
 
 BENCHMARKS: dict[str, Sequence[Callable[[Plan], list[Row]]]] = {
     "P1": [throughput.p1],
@@ -19,6 +19,12 @@ BENCHMARKS: dict[str, Sequence[Callable[[Plan], list[Row]]]] = {
     "P3": [throughput.p3],
     "P4": [throughput.p4],
     "P5": [round_trips.p5],
+    "P6": [],
+    "P7": [paces.p7],
+    "P8": [isolation.p8],
+    "P9": [growth.p9],
+    "P10": [kills.p10],
+    "P11": [lambda _plan: [from_mapping(row) for row in composing.run()], memory.p11],
 }
 
 

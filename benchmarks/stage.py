@@ -1,29 +1,39 @@
-"""A platform that sends what the benchmarks send, described so that other processes can join it."""
+"""A platform that sends what the benchmarks send, described so that other processes can join it.
+
+Workers import this: it loads nothing that a platform's worker would not.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import func, insert, select
 
-from benchmarks.composing import CONTENT, recipients
+from benchmarks.composing import CONTENT, IDENTITY, recipients
 from own_smtp import OwnSMTP, schema
-from own_smtp.config import Deadlines
 from own_smtp.hooks.events import Invitation, InvitationBatch, InvitationStatus, Receipt
-from own_smtp.models import Attempt, ProjectRoute
+from own_smtp.models import Attempt, ProjectRoute, Relay
 from own_smtp.models import Invitation as InvitationRow
-from tests.engine import TENANT, ListeningHost, Platform, make_app
+from own_smtp.states import RelayState, Security
 
-DEADLINES = Deadlines()
 VARIABLE = "OWN_SMTP_BENCHMARK"
 """The environment variable in which a worker finds its stage."""
+TENANT = "acme"
+PROJECT = "survey"
+
+
+class Server(Protocol):
+    """Where a relay is."""
+
+    host: str
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,7 @@ class Stage:
     url: str
     folder: str
     settings: dict[str, Any] = field(default_factory=dict)
+    """`OWN_SMTP_*` keys in small letters without the prefix; JSON must be able to hold them."""
 
     @classmethod
     def on_sqlite(cls, folder: Path, **settings: Any) -> Stage:
@@ -45,36 +56,76 @@ class Stage:
     def load(cls, text: str) -> Stage:
         return cls(**json.loads(text))
 
-    def open(self, *, prepare: bool = False) -> BenchPlatform:
-        """Join the platform; with `prepare` on an empty database that becomes one."""
-        app = self.make_app()
-        host = CountingHost()
-        platform = BenchPlatform(app, OwnSMTP(app, SQLAlchemy(app), host=host), host)
+    def open(self, *, prepare: bool = False) -> Platform:
+        """Join the platform; with `prepare` an empty database becomes one."""
+        platform = Platform(self)
         if prepare:
-            schema.upgrade(platform.engine)
+            with platform.app.app_context():
+                schema.upgrade(platform.engine)
         return platform
 
-    def make_app(self) -> Flask:
-        # The deadlines are the ones that a platform has when nobody sets any.
-        return make_app(self.url, Path(self.folder, "journal"), **{"deadlines": DEADLINES, **self.settings})
+    def config(self) -> dict[str, Any]:
+        """Return the platform's configuration: as it comes, but for networks, ports and TLS on loopback."""
+        settings = {
+            "allowed_networks": "127.0.0.0/8",
+            "allowed_ports": range(1, 65536),
+            "allow_plaintext": True,
+            "journal_dir": Path(self.folder, "journal"),
+            "public_url": "http://platform.example",
+            "redis_url": "redis://127.0.0.1:1/0",  # nobody is there
+            **self.settings,
+        }
+        config = {f"OWN_SMTP_{name.upper()}": value for name, value in settings.items()}
+        return {"SECRET_KEY": "a key for benchmarks", "TESTING": True, "SQLALCHEMY_DATABASE_URI": self.url, **config}
 
 
-class CountingHost(ListeningHost):
+class Host:
     """A host that listens, and keeps no more than a count: its memory is not ours."""
 
     told = 0
 
-    def own_smtp_invitations_changed(self, changes: list[InvitationStatus]) -> None:
+    def own_smtp_invitations_changed(self, changes: Sequence[InvitationStatus]) -> None:
         self.told += len(changes)
 
 
-class BenchPlatform(Platform):
-    """A platform whose invitations are those that all peers send, too."""
+class Platform:
+    """An application with Own SMTP, whose invitations are those that all peers send, too. A context manager."""
 
-    host: CountingHost
+    def __init__(self, stage: Stage) -> None:
+        self.app = Flask("platform")
+        self.app.config.update(stage.config())
+        self.host = Host()
+        self.own_smtp = OwnSMTP(self.app, SQLAlchemy(self.app), host=self.host)
+        self.around = self.own_smtp.surroundings
+        self.engine = self.around.engine
 
-    def fill(self, relay_id: int, count: int, project_id: str = "survey") -> Receipt:
-        """Add a batch of `count` invitations through the host's own call, and commit."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.engine.dispose()
+
+    def add_relay(self, server: Server, **columns: Any) -> int:
+        """Add an active relay without TLS, and return its id."""
+        row = {
+            "tenant_id": TENANT,
+            "label": "Benchmark",
+            "host": server.host,
+            "port": server.port,
+            "security": Security.NONE,
+            "sender_address": IDENTITY.address,
+            "sender_name": IDENTITY.name,
+            "reply_to": IDENTITY.reply_to,
+            "state": RelayState.ACTIVE,
+        }
+        with self.engine.begin() as connection:
+            added = connection.execute(insert(Relay).values(**row | columns))
+        key = added.inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def fill(self, relay_id: int, count: int, project_id: str = PROJECT) -> Receipt:
+        """Add a batch of `count` invitations by the host's own call, and commit."""
         with self.engine.begin() as connection:
             row = {"tenant_id": TENANT, "project_id": project_id, "relay_id": relay_id}
             connection.execute(insert(ProjectRoute).values(**row))
