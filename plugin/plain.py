@@ -144,14 +144,17 @@ class Plain(Exchange):
     async def _send(self, current: Envelope, following: Envelope | None) -> bool:
         """Send the text of `current`, and behind it the envelope of `following`. Return whether that one is open."""
         group = b"" if following is None else self._group(following)
-        if not await self._finish(current, group):
-            if following is not None:
-                self.supply.give_back(following)
+        goes_on = await self._finish(current, group)
+        if following is None:
             return False
-        return following is not None and await self._read_group(following)
+        if goes_on:
+            return await self._read_group(following)
+        self.give_up()  # the server may hold its envelope, and must not get a text for it
+        self.supply.give_back(following)
+        return False
 
     async def _finish(self, current: Envelope, group: bytes) -> bool:
-        """Send the message, and `group` behind its end. Return whether the server answered it."""
+        """Send the message, and `group` behind its end. Return whether the conversation goes on."""
         stage, end = Stage.BODY, 0
         try:
             rest = await self._send_most(current)
@@ -167,7 +170,7 @@ class Plain(Exchange):
             self.interrupt(current, Stage.BODY if stage is Stage.BODY or self.wire.never_left(end) else stage, error)
             return False
         self.end(current, Stage.MESSAGE, reply)
-        return True
+        return not self.is_over
 
     async def _send_most(self, envelope: Envelope) -> bytes:
         """Send all of a large message but its end, as the server reads it; return what is still to be written."""
