@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, or_, select, update
 
@@ -25,8 +25,7 @@ from own_smtp.states import BatchState, RelayState, Route, State
 Conditions = tuple[ColumnElement[bool], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """An invitation that a drain may send now, and nobody else."""
 
     id: int
@@ -133,7 +132,7 @@ def _due_in_batch(connection: Connection, batch_id: int, count: int, is_due: Con
         .order_by(Invitation.next_attempt_at, Invitation.id)
         .limit(count)
     )
-    return [Claimed(*row) for row in rows]
+    return [Claimed._make(row) for row in rows]
 
 
 def _mark(connection: Connection, token: int, found: list[Claimed], now: datetime) -> list[Claimed]:

@@ -68,7 +68,8 @@ class Feed:
         self._low_water = 0
         self._may_send: Callable[[], bool] = bool  # nothing may be sent before the first claim
         self._news = asyncio.Event()
-        self._date = (0, "")
+        self._date = ""
+        self._date_until = 0.0
 
     @property
     def backlog(self) -> int:
@@ -216,6 +217,8 @@ class Feed:
             pass
 
     def _format(self, now: float) -> str:
-        if int(now) != self._date[0]:
-            self._date = int(now), format_date(datetime.fromtimestamp(now, UTC))
-        return self._date[1]
+        """Return the Date header; it changes once a second."""
+        if now >= self._date_until:
+            self._date_until = int(now) + 1.0
+            self._date = format_date(datetime.fromtimestamp(now, UTC))
+        return self._date

@@ -29,6 +29,10 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAME = re.compile(r"[0-9a-f]{32}")
 
 
+# `json.dumps` with arguments of its own would make an encoder for each line.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A folder for journals, and the boot it is used in.
@@ -109,8 +113,7 @@ class JournalWriter:
 
     def end(self, invitation_id: int, outcome: Outcome, at: float) -> None:
         """Put on record what became of it. `at` is the time in seconds since 1970."""
-        line = json.dumps([invitation_id, at, *_pack(outcome)], separators=(",", ":"), ensure_ascii=True)
-        self._append(b"E" + line.encode() + b"\n")
+        self._append(f"E{_encode((invitation_id, at, *_pack(outcome)))}\n".encode())
 
     def close(self, *, delete: bool) -> None:
         """Let go of the file; delete it once all that it says is in the database."""

@@ -22,6 +22,8 @@ SLICES = 250
 FIRST_BRAKE = 0.05
 """Seconds between two messages after a first request to slow down, when the pace before was not slower already."""
 LONGEST_BRAKE = 300.0
+LONGEST_GAP = 60.0
+"""A mean spacing above this, in seconds, comes from a lack of messages."""
 SUCCESSES_PER_STEP = 20
 STEP = 0.85
 """After so many successes in a row the learned spacing shrinks to this share of itself."""
@@ -102,7 +104,6 @@ class Pacer:
         self._slowed_at = float(kept.get("slowed_at", 0.0))
         self._successes = 0
         self._last: float | None = None
-        self._gap: float | None = None
         self._seen_before: float | None = kept.get("seen")
         self._first: float | None = None
         self._sent = 0
@@ -125,6 +126,8 @@ class Pacer:
 
     def next_at(self, now: float) -> float:
         """Return when the next message may be sent: `now` or later."""
+        if not self._windows and not self._limits.sending_windows:
+            return max(now, self._next)
         earliest = max(now, self._next, *(window.next_at(now) for window in self._windows.values()))
         if not self._limits.sending_windows:
             return earliest
@@ -144,12 +147,9 @@ class Pacer:
 
     def _measure(self, now: float) -> None:
         self._sent += 1
-        if self._last is None:
-            self._first = now
-        else:
-            gap = min(now - self._last, LONGEST_BRAKE)
-            self._gap = gap if self._gap is None else 0.9 * self._gap + 0.1 * gap
         self._last = now
+        if self._first is None:
+            self._first = now
 
     def allowance(self, now: float, seconds: float) -> int | None:
         """Return how many messages may be sent from now until `seconds` from now; `None` means any number."""
@@ -166,8 +166,14 @@ class Pacer:
         if now - self._slowed_at < DEAF:
             return
         self._slowed_at = now
-        self._learned = min(LONGEST_BRAKE, 2 * max(self.spacing, min(self._gap or 0.0, 60.0), FIRST_BRAKE / 2))
+        self._learned = min(LONGEST_BRAKE, 2 * max(self.spacing, self._mean_gap(), FIRST_BRAKE / 2))
         self._next = max(self._next, now + self._learned)
+
+    def _mean_gap(self) -> float:
+        """Return the spacing so far, as far as it says anything of the server's pace."""
+        if self._sent < 2 or self._first is None or self._last is None:
+            return 0.0
+        return min((self._last - self._first) / (self._sent - 1), LONGEST_GAP)
 
     def succeed(self) -> None:
         """The server took a message: after enough of them, go a little faster."""
