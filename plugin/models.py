@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -44,7 +45,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: UTCDateTime()}  # noqa: RUF012 -- read by SQLAlchemy, never changed
+    type_annotation_map = {datetime: UTCDateTime(), float: Double()}  # noqa: RUF012 -- read by SQLAlchemy, never changed
 
 
 class Relay(Base):

@@ -42,6 +42,7 @@ def test_there_is_a_german_catalogue():
     assert "de" in LANGUAGES
 
 
+@pytest.mark.tree
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_text_is_translated(language):
     """The catalogue has each text of the code and no other, and none is empty or doubtful.
@@ -53,6 +54,7 @@ def test_every_text_is_translated(language):
     assert [message.id for message in messages if not all(_forms(message.string)) or message.fuzzy] == []
 
 
+@pytest.mark.tree
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_translations_keep_the_placeholders(language):
     """No translation forgets or invents a `%(name)s`."""
@@ -62,6 +64,7 @@ def test_translations_keep_the_placeholders(language):
             assert set(PLACEHOLDER.findall(form)) == wanted, message.id
 
 
+@pytest.mark.tree
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_compiled_catalogue_is_that_of_the_text(language):
     """What is read at run time was compiled from the catalogue beside it."""
