@@ -247,6 +247,12 @@ class RelayChange:
     state: str
     """`unconfirmed`, `active` or `paused`."""
     reason: str | None = None
-    """Why it is paused, in plain words."""
+    """Why it is paused: the server's own words, or a person's note."""
+    pause_reason: str | None = None
+    """The kind of that reason, one of `own_smtp.states.PauseReason`."""
+    address: str | None = None
+    """The relay's sender address, for a notice to the people behind it."""
+    is_automatic: bool = False
+    """Whether the server's answers brought it about, and not a person."""
     is_falling_back: bool = False
     """Whether the platform's own mail has begun to send what the relay could not, as the project allows."""

@@ -154,7 +154,7 @@ class Books:
             probe = PROBES.get(outcome.pause)
             probe_at = None if probe is None else moment(self.now() + probe.total_seconds())
             is_news = relays.pause(connection, relay_id, outcome.pause, outcome.words, probe_at)
-            return self._change(RelayState.PAUSED, outcome.words) if is_news else None
+            return self._change(RelayState.PAUSED, outcome) if is_news else None
         if closing.last_success_at is not None and relays.pass_probe(connection, relay_id):
             return self._change(RelayState.ACTIVE, None)
         return None
@@ -168,13 +168,17 @@ class Books:
             return None
         return replace(self._change(relays.state_of(connection, self._taken.relay_id), None), is_falling_back=True)
 
-    def _change(self, state: RelayState, reason: str | None) -> RelayChange:
+    def _change(self, state: RelayState, outcome: Outcome | None) -> RelayChange:
+        identity = self._profile.identity
         return RelayChange(
             relay_id=self._taken.relay_id,
             tenant_id=self._profile.tenant_id,
             label=self._profile.label,
             state=state,
-            reason=reason,
+            reason=outcome.words if outcome else None,
+            pause_reason=outcome.pause if outcome else None,
+            address=identity.address if self._route is Route.RELAY else identity.reply_to,
+            is_automatic=True,
         )
 
 

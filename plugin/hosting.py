@@ -8,8 +8,10 @@ from typing import Any
 
 import pluggy
 from flask import Flask
+from flask_babel import force_locale
 from flask_mail import Message
 
+from own_smtp.alerts import notice_of
 from own_smtp.hooks import host as host_specs
 from own_smtp.hooks import survey as survey_specs
 from own_smtp.hooks.events import Action, Actor, InvitationStatus, PlatformMail, Project, RelayChange, Tenant
@@ -109,8 +111,20 @@ class HookedHost:
         return self._told(self.hook.own_smtp_invitations_changed, changes=changes)
 
     def relay_changed(self, change: RelayChange) -> None:
-        """Tell the host."""
-        self._told(self.hook.own_smtp_relay_changed, change=change)
+        """Tell the host; where it does not listen, the relay's owner gets a notice by the platform's own mail."""
+        if self.hook.own_smtp_relay_changed.get_hookimpls():
+            self._told(self.hook.own_smtp_relay_changed, change=change)
+            return
+        with force_locale(self.tenant(change.tenant_id).locale):
+            notice = notice_of(change)
+        if notice is not None:
+            self._send_notice(notice)
+
+    def _send_notice(self, notice: PlatformMail) -> None:
+        try:
+            self.send_platform_mail(notice)
+        except Exception:  # the host's mail may fail in any way, and must not stop a delivery
+            log.exception("A notice could not be sent.")
 
     def layout(self) -> str | None:
         """Return the template to extend; `None` means our own."""
