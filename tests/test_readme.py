@@ -99,7 +99,8 @@ def test_the_platform_sends_through_the_tenants_server(platform: ModuleType, scr
     assert copy.recipients == ("kim@example.org",)
     message = message_from_bytes(copy.data, policy=policy.default)
     assert message["Subject"] == "Your opinion, Kim"
-    assert message.get_content().split() == "Dear Kim, please take part: https://surveys.example.org/s/8f3a".split()
+    text = " ".join(message.get_content().split())
+    assert text == "Dear Kim, please take part: https://surveys.example.org/s/8f3a"
 
 
 def add_relay(platform: ModuleType, scripted: Any) -> int:
