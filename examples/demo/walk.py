@@ -11,7 +11,7 @@ from typing import TypeVar
 from demo.browser import Browser, BrowsingError, Page
 from demo.catchall import PASSWORD, USERNAME
 from demo.checks import Mail, Told, problems_with_mails, problems_with_report, read_people
-from demo.children import DemoError, Household
+from demo.children import DemoError, Household, last_lines
 from demo.controls import NotOnPageError
 from demo.launch import accounts, running_demo
 from demo.mailbox import Mailbox
@@ -50,7 +50,8 @@ def _done(step: Callable[[], str], stage: Stage, household: Household) -> str:
     except (BrowsingError, NotOnPageError) as error:
         household.check()
         what = step.__name__.replace("_", " ")
-        raise DemoError(f"The walk could not {what}. {error}\nThe logs are in {stage.folder / 'log'}.") from error
+        log = stage.folder / "log" / "worker.log"
+        raise DemoError(f"The walk could not {what}. {error}\nThe logs are in {log.parent}.{last_lines(log)}") from error
 
 
 class Walker:
