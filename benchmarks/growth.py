@@ -21,14 +21,14 @@ def p9(plan: Plan) -> list[Row]:
     """The drain and the report page, on SQLite and on PostgreSQL."""
     many = plan.pick(1_000_000, 50_000)
     with Sink() as sink:
-        rows = _rows(_measure(plan, sink.port, many, _on_sqlite), "SQLite", many)
+        rows = _rows(_measure(sink.port, many, _on_sqlite), "SQLite", many)
         with BenchPostgreSQL() as server:
 
             def on_postgresql(given: dict[str, Any]) -> Figures:
                 with folder() as path, server.fresh() as url:
                     return run_python("benchmarks.waiting", {"stage": _stage(url, path).dump(), **given})
 
-            rows += _rows(_measure(plan, sink.port, many, on_postgresql), "PostgreSQL", many)
+            rows += _rows(_measure(sink.port, many, on_postgresql), "PostgreSQL", many)
     return rows
 
 
@@ -42,9 +42,9 @@ def _stage(url: str, path: object) -> Stage:
     return Stage(url, str(path), {"slice": SECONDS})
 
 
-def _measure(plan: Plan, port: int, many: int, run: Callable[[dict[str, Any]], Figures]) -> Rounds:
+def _measure(port: int, many: int, run: Callable[[dict[str, Any]], Figures]) -> Rounds:
     return Rounds().run(
-        plan.pick(2, 1),
+        1,
         {
             "few": lambda: run({"port": port, "waiting": FEW}),
             "many": lambda: run({"port": port, "waiting": many}),

@@ -10,6 +10,7 @@ import asyncio
 import subprocess
 import sys
 from asyncio import StreamReader, StreamWriter
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -68,25 +69,24 @@ class Proxy:
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._target_port, limit=CHUNK)
-        for source, target in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._pass_on(source, target))
-            self._directions.add(task)
-            task.add_done_callback(self._directions.discard)
+        both = [asyncio.create_task(self._pass_on(*way)) for way in ((reader, back), (there, writer))]
+        self._directions.update(both)
+        try:
+            await asyncio.wait(both)
+        finally:
+            self._directions.difference_update(both)
+            writer.close()
+            back.close()
 
     async def _pass_on(self, source: StreamReader, target: StreamWriter) -> None:
         """Each piece arrives in its order, `one_way` after it left, however many are on their way."""
         loop = asyncio.get_running_loop()
-        last = loop.create_future()
-        try:
+        with suppress(ConnectionError):  # it is over then, and the other side is told so
             while data := await source.read(CHUNK):
                 loop.call_later(self._one_way, target.write, data)
-        except ConnectionError:
-            pass  # it is over, and the other side is told so
-        loop.call_later(self._one_way, last.set_result, None)
-        try:
-            await last
-        finally:
-            target.close()
+        await asyncio.sleep(self._one_way)
+        with suppress(OSError):
+            target.write_eof()
 
 
 async def _run(target_port: int, one_way: float) -> None:

@@ -22,17 +22,21 @@ WINDOW = 16
 def p5(plan: Plan) -> list[Row]:
     """With PIPELINING against smtp-sink, with CHUNKING against a scripted server, and what libraries take."""
     few, many = plan.pick(400, 100), plan.pick(4_000, 800)
-    with Sink() as sink, FarAway(sink.port, ONE_WAY) as pipelining, ScriptedServer() as server:
-        with FarAway(server.port, ONE_WAY) as chunking:
-            rounds = Rounds().run(
-                plan.pick(3, 1),
-                {
-                    "ours": _in_round_trips(pipelining.port, lambda: ours(pipelining.port, few)),
-                    "window": _in_round_trips(chunking.port, lambda: ours(chunking.port, many, window=WINDOW)),
-                    "smtplib": _in_round_trips(pipelining.port, lambda: _peer("smtplib", pipelining.port, few)),
-                    "aiosmtplib": _in_round_trips(pipelining.port, lambda: _peer("aiosmtplib", pipelining.port, few)),
-                },
-            )
+    with (
+        Sink() as sink,
+        ScriptedServer() as server,
+        FarAway(sink.port, ONE_WAY) as pipelining,
+        FarAway(server.port, ONE_WAY) as chunking,
+    ):
+        rounds = Rounds().run(
+            plan.pick(3, 1),
+            {
+                "ours": _in_round_trips(pipelining.port, lambda: ours(pipelining.port, few)),
+                "window": _in_round_trips(chunking.port, lambda: ours(chunking.port, many, window=WINDOW)),
+                "smtplib": _in_round_trips(pipelining.port, lambda: _peer("smtplib", pipelining.port, few)),
+                "aiosmtplib": _in_round_trips(pipelining.port, lambda: _peer("aiosmtplib", pipelining.port, few)),
+            },
+        )
     peers = ", ".join(f"{name} kept open {_told(rounds, name)}" for name in ("smtplib", "aiosmtplib"))
     return [
         _row(rounds, "ours", f"PIPELINING, {few} messages", peers, "<= 1.1"),

@@ -10,8 +10,9 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
-from sqlalchemy import insert, literal, select
+from sqlalchemy import Table, insert, literal, select
 from sqlalchemy.orm import Session
 
 from benchmarks.measure import Figures
@@ -49,6 +50,7 @@ def measure(stage: Stage, *, port: int, waiting: int) -> Figures:
 def _double(platform: Platform, batch_id: int) -> None:
     """Copy the first invitations of the batch once more, with references of their own."""
     table = Invitation.__table__
+    assert isinstance(table, Table)
     with platform.engine.begin() as connection:
         number = connection.scalar(select(Invitation.id).order_by(Invitation.id.desc()).limit(1))
         columns = [column for column in table.columns if column.name not in {"id", "reference"}]
@@ -60,7 +62,7 @@ def _double(platform: Platform, batch_id: int) -> None:
 def asked(platform: Platform) -> Figures:
     """Return how long each query of the report page takes, in milliseconds."""
     with Session(platform.engine) as session:
-        return {name: _milliseconds(lambda ask=ask: ask(session)) for name, ask in QUERIES.items()}
+        return {name: _milliseconds(partial(ask, session)) for name, ask in QUERIES.items()}
 
 
 def _milliseconds(ask: Callable[[], object]) -> float:
