@@ -9,18 +9,19 @@ from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
     Field,
-    FloatField,
     IntegerField,
     PasswordField,
     RadioField,
+    SelectField,
     StringField,
     TextAreaField,
 )
-from wtforms.validators import DataRequired, Length, NumberRange, Optional, StopValidation, ValidationError
+from wtforms.validators import Length, NumberRange, Optional, ValidationError
 
-from own_smtp.addresses import parse_address
 from own_smtp.config import Settings
-from own_smtp.errors import AddressError, TargetError
+from own_smtp.errors import TargetError
+from own_smtp.forms.checks import Address, number_of, one_line, required, stripped
+from own_smtp.forms.windows import rows_of, window_rows, windows_of, zone_choices
 from own_smtp.models import Relay
 from own_smtp.network import clean_host
 from own_smtp.relay_edits import FIELDS, RelayDraft
@@ -34,43 +35,6 @@ UNUSUAL = {(Security.STARTTLS, 465), (Security.IMPLICIT, 587), (Security.IMPLICI
 
 DEFAULT_CONNECTIONS = 4
 EHLO_NAME = re.compile(r"(?=.{4,255}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}", re.IGNORECASE)
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-class Address:
-    """Takes one e-mail address and keeps it in its canonical form; an empty field passes."""
-
-    def __call__(self, _form: FlaskForm, item: Field) -> None:
-        if not item.data:
-            item.data = None
-            raise StopValidation
-        try:
-            item.data = parse_address(item.data)
-        except AddressError as error:
-            raise ValidationError(gettext("This is not an e-mail address.")) from error
-
-
-def one_line(_form: FlaskForm, item: Field) -> None:
-    """Refuse control characters: a line end in a name would become a header of its own."""
-    if item.data and CONTROL.search(item.data):
-        raise ValidationError(gettext("Line ends and other control characters are not possible here."))
-
-
-def stripped(text: str | None) -> str | None:
-    """Take the white space off both ends."""
-    return text.strip() if text else text
-
-
-def required() -> DataRequired:
-    """Refuse an empty field."""
-    return DataRequired(_("Please fill in this field."))
-
-
-def number_of(label: Any, text: Any, *, least: float, most: float, whole: bool = True) -> Field:
-    """Return an optional number field; empty means no limit."""
-    limits = NumberRange(least, most, _("A number from %(min)s to %(max)s, please."))
-    kind = IntegerField if whole else FloatField
-    return kind(label, [Optional(), limits], description=text)
 
 
 class RelayForm(FlaskForm):
@@ -137,33 +101,51 @@ class RelayForm(FlaskForm):
         _("Connections at a time"),
         [Optional(), NumberRange(1, 100, _("A number from %(min)s to %(max)s, please."))],
         default=DEFAULT_CONNECTIONS,
+        description=_("All limits hold for all connections together."),
     )
     messages_per_connection = number_of(
-        _("Messages per connection"), _("Leave empty for no limit."), least=1, most=1_000_000
+        _("Messages per connection"),
+        _("After so many a new connection is opened. Leave empty for no limit."),
+        least=1,
+        most=1_000_000,
     )
     min_interval = number_of(
         _("Least time between two messages, in seconds"),
-        _("2 means 30 a minute."),
+        _("2 means 30 a minute, 1,800 an hour."),
         least=0.001,
         most=86_400,
         whole=False,
     )
     jitter = number_of(
-        _("Random extra time, in percent"), _("Lengthens each spacing by up to this much."), least=0, most=100
+        _("Random extra time, in percent"),
+        _("Lengthens each spacing by up to this much: with 2 seconds and 50 percent, 2 to 3 seconds."),
+        least=0,
+        most=100,
     )
-    per_second = number_of(_("Messages per second"), None, least=0.001, most=10_000, whole=False)
-    per_minute = number_of(_("Messages per minute"), None, least=1, most=1_000_000)
-    per_hour = number_of(_("Messages per hour"), None, least=1, most=10_000_000)
-    per_day = number_of(_("Messages per day"), None, least=1, most=100_000_000)
+    per_second = number_of(
+        _("Messages per second"), _("0.5 means one every 2 seconds."), least=0.001, most=10_000, whole=False
+    )
+    per_minute = number_of(_("Messages per minute"), _("In any 60 seconds."), least=1, most=1_000_000)
+    per_hour = number_of(_("Messages per hour"), _("In any 60 minutes, not by the clock."), least=1, most=10_000_000)
+    per_day = number_of(
+        _("Messages per day"),
+        _("In any 24 hours: what your provider allows, less what else it sends."),
+        least=1,
+        most=100_000_000,
+    )
+    sending_windows = window_rows()
+    timezone = SelectField(_("Time zone of these hours"))
 
     more = ("envelope_sender", "confirmation_address", "ehlo_name", "max_connections", "messages_per_connection")
     pace = ("min_interval", "jitter", "per_second", "per_minute", "per_hour", "per_day")
 
-    def __init__(self, *, settings: Settings, relay: Relay | None = None) -> None:
-        super().__init__(data=_values(relay) if relay else None)
+    def __init__(self, *, settings: Settings, relay: Relay | None = None, timezone: str = "UTC") -> None:
+        """`timezone` is the tenant's, for a new relay."""
+        super().__init__(data=_values(relay) if relay else {"timezone": timezone, "sending_windows": rows_of(())})
         self.settings = settings
         self.relay = relay
         self.security.choices = _choices(settings)
+        self.timezone.choices = zone_choices(relay.timezone if relay else timezone)
         self.password.description = (
             _("Leave empty to keep the stored one.")
             if relay and relay.password
@@ -193,7 +175,7 @@ class RelayForm(FlaskForm):
     def validate(self, extra_validators: Any = None) -> bool:
         """Check each field, then those that must fit together."""
         fields_are_fine: bool = super().validate(extra_validators)
-        checks = (self._check_port(), self._check_account())
+        checks = (self._check_port(), self._check_account(), self._check_windows())
         return fields_are_fine and all(checks)
 
     def _check_port(self) -> bool:
@@ -219,6 +201,19 @@ class RelayForm(FlaskForm):
             _refuse(item, gettext("Please fill in this field."))
         return not missing
 
+    def _check_windows(self) -> bool:
+        rows = [row.form for row in self.sending_windows]
+        if not self.sending_windows.errors and all(row.is_whole or row.is_empty for row in rows):
+            return True
+        # One text for the whole field: WTForms would leave a list of dictionaries.
+        self.sending_windows.errors = ()
+        return _refuse(self.sending_windows, gettext("Each line needs days and two times, such as 08:00 and 18:00."))
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether the hours hold something that a person should see."""
+        return bool(self.sending_windows.errors) or any(row.form.is_whole for row in self.sending_windows)
+
     @property
     def is_unusual(self) -> bool:
         """Whether encryption and port hardly ever go together."""
@@ -233,6 +228,7 @@ class RelayForm(FlaskForm):
             "password": self.password.data or None if self.auth.data else None,
             "max_connections": values["max_connections"] or min(DEFAULT_CONNECTIONS, self.settings.ceiling_connections),
             "jitter": (values["jitter"] or 0) / 100,
+            "sending_windows": windows_of(self.sending_windows),
         }
         values["ehlo_name"] = values["ehlo_name"] or None
         return RelayDraft(**self._kept(), **values)
@@ -250,6 +246,7 @@ class RelayForm(FlaskForm):
 
 def _values(relay: Relay) -> dict[str, Any]:
     values = {name: getattr(relay, name) for name in FIELDS}
+    values["sending_windows"] = rows_of(relay.sending_windows or ())
     return {**values, "auth": relay.username is not None, "jitter": round(relay.jitter * 100) or None}
 
 

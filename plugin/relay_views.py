@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from flask_babel import format_decimal
 from sqlalchemy.orm import Session
 
 from own_smtp import confirmations
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.confirmations import MailState
+from own_smtp.delivery import capped
 from own_smtp.explanations import Explanation, explain
+from own_smtp.forecast import finish_time
+from own_smtp.forms.windows import DAYS
 from own_smtp.models import Confirmation, Lease, Relay
 from own_smtp.outcomes import Stage
+from own_smtp.relays import limits_of
 from own_smtp.states import PauseReason, RelayState
+from own_smtp.texts import gettext
+
+_OF_LEASE = ("last_success_at", "last_error_at", "last_error", "failing_since", "fallback_since")
 
 SAYS_TOO_MUCH = frozenset({Stage.LOCAL, Stage.RESOLVE, Stage.CONNECT})
 """Stages before a server spoke: their technical words could be used to scan a network."""
@@ -51,12 +60,25 @@ class RelayPanel:
     last_error_at: datetime | None
     last_error: str | None
     waiting: int
+    failing_since: datetime | None = None
+    """Since when there was no usable connection; `None` when the last one was."""
+    fallback_since: datetime | None = None
+    """Since when the platform's mail takes over what was told so."""
+    next_at: datetime | None = None
+    """Before this nothing is sent; `None` means that nothing must be waited for."""
+    learned: float | None = None
+    """Seconds between two messages that the server's answers taught."""
+    seen: float | None = None
+    """Messages a second that went out lately."""
+    finishes_at: datetime | None = None
+    """By when all that waits will have been offered; `None` when that cannot be said."""
 
     @property
     def version(self) -> str:
         """Changes whenever the page would."""
         mail = (self.mail.state, self.mail.requested_at, self.mail.next_attempt_at) if self.mail else ()
         parts = (self.relay.state, self.relay.revision, self.again_at, *mail, self.last_error_at, self.waiting)
+        parts += (self.failing_since, self.fallback_since, self.next_at, self.learned)
         return "|".join(str(part) for part in parts)
 
 
@@ -71,11 +93,61 @@ def panel_of(session: Session, settings: Settings, relay: Relay, waiting: int) -
         mail=_mail_report(confirmation, now) if confirmation else None,
         again_at=again_at if again_at and again_at > now else None,
         pause=_pause_of(relay),
-        last_success_at=lease.last_success_at if lease else None,
-        last_error_at=lease.last_error_at if lease else None,
-        last_error=lease.last_error if lease else None,
         waiting=waiting,
+        **_sending_of(settings, relay, lease, waiting, now),
     )
+
+
+def _sending_of(settings: Settings, relay: Relay, lease: Lease | None, waiting: int, now: datetime) -> dict[str, Any]:
+    """Return what the last drain left to be known."""
+    pace = (lease.pace if lease else None) or {}
+    values = {name: getattr(lease, name) if lease else None for name in _OF_LEASE}
+    is_resting = waiting and lease and lease.wake_at and lease.wake_at > now
+    may_send = waiting and relay.state == RelayState.ACTIVE
+    return {
+        **values,
+        "next_at": lease.wake_at if lease and is_resting else None,
+        "learned": pace.get("learned"),
+        "seen": pace.get("seen"),
+        "finishes_at": finish_time(capped(limits_of(relay), settings), pace, waiting, now) if may_send else None,
+    }
+
+
+def pace_texts(relay: Relay) -> list[str]:
+    """Say what the limits of a relay mean; empty when there are none."""
+    texts = [_spacing_text(relay)] if relay.min_interval else []
+    shown = {
+        "per_second": gettext("%(number)s a second"),
+        "per_minute": gettext("%(number)s a minute"),
+        "per_hour": gettext("%(number)s an hour"),
+        "per_day": gettext("%(number)s a day"),
+    }
+    limits = {name: getattr(relay, name) for name in shown}
+    return texts + [shown[name] % {"number": format_decimal(limit)} for name, limit in limits.items() if limit]
+
+
+def _spacing_text(relay: Relay) -> str:
+    seconds = relay.min_interval or 0.0
+    text = gettext(
+        "1 message every %(seconds)s s = %(minute)s a minute, %(hour)s an hour",
+        seconds=format_decimal(seconds),
+        minute=format_decimal(round(60 / seconds, 1)),
+        hour=format_decimal(round(3600 / seconds)),
+    )
+    if not relay.jitter:
+        return text
+    return (
+        text + " " + gettext("(up to %(percent)s %% more at random)", percent=format_decimal(round(100 * relay.jitter)))
+    )
+
+
+def window_texts(relay: Relay) -> list[str]:
+    """Say in which hours a relay may send; empty means always."""
+    names = dict(DAYS)
+    return [
+        f"{', '.join(str(names[day]) for day in window['days'])} {window['start']}\N{EN DASH}{window['end']}"
+        for window in relay.sending_windows or ()
+    ]
 
 
 def _mail_report(confirmation: Confirmation, now: datetime) -> MailReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -68,7 +68,7 @@ def _credentials(row: RowMapping, vault: Vault) -> Credentials | None:
     return Credentials(username=row["username"], password=password)
 
 
-def _limits(row: RowMapping) -> Limits:
+def _limits(row: Mapping[Any, Any]) -> Limits:
     return Limits(
         max_connections=row["max_connections"],
         messages_per_connection=row["messages_per_connection"],
@@ -81,6 +81,11 @@ def _limits(row: RowMapping) -> Limits:
         sending_windows=tuple(row["sending_windows"] or ()),
         timezone=row["timezone"],
     )
+
+
+def limits_of(relay: Relay) -> Limits:
+    """Return how fast the tenant lets a relay be used."""
+    return _limits({column.key: getattr(relay, column.key) for column in Relay.__table__.columns})
 
 
 def pause(

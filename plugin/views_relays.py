@@ -14,10 +14,10 @@ from own_smtp.errors import ConflictError
 from own_smtp.forms.relay import RelayForm
 from own_smtp.hooks.events import Action, RelayChange
 from own_smtp.models import Relay
-from own_smtp.pages import ButtonForm, blueprint, note, render
-from own_smtp.relay_views import RelayPanel, panel_of
+from own_smtp.pages import ButtonForm, blueprint, note, render, tenant
+from own_smtp.relay_views import RelayPanel, pace_texts, panel_of, window_texts
 from own_smtp.states import PauseReason, RelayState
-from own_smtp.texts import gettext
+from own_smtp.texts import gettext, zone_of
 
 
 @blueprint.get("/")
@@ -38,7 +38,7 @@ def overview() -> ResponseReturnValue:
 @requires(Action.EDIT)
 def new_relay() -> ResponseReturnValue:
     """Enter a new server."""
-    form = RelayForm(settings=extension().settings)
+    form = RelayForm(settings=extension().settings, timezone=zone_of(tenant().timezone).key)
     if not form.validate_on_submit() or not _has_password(form, None):
         return render("relay_form.html", form=form, relay=None), 422 if form.is_submitted() else 200
     session, actor = _session(), current_actor()
@@ -119,6 +119,8 @@ def show_relay(relay_id: int) -> ResponseReturnValue:
         panel=panel,
         relay=panel.relay,
         button=ButtonForm(),
+        pace=pace_texts(panel.relay),
+        windows=window_texts(panel.relay),
         users=projects.using(_session(), relay_id),
         queue_is_up=not needs_queue or extension().queue_is_up(),
     )

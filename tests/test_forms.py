@@ -129,3 +129,42 @@ def test_empty_fields_mean_none(fill):
     draft = fill(reply_to="", envelope_sender=" ", ehlo_name="", per_day="", max_connections="").draft()
     assert (draft.reply_to, draft.envelope_sender, draft.ehlo_name, draft.per_day) == (None, None, None, None)
     assert (draft.max_connections, draft.jitter) == (4, 0)
+
+
+def test_sending_windows_are_typed_in_rows(fill):
+    """Days and two times make a window; rows without anything count for nothing."""
+    form = fill(
+        **{
+            "sending_windows-0-days": "0",
+            "sending_windows-0-start": "08:00",
+            "sending_windows-0-end": "18:30",
+            "sending_windows-1-start": "",
+            "sending_windows-1-end": "",
+            "timezone": "Europe/Berlin",
+        }
+    )
+    assert form.is_fine, form.errors
+    assert form.draft().sending_windows == [{"days": [0], "start": "08:00", "end": "18:30"}]
+    assert form.draft().timezone == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"days": "0"},
+        {"start": "08:00", "end": "18:00"},
+        {"days": "0", "start": "08:00"},
+        {"days": "0", "start": "8 o'clock", "end": "18:00"},
+        {"days": "9", "start": "08:00", "end": "18:00"},
+    ],
+)
+def test_half_a_window_is_refused_in_words(fill, row):
+    """A row that cannot be read says what it needs, and never means "always"."""
+    form = fill(**{f"sending_windows-0-{name}": value for name, value in row.items()})
+    assert not form.is_fine
+    assert form.errors["sending_windows"] == ("Each line needs days and two times, such as 08:00 and 18:00.",)
+
+
+def test_an_unknown_time_zone_is_refused(fill):
+    """A drain must be able to find the zone."""
+    assert "timezone" in fill(timezone="Mars/Olympus").errors

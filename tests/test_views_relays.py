@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from own_smtp import confirmations, relays
-from own_smtp.models import AuditEntry, Batch, Confirmation, Invitation, Relay
+from own_smtp.models import AuditEntry, Batch, Confirmation, Invitation, Lease, Relay
 from own_smtp.outcomes import Stage
 from own_smtp.profiles import Outcome, Reply
 from own_smtp.secrets import new_token
@@ -219,3 +221,37 @@ def test_two_hundred_servers_fit_on_the_overview(web, thin, db_session):
         add_relay(db_session, thin, label=f"Server {number}")
     page = web.get("/own-smtp/").text
     assert all(f">Server {number}<" in page for number in range(200))
+
+
+def test_the_page_says_what_limits_mean_and_what_was_learned(web, relay, db_session):
+    """Limits in words, the pace that the server taught, since when it fails, and when the next message may leave."""
+    relay.min_interval, relay.jitter = 2.0, 0.5
+    relay.sending_windows = [{"days": [0, 1], "start": "08:00", "end": "18:00"}]
+    later, before = datetime(2999, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
+    db_session.add(Lease(relay_id=relay.id, wake_at=later, failing_since=before, pace={"learned": 4.0, "seen": 0.5}))
+    db_session.commit()
+    _wait(db_session, relay, 30)
+    page = web.get(f"/own-smtp/servers/{relay.id}").text
+    for words in (
+        "1 message every 2 s = 30 a minute, 1,800 an hour (up to 50 % more at random)",
+        "one message every 4 s",
+        "Lately about 30 a minute",
+        "Mon, Tue 08:00",
+        "Failing since Jan 1, 2026",
+        "The next one may be sent on Jan 1, 2999",
+        "At this pace all are sent by",
+    ):
+        assert words in page
+
+
+def test_what_was_typed_as_windows_comes_back(web, relay, db_session):
+    """A saved window stands in the form again, in its own row, with an empty one after it."""
+    typed = {**TYPED, "sending_windows-0-days": ["0", "4"], "sending_windows-0-start": "08:00"}
+    typed |= {"sending_windows-0-end": "18:00", "timezone": "Europe/Berlin"}
+    web.post(f"/own-smtp/servers/{relay.id}/edit", data=typed)
+    db_session.expire_all()
+    assert relay.sending_windows == [{"days": [0, 4], "start": "08:00", "end": "18:00"}]
+    page = web.get(f"/own-smtp/servers/{relay.id}/edit").text
+    assert 'value="08:00"' in page
+    assert 'name="sending_windows-1-start"' in page
+    assert page.count("checked") == 4  # STARTTLS, authentication and two days

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from own_smtp import confirmations, projects, relays
-from own_smtp.models import Attempt, Batch, Invitation, Relay
+from own_smtp.models import Attempt, Batch, Invitation, Lease, Relay
 from own_smtp.outcomes import Stage
 from own_smtp.profiles import Outcome, Reply
 from own_smtp.secrets import new_token
@@ -21,11 +21,14 @@ REFUSED = Outcome(
     reply=Reply(code=535, text="Authentication failed", enhanced="5.7.8"),
     pause=PauseReason.CREDENTIALS,
 )
+HOURS = [{"days": [0, 1, 2, 3, 4], "start": "08:00", "end": "18:00"}]
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]:
     """Fill the database; return the pages' addresses by a name for each."""
-    active = add_relay(session, thin, active=True, label="Active", per_day=2000, min_interval=2)
+    active = add_relay(session, thin, active=True, label="Active", per_day=2000, min_interval=2, sending_windows=HOURS)
+    session.add(Lease(relay_id=active.id, failing_since=LONG_AGO, pace={"learned": 3.5, "seen": 0.4}))
     paused = add_relay(session, thin, active=True, label="Paused")
     relays.pause(session, paused.id, PauseReason.CREDENTIALS, "535 5.7.8 Authentication failed", None)
     waiting, failed, sent = (_waiting(session, thin, label) for label in ("Waiting", "Failed", "Sent"))
@@ -86,7 +89,7 @@ def _add_invitation(session: Session, batch: Batch, state: State, number: int) -
     attempt = Attempt(
         invitation_id=invitation.id,
         relay_id=batch.relay_id,
-        at=datetime(2026, 1, 1, tzinfo=UTC),
+        at=LONG_AGO,
         state=state,
         stage="rcpt",
         code=550,

@@ -1,0 +1,53 @@
+"""What several fields check, and what they make of what was typed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask_wtf import FlaskForm
+from wtforms import Field, FloatField, IntegerField
+from wtforms.validators import DataRequired, NumberRange, Optional, StopValidation, ValidationError
+
+from own_smtp.addresses import parse_address
+from own_smtp.errors import AddressError
+from own_smtp.texts import gettext
+from own_smtp.texts import lazy_gettext as _
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Address:
+    """Takes one e-mail address and keeps it in its canonical form; an empty field passes."""
+
+    def __call__(self, _form: FlaskForm, item: Field) -> None:
+        if not item.data:
+            item.data = None
+            raise StopValidation
+        try:
+            item.data = parse_address(item.data)
+        except AddressError as error:
+            raise ValidationError(gettext("This is not an e-mail address.")) from error
+
+
+def one_line(_form: FlaskForm, item: Field) -> None:
+    """Refuse control characters: a line end in a name would become a header of its own."""
+    if item.data and CONTROL.search(item.data):
+        raise ValidationError(gettext("Line ends and other control characters are not possible here."))
+
+
+def stripped(text: str | None) -> str | None:
+    """Take the white space off both ends."""
+    return text.strip() if text else text
+
+
+def required() -> DataRequired:
+    """Refuse an empty field."""
+    return DataRequired(_("Please fill in this field."))
+
+
+def number_of(label: Any, text: Any, *, least: float, most: float, whole: bool = True) -> Field:
+    """Return an optional number field; empty means no limit."""
+    limits = NumberRange(least, most, _("A number from %(min)s to %(max)s, please."))
+    kind = IntegerField if whole else FloatField
+    return kind(label, [Optional(), limits], description=text)
