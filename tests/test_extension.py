@@ -1,0 +1,193 @@
+"""`OwnSMTP`: how it is set up, and what it does inside the host's transaction and after it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+from own_smtp import OwnSMTP
+from own_smtp.errors import ConfigurationError, NotFoundError
+from own_smtp.extension import plugin
+from own_smtp.hooks import Content, Invitation, InvitationBatch
+from own_smtp.hooks import survey as survey_hooks
+from own_smtp.hosting import HOST_PREFIX
+from tests.engine import PROJECT, TENANT, Platform, make_app
+
+CONTENT = Content(subject="x", text="y")
+NOBODY = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Flask:
+    return make_app(f"sqlite:///{tmp_path / 'host.sqlite3'}", tmp_path / "journal")
+
+
+@pytest.fixture
+def relay(platform: Platform) -> int:
+    """A relay that its project uses; one invitation is in the outbox already."""
+    relay_id = platform.add_relay(host="mail.acme.example", port=587)
+    platform.send(relay_id)
+    return relay_id
+
+
+def batch(relay: int, *references: str, **values: Any) -> InvitationBatch:
+    invitations = (Invitation(reference=reference, address=f"{reference}@example.org") for reference in references)
+    project_id = f"{PROJECT}-{relay}"
+    return InvitationBatch(
+        **{"tenant_id": TENANT, "project_id": project_id, "content": CONTENT, "invitations": invitations} | values
+    )
+
+
+# Setting up
+
+
+def test_it_is_set_up_later_as_well(app: Flask) -> None:
+    """A host with an application factory makes the object first and the application later."""
+    own_smtp = OwnSMTP()
+    assert repr(own_smtp) == "<OwnSMTP without an application>"
+    own_smtp.init_app(app, SQLAlchemy(app))
+    assert app.extensions["own_smtp"] is own_smtp
+    assert repr(own_smtp) == "<OwnSMTP for 'platform'>"
+
+
+def test_it_is_set_up_once(app: Flask) -> None:
+    """Twice for one application is a mistake, as when a host does it beside the entry point."""
+    db = SQLAlchemy(app)
+    OwnSMTP(app, db)
+    with pytest.raises(ConfigurationError, match="set up for this application already"):
+        OwnSMTP(app, db)
+
+
+def test_two_applications_in_one_process_do_not_meet(tmp_path: Path) -> None:
+    """What one of them has sent, the other does not know."""
+    with (
+        Platform.at(f"sqlite:///{tmp_path / 'a.sqlite3'}", tmp_path / "a") as one,
+        Platform.at(f"sqlite:///{tmp_path / 'b.sqlite3'}", tmp_path / "b") as other,
+    ):
+        one.send(one.add_relay(host="a.example", port=587))
+        assert (one.states(), other.states()) == ({"queued": 1}, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"SECRET_KEY": None}, "Set SECRET_KEY"),
+        ({"TESTING": False}, "Set OWN_SMTP_ENCRYPTION_KEYS"),
+        ({"OWN_SMTP_ENCRYPTION_KEYS": ["short:abc"]}, "32 bytes"),
+        ({"OWN_SMTP_WINDOWS": 3}, "Unknown setting OWN_SMTP_WINDOWS"),
+        ({"OWN_SMTP_WINDOW": "many"}, "OWN_SMTP_WINDOW cannot be 'many'"),
+    ],
+)
+def test_a_setting_that_is_missing_or_wrong_stops_the_start(change: dict[str, Any], complaint: str, app: Flask) -> None:
+    """Nothing starts half configured, and the message names the setting."""
+    app.config.update(change)
+    with pytest.raises(ConfigurationError, match=complaint):
+        OwnSMTP(app, SQLAlchemy(app))
+
+
+def test_the_plugin_implements_every_hook_that_a_host_fires() -> None:
+    """None is forgotten: a hook that nobody implements would silently do nothing."""
+    fired = {name for name in vars(survey_hooks) if name.startswith("survey_")}
+    assert {name for name in dir(plugin) if name.startswith(("survey_", HOST_PREFIX))} == fired
+
+
+# Inside the host's transaction
+
+
+def test_what_is_rolled_back_was_never_sent(platform: Platform, relay: int) -> None:
+    """The host's transaction decides: until it is committed nothing is in the outbox, and nobody is woken."""
+    woken = watch(platform)
+    with platform.app.app_context():
+        platform.own_smtp.send_invitations(batch(relay, "a", "b"))
+        platform.own_smtp.db.session.rollback()
+        platform.own_smtp.db.session.commit()
+    assert platform.states() == {"queued": 1}
+    assert woken == []
+
+
+def test_a_commit_wakes_each_relay_once(platform: Platform, relay: int) -> None:
+    """However many batches a transaction has, one drain delivers them."""
+    woken = watch(platform)
+    with platform.app.app_context():
+        for reference in ("a", "b", "c"):
+            platform.own_smtp.send_invitations(batch(relay, reference))
+        assert woken == []
+        platform.own_smtp.db.session.commit()
+        platform.own_smtp.db.session.commit()
+    assert woken == [relay]
+
+
+def watch(platform: Platform) -> list[int]:
+    """Return the list of relays that are woken from now on."""
+    woken: list[int] = []
+    platform.own_smtp.wakeup.wake = lambda relay_id: bool(woken.append(relay_id)) or True  # type: ignore[method-assign]
+    return woken
+
+
+def test_a_send_is_quick_without_redis(platform: Platform, relay: int) -> None:
+    """Where nobody listens the send takes less than a second, and what was sent waits."""
+    assert platform.own_smtp.settings.redis_url == NOBODY
+    before = time.monotonic()
+    with platform.app.app_context():
+        receipt = platform.own_smtp.send_invitations(batch(relay, "a"))
+        platform.own_smtp.db.session.commit()
+    assert time.monotonic() - before < 1
+    assert receipt is not None
+    assert receipt.waits_for is None
+    assert platform.states() == {"queued": 2}
+
+
+def test_a_batch_that_is_not_ours_is_not_read(platform: Platform, relay: int) -> None:
+    """The host sends by itself what is not taken, and a generator can be read once only."""
+    others = batch(relay, "a", "b", project_id="another project")
+    platforms_own = batch(relay, "a", "b", sender="platform")
+    with platform.app.app_context():
+        for item in (others, platforms_own):
+            assert platform.own_smtp.send_invitations(item) is None
+            assert [invitation.reference for invitation in item.invitations] == ["a", "b"]
+
+
+@pytest.mark.parametrize("sender", ["relay:99", "relay:", "relay:x", "1", "relay:1; --"])
+def test_a_sender_that_does_not_exist_is_refused(sender: str, platform: Platform, relay: int) -> None:
+    """What a form sends back is not believed: only the tenant's own servers can be chosen."""
+    with platform.app.app_context(), pytest.raises(NotFoundError):
+        platform.own_smtp.send_invitations(batch(relay, "a", sender=sender))
+
+
+def test_another_tenants_server_cannot_be_chosen(platform: Platform, relay: int) -> None:
+    """A key that is right, and another tenant's, is answered as one that does not exist."""
+    foreign = platform.add_relay(host="other.example", port=587, tenant_id="other")
+    with platform.app.app_context(), pytest.raises(NotFoundError):
+        platform.own_smtp.send_invitations(batch(relay, "a", sender=f"relay:{foreign}"))
+
+
+def test_the_receipt_says_what_was_not_taken_and_what_it_waits_for(platform: Platform) -> None:
+    """Addresses that no server could deliver to are named at once; a paused server's mail is taken, and waits."""
+    relay = platform.add_relay(host="mail.acme.example", port=587, state="paused")
+    platform.send(relay)
+    wrong = Invitation(reference="wrong", address="not an address")
+    right = Invitation(reference="right", address="kim@example.org")
+    with platform.app.app_context():
+        receipt = platform.own_smtp.send_invitations(batch(relay, invitations=[wrong, right, right]))
+    assert receipt is not None
+    assert (receipt.taken, receipt.refused_count) == (1, 1)
+    assert (receipt.refused[0].reference, receipt.refused[0].address) == ("wrong", "not an address")
+    assert "paused" in (receipt.waits_for or "")
+
+
+def test_the_same_send_twice_adds_nothing(platform: Platform, relay: int) -> None:
+    """A person who presses twice, or a request that is repeated, gets the first receipt."""
+    with platform.app.app_context():
+        first = platform.own_smtp.send_invitations(batch(relay, "a", "b", idempotency_key="press"))
+        second = platform.own_smtp.send_invitations(batch(relay, "a", "b", "c", idempotency_key="press"))
+        platform.own_smtp.db.session.commit()
+    assert first is not None
+    assert second is not None
+    assert (first.batch_id, first.taken, first.repeated) == (second.batch_id, second.taken, False)
+    assert second.repeated
+    assert platform.states() == {"queued": 3}
