@@ -51,7 +51,8 @@ def _done(step: Callable[[], str], stage: Stage, household: Household) -> str:
         household.check()
         what = step.__name__.replace("_", " ")
         log = stage.folder / "log" / "worker.log"
-        raise DemoError(f"The walk could not {what}. {error}\nThe logs are in {log.parent}.{last_lines(log)}") from error
+        where = f"The logs are in {log.parent}.{last_lines(log)}"
+        raise DemoError(f"The walk could not {what}. {error}\n{where}") from error
 
 
 class Walker:
