@@ -28,6 +28,9 @@ GIVE_BACK = 5.0
 MANY = 256
 """So many settlements are written without waiting for more."""
 
+MANY_COMPLAINTS = 3
+"""So many recipients put off in a row are about the pace; fewer may be about themselves, as in greylisting."""
+
 
 class Feed:
     """The supply of all connections of one drain."""
@@ -68,6 +71,7 @@ class Feed:
         self._low_water = 0
         self._may_send: Callable[[], bool] = bool  # nothing may be sent before the first claim
         self._news = asyncio.Event()
+        self._complaints = 0
         self._date = ""
         self._date_until = 0.0
 
@@ -191,9 +195,12 @@ class Feed:
     def _learn(self, outcome: Outcome, now: float) -> None:
         if outcome.state is State.ACCEPTED:
             self.last_success_at = now
+            self._complaints = 0
             self.pacer.succeed()
         elif outcome.slows_down:
-            self.pacer.slow_down(now)
+            self._complaints += 1
+            if not _may_be_greylisting(outcome) or self._complaints >= MANY_COMPLAINTS:
+                self.pacer.slow_down(now)
         if outcome.pause is not None and self.pause is None:
             self.pause = outcome
             self.close()
@@ -222,3 +229,8 @@ class Feed:
             self._date_until = int(now) + 1.0
             self._date = format_date(datetime.fromtimestamp(now, UTC))
         return self._date
+
+
+def _may_be_greylisting(outcome: Outcome) -> bool:
+    """Whether a recipient was put off as a new one is (RFC 6647, 2.1), which says nothing of the pace."""
+    return outcome.stage == Stage.RCPT and outcome.reply is not None and outcome.reply.code in {450, 451}
