@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from own_smtp.commands import RSET, bdat_command, mail_command, rcpt_command
 from own_smtp.errors import OwnSMTPError, SessionError
-from own_smtp.exchanges import Exchange, Supply, is_expected
+from own_smtp.exchanges import Exchange, Supply
 from own_smtp.outcomes import Stage
 from own_smtp.profiles import Envelope, Reply
 from own_smtp.session import Session
+from own_smtp.wire import TookTooLongError
 
 STAGES = (Stage.MAIL, Stage.MAIL, Stage.RCPT, Stage.MESSAGE)
 """What the replies to one message are about; the first is to RSET."""
@@ -32,6 +33,8 @@ class Chunked(Exchange):
         super().__init__(session, supply, most)
         self.window = window
         self.flight: deque[InFlight] = deque()
+        self.is_closing = False
+        """Whether the server said 421."""
         self.prevented: OwnSMTPError | None = None
         """Why the supply lets nothing more be sent."""
 
@@ -81,33 +84,42 @@ class Chunked(Exchange):
         )
 
     async def _settle(self, sent: InFlight) -> None:
-        """Read every reply to one message, and let the first refusal decide."""
-        refusal: tuple[Stage, Reply] | None = None
+        replies: list[Reply] = []
         try:
             for stage in STAGES:
-                reply = await self.wire.read(stage, self.deadlines.final_dot)
-                if refusal is None and (stage is Stage.MESSAGE or not is_expected(stage, reply)):
-                    refusal = (stage, reply)
-                if reply.code == 421:
-                    break
+                replies.append(await self.wire.read(stage, self.deadlines.final_dot))
+                self.is_closing = self.is_closing or replies[-1].code == 421
         except SessionError as error:
-            if refusal is None:
-                self._interrupt(sent, error)
-                return
-            reply = refusal[1]
-        assert refusal is not None
-        self.end(sent.envelope, *refusal)
-        if reply.code == 421:
-            self._end_behind_421()
+            self._end_broken(sent, replies, error)
+            return
+        decided = decide(*replies[1:])
+        if decided is None:
+            self.interrupt(sent.envelope, Stage.MESSAGE, SessionError("The server contradicted itself."))
+        else:
+            self.end(sent.envelope, *decided)
 
-    def _interrupt(self, sent: InFlight, error: SessionError) -> None:
-        # What never left this process cannot have been taken, whatever the server does.
-        self.give_up()
-        self.interrupt(sent.envelope, Stage.BODY if self.wire.never_left(sent.end) else Stage.MESSAGE, error)
+    def _end_broken(self, sent: InFlight, replies: list[Reply], error: SessionError) -> None:
+        """The connection broke before the last reply: what is certain of the message?
 
-    def _end_behind_421(self) -> None:
-        """Commands are answered in order, and nothing is done after a 421 (RFC 5321, 3.8)."""
-        self.give_up()
-        error = SessionError("The server closed the connection before it came to this message.")
-        while self.flight:
-            self.interrupt(self.flight.popleft().envelope, Stage.MAIL, error)
+        1. It was refused before. 2. The server said 421 to it or to one before it, and closed: what stands behind a
+        421 is not done (RFC 5321, 3.8). A server that goes on after a 421 says so, and its replies are read.
+        3. It never left this process. 4. Nothing is.
+        """
+        refused = next((answer for answer in zip(STAGES, replies, strict=False) if answer[1].code >= 400), None)
+        if refused is not None:
+            self.end(sent.envelope, *refused)
+            self.give_up()
+        elif self.is_closing and not isinstance(error, TookTooLongError):
+            self.interrupt(sent.envelope, Stage.MAIL, error)
+        else:
+            self.give_up()
+            stage = Stage.BODY if self.wire.never_left(sent.end) else Stage.MESSAGE
+            self.interrupt(sent.envelope, stage, error)
+
+
+def decide(mail: Reply, rcpt: Reply, message: Reply) -> tuple[Stage, Reply] | None:
+    """Return which reply decides on a message; `None` when it may have been taken although something was refused."""
+    if message.code // 100 == 2 and rcpt.code < 400:
+        return (Stage.MESSAGE, message) if mail.code // 100 == rcpt.code // 100 == 2 else None
+    answers = ((Stage.MAIL, mail), (Stage.RCPT, rcpt), (Stage.MESSAGE, message))
+    return next((answer for answer in answers if answer[1].code >= 400), answers[-1])

@@ -82,12 +82,12 @@ class Exchange:
     # How a message ends: each takes it out of this exchange's hands.
 
     def end(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
-        """The server answered. After a 421, or an answer that makes no sense, it is not listened to any more."""
+        """The server answered. After an answer that makes no sense, it is not listened to any more."""
         outcome = classify(stage, reply, server=self.session.server)
         self.session.has_answered = True
-        if outcome.reply is None or reply.code == 421:
+        if outcome.reply is None:
             self.give_up()
-        elif outcome.pause is not None:
+        elif outcome.pause is not None or reply.code == 421:
             self.is_over = True
         self.supply.end(envelope, outcome)
 

@@ -31,6 +31,12 @@ class Plain(Exchange):
             is_open = await self._send(current, following)
             current = following if is_open else await self._open_next()
 
+    def end(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
+        """Nothing more is said to a server that is closing."""
+        super().end(envelope, stage, reply)
+        if reply.code == 421:
+            self.give_up()
+
     # The envelope
 
     async def _open_next(self) -> Envelope | None:
@@ -60,44 +66,44 @@ class Plain(Exchange):
 
     async def _read_group(self, envelope: Envelope) -> bool:
         """Read every reply of the group (RFC 2920, 3.1), and let the first refusal decide. Return whether none came."""
-        refusal: tuple[Stage, Reply] | None = None
-        stage, reply = Stage.MAIL, None
+        replies: list[tuple[Stage, Reply]] = []
         try:
             await self._read_reset()
             for stage in ENVELOPE:
-                reply = await self._read(stage)
-                if refusal is None and not is_expected(stage, reply):
-                    refusal = (stage, reply)
-                if reply.code == 421:
+                replies.append((stage, await self._read(stage)))
+                if replies[-1][1].code == 421:
                     break
         except SessionError as error:
-            self._end_broken(envelope, refusal, stage if reply else None, error)
+            self._end_broken(envelope, replies, error)
             return False
-        if refusal is None:
+        refusals = [(stage, reply) for stage, reply in replies if not is_expected(stage, reply)]
+        if not refusals:
             return True
-        assert reply is not None
-        self.end(envelope, *refusal)
-        await self._leave(reply)
+        self.end(envelope, *refusals[0])
+        await self._leave(replies[-1][1], was_taken=Stage.RCPT not in {stage for stage, _ in refusals})
         return False
 
-    def _end_broken(
-        self, envelope: Envelope, refusal: tuple[Stage, Reply] | None, stage: Stage | None, error: SessionError
-    ) -> None:
+    def _end_broken(self, envelope: Envelope, replies: list[tuple[Stage, Reply]], error: SessionError) -> None:
         """The connection broke within the group: a refusal that came before still counts."""
-        if refusal is not None:
-            self.end(envelope, *refusal)
+        refusals = [(stage, reply) for stage, reply in replies if not is_expected(stage, reply)]
+        if refusals:
+            self.end(envelope, *refusals[0])
             self.give_up()
-        elif stage is None:
-            self.not_answered(envelope, error)
+        elif replies:
+            self.interrupt(envelope, ENVELOPE[len(replies)], error)
         else:
-            self.interrupt(envelope, stage, error)
+            self.not_answered(envelope, error)
 
-    async def _leave(self, last: Reply) -> None:
-        """After a refused envelope: a server that wants a message all the same gets the lone dot (RFC 2920, 3.1)."""
+    async def _leave(self, last: Reply, *, was_taken: bool) -> None:
+        """After a refused envelope: a server that wants a message all the same gets the lone dot (RFC 2920, 3.1).
+
+        Not when it took the recipient, who would get an empty mail: then the connection ends.
+        """
         self.needs_reset = True
-        if last.code == 421:
-            self.give_up()
         if last.code != 354:
+            return
+        if was_taken:
+            self.give_up()
             return
         try:
             self.wire.write(DOT, replies=1)
@@ -118,20 +124,20 @@ class Plain(Exchange):
         """One command at a time (RFC 5321): what comes after a refusal is not sent."""
         capabilities = self.session.capabilities
         commands = (mail_command(envelope, capabilities), rcpt_command(envelope, capabilities), DATA)
-        stage, reply = Stage.MAIL, None
+        replies: list[tuple[Stage, Reply]] = []
         try:
             if self.needs_reset:
                 self.wire.write(RSET, replies=1)
                 await self._read_reset()
             for stage, command in zip(ENVELOPE, commands, strict=True):
                 self.wire.write(command, replies=1)
-                reply = await self._read(stage)
-                if not is_expected(stage, reply):
+                replies.append((stage, await self._read(stage)))
+                if not is_expected(*replies[-1]):
                     self.needs_reset = True
-                    self.end(envelope, stage, reply)
+                    self.end(envelope, *replies[-1])
                     return False
         except SessionError as error:
-            self._end_broken(envelope, None, stage if reply else None, error)
+            self._end_broken(envelope, replies, error)
             return False
         return True
 

@@ -30,7 +30,11 @@ POLL = 0.005
 
 
 class ConnectionLostError(SessionError):
-    """The connection ended, or a phase took longer than it may."""
+    """The connection ended."""
+
+
+class TookTooLongError(ConnectionLostError):
+    """A phase took longer than it may."""
 
 
 class UnaskedReplyError(SessionError):
@@ -226,7 +230,7 @@ class Wire(asyncio.Protocol):
     def _check_deadline(self) -> None:
         self._timer = None
         if self._deadline <= self._loop.time():
-            self._fail(ConnectionLostError(f"The server took too long for {self._phase}."))
+            self._fail(TookTooLongError(f"The server took too long for {self._phase}."))
         elif self._deadline != float("inf"):
             self._timer = self._loop.call_at(self._deadline, self._check_deadline)
 

@@ -119,7 +119,7 @@ FAULTS: dict[str, Fault] = {
     "mail 553": _plain("mail", "553 5.7.1 not owned by user", copies=0, pause="sender", code=553),
     "mail 552": _plain("mail", "552 5.3.4 too large", "refused", copies=0, code=552),
     "mail dropped": _plain("mail", CLOSE),
-    "mail silent": _plain("mail", HANG, deadlines={"command": 0.2}),
+    "mail silent": _plain("mail", HANG, deadlines={"command": 0.2, "final_dot": 0.3}),
     "mail garbage": _plain("mail", GARBAGE),
     "mail 354": _plain("mail", "354 what"),
     # RCPT
@@ -133,7 +133,7 @@ FAULTS: dict[str, Fault] = {
     "rcpt 421": _plain("rcpt", "421 4.3.2 closing", code=421),
     "rcpt dropped": _plain("rcpt", CLOSE),
     "rcpt reset": _plain("rcpt", RESET),
-    "rcpt silent": _plain("rcpt", HANG, deadlines={"command": 0.2}),
+    "rcpt silent": _plain("rcpt", HANG, deadlines={"command": 0.2, "final_dot": 0.3}),
     # DATA
     "data 451": _plain("data", "451 4.3.0 later", code=451),
     "data 554": _plain("data", "554 5.7.1 no", "refused", copies=0, code=554),
@@ -145,7 +145,9 @@ FAULTS: dict[str, Fault] = {
     "body reset": _plain("body", CloseAfter(1000, reset=True), large=True),
     "body closed": _plain("body", CloseAfter(100_000), large=True),
     "body not read": _plain("body", HANG, large=True, receive_buffer=4096, deadlines={"body": 0.05}),
-    "body 421 in the middle": _plain("body", (b"421 4.3.2 closing\r\n", HANG), large=True, receive_buffer=4096),
+    "body 421 in the middle": _plain(
+        "body", (b"421 4.3.2 closing\r\n", HANG), large=True, receive_buffer=4096, deadlines={"body": 0.05}
+    ),
     # The end of the message
     "dot 450": _plain("dot", "450 4.2.0 later", code=450),
     "dot 451": _plain("dot", "451 4.3.0 later", code=451),

@@ -13,7 +13,8 @@ from own_smtp.commands import dot_stuffed, mail_command, rcpt_command, why_impos
 from own_smtp.errors import JournalError
 from own_smtp.states import PauseReason
 from tests.engine import recipients_of
-from tests.scripted import EXTENSIONS, HANG, ScriptedServer
+from tests.scripted import CLOSE, EXTENSIONS, PASS, ScriptedServer
+from tests.scripted.wire import Wire, readable
 from tests.servers.smtp_sink import SmtpSink
 from tests.wire_kit import SENDER, TEXT, Listed, converse, envelope
 
@@ -31,6 +32,16 @@ WINDOW = {"chunked": 4}
 
 def server_for(mode, **options):
     return ScriptedServer(extensions=WITHOUT[mode], **options)
+
+
+class SwallowAndClose:
+    """Closes after reading what was sent already: a connection with something unread is reset, 421 and all."""
+
+    def perform(self, wire: Wire) -> None:
+        wire.flush()
+        while readable([wire.sock], 0.05) and wire.sock.recv(1 << 16):
+            pass
+        CLOSE.perform(wire)
 
 
 def verbs(server):
@@ -159,14 +170,53 @@ def test_a_refusal_of_the_relay_ends_the_conversation(mode):
 def test_a_421_anywhere_closes_and_leaves_nothing_unknown(mode, phase, position):
     """The message is queued, those behind it are given back or queued, and nothing is sent to a closing server."""
     with server_for(mode) as server:
-        # It reads nothing more, and does not reset the connection, which would take the 421 back.
-        server.on(phase, ("421 4.3.2 closing", HANG), when=lambda moment: moment.message >= position)
+        server.on(phase, ("421 4.3.2 closing", SwallowAndClose()), when=lambda moment: moment.message >= position)
         sent = converse(server, 4, window=WINDOW.get(mode, 1))
     accepted = [number for number, outcome in sent.supply.outcomes.items() if outcome.state == "accepted"]
     assert recipients_of(server.copies) == [f"user{number}@example.org" for number in accepted]
     assert {outcome.state for outcome in sent.supply.outcomes.values()} <= {"accepted", "queued"}
     taken = len(sent.supply.outcomes) + len(sent.supply.returned)
     assert taken + len(sent.supply.waiting) == 4
+
+
+def test_a_server_that_goes_on_after_a_421_is_listened_to():
+    """Some say 421 of one message only. With messages in flight behind it, each still ends by its own reply."""
+    with server_for("chunked") as server:
+        server.on("mail", "421 4.7.0 try later", message=2)
+        sent = converse(server, 6, window=4)
+    assert sent.states == ["accepted", "queued", "accepted", "accepted", "accepted"]
+    assert recipients_of(server.copies) == [f"user{number}@example.org" for number in (1, 3, 4, 5)]
+    assert len(sent.supply.waiting) == 1, "nothing new is sent after it"
+
+
+@pytest.mark.parametrize(
+    ("replies", "state"),
+    [
+        ({"mail": "450 4.7.1 no", "rcpt": "250 ok", "bdat": "250 ok"}, "unknown"),
+        ({"mail": "354 what", "rcpt": "250 ok", "dot": "250 ok"}, "unknown"),
+        ({"rcpt": "354 what"}, "unknown"),
+        ({"rcpt": "550 5.1.1 no", "dot": "250 ok"}, "refused"),
+        ({"mail": "552 5.3.4 no", "dot": "250 ok"}, "refused"),
+        ({"dot": "354 what"}, "unknown"),
+    ],
+)
+def test_a_server_that_contradicts_itself(replies, state):
+    """With messages in flight, one that was refused and taken all the same may have arrived: nobody can know."""
+    with server_for("chunked") as server:
+        for phase, reply in replies.items():
+            server.on(phase, reply)
+        assert converse(server, 1, window=4).states == [state]
+
+
+def test_a_lone_dot_is_not_sent_to_a_server_that_took_the_recipient():
+    """It would deliver an empty mail. The connection ends instead."""
+    with server_for("pipelined") as server:
+        server.on("mail", "552 5.3.4 too large")
+        server.on("rcpt", "250 2.1.5 ok")
+        server.on("data", "354 go ahead")
+        sent = converse(server, 2)
+    assert sent.states == ["refused"]
+    assert b"\r\n.\r\n" not in server.connections[0].record.said("C")
 
 
 # Whose reply is whose
@@ -185,9 +235,15 @@ SCRIPTS = st.lists(st.fixed_dictionaries({phase: st.sampled_from(said) for phase
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_reply_is_taken_for_anothers(mode, scripts):
     """Whatever a server answers to which message, each message ends by its own reply, and arrives as that says."""
+
+    def answer(moment):
+        script = scripts[moment.message - 1]
+        is_nested = moment.phase == "rcpt" and script["mail"][0] != "2"
+        return PASS if is_nested else script[moment.phase].format(f"m{moment.message}.")
+
     with server_for(mode) as server:
         for phase in REPLIES:
-            server.on(phase, lambda moment: scripts[moment.message - 1][moment.phase].format(f"m{moment.message}."))
+            server.on(phase, answer)
         sent = converse(server, len(scripts), window=WINDOW.get(mode, 1))
     assert sent.supply.outcomes.keys() == set(range(1, len(scripts) + 1))
     for number, outcome in sent.supply.outcomes.items():
