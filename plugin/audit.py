@@ -28,6 +28,12 @@ class AuditAction(StrEnum):
     RELAY_CONFIRMED = "relay_confirmed"
     CONFIRMATION_REQUESTED = "confirmation_requested"
     PROJECT_ROUTED = "project_routed"
+    INVITATIONS_MOVED = "invitations_moved"
+    INVITATIONS_CANCELLED = "invitations_cancelled"
+    BATCH_PAUSED = "batch_paused"
+    BATCH_RESUMED = "batch_resumed"
+    BATCH_CANCELLED = "batch_cancelled"
+    BATCH_RETRIED = "batch_retried"
 
 
 def record(

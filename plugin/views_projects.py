@@ -10,12 +10,15 @@ from flask import current_app, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from own_smtp import projects, relays, reports
+from own_smtp import moves, projects, relays, reports
 from own_smtp.access import current_actor, current_project, requires
 from own_smtp.current import extension
+from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.project import ProjectForm
 from own_smtp.hooks.events import Action
+from own_smtp.leftovers import settle_leftovers
 from own_smtp.models import Relay
+from own_smtp.moves import Scope
 from own_smtp.pages import blueprint, note, render
 from own_smtp.reports import BatchSummary, Counts
 from own_smtp.states import RelayState
@@ -48,19 +51,57 @@ def show_project(project_id: str) -> ResponseReturnValue:
 @blueprint.post("/projects/<path:project_id>/settings")
 @requires(Action.ENABLE)
 def route_project(project_id: str) -> ResponseReturnValue:
-    """Choose how the project's invitations leave."""
+    """Choose how the project's invitations leave, and what becomes of those that wait to leave another way."""
     session, actor = _session(), current_actor()
     form = ProjectForm(_relays(), None)
     if not form.validate_on_submit():
         return _project_page(project_id, form), 422
     relay = relays.get(session, actor.tenant_id, form.relay_id) if form.relay_id is not None else None
+    leftovers = _leftovers_form(project_id, relay)
+    if leftovers and not leftovers.validate_on_submit():
+        return _ask_about_leftovers(form, leftovers, relay)
+    to_wake = settle_leftovers(session, leftovers, _scope()) if leftovers else []
     changed = projects.choose(
         session, actor.tenant_id, project_id, relay, user_id=actor.user_id, fallback_after=form.fallback_after
     )
     session.commit()
+    for relay_id in to_wake:
+        extension().wake(relay_id)
     if changed:
         note(_consequence(relay), "success")
     return redirect(url_for("own_smtp.show_project", project_id=project_id))
+
+
+def _leftovers_form(project_id: str, relay: Relay | None) -> LeftoversForm | None:
+    """Return the question what becomes of waiting invitations; `None` when the way stays, or nothing waits."""
+    session, tenant_id = _session(), current_actor().tenant_id
+    route = projects.find(session, tenant_id, project_id)
+    relay_id = relay.id if relay else None
+    if (route.relay_id if route else None) == relay_id:
+        return None
+    if not moves.count_elsewhere(session.connection(), _scope(), relay_id):
+        return None
+    return LeftoversForm([relay] if relay else [], can_stay=True)
+
+
+def _scope() -> Scope:
+    project = current_project()
+    return Scope(tenant_id=project.tenant_id, project_id=project.project_id)
+
+
+def _ask_about_leftovers(form: ProjectForm, leftovers: LeftoversForm, relay: Relay | None) -> ResponseReturnValue:
+    waiting = moves.count_elsewhere(_session().connection(), _scope(), relay.id if relay else None)
+    is_answered = leftovers.leftovers.data is not None
+    page = render(
+        "project_leave.html",
+        project=current_project(),
+        form=form,
+        leftovers=leftovers,
+        relay=relay,
+        waiting=waiting,
+        is_answered=is_answered,
+    )
+    return page, 422 if is_answered else 200
 
 
 def _consequence(relay: Relay | None) -> str:

@@ -11,9 +11,12 @@ from own_smtp.access import current_actor, requires
 from own_smtp.clock import read_clock
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError
+from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.relay import RelayForm
 from own_smtp.hooks.events import Action, RelayChange
+from own_smtp.leftovers import settle_leftovers
 from own_smtp.models import Relay
+from own_smtp.moves import Scope
 from own_smtp.pages import ButtonForm, blueprint, note, render, tenant
 from own_smtp.relay_views import RelayPanel, pace_texts, panel_of, window_texts
 from own_smtp.states import PauseReason, RelayState
@@ -185,18 +188,22 @@ def _moved(session: Session, relay: Relay, *, is_new: bool) -> ResponseReturnVal
 @blueprint.route("/servers/<int:relay_id>/delete", methods=["GET", "POST"])
 @requires(Action.EDIT)
 def delete_relay(relay_id: int) -> ResponseReturnValue:
-    """Ask once more, then delete. Not while invitations wait for it."""
+    """Ask once more, and what becomes of invitations that wait for it; then delete."""
     session, actor = _session(), current_actor()
     relay = relays.get(session, actor.tenant_id, relay_id)
     waiting = reports.waiting_by_relay(session, actor.tenant_id).get(relay_id, 0)
-    button = ButtonForm()
-    if not button.validate_on_submit() or waiting:
+    others = [other for other in relays.listed(session, actor.tenant_id) if other.id != relay_id]
+    form: LeftoversForm | ButtonForm = LeftoversForm(others, can_stay=False) if waiting else ButtonForm()
+    if not form.validate_on_submit():
         users = projects.using(session, relay_id)
-        page = render("relay_delete.html", relay=relay, button=button, waiting=waiting, users=users)
-        return page, 409 if button.is_submitted() else 200
+        page = render("relay_delete.html", relay=relay, form=form, waiting=waiting, users=users)
+        return page, 422 if form.is_submitted() else 200
+    scope = Scope(tenant_id=actor.tenant_id, relay_id=relay_id)
+    to_wake = settle_leftovers(session, form, scope) if isinstance(form, LeftoversForm) else []
     relay_edits.delete(session, relay, user_id=actor.user_id)
     session.commit()
-    extension().wake(relay_id)
+    for woken in (relay_id, *to_wake):
+        extension().wake(woken)
     note(gettext("“%(label)s” is deleted.", label=relay.label), "success")
     return redirect(url_for("own_smtp.overview"))
 

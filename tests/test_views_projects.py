@@ -183,3 +183,32 @@ def test_the_report_says_what_the_platform_sent(web, relay, db_session):
         invitation.route = Route.PLATFORM
     db_session.commit()
     assert "2 accepted invitations left by the platform&#39;s mail" in web.get(REPORT).text
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "moves"), [("keep", "queued", False), ("move", "queued", True), ("cancel", "cancelled", False)]
+)
+def test_switching_away_asks_what_becomes_of_what_waits(web, relay, db_session, thin, answer, state, moves):
+    """Nothing changes before the answer; then what waits keeps its way, takes the new one, or is withdrawn."""
+    other = add_relay(db_session, thin, active=True, label="Other")
+    web.post(SETTINGS, data={"route": str(relay.id)})
+    batch = _send(db_session, relay, queued=2, accepted=1)
+    typed = {"route": str(other.id), "falls_back": "y", "hours": "5"}
+    page = web.post(SETTINGS, data=typed).text
+    assert "2 invitations were sent before and still wait" in page
+    assert 'name="hours" value="5"' in page
+    db_session.expire_all()
+    assert db_session.query(ProjectRoute).one().relay_id == relay.id
+
+    web.post(SETTINGS, data={**typed, "leftovers": f"move:{other.id}" if answer == "move" else answer})
+    db_session.expire_all()
+    assert db_session.query(ProjectRoute).one().relay_id == other.id
+    assert {item.state for item in db_session.query(Invitation).where(Invitation.state != "accepted")} == {state}
+    assert batch.relay_id == (other.id if moves else relay.id)
+
+
+def test_changing_only_the_way_out_asks_nothing(web, relay, db_session):
+    """Who keeps the server is not asked about what waits for it."""
+    web.post(SETTINGS, data={"route": str(relay.id)})
+    _send(db_session, relay, queued=2)
+    assert web.post(SETTINGS, data={"route": str(relay.id), "falls_back": "y", "hours": "5"}).status_code == 302

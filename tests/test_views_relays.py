@@ -195,12 +195,41 @@ def test_deleting_asks_first_and_says_what_follows(web, relay, db_session):
     assert db_session.query(AuditEntry).order_by(AuditEntry.id.desc()).first().action == "relay_deleted"
 
 
-def test_a_server_with_waiting_invitations_is_not_deleted(web, relay, db_session):
-    """Nothing that waits is lost by a deletion."""
+def test_a_server_is_not_deleted_before_a_person_said_what_becomes_of_what_waits(web, relay, db_session):
+    """Without an answer nothing happens; the page says how many wait and what can be done with them."""
     _wait(db_session, relay, 2)
-    assert web.post(f"/own-smtp/servers/{relay.id}/delete").status_code == 409
-    assert "2 invitations still wait" in web.get(f"/own-smtp/servers/{relay.id}/delete").text
-    assert web.get(f"/own-smtp/servers/{relay.id}").status_code == 200
+    answer = web.post(f"/own-smtp/servers/{relay.id}/delete")
+    assert answer.status_code == 422
+    assert "2 invitations still wait for this server." in answer.text
+    assert "Please choose one." in answer.text
+    db_session.expire_all()
+    assert relay.deleted_at is None
+
+
+def test_what_waits_moves_before_its_server_is_deleted(web, relay, db_session, thin):
+    """The other server is woken for what it was given."""
+    other = add_relay(db_session, thin, active=True, label="Other")
+    _wait(db_session, relay, 2)
+    web.post(f"/own-smtp/servers/{relay.id}/delete", data={"leftovers": f"move:{other.id}"})
+    db_session.expire_all()
+    assert relay.deleted_at is not None
+    assert db_session.query(Batch).one().relay_id == other.id
+    assert other.id in thin.woken
+
+
+def test_nothing_moves_to_another_tenants_server(web, relay, db_session, thin):
+    """A forged choice is no choice."""
+    foreign = add_relay(db_session, thin, tenant_id="evil", active=True)
+    _wait(db_session, relay)
+    assert web.post(f"/own-smtp/servers/{relay.id}/delete", data={"leftovers": f"move:{foreign.id}"}).status_code == 422
+
+
+def test_what_waits_is_cancelled_with_its_server(web, relay, db_session):
+    """Cancelled invitations say so in the report."""
+    _wait(db_session, relay, 2)
+    page = web.post(f"/own-smtp/servers/{relay.id}/delete", data={"leftovers": "cancel"}, follow_redirects=True).text
+    assert "2 invitations were cancelled." in page
+    assert {item.state for item in db_session.query(Invitation)} == {State.CANCELLED}
 
 
 def test_an_expired_mail_can_be_asked_for_again(web, thin, db_session):

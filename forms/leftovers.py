@@ -1,0 +1,38 @@
+"""The form that asks what becomes of invitations whose way is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask_wtf import FlaskForm
+from wtforms import RadioField
+from wtforms.validators import DataRequired
+
+from own_smtp.models import Relay
+from own_smtp.texts import gettext
+from own_smtp.texts import lazy_gettext as _
+
+KEEP, CANCEL, MOVE = "keep", "cancel", "move:"
+
+
+class LeftoversForm(FlaskForm):
+    """Deliver the old way, move to another server, or cancel."""
+
+    leftovers = RadioField(_("What shall become of them?"), [DataRequired(_("Please choose one."))])
+
+    def __init__(self, targets: Sequence[Relay], *, can_stay: bool) -> None:
+        super().__init__()
+        stay = [(KEEP, gettext("Deliver them the old way"))] if can_stay else []
+        moves = [(f"{MOVE}{relay.id}", gettext("Move them to “%(label)s”", label=relay.label)) for relay in targets]
+        self.leftovers.choices = [*stay, *moves, (CANCEL, gettext("Cancel them: they are not sent at all"))]
+
+    @property
+    def target_id(self) -> int | None:
+        """The relay to move to; `None` when they do not move. Only after `validate`."""
+        choice: str = self.leftovers.data
+        return int(choice.removeprefix(MOVE)) if choice.startswith(MOVE) else None
+
+    @property
+    def cancels(self) -> bool:
+        """Whether they are withdrawn. Only after `validate`."""
+        return bool(self.leftovers.data == CANCEL)
