@@ -134,7 +134,7 @@ def test_a_rule_may_apply_a_limited_number_of_times(scripted):
 def test_a_behaviour_may_be_worked_out(scripted):
     """A function of the moment can echo what the client said."""
     scripted.on("mail", lambda moment: f"550 5.7.1 you said {moment.line}")
-    with pytest.raises(smtplib.SMTPSenderRefused, match="(?i)you said mail from"):
+    with pytest.raises(smtplib.SMTPSenderRefused, match=r"(?i)you said mail from"):
         send(scripted)
 
 
