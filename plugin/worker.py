@@ -124,6 +124,7 @@ class OwnWorker(Worker):
         if self.horse_pid:
             with suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGTERM)
+                log.info("Stopping after the messages that are on the wire.")
 
     def await_horse(self) -> None:
         """Redis went away, but the process that is sending did not: wait for it, and still pass a stop on."""
