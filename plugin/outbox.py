@@ -31,6 +31,7 @@ from own_smtp.models import (
 )
 from own_smtp.outcomes import Stage
 from own_smtp.states import RETRYABLE, WAITING, BatchState, State
+from own_smtp.texts import gettext
 
 __all__ = [
     "add",
@@ -64,7 +65,7 @@ def pause_batch(connection: Connection, batch_id: int) -> None:
     """Stop sending a batch. What a drain has claimed already still goes out."""
     batch = _lock(connection, batch_id)
     if batch.state != BatchState.OPEN:
-        raise ConflictError("Only a batch that is being sent can pause.")
+        raise ConflictError(gettext("Only a batch that is being sent can pause."))
     _set_state(connection, batch_id, BatchState.PAUSED)
 
 
@@ -72,7 +73,7 @@ def resume_batch(connection: Connection, batch_id: int) -> None:
     """Go on with a paused batch."""
     batch = _lock(connection, batch_id)
     if batch.state != BatchState.PAUSED:
-        raise ConflictError("The batch is not paused.")
+        raise ConflictError(gettext("The batch is not paused."))
     _set_state(connection, batch_id, BatchState.OPEN)
     _finish(connection, batch_id)
 
@@ -144,7 +145,7 @@ def retry(connection: Connection, batch_id: int, states: Iterable[State], ids: S
     """
     wanted = set(states)
     if not wanted <= RETRYABLE | {State.UNKNOWN}:
-        raise ConflictError("Only refused, failed, cancelled and unknown invitations can be sent again.")
+        raise ConflictError(gettext("Only refused, failed, cancelled and unknown invitations can be sent again."))
     batch = _lock(connection, batch_id)
     _check_retry(connection, batch)
     where = [Invitation.batch_id == batch_id, Invitation.state.in_(wanted)]
@@ -157,15 +158,15 @@ def retry(connection: Connection, batch_id: int, states: Iterable[State], ids: S
 
 def _check_retry(connection: Connection, batch: Any) -> None:
     if connection.scalar(select(Relay.deleted_at).where(Relay.id == batch.relay_id)) is not None:
-        raise ConflictError("The mail server of this batch was deleted. Send the invitations as a new batch.")
+        raise ConflictError(gettext("The mail server of this batch was deleted. Send the invitations as a new batch."))
     if batch.is_over:
-        raise ConflictError("The time for sending this batch is over.")
+        raise ConflictError(gettext("The time for sending this batch is over."))
     if batch.state == BatchState.CANCELLED:
         _cancel_where(connection, Invitation.batch_id == batch.id)
         on_the_wire = select(Invitation.id).where(Invitation.batch_id == batch.id, Invitation.state == State.SENDING)
         if connection.execute(on_the_wire.limit(1).with_for_update()).first() is not None:
             # Reopening the batch would bring back what was withdrawn.
-            raise ConflictError("Some of this batch is still being sent. Try again in a minute.")
+            raise ConflictError(gettext("Some of this batch is still being sent. Try again in a minute."))
 
 
 def _queue_again(connection: Connection, where: list[ColumnElement[bool]], ids: Sequence[int] | None) -> int:

@@ -6,14 +6,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from flask_babel import format_decimal
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import RowMapping, Select, func, select
 from sqlalchemy.orm import Session
 
+from own_smtp.errors import NotFoundError
 from own_smtp.hooks.events import ReportColumn
 from own_smtp.models import Batch, Invitation, Relay
-from own_smtp.states import WAITING, Route, State
+from own_smtp.states import WAITING, BatchState, Route, State
 from own_smtp.statuses import of_project
 from own_smtp.texts import Text, gettext, ngettext
 from own_smtp.texts import lazy_gettext as _
@@ -86,6 +88,7 @@ class BatchSummary:
     relay_id: int
     relay_label: str
     not_taken: int
+    state: BatchState
     counts: Counts
 
 
@@ -105,13 +108,29 @@ class Refusal:
 
 def project_batches(session: Session, tenant_id: str, project_id: str, limit: int = PAGE) -> list[BatchSummary]:
     """Return the project's newest batches with their counts, newest first."""
-    rows = session.execute(
-        select(Batch, Relay.label)
+    return _summaries(session, _batches_of(tenant_id, project_id).order_by(Batch.id.desc()).limit(limit))
+
+
+def project_batch(session: Session, tenant_id: str, project_id: str, batch_id: int) -> BatchSummary:
+    """Return one batch of the project with its counts. Raises `NotFoundError`, also for another project's."""
+    for summary in _summaries(session, _batches_of(tenant_id, project_id).where(Batch.id == batch_id)):
+        return summary
+    raise NotFoundError(f"There is no batch {batch_id}.")
+
+
+_WITH_RELAY: tuple[Any, ...] = (Batch, Relay.label)
+
+
+def _batches_of(tenant_id: str, project_id: str) -> Select[Any]:
+    return (
+        select(*_WITH_RELAY)
         .join(Relay, Relay.id == Batch.relay_id)
         .where(Batch.tenant_id == tenant_id, Batch.project_id == project_id)
-        .order_by(Batch.id.desc())
-        .limit(limit)
-    ).all()
+    )
+
+
+def _summaries(session: Session, query: Select[Any]) -> list[BatchSummary]:
+    rows = session.execute(query).all()
     counts = _counts_by_batch(session, [batch.id for batch, _label in rows])
     return [_summary(batch, label, counts[batch.id]) for batch, label in rows]
 
@@ -125,6 +144,7 @@ def _summary(batch: Batch, label: str, counts: Counts) -> BatchSummary:
         relay_id=batch.relay_id,
         relay_label=label,
         not_taken=batch.refused_count,
+        state=BatchState(batch.state),
         counts=counts,
     )
 

@@ -31,6 +31,11 @@ NEEDS = {
     "route_project": Action.ENABLE,
     "show_report": Action.VIEW,
     "report_status": Action.VIEW,
+    "show_batch": Action.VIEW,
+    "pause_batch": Action.ENABLE,
+    "resume_batch": Action.ENABLE,
+    "cancel_batch": Action.ENABLE,
+    "retry_batch": Action.ENABLE,
 }
 """What each page asks the host for."""
 
@@ -45,7 +50,7 @@ def relay(db_session, thin) -> Relay:
 
 def _pages(app, relay_id=1, project_id="p1"):
     """Return each page that needs an account, with its method and its address."""
-    values = {"relay_id": relay_id, "project_id": project_id}
+    values = {"relay_id": relay_id, "project_id": project_id, "batch_id": 1}
     adapter = app.url_map.bind("localhost")
     for rule in app.url_map.iter_rules():
         if rule.endpoint.startswith("own_smtp.") and rule.endpoint not in PUBLIC:

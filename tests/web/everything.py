@@ -36,7 +36,7 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
     token = new_token()
     send_mail(session, sent, token)
     projects.choose(session, "acme", "p1", active, user_id="alice")
-    fill_outbox(session, active)
+    batch = fill_outbox(session, active)
     states = {"active": active, "paused": paused, "waiting": waiting, "failed": failed, "sent": sent}
     pages = {f"relay-{name}": f"/servers/{relay.id}" for name, relay in states.items()}
     return {
@@ -48,6 +48,7 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         "relay-delete": f"/servers/{paused.id}/delete",
         "project": "/projects/p1/settings",
         "report": "/projects/p1/report",
+        "batch": f"/projects/p1/batches/{batch.id}",
         "report-empty": "/projects/p2/report",
         "confirm": f"/confirm/{token}",
         "confirm-unknown": "/confirm/unknown",

@@ -1,0 +1,37 @@
+"""The form that sends invitations of a batch again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, SelectMultipleField
+from wtforms.validators import DataRequired, ValidationError
+from wtforms.widgets import CheckboxInput, ListWidget
+
+from own_smtp.states import State
+from own_smtp.texts import Text, gettext
+from own_smtp.texts import lazy_gettext as _
+
+
+class RetryForm(FlaskForm):
+    """Which of those that were not accepted are sent again, and whether a second copy is accepted for it."""
+
+    states = SelectMultipleField(
+        _("Send again"),
+        [DataRequired(_("Please choose at least one."))],
+        coerce=State,
+        widget=ListWidget(),
+        option_widget=CheckboxInput(),
+    )
+    copies = BooleanField(_("I know that recipients of “unknown” invitations may get a second copy"))
+
+    def __init__(self, labels: Mapping[State, Text]) -> None:
+        """`labels` holds the states that the batch has invitations in."""
+        super().__init__()
+        self.states.choices = list(labels.items())
+
+    def validate_copies(self, item: BooleanField) -> None:
+        """Insist on it where a copy may exist."""
+        if State.UNKNOWN in (self.states.data or ()) and not item.data:
+            raise ValidationError(gettext("Please confirm this, or leave the unknown ones out."))

@@ -1,0 +1,128 @@
+"""The page of one sending: paused, resumed, cancelled, sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import redirect, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from own_smtp import audit, outbox, reports
+from own_smtp.access import current_actor, current_project, requires
+from own_smtp.audit import AuditAction
+from own_smtp.current import extension
+from own_smtp.errors import ConflictError
+from own_smtp.forms.retry import RetryForm
+from own_smtp.hooks.events import Action
+from own_smtp.pages import ButtonForm, blueprint, note, render
+from own_smtp.reports import BatchSummary
+from own_smtp.states import RETRYABLE, State
+from own_smtp.texts import gettext, ngettext
+
+AGAIN = (State.REFUSED, State.FAILED, State.UNKNOWN, State.CANCELLED)
+"""What a person may send again, in the order in which the page offers it."""
+assert set(AGAIN) == RETRYABLE | {State.UNKNOWN}
+
+
+@blueprint.get("/projects/<path:project_id>/batches/<int:batch_id>")
+@requires(Action.VIEW)
+def show_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
+    """Show one sending and what can be done with it."""
+    batch = _batch(project_id, batch_id)
+    return _page(batch, _retry_form(batch))
+
+
+@blueprint.post("/projects/<path:project_id>/batches/<int:batch_id>/pause")
+@requires(Action.ENABLE)
+def pause_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
+    """Stop a sending; what waits in it keeps waiting."""
+    return _change(project_id, batch_id, outbox.pause_batch, AuditAction.BATCH_PAUSED)
+
+
+@blueprint.post("/projects/<path:project_id>/batches/<int:batch_id>/resume")
+@requires(Action.ENABLE)
+def resume_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
+    """Go on with a sending."""
+    return _change(project_id, batch_id, outbox.resume_batch, AuditAction.BATCH_RESUMED)
+
+
+@blueprint.post("/projects/<path:project_id>/batches/<int:batch_id>/cancel")
+@requires(Action.ENABLE)
+def cancel_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
+    """Withdraw what waits in a sending."""
+    return _change(project_id, batch_id, outbox.cancel_batch, AuditAction.BATCH_CANCELLED)
+
+
+@blueprint.post("/projects/<path:project_id>/batches/<int:batch_id>/retry")
+@requires(Action.ENABLE)
+def retry_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
+    """Send again what a person chose among those that were not accepted."""
+    batch = _batch(project_id, batch_id)
+    form = _retry_form(batch)
+    if form is None:
+        raise ConflictError(gettext("There is nothing to send again."))
+    if not form.validate_on_submit():
+        return _page(batch, form), 422
+    states = form.states.data
+    queued = outbox.retry(_session().connection(), batch_id, states)
+    note(ngettext("%(num)s invitation is sent again.", "%(num)s invitations are sent again.", queued))
+    return _changed(batch, AuditAction.BATCH_RETRIED, {"invitations": (None, queued), "states": (None, states)})
+
+
+def _change(
+    project_id: str, batch_id: int, change: Callable[..., int | None], action: AuditAction
+) -> ResponseReturnValue:
+    batch = _batch(project_id, batch_id)
+    if not ButtonForm().validate_on_submit():
+        raise ConflictError(gettext("This page was open for too long. Go back, reload it and try again."))
+    number = change(_session().connection(), batch_id)
+    return _changed(batch, action, {} if number is None else {"invitations": (None, number)})
+
+
+def _changed(batch: BatchSummary, action: AuditAction, changes: dict[str, tuple[Any, Any]]) -> ResponseReturnValue:
+    session, project = _session(), current_project()
+    audit.record(
+        session,
+        action,
+        tenant_id=project.tenant_id,
+        user_id=current_actor().user_id,
+        relay_id=batch.relay_id,
+        project_id=project.project_id,
+        changes={"batch": (None, batch.batch_id), **changes},
+    )
+    session.commit()
+    extension().wake(batch.relay_id)
+    return redirect(url_for("own_smtp.show_batch", project_id=project.project_id, batch_id=batch.batch_id))
+
+
+def _batch(project_id: str, batch_id: int) -> BatchSummary:
+    return reports.project_batch(_session(), current_actor().tenant_id, project_id, batch_id)
+
+
+def _retry_form(batch: BatchSummary) -> RetryForm | None:
+    """Return the form; `None` when every invitation was accepted or still waits."""
+    labels = {
+        state: f"{reports.STATE_LABELS[state]}: {ngettext('%(num)s invitation', '%(num)s invitations', number)}"
+        for state in AGAIN
+        if (number := batch.counts[state])
+    }
+    return RetryForm(labels) if labels else None
+
+
+def _page(batch: BatchSummary, form: RetryForm | None) -> str:
+    return render(
+        "batch.html",
+        project=current_project(),
+        batch=batch,
+        form=form,
+        button=ButtonForm(),
+        labels=reports.STATE_LABELS,
+        meanings=reports.STATE_MEANINGS,
+        sentence=reports.status_sentence(batch.counts),
+    )
+
+
+def _session() -> Session:
+    return extension().db.session()
