@@ -1,8 +1,10 @@
 """The local record of what is about to be sent, as a dead drain leaves it."""
 
 import errno
+import json
 import multiprocessing
 import os
+import signal
 import stat
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from own_smtp.errors import JournalError
-from own_smtp.journal import Findings, JournalWriter, Machine, parse_journal, read_journal
+from own_smtp.journal import Findings, JournalWriter, Machine, _pack, _take, parse_journal, read_journal
 from own_smtp.outcomes import Stage, classify, interrupted
 from own_smtp.profiles import Outcome, Reply
 from own_smtp.states import PauseReason, State
@@ -54,14 +56,10 @@ def test_a_journal_tells_begun_from_ended(machine):
 )
 def test_any_outcome_comes_back_as_it_was(text, code, state, pause, slows_down):
     """Words with line ends, quotes or halves of characters survive the journal."""
-    from own_smtp.journal import _pack, _take
-
     reply = None if code is None else Reply(code=code, text=text, enhanced="5.1.1")
     outcome = Outcome(
         state=state, stage="rcpt", reply=reply, text="" if reply else text, pause=pause, slows_down=slows_down
     )
-    import json
-
     line = b"E" + json.dumps([7, 1.5, *_pack(outcome)], separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
     assert line.count(b"\n") == 1
     findings = Findings()
@@ -147,7 +145,7 @@ def test_the_lock_ends_with_the_process(machine):
         journal = JournalWriter(machine, "a")
         journal.begin(5)
         writer.send("begun")
-        os.pause() if hasattr(os, "pause") else __import__("signal").pause()
+        signal.pause()
 
     process = context.Process(target=drain)
     process.start()

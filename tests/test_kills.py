@@ -6,13 +6,13 @@ import time
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import update
 
 from own_smtp import leases, ledger, outbox
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.journal import JournalWriter, Machine, parse_journal
-from own_smtp.models import Invitation, Journal, Lease
+from own_smtp.models import Journal, Lease
 from own_smtp.recovery import recover_all
 from own_smtp.wakeup import Wakeup
 from tests.counting import CountingServer
@@ -155,7 +155,7 @@ def test_asked_to_stop_it_finishes_the_message_and_leaves_the_rest(platform, scr
 
 
 def test_a_killed_worker_leaves_the_sending_process_at_work(platform, scripted, work):
-    """kill -9 of the worker: its child goes on and settles, its dispatcher ends, and a second worker doubles nothing."""
+    """kill -9 of the worker: its child goes on and settles, its dispatcher ends, a second worker doubles nothing."""
     gate = Wait()
     scripted.on("dot", (gate, PASS), recipient="user4@example.org")
     relay = platform.add_relay(scripted)
@@ -447,7 +447,6 @@ def test_a_project_deleted_in_mid_drain_stops_nobody(platform, counting, work):
     with work():
         eventually(lambda: sum(counting.copies().values()) > 10, "some were sent")
         with platform.engine.begin() as connection:
-            connection.execute(delete(Invitation).where(Invitation.batch_id == -1))
             outbox.forget(connection, "acme", next(row.project_id for row in platform.batches if row.id == gone))
         platform.send(relay, ["late@example.org"])
         assert settled(platform) == {"accepted": 1}

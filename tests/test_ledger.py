@@ -3,11 +3,11 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from own_smtp import leases, ledger, outbox
 from own_smtp.clock import read_clock
-from own_smtp.errors import LeaseLostError
+from own_smtp.errors import ConflictError, LeaseLostError
 from own_smtp.journal import Ended, Findings, Machine
 from own_smtp.models import Attempt, Batch, Invitation, Journal, Lease, Relay
 from own_smtp.outcomes import Stage, interrupted
@@ -412,8 +412,6 @@ def test_drains_people_and_hosts_do_not_get_in_each_others_way(books):
 
 def patiently(action):
     """Do it, again after what people are asked to do later."""
-    from own_smtp.errors import ConflictError
-
     while True:
         try:
             return action()
@@ -438,4 +436,3 @@ def test_invitations_can_be_counted_while_they_are_written(books):
         ledger.claim(connection, taken, 5)
         assert books.states() == {"queued": 5}
     assert books.states() == {"sending": 5}
-    assert isinstance(connection, Connection)

@@ -13,7 +13,7 @@ from own_smtp.hooks.events import Attachment, Content, Invitation
 from own_smtp.models import Attempt, Batch, BatchFile, Relay
 from own_smtp.models import Invitation as InvitationRow
 from own_smtp.states import State
-from tests.ledgers import ACCEPTED, CONTENT, DEFERRED, REFUSED, Books, add, at_once, invited
+from tests.ledgers import ACCEPTED, DEFERRED, REFUSED, Books, add, at_once, invited
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_reference_given_twice_is_added_once(books, relay):
 
 def test_references_that_only_look_alike_are_different(books, relay):
     """Case, accents and width make a difference on each database; batches do not share references."""
-    names = ["abc", "ABC", "äbc", "a\u0308bc", "ａbc", "ß", "ss"]
+    names = ["abc", "ABC", "äbc", "a\u0308bc", "\uff41bc", "ß", "ss"]
     assert books.send(relay, [someone(name) for name in names]).taken == len(names)
     assert books.send(relay, [someone(name) for name in names]).taken == len(names)
 
@@ -173,11 +173,10 @@ def test_cancelling_withdraws_what_waits_and_what_comes_back(books, relay):
     """What is queued is cancelled at once; what a drain had claimed may still go out, or is cancelled at its end."""
     batch = books.send(relay, 5).batch_id
     taken = books.take(relay)
-    sent, deferred, unsent = (item.id for item in books.claim(taken, 3))
+    sent, deferred, _unsent = (item.id for item in books.claim(taken, 3))
     assert books(outbox.cancel_batch, batch) == 2
     books.settle(taken, [sent])
     books.settle(taken, [deferred], DEFERRED)
-    assert unsent
     books.end(taken)
     books.end(books.take(relay))
     assert books.states() == {"accepted": 1, "cancelled": 4}
@@ -221,7 +220,7 @@ def ended(books, relay):
     """A batch with one of each final state, by id."""
     batch = books.send(relay, 4).batch_id
     taken = books.take(relay)
-    accepted, refused, unknown, _cancelled = books.claim(taken, 3) + [None]
+    accepted, refused, unknown = books.claim(taken, 3)
     books.settle(taken, [accepted.id], ACCEPTED)
     books.settle(taken, [refused.id], REFUSED)
     books.change(InvitationRow, unknown.id, state=State.UNKNOWN)
@@ -257,7 +256,7 @@ def test_a_batch_cannot_be_reopened_while_withdrawn_invitations_are_on_the_wire(
     """What was claimed when a batch was cancelled does not come back to life by a retry."""
     batch = books.send(relay, 3).batch_id
     taken = books.take(relay)
-    refused, withdrawn = books.claim(taken, 2)
+    refused, _withdrawn = books.claim(taken, 2)
     books.settle(taken, [refused.id], REFUSED)
     books(outbox.cancel_batch, batch)
     with pytest.raises(ConflictError, match="still being sent"):
@@ -265,7 +264,6 @@ def test_a_batch_cannot_be_reopened_while_withdrawn_invitations_are_on_the_wire(
     books.end(taken)
     assert books(outbox.retry, batch, [State.REFUSED]) == 1
     assert books.states() == {"queued": 1, "cancelled": 2}
-    assert withdrawn.id != refused.id
 
 
 def test_a_retry_that_leads_nowhere_is_refused(books, relay, ended):
@@ -351,4 +349,3 @@ def test_a_receipt_lists_the_first_refusals_only(books, relay):
     count = intake.MAX_REFUSALS_SHOWN + 10
     receipt = books.send(relay, (someone(str(number), "nobody") for number in range(count)))
     assert (len(receipt.refused), receipt.refused_count) == (intake.MAX_REFUSALS_SHOWN, count)
-    assert CONTENT.subject

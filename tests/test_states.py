@@ -2,9 +2,7 @@
 
 import contextlib
 import secrets
-import tempfile
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,7 +14,7 @@ from own_smtp import leases, ledger, outbox
 from own_smtp.clock import read_clock
 from own_smtp.errors import ConflictError, LeaseLostError
 from own_smtp.journal import Ended, Findings
-from own_smtp.models import Base, Batch, Invitation, Lease
+from own_smtp.models import Base, Invitation, Lease
 from own_smtp.outcomes import Stage, impossible, interrupted
 from own_smtp.states import FINAL, MOVES, RETRYABLE, WAITING, State
 from tests.ledgers import ACCEPTED, DEFERRED, REFUSED, Books, settlement
@@ -32,8 +30,10 @@ OUTCOMES = {
 # Also what a careless statement does is seen: the database itself writes down every change.
 SPY = (
     "CREATE TABLE moved (id INTEGER PRIMARY KEY, invitation INTEGER, before TEXT, after TEXT)",
-    "CREATE TRIGGER spy AFTER UPDATE OF state ON own_smtp_invitation WHEN OLD.state <> NEW.state BEGIN"
-    " INSERT INTO moved (invitation, before, after) VALUES (OLD.id, OLD.state, NEW.state); END",
+    """
+    CREATE TRIGGER spy AFTER UPDATE OF state ON own_smtp_invitation WHEN OLD.state <> NEW.state
+    BEGIN INSERT INTO moved (invitation, before, after) VALUES (OLD.id, OLD.state, NEW.state); END
+    """,
 )
 
 
@@ -42,7 +42,6 @@ class Life(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        self.folder = tempfile.TemporaryDirectory()
         engine = create_engine("sqlite://", poolclass=None)
         Base.metadata.create_all(engine)
         self.books = Books(engine, engine, None)
@@ -56,7 +55,6 @@ class Life(RuleBasedStateMachine):
     def teardown(self):
         if hasattr(self, "books"):
             self.books.engine.dispose()
-            self.folder.cleanup()
 
     # What happens
 
@@ -220,5 +218,3 @@ def test_the_sets_of_states_are_whole():
     assert set(MOVES) == set(State) == WAITING | FINAL
     assert MOVES[State.ACCEPTED] == frozenset()
     assert all(State.QUEUED in MOVES[state] for state in RETRYABLE)
-    assert Path(__file__).name == "test_states.py"
-    assert Batch.__tablename__ == "own_smtp_batch"
