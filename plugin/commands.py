@@ -72,4 +72,4 @@ def dot_stuffed(data: bytes) -> bytes:
     """Double a dot that begins a line (RFC 5321, 4.5.2)."""
     if data.startswith(b"."):
         data = b"." + data
-    return data.replace(b"\r\n.", b"\r\n..") if b"\r\n." in data else data
+    return data.replace(b"\r\n.", b"\r\n..")

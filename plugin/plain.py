@@ -12,7 +12,7 @@ from own_smtp.session import Session
 SMALL = 64 * 1024
 """Octets up to which a message is written in one piece with its end."""
 
-ENVELOPE = (Stage.MAIL, Stage.RCPT, Stage.DATA)
+Answer = tuple[Stage, Reply]
 
 
 class Plain(Exchange):
@@ -21,6 +21,8 @@ class Plain(Exchange):
     def __init__(self, session: Session, supply: Supply, most: int | None) -> None:
         super().__init__(session, supply, most)
         self.is_pipelined = session.capabilities.pipelining
+        command = self.deadlines.command
+        self.seconds = {Stage.MAIL: command, Stage.RCPT: command, Stage.DATA: self.deadlines.data}
         self.needs_reset = False
         """Whether the server may still hold an unfinished envelope."""
 
@@ -62,35 +64,40 @@ class Plain(Exchange):
 
     @property
     def _group_replies(self) -> int:
-        return len(ENVELOPE) + self.needs_reset
+        return len(self.seconds) + self.needs_reset
 
     async def _read_group(self, envelope: Envelope) -> bool:
         """Read every reply of the group (RFC 2920, 3.1), and let the first refusal decide. Return whether none came."""
-        replies: list[tuple[Stage, Reply]] = []
+        replies: list[Answer] = []
+        is_open = True
         try:
             await self._read_reset()
-            for stage in ENVELOPE:
-                replies.append((stage, await self._read(stage)))
-                if replies[-1][1].code == 421:
+            for stage, seconds in self.seconds.items():
+                reply = await self.wire.read(stage, seconds)
+                replies.append((stage, reply))
+                is_open = is_open and is_expected(stage, reply)
+                if reply.code == 421:
                     break
         except SessionError as error:
             self._end_broken(envelope, replies, error)
             return False
-        refusals = [(stage, reply) for stage, reply in replies if not is_expected(stage, reply)]
-        if not refusals:
-            return True
+        if not is_open:
+            await self._refuse(envelope, replies)
+        return is_open
+
+    async def _refuse(self, envelope: Envelope, replies: list[Answer]) -> None:
+        refusals = [answer for answer in replies if not is_expected(*answer)]
         self.end(envelope, *refusals[0])
         await self._leave(replies[-1][1], was_taken=Stage.RCPT not in {stage for stage, _ in refusals})
-        return False
 
-    def _end_broken(self, envelope: Envelope, replies: list[tuple[Stage, Reply]], error: SessionError) -> None:
+    def _end_broken(self, envelope: Envelope, replies: list[Answer], error: SessionError) -> None:
         """The connection broke within the group: a refusal that came before still counts."""
-        refusals = [(stage, reply) for stage, reply in replies if not is_expected(stage, reply)]
+        refusals = [answer for answer in replies if not is_expected(*answer)]
         if refusals:
             self.end(envelope, *refusals[0])
             self.give_up()
         elif replies:
-            self.interrupt(envelope, ENVELOPE[len(replies)], error)
+            self.interrupt(envelope, list(self.seconds)[len(replies)], error)
         else:
             self.not_answered(envelope, error)
 
@@ -115,7 +122,7 @@ class Plain(Exchange):
         """A server that does not even forget an envelope is in no state to get another one."""
         if not self.needs_reset:
             return
-        reply = await self._read(Stage.MAIL)
+        reply = await self.wire.read("RSET", self.deadlines.command)
         if not is_expected(Stage.MAIL, reply):
             raise SessionError(f"The server refused to begin anew: {reply.code} {reply.text}")
         self.needs_reset = False
@@ -124,14 +131,14 @@ class Plain(Exchange):
         """One command at a time (RFC 5321): what comes after a refusal is not sent."""
         capabilities = self.session.capabilities
         commands = (mail_command(envelope, capabilities), rcpt_command(envelope, capabilities), DATA)
-        replies: list[tuple[Stage, Reply]] = []
+        replies: list[Answer] = []
         try:
             if self.needs_reset:
                 self.wire.write(RSET, replies=1)
                 await self._read_reset()
-            for stage, command in zip(ENVELOPE, commands, strict=True):
+            for (stage, seconds), command in zip(self.seconds.items(), commands, strict=True):
                 self.wire.write(command, replies=1)
-                replies.append((stage, await self._read(stage)))
+                replies.append((stage, await self.wire.read(stage, seconds)))
                 if not is_expected(*replies[-1]):
                     self.needs_reset = True
                     self.end(envelope, *replies[-1])
@@ -140,10 +147,6 @@ class Plain(Exchange):
             self._end_broken(envelope, replies, error)
             return False
         return True
-
-    async def _read(self, stage: Stage) -> Reply:
-        deadlines = self.deadlines
-        return await self.wire.read(stage, deadlines.data if stage is Stage.DATA else deadlines.command)
 
     # The message
 

@@ -97,11 +97,11 @@ def test_a_window_of_messages_lost_is_unknown_and_nothing_else():
     with ScriptedServer() as server:
         server.on("dot", RESET, message=3)
         sent = converse(server, 20, window=4)
-        states = [sent.supply.outcomes[number].state for number in sorted(sent.supply.outcomes)]
-        assert states[:2] <= ["accepted", "accepted"]
-        assert 1 <= states.count("unknown") <= 4 + 2
-        assert set(states) <= {"accepted", "unknown"}
+        # A reset may take back the replies to the first two, which were taken.
+        assert 1 <= sent.states.count("unknown") <= 4
+        assert set(sent.states) <= {"accepted", "unknown"}
         assert len(server.copies) == 2
+        assert sent.states.count("accepted") <= 2
 
 
 def test_a_window_whose_end_never_left_is_queued():
