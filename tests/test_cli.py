@@ -1,0 +1,159 @@
+"""The commands for operators: what they do, what they print, and how they end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import Result
+from sqlalchemy import update
+
+from own_smtp.cli import group
+from own_smtp.models import Batch
+from own_smtp.secrets import Vault
+from tests.engine import Platform
+from tests.scripted import ClosedPort, ScriptedServer
+
+
+def run(platform: Platform, *words: str) -> Result:
+    return platform.app.test_cli_runner().invoke(group, words)
+
+
+def read(platform: Platform, *words: str) -> tuple[int, dict[str, Any]]:
+    result = run(platform, *words, "--json")
+    return result.exit_code, json.loads(result.stdout)
+
+
+@pytest.fixture
+def with_redis(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    """A platform that believes Redis to be there."""
+    monkeypatch.setattr(platform.own_smtp.wakeup, "is_up", lambda: True)
+    return platform
+
+
+def test_status_says_what_waits_and_who_needs_help(with_redis: Platform, scripted: ScriptedServer) -> None:
+    """A healthy relay with work needs nobody; a paused one with work does, and the exit code says so."""
+    relay = with_redis.add_relay(scripted, label="Mail")
+    with_redis.send(relay, 3)
+    code, standing = read(with_redis, "status")
+    assert (code, standing["needs_attention"]) == (0, False)
+    assert [(item["label"], item["queued"], item["sending"]) for item in standing["relays"]] == [("Mail", 3, 0)]
+    with_redis.change(relay, state="paused", pause_reason="credentials")
+    code, standing = read(with_redis, "status")
+    assert (code, standing["needs_attention"]) == (1, True)
+    assert "because of credentials, 3 queued" in run(with_redis, "status").output
+
+
+def test_status_says_that_redis_is_away(platform: Platform) -> None:
+    """Without Redis nobody is woken: that needs attention."""
+    code, standing = read(platform, "status")
+    assert (code, standing["redis"]) == (1, False)
+    assert "DOES NOT ANSWER" in run(platform, "status").output
+
+
+def test_status_knows_a_relay_that_cannot_be_reached(with_redis: Platform) -> None:
+    """Failures in a row, the next try and the last error are there."""
+    with ClosedPort() as closed:
+        relay = with_redis.add_relay(closed)
+        with_redis.send(relay, 1)
+        with_redis.drain(relay)
+    code, standing = read(with_redis, "status")
+    assert code == 1
+    assert standing["relays"][0]["failures"] == 1
+    assert "next try" in run(with_redis, "status").output
+
+
+def test_check_goes_through_the_steps_and_sends_nothing(platform: Platform, scripted: ScriptedServer) -> None:
+    """The exit code tells a server that is ready from one that is not."""
+    relay = platform.add_relay(scripted)
+    code, checked = read(platform, "check", str(relay))
+    assert (code, checked["ok"], checked["problem"]) == (0, True, None)
+    assert checked["steps"]
+    assert scripted.copies == []
+    scripted.on("banner", "554 go away")
+    code, checked = read(platform, "check", str(relay))
+    assert (code, checked["ok"]) == (1, False)
+    assert "go away" in checked["problem"]
+
+
+def test_pause_and_resume_a_relay_and_tell_the_host(platform: Platform, scripted: ScriptedServer) -> None:
+    """A paused relay sends nothing until it is resumed; doing it twice is an error."""
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 1)
+    assert run(platform, "pause", str(relay), "--note", "maintenance").exit_code == 0
+    assert platform.relay(relay).pause_text == "maintenance"
+    platform.drain(relay)
+    assert platform.states() == {"queued": 1}
+    again = run(platform, "pause", str(relay))
+    assert (again.exit_code, again.stderr) == (1, "Error: The mail server is not active.\n")
+    assert run(platform, "resume", str(relay)).exit_code == 0
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 1}
+    assert [change.state for change in platform.host.relay_changes] == ["paused", "active"]
+
+
+def test_pause_resume_and_cancel_a_batch(platform: Platform, scripted: ScriptedServer) -> None:
+    """A paused batch waits, a resumed one goes on, a cancelled one is over."""
+    relay = platform.add_relay(scripted)
+    batch = str(platform.send(relay, 2).batch_id)
+    assert run(platform, "pause", "--batch", batch).exit_code == 0
+    platform.drain(relay)
+    assert platform.states() == {"queued": 2}
+    assert run(platform, "resume", "--batch", batch).exit_code == 0
+    assert read(platform, "cancel", batch) == (0, {"batch_id": int(batch), "cancelled": 2})
+    platform.drain(relay)
+    assert platform.states() == {"cancelled": 2}
+
+
+def test_retry_queues_by_state_and_warns_of_copies(platform: Platform, scripted: ScriptedServer) -> None:
+    """Refused ones go again when asked for; unknown ones only with the warning acknowledged."""
+    scripted.on("rcpt", "550 no", times=1)
+    relay = platform.add_relay(scripted)
+    batch = str(platform.send(relay, 2).batch_id)
+    platform.drain(relay)
+    assert read(platform, "retry", batch) == (0, {"batch_id": int(batch), "queued": 0})
+    assert read(platform, "retry", batch, "--state", "refused") == (0, {"batch_id": int(batch), "queued": 1})
+    refused = run(platform, "retry", batch, "--state", "unknown")
+    assert refused.exit_code == 2
+    assert "--copies-are-possible" in refused.stderr
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 2}
+
+
+@pytest.mark.parametrize(
+    "words", [("check", "99"), ("pause", "99"), ("resume", "--batch", "99"), ("cancel", "99"), ("retry", "99")]
+)
+def test_what_does_not_exist_is_an_error(platform: Platform, words: tuple[str, ...]) -> None:
+    """An id that names nothing ends the command with 1 and a sentence."""
+    result = run(platform, *words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+
+
+def test_purge_forgets_what_old_finished_batches_said(platform: Platform, scripted: ScriptedServer) -> None:
+    """Content and values go, states and replies stay; what still waits is not touched."""
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 1)
+    platform.drain(relay)
+    platform.send(relay, 1)
+    with platform.engine.begin() as connection:
+        connection.execute(update(Batch).values(created_at=platform.attempts[0].at.replace(year=2020)))
+    assert read(platform, "purge", "--days", "30") == (0, {"days": 30, "batches": 1})
+    assert [(row.content is None, row.state) for row in platform.batches] == [(True, "done"), (False, "open")]
+    assert [row.values is None for row in platform.invitations] == [True, False]
+    assert platform.attempts[0].code == 250
+    assert read(platform, "purge", "--days", "30")[1]["batches"] == 0
+
+
+def test_a_key_is_made_that_works(platform: Platform) -> None:
+    """`make-key` prints what OWN_SMTP_ENCRYPTION_KEYS takes."""
+    assert Vault.from_keys([run(platform, "make-key").output.strip()])
+
+
+def test_a_worker_does_not_start_on_old_tables(platform: Platform) -> None:
+    """It says which command is missing instead of failing job by job."""
+    run(platform, "db", "downgrade", "base", "--yes")
+    result = run(platform, "worker", "--burst")
+    assert result.exit_code == 1
+    assert "flask own-smtp db upgrade" in result.stderr
