@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from flask.cli import with_appcontext
@@ -29,6 +29,8 @@ from own_smtp.standing import RelayStanding, Standing, read_standing
 from own_smtp.states import PauseReason, State
 from own_smtp.submission import resolver_for
 
+T = TypeVar("T")
+
 AGAIN = [state.value for state in (State.REFUSED, State.FAILED, State.CANCELLED, State.UNKNOWN)]
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -43,7 +45,7 @@ def _plain(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _write(work: Callable[[Connection], int]) -> int:
+def _write(work: Callable[[Connection], T]) -> T:
     """Do it in one transaction; what is not possible ends the command with its reason."""
     try:
         with extension().db.engine.begin() as connection:
@@ -133,7 +135,7 @@ async def _try(profile: RelayProfile) -> tuple[list[Step], str | None]:
 def pause(id_: int, is_batch: bool, note: str, as_json: bool) -> None:
     """Let nothing more leave through a mail server, or of a batch. What waits keeps waiting."""
     if is_batch:
-        _write(lambda connection: _done(outbox.pause_batch(connection, id_)))
+        _write(lambda connection: outbox.pause_batch(connection, id_))
     else:
         _move_relay(id_, lambda connection: relays.pause(connection, id_, PauseReason.PERSON, note, None), "active")
     _print({"id": id_, "is_batch": is_batch, "paused": True}, "Paused.", as_json=as_json)
@@ -147,20 +149,16 @@ def pause(id_: int, is_batch: bool, note: str, as_json: bool) -> None:
 def resume(id_: int, is_batch: bool, as_json: bool) -> None:
     """Let a paused mail server, or a paused batch, go on."""
     if is_batch:
-        _write(lambda connection: _done(outbox.resume_batch(connection, id_)))
+        _write(lambda connection: outbox.resume_batch(connection, id_))
     else:
         _move_relay(id_, lambda connection: relays.resume(connection, id_), "paused")
         extension().wake(id_)
     _print({"id": id_, "is_batch": is_batch, "paused": False}, "Resumed.", as_json=as_json)
 
 
-def _done(_nothing: None) -> int:
-    return 1
-
-
 def _move_relay(relay_id: int, move: Callable[[Connection], bool], before: str) -> None:
     profile = _profile(relay_id)
-    if not _write(lambda connection: int(move(connection))):
+    if not _write(move):
         raise click.ClickException(f"The mail server is not {before}.")
     state = "paused" if before == "active" else "active"
     extension().host.relay_changed(
