@@ -83,6 +83,8 @@ class Service:
         self._drains: dict[asyncio.Task[None], Drain] = {}
         self._errands: set[asyncio.Task[None]] = set()
         self._due_again: set[int] = set()
+        self._fruitless: set[int] = set()
+        """Relays whose drain ended without an attempt: another one in the same job would end the same way."""
         self._is_stopping = False
         self._ended_before = 0
         self._ended_seen = 0
@@ -135,6 +137,8 @@ class Service:
 
     def _end(self, drain: Drain, task: asyncio.Task[None]) -> None:
         self._ended_before += drain.feed.ended
+        if not drain.feed.ended:
+            self._fruitless.add(drain.relay_id)
         if (error := task.exception()) is not None:
             # What it had claimed is settled or left to the recovery; the other relays go on.
             log.error("%r broke down.", drain, exc_info=error)
@@ -145,8 +149,8 @@ class Service:
         if self._is_stopping or room <= 0:
             return False
         try:
-            due = await asyncio.to_thread(find_due, self._around, room)
-            return any([await self._start(relay_id) for relay_id in due])
+            due = await asyncio.to_thread(find_due, self._around, room + len(self._fruitless))
+            return any([await self._start(relay_id) for relay_id in due if relay_id not in self._fruitless])
         except (DBAPIError, JournalError) as error:
             log.warning("Taking on further relays failed: %s", type(error).__name__)
             return False

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from own_smtp.config import Deadlines
+from own_smtp.delivery import Drain, begin_drain
 from own_smtp.network import Target
 from own_smtp.profiles import RelayProfile
 from own_smtp.service import Service, find_due, serve
@@ -90,6 +94,24 @@ def test_what_a_slice_leaves_is_due_again(make_platform: Callable[..., Platform]
     assert answers[0] == {relay}
     assert platform.states() == {"accepted": 2000}
     assert len(set(recipients_of(scripted.copies))) == len(scripted.copies) == 2000
+
+
+def test_a_drain_that_can_do_nothing_is_not_begun_again_and_again(
+    platform: Platform, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due and cannot be claimed for whatever reason does not keep a worker busy."""
+    begun: list[int] = []
+
+    def begin(*arguments: Any) -> Drain | None:
+        begun.append(1)
+        return begin_drain(*arguments)
+
+    monkeypatch.setattr("own_smtp.service.begin_drain", begin)
+    monkeypatch.setattr("own_smtp.claims._mark", lambda *_arguments: [])
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 1)
+    platform.drain(relay)
+    assert len(begun) == 1
 
 
 def test_urgent_mails_are_sent_by_a_busy_worker(platform: Platform, scripted: ScriptedServer) -> None:
