@@ -9,6 +9,7 @@ from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
     Field,
+    HiddenField,
     IntegerField,
     PasswordField,
     RadioField,
@@ -24,6 +25,7 @@ from own_smtp.forms.checks import Address, number_of, one_line, required, stripp
 from own_smtp.forms.windows import rows_of, window_rows, windows_of, zone_choices
 from own_smtp.models import Relay
 from own_smtp.network import clean_host
+from own_smtp.presets import PRESETS, Preset
 from own_smtp.relay_edits import FIELDS, RelayDraft
 from own_smtp.states import Security
 from own_smtp.texts import gettext
@@ -37,6 +39,11 @@ DEFAULT_CONNECTIONS = 4
 EHLO_NAME = re.compile(r"(?=.{4,255}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}", re.IGNORECASE)
 
 
+def known_preset(key: str | None) -> str | None:
+    """Take a preset's key; anything else counts for nothing."""
+    return key if key in PRESETS else None
+
+
 class RelayForm(FlaskForm):
     """One mail server."""
 
@@ -46,6 +53,7 @@ class RelayForm(FlaskForm):
         filters=[stripped],
         description=_("How you recognise it in lists, for example “Company mail”."),
     )
+    preset = HiddenField(filters=[known_preset])
     description = TextAreaField(_("Note"), [Length(max=1000)], filters=[stripped])
     host = StringField(
         _("Mail server"),
@@ -139,9 +147,12 @@ class RelayForm(FlaskForm):
     more = ("envelope_sender", "confirmation_address", "ehlo_name", "max_connections", "messages_per_connection")
     pace = ("min_interval", "jitter", "per_second", "per_minute", "per_hour", "per_day")
 
-    def __init__(self, *, settings: Settings, relay: Relay | None = None, timezone: str = "UTC") -> None:
-        """`timezone` is the tenant's, for a new relay."""
-        super().__init__(data=_values(relay) if relay else {"timezone": timezone, "sending_windows": rows_of(())})
+    def __init__(
+        self, *, settings: Settings, relay: Relay | None = None, timezone: str = "UTC", preset: str | None = None
+    ) -> None:
+        """`timezone` is the tenant's, for a new relay. `preset` names the provider whose values are filled in."""
+        values = _values(relay) if relay else {"timezone": timezone, "sending_windows": rows_of(())}
+        super().__init__(data=values | (PRESETS[preset].values() if preset and preset in PRESETS else {}))
         self.settings = settings
         self.relay = relay
         self.security.choices = _choices(settings)
@@ -208,6 +219,11 @@ class RelayForm(FlaskForm):
         # One text for the whole field: WTForms would leave a list of dictionaries.
         self.sending_windows.errors = ()
         return _refuse(self.sending_windows, gettext("Each line needs days and two times, such as 08:00 and 18:00."))
+
+    @property
+    def provider(self) -> Preset | None:
+        """The preset that filled the form."""
+        return PRESETS.get(self.preset.data or "")
 
     @property
     def has_windows(self) -> bool:

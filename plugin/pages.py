@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, make_response, render_template, request, session
-from flask_babel import format_decimal, get_locale
+from flask_babel import format_date, format_decimal, get_locale
 from flask_wtf import FlaskForm
 from werkzeug.exceptions import HTTPException
 
@@ -83,6 +83,7 @@ _COMMON: dict[str, Any] = {
     "tr": gettext,
     "ntr": ngettext,
     "moment": _format_moment,
+    "day": format_date,
     "number": format_decimal,
     "language": _language,
     "may": may,

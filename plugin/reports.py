@@ -37,7 +37,7 @@ STATE_MEANINGS: dict[State, Text] = {
     State.QUEUED: _("Not sent yet, or to be tried again."),
     State.SENDING: _("On its way to your server at this moment."),
     State.ACCEPTED: _("Your server took it over. What it did with it then is known only there."),
-    State.REFUSED: _("Your server said no for good; its words are below."),
+    State.REFUSED: _("Your server said no for good; the report has its words."),
     State.FAILED: _("Tried until its time was over, or impossible to send."),
     State.UNKNOWN: _("The connection was lost just before your server's answer. It may have arrived."),
     State.CANCELLED: _("Withdrawn before it was sent."),

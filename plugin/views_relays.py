@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import redirect, url_for
+from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,7 @@ from own_smtp.leftovers import settle_leftovers
 from own_smtp.models import Relay
 from own_smtp.moves import Scope
 from own_smtp.pages import ButtonForm, blueprint, note, render, tenant
+from own_smtp.presets import PRESETS
 from own_smtp.relay_views import RelayPanel, pace_texts, panel_of, window_texts
 from own_smtp.states import PauseReason, RelayState
 from own_smtp.texts import gettext, zone_of
@@ -41,9 +42,10 @@ def overview() -> ResponseReturnValue:
 @requires(Action.EDIT)
 def new_relay() -> ResponseReturnValue:
     """Enter a new server."""
-    form = RelayForm(settings=extension().settings, timezone=zone_of(tenant().timezone).key)
+    zone = zone_of(tenant().timezone).key
+    form = RelayForm(settings=extension().settings, timezone=zone, preset=request.args.get("preset"))
     if not form.validate_on_submit() or not _has_password(form, None):
-        return render("relay_form.html", form=form, relay=None), 422 if form.is_submitted() else 200
+        return _form_page(form, None)
     session, actor = _session(), current_actor()
     relay = relay_edits.create(
         session,
@@ -62,9 +64,9 @@ def edit_relay(relay_id: int) -> ResponseReturnValue:
     """Change a server."""
     session, actor = _session(), current_actor()
     relay = relays.get(session, actor.tenant_id, relay_id)
-    form = RelayForm(settings=extension().settings, relay=relay)
+    form = RelayForm(settings=extension().settings, relay=relay, preset=request.args.get("preset"))
     if not form.validate_on_submit() or not _has_password(form, relay):
-        return render("relay_form.html", form=form, relay=relay), 422 if form.is_submitted() else 200
+        return _form_page(form, relay)
     was = relay.state
     locks = relay_edits.change(session, extension().vault, relay, form.draft(), user_id=actor.user_id)
     is_unsaid = relay.state != was
@@ -72,6 +74,11 @@ def edit_relay(relay_id: int) -> ResponseReturnValue:
     if is_unsaid:
         _tell(relay)
     return answer
+
+
+def _form_page(form: RelayForm, relay: Relay | None) -> ResponseReturnValue:
+    page = render("relay_form.html", form=form, relay=relay, presets=PRESETS.values())
+    return page, 422 if form.is_submitted() else 200
 
 
 def _has_password(form: RelayForm, relay: Relay | None) -> bool:

@@ -31,6 +31,8 @@ NEEDS = {
     "route_project": Action.ENABLE,
     "show_report": Action.VIEW,
     "report_status": Action.VIEW,
+    "show_audit": Action.EDIT,
+    "download_audit": Action.EDIT,
     "show_batch": Action.VIEW,
     "pause_batch": Action.ENABLE,
     "resume_batch": Action.ENABLE,
@@ -83,7 +85,7 @@ def test_what_belongs_to_others_is_not_found(web_app, web, thin, db_session, rel
     thin.host.present = MALLORY
     for relay_id, project_id in ((relay.id, "p1"), (relay.id + 1, "p9")):
         for method, address, name in _pages(web_app, relay_id, project_id):
-            if name not in {"overview", "new_relay"}:
+            if name not in {"overview", "new_relay", "show_audit", "download_audit"}:
                 assert web.open(address, method=method).status_code == 404, address
     db_session.expire_all()
     assert relay.state == RelayState.ACTIVE

@@ -42,6 +42,7 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
     return {
         "overview": "/",
         "relay-new": "/servers/new",
+        "relay-preset": "/servers/new?preset=microsoft-365",
         **pages,
         "relay-edit": f"/servers/{active.id}/edit",
         "relay-delete-busy": f"/servers/{active.id}/delete",
@@ -50,6 +51,7 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         "report": "/projects/p1/report",
         "batch": f"/projects/p1/batches/{batch.id}",
         "report-empty": "/projects/p2/report",
+        "audit": "/audit",
         "confirm": f"/confirm/{token}",
         "confirm-unknown": "/confirm/unknown",
         "not-found": "/servers/999",

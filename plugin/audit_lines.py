@@ -1,0 +1,186 @@
+"""The audit log as people read it: in words, with names instead of ids, on a page and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from own_smtp.audit import SECRET, AuditAction
+from own_smtp.explanations import BY_PAUSE
+from own_smtp.models import AuditEntry, Relay
+from own_smtp.reports import STATE_LABELS
+from own_smtp.states import PauseReason, State
+from own_smtp.texts import Text, gettext
+from own_smtp.texts import lazy_gettext as _
+
+PAGE = 50
+"""Lines on one page."""
+
+ACTIONS: dict[str, Text] = {
+    AuditAction.RELAY_CREATED: _("Mail server added"),
+    AuditAction.RELAY_CHANGED: _("Mail server changed"),
+    AuditAction.RELAY_DELETED: _("Mail server deleted"),
+    AuditAction.RELAY_PAUSED: _("Mail server paused"),
+    AuditAction.RELAY_RESUMED: _("Mail server resumed"),
+    AuditAction.RELAY_CONFIRMED: _("Mail server confirmed"),
+    AuditAction.CONFIRMATION_REQUESTED: _("Confirmation mail asked for"),
+    AuditAction.PROJECT_ROUTED: _("Way of a project chosen"),
+    AuditAction.INVITATIONS_MOVED: _("Waiting invitations moved"),
+    AuditAction.INVITATIONS_CANCELLED: _("Waiting invitations cancelled"),
+    AuditAction.BATCH_PAUSED: _("Sending paused"),
+    AuditAction.BATCH_RESUMED: _("Sending resumed"),
+    AuditAction.BATCH_CANCELLED: _("Sending cancelled"),
+    AuditAction.BATCH_RETRIED: _("Invitations sent again"),
+}
+
+FIELDS: dict[str, Text] = {
+    "label": _("Name of this server"),
+    "description": _("Note"),
+    "host": _("Mail server"),
+    "port": _("Port"),
+    "security": _("Encryption"),
+    "username": _("User name"),
+    "password": _("Password"),
+    "fingerprint": _("Certificate"),
+    "sender_address": _("Sender address"),
+    "sender_name": _("Sender name"),
+    "reply_to": _("Replies to"),
+    "envelope_sender": _("Envelope sender"),
+    "confirmation_address": _("Address for the confirmation mail"),
+    "ehlo_name": _("EHLO name"),
+    "preset": _("Provider"),
+    "max_connections": _("Connections at a time"),
+    "messages_per_connection": _("Messages per connection"),
+    "min_interval": _("Least time between two messages, in seconds"),
+    "jitter": _("Random extra time, as a share"),
+    "per_second": _("Messages per second"),
+    "per_minute": _("Messages per minute"),
+    "per_hour": _("Messages per hour"),
+    "per_day": _("Messages per day"),
+    "sending_windows": _("Hours in which it may send"),
+    "timezone": _("Time zone of these hours"),
+    "is_default": _("Default"),
+    "relay": _("Mail server"),
+    "fallback_after": _("Platform's mail takes over after, in seconds"),
+    "address": _("Address"),
+    "reason": _("Reason"),
+    "invitations": _("Invitations"),
+    "batch": _("Sending"),
+    "states": _("States"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One field that changed, in words."""
+
+    name: str
+    before: str
+    after: str
+    is_secret: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One entry."""
+
+    entry_id: int
+    at: datetime
+    who: str
+    """Empty for what Own SMTP did itself."""
+    what: str
+    server: str
+    project: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What ids are called. An id that is not among them stands for itself."""
+
+    relays: Mapping[int, str]
+    projects: Mapping[str, str]
+    users: Mapping[str, str]
+
+
+def relay_names(session: Session, tenant_id: str) -> dict[int, str]:
+    """Return the labels of all the tenant's relays, of deleted ones too."""
+    rows = session.execute(select(Relay.id, Relay.label).where(Relay.tenant_id == tenant_id))
+    return {row.id: row.label for row in rows}
+
+
+def lines(session: Session, tenant_id: str, names: Names, *, before: int | None = None) -> list[Line]:
+    """Return the newest entries of a tenant, `PAGE` at a time. `before` is the `entry_id` of the last line seen."""
+    query = select(AuditEntry).where(AuditEntry.tenant_id == tenant_id).order_by(AuditEntry.id.desc()).limit(PAGE)
+    if before is not None:
+        query = query.where(AuditEntry.id < before)
+    return [_line(entry, names) for entry in session.scalars(query)]
+
+
+def all_lines(session: Session, tenant_id: str, names: Names) -> Iterator[Line]:
+    """Yield every entry of a tenant, newest first, read in pages."""
+    before = None
+    while page := lines(session, tenant_id, names, before=before):
+        yield from page
+        before = page[-1].entry_id
+
+
+def _line(entry: AuditEntry, names: Names) -> Line:
+    return Line(
+        entry_id=entry.id,
+        at=entry.at,
+        who=names.users.get(entry.user_id, entry.user_id) if entry.user_id else "",
+        what=str(ACTIONS.get(entry.action, entry.action)),
+        server=names.relays.get(entry.relay_id, "") if entry.relay_id else "",
+        project=names.projects.get(entry.project_id, entry.project_id) if entry.project_id else "",
+        changes=tuple(_change(name, pair, names) for name, pair in (entry.details or {}).items()),
+    )
+
+
+def _change(name: str, pair: Sequence[Any], names: Names) -> Change:
+    before, after = pair
+    say = _SAY.get(name, _words)
+    if name == "relay":
+        before, after = (names.relays.get(value, value) for value in pair)
+    return Change(
+        name=str(FIELDS.get(name, name)),
+        before=say(before),
+        after=say(after),
+        is_secret=name == "password" and SECRET in pair,
+    )
+
+
+def _words(value: Any) -> str:
+    if value is None or value == "":
+        return gettext("nothing")
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    if isinstance(value, list):
+        return ", ".join(_words(item) for item in value)
+    if isinstance(value, dict):
+        return " ".join(_words(item) for item in value.values())
+    return str(value)
+
+
+def _reason(value: Any) -> str:
+    return str(BY_PAUSE[PauseReason(value)].cause) if value in set(PauseReason) else _words(value)
+
+
+def _states(value: Any) -> str:
+    return ", ".join(str(STATE_LABELS[State(item)]) for item in value) if value else _words(value)
+
+
+_SAY: dict[str, Callable[[Any], str]] = {"reason": _reason, "states": _states}
+"""How values of some fields are said; others by their kind."""
+
+
+def change_text(change: Change) -> str:
+    """Say one change in one line."""
+    if change.is_secret:
+        return gettext("%(name)s: changed", name=change.name)
+    return f"{change.name}: {change.before} → {change.after}"

@@ -1,0 +1,74 @@
+"""The audit log of a tenant, on a page and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from flask import Response, request, stream_with_context
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from own_smtp import audit_lines
+from own_smtp.access import current_actor, requires
+from own_smtp.audit_lines import Line, Names
+from own_smtp.current import extension
+from own_smtp.hooks.events import Action
+from own_smtp.pages import blueprint, render
+from own_smtp.texts import gettext
+
+RISKY = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes a cell that begins with one of these for a formula."""
+
+
+@blueprint.get("/audit")
+@requires(Action.EDIT)
+def show_audit() -> ResponseReturnValue:
+    """Show who changed what, newest first."""
+    before = request.args.get("before", type=int)
+    found = audit_lines.lines(_session(), current_actor().tenant_id, _names(), before=before)
+    return render("audit.html", lines=found, page=audit_lines.PAGE, change_text=audit_lines.change_text)
+
+
+@blueprint.get("/audit.csv")
+@requires(Action.EDIT)
+def download_audit() -> ResponseReturnValue:
+    """Return the whole log for a spreadsheet, times in UTC."""
+    found = audit_lines.all_lines(_session(), current_actor().tenant_id, _names())
+    headers = {"Content-Disposition": 'attachment; filename="own-smtp-audit.csv"'}
+    return Response(stream_with_context(_rows(found)), mimetype="text/csv", headers=headers)
+
+
+def _rows(found: Iterator[Line]) -> Iterator[str]:
+    heads = [
+        gettext("When"),
+        gettext("Who"),
+        gettext("What"),
+        gettext("Server"),
+        gettext("Project"),
+        gettext("Changes"),
+    ]
+    yield "\N{BYTE ORDER MARK}" + _row(heads)  # without it Excel takes the file for another encoding
+    for line in found:
+        changes = "; ".join(audit_lines.change_text(change) for change in line.changes)
+        yield _row([f"{line.at:%Y-%m-%dT%H:%M:%SZ}", line.who, line.what, line.server, line.project, changes])
+
+
+def _row(cells: list[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow(f"'{cell}" if cell.startswith(RISKY) else cell for cell in cells)
+    return text.getvalue()
+
+
+def _names() -> Names:
+    actor = current_actor()
+    return Names(
+        relays=audit_lines.relay_names(_session(), actor.tenant_id),
+        projects={item.project_id: item.title for item in extension().host.projects(actor.tenant_id)},
+        users={actor.user_id: actor.name},
+    )
+
+
+def _session() -> Session:
+    return extension().db.session()
