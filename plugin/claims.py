@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Select, or_, select, update
 
 from own_smtp.clock import read_clock
+from own_smtp.inserts import among
 from own_smtp.leases import Taken
 from own_smtp.models import Batch, Invitation, Relay
 from own_smtp.states import BatchState, RelayState, Route, State
@@ -75,7 +76,7 @@ def claim(
     return Claim(now, relay.revision, True, _mark(connection, taken.token, found, now))
 
 
-def _batches_of(taken: Taken, after_batch: int) -> Select[Any]:
+def _batches_of(taken: Taken, after_batch: int) -> Any:
     return (
         select(Batch.id, Batch.is_urgent)
         .where(Batch.relay_id == taken.relay_id, Batch.state == BatchState.OPEN)
@@ -140,7 +141,7 @@ def _mark(connection: Connection, token: int, found: list[Claimed], now: datetim
     for some in in_chunks([invitation.id for invitation in found]):
         marked += connection.execute(
             update(Invitation)
-            .where(Invitation.id.in_(some), Invitation.state == State.QUEUED)
+            .where(among(connection, Invitation.id, some), Invitation.state == State.QUEUED)
             .values(state=State.SENDING, token=token, changed_at=now)
         ).rowcount
     if marked == len(found):
@@ -155,7 +156,7 @@ def release(connection: Connection, token: int, ids: Sequence[int]) -> None:
     for some in in_chunks(ids):
         connection.execute(
             update(Invitation)
-            .where(Invitation.id.in_(some), Invitation.token == token, Invitation.state == State.SENDING)
+            .where(among(connection, Invitation.id, some), Invitation.token == token, Invitation.state == State.SENDING)
             .values(state=State.QUEUED, token=None)
         )
 
@@ -169,7 +170,7 @@ def still_ours(
         where.append(Invitation.changed_at == changed_at)
     found: set[int] = set()
     for some in in_chunks(ids):
-        found.update(connection.scalars(select(Invitation.id).where(Invitation.id.in_(some), *where)))
+        found.update(connection.scalars(select(Invitation.id).where(among(connection, Invitation.id, some), *where)))
     return found
 
 

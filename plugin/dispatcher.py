@@ -82,7 +82,10 @@ class Dispatcher:
         """Let relays try again whose pause was for a time only."""
         with self._around.engine.begin() as connection:
             due = connection.scalars(
-                select(Relay.id).where(Relay.state == RelayState.PAUSED, Relay.probe_at <= db_now()).limit(AT_A_TIME)
+                select(Relay.id)
+                .where(Relay.state == RelayState.PAUSED, Relay.probe_at <= db_now())
+                .order_by(Relay.id)
+                .limit(AT_A_TIME)
             ).all()
             for relay_id in due:
                 relays.probe(connection, relay_id)

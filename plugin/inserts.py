@@ -1,20 +1,22 @@
-"""Inserts that pass over rows which are there already: one statement on each database, and no savepoint.
-
-SQLite's driver begins a transaction only with the first change, so that a savepoint at the beginning of one would be
-committed when it is released, whatever the caller does afterwards.
-"""
+"""Statements about many rows, as each database takes them best."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Insert
+from sqlalchemy import BigInteger, ColumnElement, Connection, Insert, any_, bindparam, func, insert, literal, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.dialects.postgresql import ARRAY
 
 
 def insert_or_pass(connection: Connection, model: Any, keys: Sequence[str]) -> Insert:
-    """Return an insert into `model` that leaves a row with the same unique `keys` as it is."""
+    """Return an insert into `model` that leaves a row with the same unique `keys` as it is.
+
+    A savepoint would not do: SQLite's driver begins a transaction only with the first change, so that a savepoint at
+    its beginning is committed when it is released, whatever the caller does afterwards.
+    """
     match connection.dialect.name:
         case "postgresql":
             return postgresql.insert(model).on_conflict_do_nothing(index_elements=keys)
@@ -23,3 +25,35 @@ def insert_or_pass(connection: Connection, model: Any, keys: Sequence[str]) -> I
         case _:
             statement = mysql.insert(model)
             return statement.on_duplicate_key_update({keys[0]: statement.inserted[keys[0]]})
+
+
+def among(connection: Connection, column: Any, ids: Sequence[int]) -> ColumnElement[bool]:
+    """Return the condition that `column` is one of `ids`.
+
+    One array instead of hundreds of parameters: PostgreSQL can prepare such a statement, and nobody has to render it.
+    """
+    if connection.dialect.name == "postgresql":
+        is_one: ColumnElement[bool] = column == any_(literal(list(ids), ARRAY(BigInteger)))
+        return is_one
+    there: ColumnElement[bool] = column.in_(ids)
+    return there
+
+
+def insert_rows(connection: Connection, model: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows that all have the same columns."""
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        names = tuple(rows[0])
+        connection.execute(_unnested(model, names), {name: [row[name] for row in rows] for name in names})
+    else:
+        connection.execute(insert(model), rows)
+
+
+@cache
+def _unnested(model: Any, names: tuple[str, ...]) -> Insert:
+    """An insert that takes one array for each column: executemany sends, plans and logs each row by itself."""
+    table = model.__table__
+    arrays = (bindparam(name, type_=ARRAY(table.c[name].type)) for name in names)
+    given = func.unnest(*arrays).table_valued(*names).render_derived()
+    return insert(model).from_select(list(names), select(*given.c), include_defaults=False)

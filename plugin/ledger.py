@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, or_, select, update
 
 from own_smtp.claims import Claim, Claimed, claim, claimed_by, in_chunks, release, still_ours
 from own_smtp.clock import read_clock
+from own_smtp.inserts import among, insert_rows
 from own_smtp.journal import Findings
 from own_smtp.leases import Taken, give_back_lease, kept_pace, renew_lease, take_lease
 from own_smtp.models import Attempt, Batch, Invitation, Journal
@@ -90,7 +91,7 @@ def settle(connection: Connection, taken: Taken, settlements: Sequence[Settlemen
         ours = still_ours(connection, taken.token, [item.invitation_id for item in again], State.QUEUED, now)
         by_state[State.QUEUED] = [item for item in again if item.invitation_id in ours]
     if attempts := [_attempt(taken.relay_id, item) for items in by_state.values() for item in items]:
-        connection.execute(insert(Attempt), attempts)
+        insert_rows(connection, Attempt, attempts)
 
 
 def _attempt(relay_id: int, item: Settlement) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def _settle_alike(
         settled += connection.execute(
             update(Invitation)
             .where(
-                Invitation.id.in_(some),
+                among(connection, Invitation.id, some),
                 Invitation.token == token,
                 Invitation.state.in_([State.SENDING, State.UNKNOWN]),
                 # An `unknown` of this very drain is its last word.
@@ -158,10 +159,15 @@ def mark_told(connection: Connection, ids_by_state: dict[State, list[int]]) -> N
     """
     for state, ids in ids_by_state.items():
         for some in in_chunks(ids):
-            where = [Invitation.id.in_(some), Invitation.state == state]
+            where = [among(connection, Invitation.id, some), Invitation.state == state]
             free = select(Invitation.id).where(*where).with_for_update(skip_locked=True)
-            if connection.dialect.name != "sqlite":  # which knows one writer at a time only
-                where[0] = Invitation.id.in_(connection.scalars(free).all())
+            match connection.dialect.name:
+                case "sqlite":  # which knows one writer at a time only
+                    pass
+                case "postgresql":
+                    where = [Invitation.id.in_(free)]
+                case _:  # which cannot look into the table that it changes
+                    where = [Invitation.id.in_(connection.scalars(free).all())]
             connection.execute(update(Invitation).where(*where).values(untold_since=None))
 
 

@@ -278,9 +278,9 @@ class Invitation(Base):
     reference: Mapped[str] = mapped_column(HostId)
     address: Mapped[str] = mapped_column(String(320))
     name: Mapped[str] = mapped_column(String(255), default="")
-    values: Mapped[dict[str, str] | None] = mapped_column(JSON)
+    values: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     """What the placeholders stand for; `None` once it was deleted after its retention."""
-    override: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    override: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """Content or a whole message of its own, as `own_smtp.contents` stores it."""
     state: Mapped[str] = mapped_column(String(12), default=State.QUEUED)
     changed_at: Mapped[datetime] = mapped_column(server_default=db_now())

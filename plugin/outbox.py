@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, 
 from own_smtp.claims import in_chunks
 from own_smtp.clock import db_now, read_clock
 from own_smtp.errors import ConflictError, NotFoundError
+from own_smtp.inserts import among
 from own_smtp.intake import add
 from own_smtp.leases import lock_books
 from own_smtp.models import (
@@ -173,7 +174,7 @@ def _queue_again(connection: Connection, where: list[ColumnElement[bool]], ids: 
     now = db_now()
     return connection.execute(
         update(Invitation)
-        .where(*where, *([] if ids is None else [Invitation.id.in_(ids)]))
+        .where(*where, *([] if ids is None else [among(connection, Invitation.id, ids)]))
         .values(
             state=State.QUEUED,
             token=None,

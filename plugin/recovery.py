@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
+from sqlalchemy.exc import InterfaceError, OperationalError
+
 from own_smtp import leases, ledger, outbox
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
@@ -36,8 +38,18 @@ def recover_all(around: Surroundings) -> list[int]:
     return [
         journal.relay_id
         for journal, is_silent in journals
-        if _recover_one(around, journal, is_live=journal.id in live, is_silent=is_silent)
+        if _try_to_recover(around, journal, is_live=journal.id in live, is_silent=is_silent)
     ]
+
+
+def _try_to_recover(around: Surroundings, journal: Journal, *, is_live: bool, is_silent: bool) -> bool:
+    try:
+        return _recover_one(around, journal, is_live=is_live, is_silent=is_silent)
+    except (OperationalError, InterfaceError):
+        raise  # the database is away, for all of them
+    except Exception:  # one relay that cannot be settled must not keep all the others from it
+        log.exception("Relay %s cannot be recovered; trying again soon.", journal.relay_id)
+        return False
 
 
 def _recover_one(around: Surroundings, journal: Journal, *, is_live: bool, is_silent: bool) -> bool:

@@ -12,6 +12,7 @@ from own_smtp import ledger
 from own_smtp.claims import in_chunks
 from own_smtp.clock import read_clock
 from own_smtp.hooks.events import InvitationStatus
+from own_smtp.inserts import among
 from own_smtp.models import Invitation
 from own_smtp.states import State
 from own_smtp.statuses import statuses_by_id
@@ -70,7 +71,9 @@ def _take_overdue(around: Surroundings) -> list[InvitationStatus]:
 def _put_off(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[int]:
     connection.execute(
         update(Invitation)
-        .where(Invitation.id.in_(ids), Invitation.untold_since < now - OVERDUE)
+        .where(among(connection, Invitation.id, ids), Invitation.untold_since < now - OVERDUE)
         .values(untold_since=now)
     )
-    return connection.scalars(select(Invitation.id).where(Invitation.id.in_(ids), Invitation.untold_since == now)).all()
+    return connection.scalars(
+        select(Invitation.id).where(among(connection, Invitation.id, ids), Invitation.untold_since == now)
+    ).all()
