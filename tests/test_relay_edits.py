@@ -35,7 +35,9 @@ def test_a_change_of_what_the_link_vouched_for_locks_the_relay(db_session, thin,
     assert relay.state == RelayState.UNCONFIRMED
 
 
-@pytest.mark.parametrize("changes", [{"label": "New"}, {"per_minute": 5}, {"reply_to": "x@acme.example"}, {"password": "new"}])
+@pytest.mark.parametrize(
+    "changes", [{"label": "New"}, {"per_minute": 5}, {"reply_to": "x@acme.example"}, {"password": "new"}]
+)
 def test_other_changes_leave_it_active(db_session, thin, changes):
     """A new name, pace or password needs no new link, but a running drain notices it."""
     relay = add_relay(db_session, thin, active=True)
