@@ -133,7 +133,7 @@ def test_what_all_connections_hear_at_once_counts_once() -> None:
 
 
 def test_the_learned_pace_outlives_the_drain_and_has_an_end() -> None:
-    """The next drain begins with the learned spacing; however often a server complains, it stays within five minutes."""
+    """The next drain begins with that spacing; however often a server complains, it stays within five minutes."""
     pace = pacer()
     for minute in range(60):
         pace.slow_down(NOON + 60 * minute)
