@@ -89,7 +89,7 @@ def _count_waiting(connection: Connection) -> Iterable[Row[Any]]:
     ).all()
 
 
-def _standing_of(row: Row[Any], waiting: Row[Any] | None, now: datetime) -> RelayStanding:
+def _standing_of(row: Any, waiting: Row[Any] | None, now: datetime) -> RelayStanding:
     is_drained = row.expires_at is not None and row.expires_at > now
     return RelayStanding(
         relay_id=row.id,
