@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+import time
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
@@ -11,7 +13,7 @@ from own_smtp import leases, ledger, outbox
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.errors import JournalError
-from own_smtp.journal import Findings, read_journal
+from own_smtp.journal import Findings, Machine, read_journal
 from own_smtp.ledger import Claimed, Settlement
 from own_smtp.models import Journal
 from own_smtp.retries import RetryPolicy
@@ -19,6 +21,8 @@ from own_smtp.states import Route
 from own_smtp.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
+
+LEFTOVERS_KEPT = timedelta(days=30)
 
 
 def recover_all(around: Surroundings) -> list[int]:
@@ -35,11 +39,24 @@ def recover_all(around: Surroundings) -> list[int]:
         found = leases.open_journals(connection)
         journals = [(journal, _is_silent(around.settings, journal, now)) for journal in found]
         live = {item.id for item, _silent in journals if leases.has_live_lease(connection, item, now)}
+    _delete_leftovers(around.machine, {journal.name for journal in found})
     return [
         journal.relay_id
         for journal, is_silent in journals
         if _try_to_recover(around, journal, is_live=journal.id in live, is_silent=is_silent)
     ]
+
+
+def _delete_leftovers(machine: Machine, known: set[str]) -> None:
+    """A process that dies between its last commit and the deletion of its file leaves a file that nobody needs.
+
+    Kept for long all the same: it may belong to another platform's database that uses the same folder.
+    """
+    oldest = time.time() - LEFTOVERS_KEPT.total_seconds()
+    for path in machine.folder.glob("*.journal"):
+        with suppress(FileNotFoundError):
+            if path.stem not in known and path.stat().st_mtime < oldest:
+                path.unlink()
 
 
 def _try_to_recover(around: Surroundings, journal: Journal, *, is_live: bool, is_silent: bool) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from own_smtp.models import Journal
 from tests.counting import CountingServer
 from tests.engine import Platform
 from tests.servers.databases import PostgreSQL
@@ -164,4 +165,4 @@ def judge(gate, invitations, kills):
     assert missing == [], f"seed {SEED}"
     assert by_state["unknown"] <= kills * CONNECTIONS * RELAYS, f"seed {SEED}"
     assert not set(copies) - {row.address for row in rows}
-    assert list(gate.platform.around.machine.folder.glob("*.journal")) == []
+    eventually(lambda: gate.platform.rows(Journal) == [], "every journal is settled")
