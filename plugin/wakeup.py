@@ -67,12 +67,12 @@ class Wakeup:
     def enqueue(self, job: str, *arguments: int) -> bool:
         """Enqueue one of `JOBS` unless it is waiting. `False` means that Redis did not answer."""
         try:
-            damper = self._damper(job, *arguments)
-            if not self.redis.exists(damper):
+            key = self._damper(job, *arguments)
+            if not self.redis.exists(key):
                 with self.redis.pipeline() as together:
                     # RQ begins the transaction itself, and refuses a pipeline that holds a command already.
                     self._enqueue(together, job, *arguments)
-                    together.set(damper, 1, ex=DAMPER)
+                    together.set(key, 1, ex=DAMPER)
                     together.execute()
         except RedisError as error:
             log.warning("Redis does not answer (%s): the dispatcher finds the work again.", type(error).__name__)
@@ -106,4 +106,9 @@ class Wakeup:
         )
 
     def _damper(self, job: str, *arguments: int) -> str:
-        return ":".join([self._settings.queue, job, *map(str, arguments)])
+        return damper(self._settings.queue, job, *arguments)
+
+
+def damper(queue: str, job: str, *arguments: int) -> str:
+    """Return the key that keeps a job from being enqueued again while it waits."""
+    return ":".join([queue, job, *map(str, arguments)])

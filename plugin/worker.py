@@ -24,7 +24,7 @@ from rq.serializers import JSONSerializer
 
 from own_smtp.config import Settings
 from own_smtp.dispatcher import Dispatcher
-from own_smtp.wakeup import JOBS
+from own_smtp.wakeup import JOBS, damper
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,8 @@ class OwnWorker(Worker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Refuse what is not ours before a process is forked for it."""
         if isinstance(job, OwnJob) and job.is_ours:
+            # Here, because a process that is killed before it begins would leave its relay to wait for nothing.
+            self.connection.delete(damper(queue.name, str(job.func_name).rpartition(".")[2], *job.args))
             super().execute_job(job, queue)
             return
         log.error("Refused the job %s: it is none of ours.", ascii(job.id)[:100])

@@ -148,7 +148,7 @@ def wait_for_progress(gate, target):
         return sum(gate.mail.copies().values()) >= target or not {"queued", "sending"} & gate.states().keys()
 
     try:
-        eventually(moved, "progress", 20)
+        eventually(moved, "progress", 45)
     except TimeoutError:
         pytest.fail(f"nothing moves any more, seed {SEED}: {gate.states()}\n{gate.workers[0].log[-3000:]}")
 
