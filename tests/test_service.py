@@ -68,7 +68,10 @@ def test_dead_relays_do_not_keep_a_worker_from_a_healthy_one(
 def test_a_stop_finishes_the_message_on_the_wire_and_queues_the_rest(
     platform: Platform, scripted: ScriptedServer
 ) -> None:
-    """TERM in mid-message: its reply is waited for, nothing new begins, and what was claimed waits again."""
+    """TERM in mid-message: its reply is waited for, what is claimed waits again, and the relay is given back.
+
+    The envelope of a second message may be on the wire behind the first one: that one is finished as well.
+    """
     go_on = threading.Event()
     scripted.on("dot", (Wait(go_on), PASS), message=1)
     relay = platform.add_relay(scripted)
@@ -78,8 +81,9 @@ def test_a_stop_finishes_the_message_on_the_wire_and_queues_the_rest(
     worker.ask_to_stop()
     go_on.set()
     worker.join()
-    assert platform.states() == {"accepted": 1, "queued": 9}
-    assert len(scripted.copies) == 1
+    states = platform.states()
+    assert states["accepted"] == len(scripted.copies) in {1, 2}
+    assert states["accepted"] + states["queued"] == 10
     assert platform.lease(relay).expires_at is None
 
 
