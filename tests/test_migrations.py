@@ -1,6 +1,9 @@
 """The tables that the migrations make, on each database, and what they leave alone."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,3 +152,10 @@ def test_the_hosts_autogenerate_does_not_see_our_tables(engine: Engine) -> None:
         connection.execute(text("CREATE TABLE left_over (id INTEGER NOT NULL PRIMARY KEY)"))
     found = {(change[0], change[1].name) for change in changes_wanted(engine, HOST, "alembic_version")}
     assert found == {("remove_table", "left_over"), ("add_table", "survey"), ("add_index", "ix_survey_title")}
+
+
+def test_the_extension_brings_that_protection(tmp_path: Path) -> None:
+    """A host that loads the extension need do nothing for it."""
+    code = "import sys, own_smtp.extension; print('own_smtp.schema' in sys.modules)"
+    result = subprocess.run([sys.executable, "-I", "-c", code], check=True, cwd=tmp_path, capture_output=True, text=True)
+    assert result.stdout == "True\n"
