@@ -157,5 +157,7 @@ def test_the_hosts_autogenerate_does_not_see_our_tables(engine: Engine) -> None:
 def test_the_extension_brings_that_protection(tmp_path: Path) -> None:
     """A host that loads the extension need do nothing for it."""
     code = "import sys, own_smtp.extension; print('own_smtp.schema' in sys.modules)"
-    result = subprocess.run([sys.executable, "-I", "-c", code], check=True, cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
     assert result.stdout == "True\n"
