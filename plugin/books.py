@@ -115,9 +115,10 @@ class Books:
             ledger.give_back_lease(connection, self._taken, self._lease_values(closing))
             ledger.settle(connection, self._taken, settlements, tells_host=self._around.listener.wants_changes)
             ledger.release(connection, self._taken.token, closing.released)
+            # Closing the journal may release more: only then is it certain what came back into cancelled batches.
+            ledger.close_journal(connection, self._taken.token)
             outbox.sweep_cancelled(connection, self._taken.relay_id)
             ledger.finish_batches(connection, self._taken.relay_id)
-            ledger.close_journal(connection, self._taken.token)
             if self._route is Route.PLATFORM:
                 return self._note_fallback(connection, closing)
             return self._move_relay(connection, closing)

@@ -95,8 +95,8 @@ class Books:
     def end(self, taken: Taken) -> None:
         with self.engine.begin() as connection:
             ledger.give_back_lease(connection, taken, {})
-            outbox.sweep_cancelled(connection, taken.relay_id)
             ledger.close_journal(connection, taken.token)
+            outbox.sweep_cancelled(connection, taken.relay_id)
             ledger.finish_batches(connection, taken.relay_id)
 
     # What is on record

@@ -199,7 +199,7 @@ class Life(RuleBasedStateMachine):
 
 
 Life.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestLife = Life.TestCase
 
@@ -209,7 +209,7 @@ class TestLongLife(Life.TestCase):
     """The same, for longer."""
 
     settings = settings(
-        max_examples=150, stateful_step_count=80, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
     )
 
 
