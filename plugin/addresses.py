@@ -20,7 +20,7 @@ LONGEST_ADDRESS = 254
 # takes is a part of what that one takes: a dot-atom, and a domain of several labels, none of them an A-label.
 # The group of atoms is not possessive: Python 3.11.2 then keeps half of a repetition that failed (cpython #106052).
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++"
-_LABEL = r"(?![A-Za-z0-9]{2}--)[A-Za-z0-9](?>[A-Za-z0-9-]{0,61})(?<!-)"
+_LABEL = r"(?!..--)[A-Za-z0-9](?>[A-Za-z0-9-]{0,61})(?<!-)"
 _PLAIN = re.compile(rf"(?=[^@]{{1,{LONGEST_LOCAL}}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?=[A-Za-z]){_LABEL}")
 
 

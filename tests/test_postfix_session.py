@@ -53,9 +53,10 @@ def test_tls_and_login(submission, security):
 def test_a_wrong_password_is_tried_once(submission):
     """535: the relay pauses, and nothing was sent."""
     wrong = Credentials(username="survey", password="battery staple")
+    before = submission.log.read_text().count("SASL PLAIN authentication failed")
     sent = converse(at(submission, submission.submission_port), security=Security.STARTTLS, credentials=wrong)
     assert (sent.refusal.reply.code, sent.refusal.pause) == (535, PauseReason.CREDENTIALS)
-    assert submission.log.read_text().count("SASL PLAIN authentication failed") == 1
+    assert submission.log.read_text().count("SASL PLAIN authentication failed") == before + 1
 
 
 @pytest.mark.parametrize("window", [1, 4])
@@ -201,6 +202,7 @@ def test_aiosmtpd(aiosmtpd_server):
 def test_aiosmtpd_refuses_a_password(aiosmtpd_server):
     """535, after one attempt."""
     wrong = Credentials(username="survey", password="battery staple")
+    before = submission.log.read_text().count("SASL PLAIN authentication failed")
     sent = converse(aiosmtpd_server, security=Security.STARTTLS, credentials=wrong)
     assert (sent.refusal.reply.code, sent.refusal.pause) == (535, PauseReason.CREDENTIALS)
 
