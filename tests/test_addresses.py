@@ -138,6 +138,7 @@ def test_readers_cannot_disagree_about_the_domain(text):
 )
 @example("a@b--c.example")
 @example("a@ab--c.example")
+@example("0@0.Z---0")
 @example("a@example.c1")
 def test_the_fast_path_takes_only_what_email_validator_takes(text):
     """An address that the regular expression takes is valid for email-validator, with the same domain."""
