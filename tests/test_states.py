@@ -208,9 +208,7 @@ TestLife = Life.TestCase
 class TestLongLife(Life.TestCase):
     """The same, for longer."""
 
-    settings = settings(
-        max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    settings = settings(max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def test_the_sets_of_states_are_whole():
