@@ -39,7 +39,7 @@ def run_shell(script: str, folder: Path) -> dict[str, str]:
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("FLASK_", "OWN_SMTP_"))}
     result = subprocess.run(
-        ["bash", "-euc", f"{script}\nenv -0"],
+        ["bash", "-euc", f"{script}\nprintf '\\0\\0'; env -0"],
         check=False,
         cwd=folder,
         capture_output=True,
@@ -47,7 +47,8 @@ def run_shell(script: str, folder: Path) -> dict[str, str]:
         env=clean | {"PATH": programs, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert result.returncode == 0, result.stderr
-    lines = result.stdout.rpartition("\n")[2].split("\0")
+    # A variable may hold line ends, as functions do that a shell exports; none holds the two zeros.
+    lines = result.stdout.partition("\0\0")[2].split("\0")
     return dict(line.split("=", 1) for line in lines if line.startswith("FLASK_"))
 
 
