@@ -89,6 +89,7 @@ class Books:
 
     def settle(self, taken: Taken, ids: Iterable[int], outcome: Outcome = ACCEPTED, *, tells_host: bool = True) -> None:
         with self.engine.begin() as connection:
+            leases.lock_books(connection, [taken.relay_id])
             now = read_clock(connection)
             ledger.settle(connection, taken, [settlement(id_, outcome, now) for id_ in ids], tells_host=tells_host)
 
