@@ -171,6 +171,20 @@ class Lease(Base):
     last_success_at: Mapped[datetime | None]
     last_error_at: Mapped[datetime | None]
     last_error: Mapped[str | None] = mapped_column(String(600))
+    error_cause: Mapped[str | None] = mapped_column(String(60))
+    """Stage and codes of the last error: the words of the same one differ from time to time."""
+    error_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How often in a row that error came."""
+    error_since: Mapped[datetime | None]
+    """When it first came."""
+    facts: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """What the last conversation showed of server and TLS, as `own_smtp.facts` stores it."""
+    certificate_until: Mapped[datetime | None]
+    """Until when the server's certificate is valid; `None` where there is none, or it is not known."""
+    drains: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """How many drains there have been."""
+    drain_seconds: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """How long they took together."""
 
 
 class Journal(Base):
@@ -246,6 +260,10 @@ class Batch(Base):
     """Invitations that were not taken."""
     created_by: Mapped[str | None] = mapped_column(HostId)
     created_at: Mapped[datetime] = mapped_column(server_default=db_now())
+    purged_at: Mapped[datetime | None]
+    """When its content and all values of its invitations were gone; `None` until then."""
+    shortened_at: Mapped[datetime | None]
+    """When the addresses of all its recipients were shortened; `None` until then."""
 
 
 class BatchFile(Base):
@@ -333,3 +351,67 @@ class AuditEntry(Base):
     project_id: Mapped[str | None] = mapped_column(HostId)
     details: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """Field name to `[from, to]`."""
+
+
+class Shortened(Base):
+    """The keyed hash of a recipient whose address was shortened. Written by `own_smtp.retention` only.
+
+    A table of its own, so that finding a person again costs nothing where invitations are sent.
+    """
+
+    __tablename__ = "own_smtp_shortened"
+    __table_args__ = (Index(None, "digest"), TABLE_OPTIONS)
+
+    invitation_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("own_smtp_invitation.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    digest: Mapped[str] = mapped_column(String(64))
+    """As `Vault.digests` makes it of tenant and address."""
+
+
+class Forgetting(Base):
+    """An invitation that a drain has in hand and whose recipient is to be forgotten when it comes back."""
+
+    __tablename__ = "own_smtp_forgetting"
+    __table_args__ = (TABLE_OPTIONS,)
+
+    invitation_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("own_smtp_invitation.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+
+
+class Alert(Base):
+    """Something that is wrong with a relay at present, and whether its owner was told."""
+
+    __tablename__ = "own_smtp_alert"
+    __table_args__ = (UniqueConstraint("relay_id", "cause"), TABLE_OPTIONS)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"))
+    cause: Mapped[str] = mapped_column(String(20))
+    raised_at: Mapped[datetime] = mapped_column(server_default=db_now())
+    told_at: Mapped[datetime | None]
+    """Taken before the message leaves: whoever finds it given sends none. `None` means that it is to be sent."""
+
+
+class Errand(Base):
+    """Something that one of all the dispatchers does at a time. The row is what they agree by."""
+
+    __tablename__ = "own_smtp_errand"
+    __table_args__ = (TABLE_OPTIONS,)
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    due_at: Mapped[datetime]
+    taken_at: Mapped[datetime | None]
+    """When it was last done, or begun."""
+
+
+class Counter(Base):
+    """A number that only grows, for metrics: what no other table keeps."""
+
+    __tablename__ = "own_smtp_counter"
+    __table_args__ = (TABLE_OPTIONS,)
+
+    name: Mapped[str] = mapped_column(String(60), primary_key=True)
+    label: Mapped[str] = mapped_column(String(60), primary_key=True, default="")
+    value: Mapped[float] = mapped_column(default=0.0)

@@ -34,10 +34,20 @@ def upgrade() -> None:
     create_batch_file()
     create_invitation()
     create_attempt()
+    create_shortened()
+    create_forgetting()
+    create_alert()
+    create_errand()
+    create_counter()
 
 
 def downgrade() -> None:
     # MariaDB keeps the indexes that foreign keys need, so they go with their tables.
+    op.drop_table("own_smtp_counter")
+    op.drop_table("own_smtp_errand")
+    op.drop_table("own_smtp_alert")
+    op.drop_table("own_smtp_forgetting")
+    op.drop_table("own_smtp_shortened")
     op.drop_table("own_smtp_attempt")
     op.drop_table("own_smtp_invitation")
     op.drop_table("own_smtp_batch_file")
@@ -134,6 +144,8 @@ def create_batch() -> None:
         sa.Column("refused_count", sa.Integer(), nullable=False),
         sa.Column("created_by", sa.String(255), nullable=True),
         sa.Column("created_at", UTCDateTime(), server_default=db_now(), nullable=False),
+        sa.Column("purged_at", UTCDateTime(), nullable=True),
+        sa.Column("shortened_at", UTCDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_own_smtp_batch"),
         sa.ForeignKeyConstraint(["relay_id"], ["own_smtp_relay.id"], name="fk_own_smtp_batch_relay_id"),
         sa.UniqueConstraint(
@@ -213,6 +225,13 @@ def create_lease() -> None:
         sa.Column("last_success_at", UTCDateTime(), nullable=True),
         sa.Column("last_error_at", UTCDateTime(), nullable=True),
         sa.Column("last_error", sa.String(600), nullable=True),
+        sa.Column("error_cause", sa.String(60), nullable=True),
+        sa.Column("error_count", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("error_since", UTCDateTime(), nullable=True),
+        sa.Column("facts", sa.JSON(), nullable=True),
+        sa.Column("certificate_until", UTCDateTime(), nullable=True),
+        sa.Column("drains", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("drain_seconds", sa.Double(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("relay_id", name="pk_own_smtp_lease"),
         sa.ForeignKeyConstraint(
             ["relay_id"], ["own_smtp_relay.id"], name="fk_own_smtp_lease_relay_id", ondelete="CASCADE"
@@ -314,3 +333,74 @@ def create_attempt() -> None:
     )
     op.create_index("ix_own_smtp_attempt_invitation_id", "own_smtp_attempt", ["invitation_id"])
     op.create_index("ix_own_smtp_attempt_relay_id_at", "own_smtp_attempt", ["relay_id", "at"])
+
+
+def create_shortened() -> None:
+    op.create_table(
+        "own_smtp_shortened",
+        sa.Column("invitation_id", BigId, autoincrement=False, nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["invitation_id"],
+            ["own_smtp_invitation.id"],
+            name="fk_own_smtp_shortened_invitation_id",
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("invitation_id", name="pk_own_smtp_shortened"),
+        **TABLE_OPTIONS,
+    )
+    op.create_index("ix_own_smtp_shortened_digest", "own_smtp_shortened", ["digest"])
+
+
+def create_forgetting() -> None:
+    op.create_table(
+        "own_smtp_forgetting",
+        sa.Column("invitation_id", BigId, autoincrement=False, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["invitation_id"],
+            ["own_smtp_invitation.id"],
+            name="fk_own_smtp_forgetting_invitation_id",
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("invitation_id", name="pk_own_smtp_forgetting"),
+        **TABLE_OPTIONS,
+    )
+
+
+def create_alert() -> None:
+    op.create_table(
+        "own_smtp_alert",
+        sa.Column("id", BigId, nullable=False),
+        sa.Column("relay_id", BigId, nullable=False),
+        sa.Column("cause", sa.String(20), nullable=False),
+        sa.Column("raised_at", UTCDateTime(), server_default=db_now(), nullable=False),
+        sa.Column("told_at", UTCDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["relay_id"], ["own_smtp_relay.id"], name="fk_own_smtp_alert_relay_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_own_smtp_alert"),
+        sa.UniqueConstraint("relay_id", "cause", name="uq_own_smtp_alert_relay_id_cause"),
+        **TABLE_OPTIONS,
+    )
+
+
+def create_errand() -> None:
+    op.create_table(
+        "own_smtp_errand",
+        sa.Column("name", sa.String(40), nullable=False),
+        sa.Column("due_at", UTCDateTime(), nullable=False),
+        sa.Column("taken_at", UTCDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name="pk_own_smtp_errand"),
+        **TABLE_OPTIONS,
+    )
+
+
+def create_counter() -> None:
+    op.create_table(
+        "own_smtp_counter",
+        sa.Column("name", sa.String(60), nullable=False),
+        sa.Column("label", sa.String(60), nullable=False),
+        sa.Column("value", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "label", name="pk_own_smtp_counter"),
+        **TABLE_OPTIONS,
+    )
