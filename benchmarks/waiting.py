@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from sqlalchemy import Table, insert, literal, select
+from sqlalchemy import Table, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from benchmarks.measure import Figures
 from benchmarks.send import At, drain
 from benchmarks.stage import PROJECT, TENANT, Platform, Stage
 from own_smtp import reports
-from own_smtp.models import Invitation
+from own_smtp.models import Batch, Invitation
 from own_smtp.service import find_due
 
 COPIED = 10_000
@@ -57,6 +57,7 @@ def _double(platform: Platform, batch_id: int) -> None:
         copied = select(literal(f"{number}-").concat(table.c.reference), *columns)
         rows = copied.where(table.c.batch_id == batch_id).order_by(table.c.id).limit(COPIED)
         connection.execute(insert(table).from_select(["reference", *(column.name for column in columns)], rows))
+        connection.execute(update(Batch).where(Batch.id == batch_id).values(taken_count=Batch.taken_count + COPIED))
 
 
 def asked(platform: Platform) -> Figures:

@@ -174,20 +174,19 @@ def still_ours(
     return found
 
 
-def claimed_by(connection: Connection, relay_id: int, token: int) -> list[int]:
-    """Return the ids of all that the drain with this token has claimed and not settled yet."""
-    return list(
-        connection.scalars(
-            select(Invitation.id)
-            .join(Batch, Batch.id == Invitation.batch_id)
-            .where(
-                Batch.relay_id == relay_id,
-                Batch.state != BatchState.DONE,
-                Invitation.state == State.SENDING,
-                Invitation.token == token,
-            )
+def claimed_by(connection: Connection, relay_id: int, token: int) -> dict[int, int]:
+    """Return all that the drain with this token has claimed and not settled yet: ids, and the batch of each."""
+    rows = connection.execute(
+        select(Invitation.id, Invitation.batch_id)
+        .join(Batch, Batch.id == Invitation.batch_id)
+        .where(
+            Batch.relay_id == relay_id,
+            Batch.state != BatchState.DONE,
+            Invitation.state == State.SENDING,
+            Invitation.token == token,
         )
     )
+    return {row.id: row.batch_id for row in rows}
 
 
 def in_chunks(ids: Sequence[int], size: int = 500) -> Iterable[Sequence[int]]:

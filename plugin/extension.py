@@ -18,7 +18,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 import own_smtp.schema  # noqa: F401 -- from here on the host's Alembic leaves our tables alone
-from own_smtp import confirmation_mails, confirmations, ledger, outbox, projects, relays, reports, statuses
+from own_smtp import confirmation_mails, confirmations, counts, ledger, outbox, projects, relays, reports, statuses
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.current import KEY
@@ -117,7 +117,7 @@ class OwnSMTP:
 
     def _finishes_at(self, relay_id: int, limits: Limits) -> datetime | None:
         connection = self.db.session().connection()
-        waiting = outbox.count_waiting(connection, relay_id)
+        waiting = counts.count_waiting(connection, relay_id)
         return finish_time(
             capped(limits, self.settings), ledger.kept_pace(connection, relay_id), waiting, read_clock(connection)
         )

@@ -27,6 +27,25 @@ def insert_or_pass(connection: Connection, model: Any, keys: Sequence[str]) -> I
             return statement.on_duplicate_key_update({keys[0]: statement.inserted[keys[0]]})
 
 
+def insert_or_add(connection: Connection, model: Any, column: str) -> Insert:
+    """Return an insert into `model` that adds its `column` to that of the row with the same primary key."""
+    keys = [key.name for key in model.__table__.primary_key]
+    kept = model.__table__.c[column]
+    match connection.dialect.name:
+        case "postgresql":
+            in_postgresql = postgresql.insert(model)
+            total = kept + in_postgresql.excluded[column]
+            return in_postgresql.on_conflict_do_update(index_elements=keys, set_={column: total})
+        case "sqlite":
+            in_sqlite = sqlite.insert(model)
+            return in_sqlite.on_conflict_do_update(
+                index_elements=keys, set_={column: kept + in_sqlite.excluded[column]}
+            )
+        case _:
+            statement = mysql.insert(model)
+            return statement.on_duplicate_key_update({column: kept + statement.inserted[column]})
+
+
 def among(connection: Connection, column: Any, ids: Sequence[int]) -> ColumnElement[bool]:
     """Return the condition that `column` is one of `ids`.
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from own_smtp.addresses import domain_of, parse_address
 from own_smtp.clock import read_clock
 from own_smtp.contents import store_content, store_name, store_override, store_values
+from own_smtp.counts import open_counts
 from own_smtp.errors import ContentError
 from own_smtp.hooks.events import Attachment, InvitationBatch, LocalRefusal, Receipt
 from own_smtp.hooks.events import Invitation as Invited
@@ -95,6 +96,7 @@ def add(
     kept = _insert_batch(connection, columns)
     if kept.message_key != columns["message_key"]:
         return Receipt(batch_id=kept.id, taken=kept.taken_count, refused_count=kept.refused_count, repeated=True)
+    open_counts(connection, kept.id)
     _insert_files(connection, kept.id, files)
     intake = _Intake()
     now = read_clock(connection)

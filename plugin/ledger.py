@@ -6,15 +6,16 @@ Every function takes a connection inside a transaction of the caller's, which ho
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, exists, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
 from own_smtp.claims import Claim, Claimed, claim, claimed_by, in_chunks, release, still_ours
 from own_smtp.clock import read_clock
+from own_smtp.counts import Ended, add_attempts, move
 from own_smtp.inserts import among, insert_rows
 from own_smtp.journal import Findings
 from own_smtp.leases import Taken, give_back_lease, kept_pace, renew_lease, take_lease
@@ -46,6 +47,7 @@ class Settlement(NamedTuple):
     """What one attempt came to, ready to be written."""
 
     invitation_id: int
+    batch_id: int
     state: State
     outcome: Outcome
     at: datetime
@@ -62,7 +64,7 @@ def close_journal(connection: Connection, token: int) -> None:
     """
     relay_id = connection.scalar(select(Journal.relay_id).where(Journal.id == token))
     if relay_id is not None:
-        release(connection, token, claimed_by(connection, relay_id, token))
+        release(connection, token, list(claimed_by(connection, relay_id, token)))
         connection.execute(delete(Journal).where(Journal.id == token))
 
 
@@ -90,8 +92,14 @@ def settle(connection: Connection, taken: Taken, settlements: Sequence[Settlemen
     if again:
         ours = still_ours(connection, taken.token, [item.invitation_id for item in again], State.QUEUED, now)
         by_state[State.QUEUED] = [item for item in again if item.invitation_id in ours]
-    if attempts := [_attempt(taken.relay_id, item) for items in by_state.values() for item in items]:
-        insert_rows(connection, Attempt, attempts)
+    written = [item for items in by_state.values() for item in items]
+    insert_rows(connection, Attempt, [_attempt(taken.relay_id, item) for item in written])
+    ended = (Ended(item.batch_id, item.state, item.at, _code(item)) for item in written)
+    add_attempts(connection, taken.relay_id, ended, by_platform=settlements[0].route is Route.PLATFORM)
+
+
+def _code(item: Settlement) -> int:
+    return item.outcome.reply.code if item.outcome.reply else 0
 
 
 def _attempt(relay_id: int, item: Settlement) -> dict[str, Any]:
@@ -114,24 +122,32 @@ def _settle_alike(
     connection: Connection, token: int, items: list[Settlement], values: dict[str, Any]
 ) -> list[Settlement]:
     """Settle outcomes of one state, and return those that found their invitation."""
-    settled = 0
     ids = [item.invitation_id for item in items]
-    for some in in_chunks(ids):
-        settled += connection.execute(
-            update(Invitation)
-            .where(
-                among(connection, Invitation.id, some),
-                Invitation.token == token,
-                Invitation.state.in_([State.SENDING, State.UNKNOWN]),
-                # An `unknown` of this very drain is its last word.
-                or_(Invitation.state == State.SENDING, Invitation.state != values["state"]),
-            )
-            .values(attempts=Invitation.attempts + 1, **values)
-        ).rowcount
-    if settled == len(items):
+    if _end(connection, token, ids, State.SENDING, values) == len(items):
         return items
+    if values["state"] is not State.UNKNOWN:  # which is a drain's last word, too
+        _correct(connection, token, items, values)
     ours = still_ours(connection, token, ids, values["state"], values["changed_at"])
     return [item for item in items if item.invitation_id in ours]
+
+
+def _end(connection: Connection, token: int, ids: Sequence[int], state: State, values: dict[str, Any]) -> int:
+    return sum(
+        connection.execute(
+            update(Invitation)
+            .where(among(connection, Invitation.id, some), Invitation.token == token, Invitation.state == state)
+            .values(attempts=Invitation.attempts + 1, **values)
+        ).rowcount
+        for some in in_chunks(ids)
+    )
+
+
+def _correct(connection: Connection, token: int, items: list[Settlement], values: dict[str, Any]) -> None:
+    """Settle what a recovery took for `unknown`, because the drain was silent for too long."""
+    lost = still_ours(connection, token, [item.invitation_id for item in items], State.UNKNOWN)
+    if _end(connection, token, sorted(lost), State.UNKNOWN, values):
+        for batch_id, number in Counter(item.batch_id for item in items if item.invitation_id in lost).items():
+            move(connection, batch_id, {State.UNKNOWN: -number})
 
 
 def _settle_again(connection: Connection, token: int, items: list[Settlement], values: dict[str, Any]) -> None:
@@ -210,14 +226,15 @@ def recover(
         failing_since=None,
         pace=None,
     )
-    claimed = set(claimed_by(connection, journal.relay_id, journal.id))
-    known = [item for item in settled if item.invitation_id in claimed]
-    unsure = claimed if findings is None else claimed & findings.begun
+    claimed = claimed_by(connection, journal.relay_id, journal.id)
+    known = [item._replace(batch_id=claimed[item.invitation_id]) for item in settled if item.invitation_id in claimed]
+    unsure = claimed.keys() if findings is None else claimed.keys() & findings.begun
     now = read_clock(connection)
     lost = interrupted(Stage.MESSAGE, _LOST if findings is None else _KILLED)
     route = Route(journal.route)
     unknown = [
-        Settlement(invitation_id=id_, state=State.UNKNOWN, outcome=lost, at=now, route=route) for id_ in sorted(unsure)
+        Settlement(invitation_id=id_, batch_id=claimed[id_], state=State.UNKNOWN, outcome=lost, at=now, route=route)
+        for id_ in sorted(unsure)
     ]
     settle(connection, taken, [*known, *unknown], tells_host=tells_host)
     # A process that stalled and was taken for dead finds that its token is worth nothing any more.

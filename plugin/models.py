@@ -266,6 +266,45 @@ class Batch(Base):
     """When the addresses of all its recipients were shortened; `None` until then."""
 
 
+class BatchCounts(Base):
+    """How many of a batch's invitations ended how. Kept by `own_smtp.counts`, because counting a million takes long."""
+
+    __tablename__ = "own_smtp_batch_counts"
+    __table_args__ = (TABLE_OPTIONS,)
+
+    batch_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("own_smtp_batch.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    accepted: Mapped[int] = mapped_column(default=0)
+    refused: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    unknown: Mapped[int] = mapped_column(default=0)
+    cancelled: Mapped[int] = mapped_column(default=0)
+    by_platform: Mapped[int] = mapped_column(default=0)
+    """Those of the accepted that the platform's own mail took over."""
+
+
+class Tally(Base):
+    """How many attempts of an hour came to what: the figures behind charts and rates. Kept by `own_smtp.counts`."""
+
+    __tablename__ = "own_smtp_tally"
+    __table_args__ = (Index(None, "batch_id"), TABLE_OPTIONS)
+
+    relay_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    """When the hour began."""
+    batch_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("own_smtp_batch.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    state: Mapped[str] = mapped_column(String(12), primary_key=True)
+    """The invitations' state after these attempts."""
+    code: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    """The reply's code; 0 when there was no reply."""
+    count: Mapped[int] = mapped_column(default=0)
+
+
 class BatchFile(Base):
     """An attachment, kept apart so that reading a batch does not read its files."""
 

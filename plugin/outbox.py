@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, 
 
 from own_smtp.claims import in_chunks
 from own_smtp.clock import db_now, read_clock
+from own_smtp.counts import move
 from own_smtp.errors import ConflictError, NotFoundError
 from own_smtp.inserts import among
 from own_smtp.intake import add
@@ -22,6 +23,7 @@ from own_smtp.models import (
     Attempt,
     AuditEntry,
     Batch,
+    BatchCounts,
     BatchFile,
     Confirmation,
     Invitation,
@@ -29,6 +31,7 @@ from own_smtp.models import (
     Lease,
     ProjectRoute,
     Relay,
+    Tally,
 )
 from own_smtp.outcomes import Stage
 from own_smtp.states import RETRYABLE, WAITING, BatchState, State
@@ -38,7 +41,6 @@ __all__ = [
     "add",
     "cancel_batch",
     "cancel_project",
-    "count_waiting",
     "expire_batch",
     "forget",
     "overdue_batches",
@@ -50,16 +52,6 @@ __all__ = [
 ]
 
 _UNFINISHED = (BatchState.OPEN, BatchState.PAUSED)
-
-
-def count_waiting(connection: Connection, relay_id: int) -> int:
-    """Return how many invitations wait for a relay, in all its open batches."""
-    return connection.execute(
-        select(func.count())
-        .select_from(Invitation)
-        .join(Batch, Batch.id == Invitation.batch_id)
-        .where(Batch.relay_id == relay_id, Batch.state == BatchState.OPEN, Invitation.state.in_(WAITING))
-    ).scalar_one()
 
 
 def pause_batch(connection: Connection, batch_id: int) -> None:
@@ -85,7 +77,7 @@ def cancel_batch(connection: Connection, batch_id: int) -> int:
     What a drain has claimed still goes out; what it could not send is withdrawn when it comes back.
     """
     batch = _lock(connection, batch_id)
-    cancelled = _cancel_where(connection, Invitation.batch_id == batch_id)
+    cancelled = _cancel_waiting(connection, batch_id)
     if batch.state in _UNFINISHED:
         _set_state(connection, batch_id, BatchState.CANCELLED)
     return cancelled
@@ -101,8 +93,9 @@ def cancel_project(connection: Connection, tenant_id: str, project_id: str | Non
 
 def sweep_cancelled(connection: Connection, relay_id: int) -> int:
     """Withdraw what came back from a drain into batches that were cancelled meanwhile. Call it with the books held."""
-    batches = select(Batch.id).where(Batch.relay_id == relay_id, Batch.state == BatchState.CANCELLED)
-    return _cancel_where(connection, Invitation.batch_id.in_(batches.scalar_subquery()))
+    waits = exists().where(Invitation.batch_id == Batch.id, Invitation.state == State.QUEUED)
+    batches = select(Batch.id).where(Batch.relay_id == relay_id, Batch.state == BatchState.CANCELLED, waits)
+    return sum(_cancel_waiting(connection, batch_id) for batch_id in connection.scalars(batches).all())
 
 
 EXPIRED = "The time for sending was over before it could be sent."
@@ -124,6 +117,7 @@ def expire_batch(connection: Connection, batch_id: int) -> int:
         .values(state=State.FAILED, changed_at=now, untold_since=now)
     ).rowcount
     if given_up:
+        move(connection, batch_id, {State.FAILED: given_up})
         _record_expired(connection, batch_id, batch.relay_id, now)
     _finish(connection, batch_id)
     return given_up
@@ -149,9 +143,8 @@ def retry(connection: Connection, batch_id: int, states: Iterable[State], ids: S
         raise ConflictError(gettext("Only refused, failed, cancelled and unknown invitations can be sent again."))
     batch = _lock(connection, batch_id)
     _check_retry(connection, batch)
-    where = [Invitation.batch_id == batch_id, Invitation.state.in_(wanted)]
     chunks = [None] if ids is None else list(in_chunks(ids))
-    queued = sum(_queue_again(connection, where, chunk) for chunk in chunks)
+    queued = sum(_queue_again(connection, batch_id, state, chunk) for state in sorted(wanted) for chunk in chunks)
     if queued and batch.state != BatchState.PAUSED:
         _set_state(connection, batch_id, BatchState.OPEN)
     return queued
@@ -163,18 +156,19 @@ def _check_retry(connection: Connection, batch: Any) -> None:
     if batch.is_over:
         raise ConflictError(gettext("The time for sending this batch is over."))
     if batch.state == BatchState.CANCELLED:
-        _cancel_where(connection, Invitation.batch_id == batch.id)
+        _cancel_waiting(connection, batch.id)
         on_the_wire = select(Invitation.id).where(Invitation.batch_id == batch.id, Invitation.state == State.SENDING)
         if connection.execute(on_the_wire.limit(1).with_for_update()).first() is not None:
             # Reopening the batch would bring back what was withdrawn.
             raise ConflictError(gettext("Some of this batch is still being sent. Try again in a minute."))
 
 
-def _queue_again(connection: Connection, where: list[ColumnElement[bool]], ids: Sequence[int] | None) -> int:
+def _queue_again(connection: Connection, batch_id: int, state: State, ids: Sequence[int] | None) -> int:
     now = db_now()
-    return connection.execute(
+    chosen = [] if ids is None else [among(connection, Invitation.id, ids)]
+    queued = connection.execute(
         update(Invitation)
-        .where(*where, *([] if ids is None else [among(connection, Invitation.id, ids)]))
+        .where(Invitation.batch_id == batch_id, Invitation.state == state, *chosen)
         .values(
             state=State.QUEUED,
             token=None,
@@ -184,6 +178,8 @@ def _queue_again(connection: Connection, where: list[ColumnElement[bool]], ids: 
             untold_since=now,
         )
     ).rowcount
+    move(connection, batch_id, {state: -queued})
+    return queued
 
 
 def forget(connection: Connection, tenant_id: str, project_id: str | None) -> None:
@@ -197,7 +193,8 @@ def forget(connection: Connection, tenant_id: str, project_id: str | None) -> No
     invitations = select(Invitation.id).where(Invitation.batch_id.in_(batches)).scalar_subquery()
     connection.execute(delete(Attempt).where(Attempt.invitation_id.in_(invitations)))
     connection.execute(delete(Invitation).where(Invitation.batch_id.in_(batches)))
-    connection.execute(delete(BatchFile).where(BatchFile.batch_id.in_(batches)))
+    for part in (BatchFile, BatchCounts, Tally):
+        connection.execute(delete(part).where(part.batch_id.in_(batches)))
     connection.execute(delete(Batch).where(*where))
     for kept in (ProjectRoute, AuditEntry):
         of_project = [] if project_id is None else [kept.project_id == project_id]
@@ -243,12 +240,14 @@ def _finish(connection: Connection, batch_id: int) -> None:
     )
 
 
-def _cancel_where(connection: Connection, condition: ColumnElement[bool]) -> int:
-    return connection.execute(
+def _cancel_waiting(connection: Connection, batch_id: int) -> int:
+    cancelled = connection.execute(
         update(Invitation)
-        .where(condition, Invitation.state == State.QUEUED)
+        .where(Invitation.batch_id == batch_id, Invitation.state == State.QUEUED)
         .values(state=State.CANCELLED, changed_at=db_now(), untold_since=db_now())
     ).rowcount
+    move(connection, batch_id, {State.CANCELLED: cancelled})
+    return cancelled
 
 
 def postpone_fallback(connection: Connection, relay_id: int, by: timedelta) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from own_smtp.errors import NotFoundError
 from own_smtp.hooks.events import ReportColumn
-from own_smtp.models import Batch, Invitation, Relay
-from own_smtp.states import WAITING, BatchState, Route, State
+from own_smtp.models import Batch, BatchCounts, Invitation, Relay
+from own_smtp.states import FINAL, WAITING, BatchState, State
 from own_smtp.statuses import of_project
 from own_smtp.texts import Text, gettext, ngettext
 from own_smtp.texts import lazy_gettext as _
@@ -150,52 +149,60 @@ def _summary(batch: Batch, label: str, counts: Counts) -> BatchSummary:
 
 
 def _counts_by_batch(session: Session, batch_ids: Sequence[int]) -> dict[int, Counts]:
-    found: dict[int, Counts] = defaultdict(Counts)
-    rows = session.execute(
-        select(Invitation.batch_id, Invitation.state, func.count())
-        .where(Invitation.batch_id.in_(batch_ids))
-        .group_by(Invitation.batch_id, Invitation.state)
+    rows = session.execute(_KEPT.add_columns(Batch.id).group_by(Batch.id).where(Batch.id.in_(batch_ids))).all()
+    being_sent = session.execute(
+        select(Invitation.batch_id, func.count())
+        .where(Invitation.batch_id.in_(batch_ids), Invitation.state == State.SENDING)
+        .group_by(Invitation.batch_id)
     )
-    for batch_id, state, number in rows:
-        found[batch_id] += Counts({State(state): number})
-    return found
+    sending = {row[0]: row[1] for row in being_sent}
+    return {row.id: _counts(row, sending.get(row.id, 0)) for row in rows}
+
+
+_KEPT: Select[Any] = select(
+    func.sum(Batch.taken_count).label("taken"),
+    *(func.sum(getattr(BatchCounts, state.value)).label(state.value) for state in FINAL),
+).join(BatchCounts, BatchCounts.batch_id == Batch.id)
+
+
+def _counts(kept: Any, sending: int) -> Counts:
+    """Return the counts by state. What was not counted as ended waits, and what of that is claimed is being sent."""
+    ended = {state: int(getattr(kept, state.value) or 0) for state in FINAL}
+    queued = int(kept.taken or 0) - sum(ended.values()) - sending
+    by_state = {**ended, State.SENDING: sending, State.QUEUED: max(queued, 0)}
+    return Counts({state: by_state[state] for state in State if by_state[state]})
 
 
 def project_counts(session: Session, tenant_id: str, project_id: str) -> Counts:
     """Return how many invitations of the project are in each state."""
-    rows = session.execute(
-        select(Invitation.state, func.count())
-        .join(Batch, Batch.id == Invitation.batch_id)
-        .where(Batch.tenant_id == tenant_id, Batch.project_id == project_id)
-        .group_by(Invitation.state)
-    )
-    return Counts({State(state): number for state, number in rows})
+    where = (Batch.tenant_id == tenant_id, Batch.project_id == project_id)
+    sending = session.scalars(
+        select(func.count())
+        .select_from(Batch)
+        .join(Invitation, Invitation.batch_id == Batch.id)
+        .where(*where, Batch.state != BatchState.DONE, Invitation.state == State.SENDING)
+    ).one()
+    return _counts(session.execute(_KEPT.where(*where)).one(), sending)
 
 
 def sent_by_platform(session: Session, tenant_id: str, project_id: str) -> int:
     """Return how many of the project's accepted invitations the platform's mail took over."""
-    return session.scalars(
-        select(func.count())
-        .select_from(Invitation)
-        .join(Batch, Batch.id == Invitation.batch_id)
-        .where(
-            Batch.tenant_id == tenant_id,
-            Batch.project_id == project_id,
-            Invitation.state == State.ACCEPTED,
-            Invitation.route == Route.PLATFORM,
-        )
+    taken_over = session.scalars(
+        select(func.sum(BatchCounts.by_platform))
+        .join(Batch, Batch.id == BatchCounts.batch_id)
+        .where(Batch.tenant_id == tenant_id, Batch.project_id == project_id)
     ).one()
+    return int(taken_over or 0)
 
 
 def waiting_by_relay(session: Session, tenant_id: str) -> dict[int, int]:
     """Return how many invitations wait for each of the tenant's relays."""
     rows = session.execute(
-        select(Batch.relay_id, func.count())
-        .join(Invitation, Invitation.batch_id == Batch.id)
-        .where(Batch.tenant_id == tenant_id, Invitation.state.in_(WAITING))
+        _KEPT.add_columns(Batch.relay_id)
+        .where(Batch.tenant_id == tenant_id, Batch.state != BatchState.DONE)
         .group_by(Batch.relay_id)
     )
-    return {row[0]: row[1] for row in rows}
+    return {row.relay_id: waiting for row in rows if (waiting := _counts(row, 0).waiting)}
 
 
 def refusals(

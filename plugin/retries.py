@@ -49,13 +49,16 @@ class RetryPolicy:
         return self._again(claimed, outcome, (at, next_at), first)
 
     def _over(self, claimed: Claimed, outcome: Outcome, state: State, at: datetime) -> Settlement:
-        return Settlement(invitation_id=claimed.id, state=state, outcome=outcome, at=at, route=self.route)
+        return Settlement(
+            invitation_id=claimed.id, batch_id=claimed.batch_id, state=state, outcome=outcome, at=at, route=self.route
+        )
 
     def _again(
         self, claimed: Claimed, outcome: Outcome, times: tuple[datetime, datetime], first_failure_at: datetime | None
     ) -> Settlement:
         return Settlement(
             invitation_id=claimed.id,
+            batch_id=claimed.batch_id,
             state=State.QUEUED,
             outcome=outcome,
             at=times[0],

@@ -91,7 +91,9 @@ class Books:
         with self.engine.begin() as connection:
             leases.lock_books(connection, [taken.relay_id])
             now = read_clock(connection)
-            ledger.settle(connection, taken, [settlement(id_, outcome, now) for id_ in ids], tells_host=tells_host)
+            batches = batches_of(connection)
+            items = [settlement(id_, outcome, now, batch_id=batches.get(id_, 0)) for id_ in ids]
+            ledger.settle(connection, taken, items, tells_host=tells_host)
 
     def end(self, taken: Taken) -> None:
         with self.engine.begin() as connection:
@@ -151,9 +153,18 @@ def profile(relay_id: int) -> RelayProfile:
     )
 
 
-def settlement(invitation_id: int, outcome: Outcome, now: Any, wait: timedelta = timedelta(minutes=5)) -> Settlement:
+def batches_of(connection: Connection) -> dict[int, int]:
+    """Return the batch of each invitation."""
+    return {row.id: row.batch_id for row in connection.execute(select(InvitationRow.id, InvitationRow.batch_id))}
+
+
+def settlement(
+    invitation_id: int, outcome: Outcome, now: Any, wait: timedelta = timedelta(minutes=5), batch_id: int = 1
+) -> Settlement:
     again = {"next_attempt_at": now + wait, "first_failure_at": now} if outcome.state is State.QUEUED else {}
-    return Settlement(invitation_id=invitation_id, state=outcome.state, outcome=outcome, at=now, **again)
+    return Settlement(
+        invitation_id=invitation_id, batch_id=batch_id, state=outcome.state, outcome=outcome, at=now, **again
+    )
 
 
 def at_once(*actions: Callable[[], Any]) -> list[Any]:

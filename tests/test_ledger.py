@@ -11,7 +11,7 @@ from own_smtp import leases, ledger, outbox
 from own_smtp.clock import read_clock
 from own_smtp.errors import ConflictError, LeaseLostError
 from own_smtp.journal import Ended, Findings, Machine
-from own_smtp.models import Attempt, Batch, Invitation, Journal, Lease, Relay
+from own_smtp.models import Attempt, Batch, Invitation, Journal, Lease, Relay, Tally
 from own_smtp.outcomes import Stage, interrupted
 from own_smtp.states import State
 from tests.ledgers import ACCEPTED, DEFERRED, LEASE, REFUSED, Books, at_once, invited, settlement
@@ -293,6 +293,29 @@ def test_only_the_state_that_was_told_counts_as_told(books):
     books.settle(taken, [one, two])
     books.told({State.ACCEPTED: [one], State.QUEUED: [two]})
     assert [bool(since) for since in books.column(Invitation.untold_since)] == [False, True]
+
+
+def test_attempts_are_tallied_by_their_hour(books):
+    """Charts and rates read a line for each hour, batch, state and reply code, however many messages there were."""
+    relay = books.relay()
+    batch = books.send(relay, 5).batch_id
+    taken = books.take(relay)
+    one, two, three, four, five = ids_of(books.claim(taken))
+    books.settle(taken, [one, two])
+    books.settle(taken, [three])
+    books.settle(taken, [four], REFUSED)
+    books.settle(taken, [five], UNKNOWN)
+    with books.engine.connect() as connection:
+        tallies = connection.execute(
+            select(Tally.relay_id, Tally.batch_id, Tally.state, Tally.code, Tally.count).order_by(Tally.state)
+        ).all()
+        hour = connection.scalar(select(Tally.hour).distinct())
+    assert tallies == [
+        (relay, batch, "accepted", 250, 3),
+        (relay, batch, "refused", 550, 1),
+        (relay, batch, "unknown", 0, 1),
+    ]
+    assert (hour.minute, hour.second, hour.microsecond) == (0, 0, 0)
 
 
 # The end of a drain, and of a dead one

@@ -14,6 +14,7 @@ from own_smtp.models import Attempt, Base, Batch, Invitation
 from own_smtp.reports import Counts
 from own_smtp.secrets import Vault, generate_key
 from own_smtp.states import State
+from tests.figures import count_anew
 from tests.web.drafts import draft
 
 WHEN = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -45,6 +46,7 @@ def _batch(session, *states: State, tenant_id="acme", project_id="p1") -> Batch:
     for number, state in enumerate(states):
         session.add(Invitation(batch_id=batch.id, reference=f"r{number}", address=f"{number}@x.example", state=state))
         session.flush()
+    count_anew(session)
     return batch
 
 

@@ -2,22 +2,23 @@
 
 import contextlib
 import secrets
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlalchemy import create_engine, text, update
+from sqlalchemy import create_engine, select, text, update
 
 from own_smtp import leases, ledger, outbox
 from own_smtp.clock import read_clock
 from own_smtp.errors import ConflictError, LeaseLostError
 from own_smtp.journal import Ended, Findings
-from own_smtp.models import Base, Invitation, Lease
+from own_smtp.models import Base, BatchCounts, Invitation, Lease
 from own_smtp.outcomes import Stage, impossible, interrupted
 from own_smtp.states import FINAL, MOVES, RETRYABLE, WAITING, State
-from tests.ledgers import ACCEPTED, DEFERRED, REFUSED, Books, settlement
+from tests.ledgers import ACCEPTED, DEFERRED, REFUSED, Books, batches_of, settlement
 
 OUTCOMES = {
     State.ACCEPTED: ACCEPTED,
@@ -159,7 +160,12 @@ class Life(RuleBasedStateMachine):
     def _settle(self, taken, held):
         with self.books.engine.begin() as connection:
             now = read_clock(connection)
-            items = [settlement(id_, outcome, now) for id_, outcome in held.items() if outcome is not None]
+            batches = batches_of(connection)
+            items = [
+                settlement(id_, outcome, now, batch_id=batches[id_])
+                for id_, outcome in held.items()
+                if outcome is not None
+            ]
             ledger.settle(connection, taken, items, tells_host=True)
 
     @staticmethod
@@ -184,6 +190,19 @@ class Life(RuleBasedStateMachine):
                 text("SELECT DISTINCT token FROM own_smtp_invitation WHERE state = 'sending'")
             ).all()
         assert set(tokens) <= set(self.drains)
+
+    @invariant()
+    def the_figures_are_those_that_counting_would_give(self):
+        """Whoever writes a state keeps the counts, in the same transaction."""
+        with self.books.engine.connect() as connection:
+            ended = select(Invitation.batch_id, Invitation.state).where(Invitation.state.in_(FINAL))
+            counted = Counter(connection.execute(ended).all())
+            kept = connection.execute(select(BatchCounts)).mappings().all()
+            tallied = connection.scalars(text("SELECT coalesce(sum(count), 0) FROM own_smtp_tally")).one()
+            sent = text("SELECT count(*) FROM own_smtp_attempt WHERE text != :expired")
+            attempts = connection.scalars(sent, {"expired": outbox.EXPIRED}).one()
+        assert counted == +Counter({(row["batch_id"], state): row[state] for row in kept for state in FINAL})
+        assert tallied == attempts
 
     @invariant()
     def nothing_waits_where_nobody_looks(self):

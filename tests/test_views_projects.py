@@ -10,6 +10,7 @@ from own_smtp import relays
 from own_smtp.hooks.events import Action, Project
 from own_smtp.models import Attempt, AuditEntry, Batch, Invitation, ProjectRoute, Relay
 from own_smtp.states import PauseReason, Route, State
+from tests.figures import count_anew
 from tests.web.drafts import add_relay
 
 SETTINGS, REPORT = "/own-smtp/projects/p1/settings", "/own-smtp/projects/p1/report"
@@ -42,6 +43,7 @@ def _send(session, relay, **states: int) -> Batch:
             session.flush()
             if state == State.REFUSED:
                 session.add(_refusal(invitation, relay))
+    count_anew(session)
     session.commit()
     return batch
 
@@ -181,6 +183,7 @@ def test_the_report_says_what_the_platform_sent(web, relay, db_session):
     taken_over = db_session.query(Invitation).filter_by(batch_id=batch.id).limit(2).all()
     for invitation in taken_over:
         invitation.route = Route.PLATFORM
+    count_anew(db_session)
     db_session.commit()
     assert "2 accepted invitations left by the platform&#39;s mail" in web.get(REPORT).text
 

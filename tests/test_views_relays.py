@@ -12,6 +12,7 @@ from own_smtp.outcomes import Stage
 from own_smtp.profiles import Outcome, Reply
 from own_smtp.secrets import new_token
 from own_smtp.states import PauseReason, RelayState, State
+from tests.figures import count_anew
 from tests.web.drafts import TYPED, add_relay, send_mail
 
 
@@ -33,6 +34,7 @@ def _wait(session, relay, number=1):
     session.add(batch)
     session.flush()
     session.add_all(Invitation(batch_id=batch.id, reference=str(n), address="x@y.example") for n in range(number))
+    count_anew(session)
     session.commit()
 
 

@@ -12,6 +12,7 @@ from own_smtp.outcomes import Stage
 from own_smtp.profiles import Outcome, Reply
 from own_smtp.secrets import new_token
 from own_smtp.states import PauseReason, State
+from tests.figures import count_anew
 from tests.web.app import ThinExtension
 from tests.web.drafts import add_relay, send_mail
 
@@ -80,6 +81,7 @@ def fill_outbox(session: Session, relay: Relay) -> Batch:
     session.flush()
     for number, state in enumerate((*State, State.REFUSED)):
         _add_invitation(session, batch, state, number)
+    count_anew(session)
     session.commit()
     return batch
 

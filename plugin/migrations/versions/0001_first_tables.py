@@ -27,6 +27,8 @@ def upgrade() -> None:
     create_audit()
     create_relay()
     create_batch()
+    create_batch_counts()
+    create_tally()
     create_confirmation()
     create_journal()
     create_lease()
@@ -55,6 +57,8 @@ def downgrade() -> None:
     op.drop_table("own_smtp_lease")
     op.drop_table("own_smtp_journal")
     op.drop_table("own_smtp_confirmation")
+    op.drop_table("own_smtp_tally")
+    op.drop_table("own_smtp_batch_counts")
     op.drop_table("own_smtp_batch")
     op.drop_table("own_smtp_relay")
     op.drop_table("own_smtp_audit")
@@ -155,6 +159,45 @@ def create_batch() -> None:
     )
     op.create_index("ix_own_smtp_batch_relay_id_state", "own_smtp_batch", ["relay_id", "state"])
     op.create_index("ix_own_smtp_batch_fallback_at", "own_smtp_batch", ["fallback_at"])
+
+
+def create_batch_counts() -> None:
+    op.create_table(
+        "own_smtp_batch_counts",
+        sa.Column("batch_id", BigId, autoincrement=False, nullable=False),
+        sa.Column("accepted", sa.Integer(), nullable=False),
+        sa.Column("refused", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.Column("unknown", sa.Integer(), nullable=False),
+        sa.Column("cancelled", sa.Integer(), nullable=False),
+        sa.Column("by_platform", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("batch_id", name="pk_own_smtp_batch_counts"),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["own_smtp_batch.id"], name="fk_own_smtp_batch_counts_batch_id", ondelete="CASCADE"
+        ),
+        **TABLE_OPTIONS,
+    )
+
+
+def create_tally() -> None:
+    op.create_table(
+        "own_smtp_tally",
+        sa.Column("relay_id", BigId, autoincrement=False, nullable=False),
+        sa.Column("hour", UTCDateTime(), nullable=False),
+        sa.Column("batch_id", BigId, autoincrement=False, nullable=False),
+        sa.Column("state", sa.String(12), nullable=False),
+        sa.Column("code", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("relay_id", "hour", "batch_id", "state", "code", name="pk_own_smtp_tally"),
+        sa.ForeignKeyConstraint(
+            ["relay_id"], ["own_smtp_relay.id"], name="fk_own_smtp_tally_relay_id", ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["own_smtp_batch.id"], name="fk_own_smtp_tally_batch_id", ondelete="CASCADE"
+        ),
+        **TABLE_OPTIONS,
+    )
+    op.create_index("ix_own_smtp_tally_batch_id", "own_smtp_tally", ["batch_id"])
 
 
 def create_confirmation() -> None:

@@ -1,0 +1,72 @@
+"""Figures that are kept instead of counted: how many invitations of a batch ended how, and what each hour's attempts
+came to.
+
+Every function takes a connection inside a transaction of the caller's, which holds the relay's books already (see
+`own_smtp.leases`), and commits nothing. Whoever moves invitations into or out of a final state says so here, in the
+same transaction: so the figures are exact at any time. What still waits is what was taken, less what ended.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, func, insert, literal, select, update
+
+from own_smtp.inserts import insert_or_add
+from own_smtp.models import Batch, BatchCounts, Tally
+from own_smtp.states import FINAL, BatchState, State
+
+
+class Ended(NamedTuple):
+    """An attempt, as far as figures are concerned."""
+
+    batch_id: int
+    state: State
+    at: datetime
+    code: int
+    """The reply's code; 0 when there was none."""
+
+
+def open_counts(connection: Connection, batch_id: int) -> None:
+    """Begin to count for a new batch."""
+    connection.execute(insert(BatchCounts).values(batch_id=batch_id))
+
+
+def move(connection: Connection, batch_id: int, changes: Mapping[State, int], *, by_platform: int = 0) -> None:
+    """Add so many invitations to each final state of a batch; less than none when they left it."""
+    values = {state.value: getattr(BatchCounts, state.value) + number for state, number in changes.items() if number}
+    if by_platform:
+        values["by_platform"] = BatchCounts.by_platform + by_platform
+    if values:
+        connection.execute(update(BatchCounts).where(BatchCounts.batch_id == batch_id).values(**values))
+
+
+def count_waiting(connection: Connection, relay_id: int) -> int:
+    """Return how many invitations wait for a relay, in all its open batches."""
+    ended = sum((getattr(BatchCounts, state.value) for state in sorted(FINAL)), literal(0))
+    waiting = (
+        select(func.sum(Batch.taken_count - ended))
+        .join(BatchCounts, BatchCounts.batch_id == Batch.id)
+        .where(Batch.relay_id == relay_id, Batch.state == BatchState.OPEN)
+    )
+    return int(connection.scalar(waiting) or 0)
+
+
+def add_attempts(connection: Connection, relay_id: int, attempts: Iterable[Ended], *, by_platform: bool) -> None:
+    """Count what attempts came to, for their batches and for their hour."""
+    moved: dict[int, Counter[State]] = {}
+    tallies: Counter[tuple[datetime, int, State, int]] = Counter()
+    for batch_id, state, at, code in attempts:
+        tallies[at.replace(minute=0, second=0, microsecond=0), batch_id, state, code] += 1
+        if state in FINAL:
+            moved.setdefault(batch_id, Counter())[state] += 1
+    for batch_id in sorted(moved):
+        changes = moved[batch_id]
+        move(connection, batch_id, changes, by_platform=changes[State.ACCEPTED] if by_platform else 0)
+    if tallies:
+        columns = ("relay_id", "hour", "batch_id", "state", "code", "count")
+        rows = [dict(zip(columns, (relay_id, *key, tallies[key]), strict=True)) for key in sorted(tallies)]
+        connection.execute(insert_or_add(connection, Tally, "count"), rows)
