@@ -218,6 +218,52 @@ class ReportColumn:
     """Why it is not known, in plain words."""
 
 
+class Knowledge(StrEnum):
+    """Whether a status of an invitation can be known on the platform."""
+
+    REPORTED = "reported"
+    """It is known here, and counted."""
+    NOT_KNOWN = "not_known"
+    """Nobody reports it."""
+    ELSEWHERE = "elsewhere"
+    """It is reported to the tenant's own server instead."""
+    COUNTED = "counted"
+    """It is known where the host counts it itself, whatever way the invitations leave."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownStatus:
+    """What can be known of one status where invitations leave by one route."""
+
+    route: str
+    """`platform`, `relay` (the tenant's server) or `relay_dsn` (the tenant's server, where it offers DSN)."""
+    status: str
+    """One of `State`, or `delivered`, `bounced_soft`, `bounced_hard`, `opened`, `clicked`."""
+    label: str
+    knowledge: Knowledge
+    reason: str
+    """Why, in plain words."""
+    is_used: bool = False
+    """Whether the project's invitations leave or left this way. What a server offers does not matter: it is `relay`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """By when invitations that are not sent yet would have left, as things stand now."""
+
+    count: int
+    text: str
+    """In plain words: how many, how fast and until when, in the tenant's time zone."""
+    per_minute: float | None = None
+    """How many leave in a minute while they may; `None` when nothing limits them that is known."""
+    finishes_at: datetime | None = None
+    """`None` when that cannot be said."""
+    is_late: bool = False
+    """Whether that is after the time that the host gave, or more than a year ahead."""
+    waits_for: str | None = None
+    """Why nothing leaves at the moment, in plain words; `None` when delivery can start."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """A page of Own SMTP, for the host's navigation."""

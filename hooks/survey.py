@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from own_smtp.hooks.events import (
+    Estimate,
     InvitationBatch,
     InvitationStatus,
+    KnownStatus,
     Link,
     Receipt,
     ReportColumn,
@@ -57,6 +60,26 @@ def survey_senders(tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
     """Return the senders that the "send" page of a project can offer beside the platform's own.
 
     Fired in the web process, inside a request.
+    """
+
+
+@hookspec(firstresult=True)
+def survey_estimate(
+    tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None
+) -> Estimate | None:
+    """Return by when `count` invitations would have left if they were sent now.
+
+    Fired in the web process, inside a request: before sending, on the "send" page. `sender` is the `key` of a
+    `SenderChoice`; `None` means what the project is set to. `None` as the answer means that no plugin would send them.
+    """
+
+
+@hookspec
+def survey_known_statuses(tenant_id: str, project_id: str, counted: Sequence[str]) -> Sequence[KnownStatus]:
+    """Return what can be known of invitations: each status by each route, with its reason.
+
+    Fired in the web process. `counted` are the statuses that the host counts itself, such as `opened` and `clicked`;
+    they are `Knowledge.REPORTED` where the route leaves that to the host, and `Knowledge.NOT_KNOWN` without.
     """
 
 

@@ -55,6 +55,17 @@ def count_waiting(connection: Connection, relay_id: int) -> int:
     return int(connection.scalar(waiting) or 0)
 
 
+def waiting_by_batch(connection: Connection, relay_id: int) -> dict[int, tuple[int, bool]]:
+    """Return for each open batch of a relay how many invitations wait in it, and whether it is urgent."""
+    ended = sum((getattr(BatchCounts, state.value) for state in sorted(FINAL)), literal(0))
+    rows = connection.execute(
+        select(Batch.id, Batch.taken_count - ended, Batch.is_urgent)
+        .join(BatchCounts, BatchCounts.batch_id == Batch.id)
+        .where(Batch.relay_id == relay_id, Batch.state == BatchState.OPEN)
+    )
+    return {batch_id: (int(waiting), is_urgent) for batch_id, waiting, is_urgent in rows if waiting}
+
+
 def add_attempts(connection: Connection, relay_id: int, attempts: Iterable[Ended], *, by_platform: bool) -> None:
     """Count what attempts came to, for their batches and for their hour."""
     moved: dict[int, Counter[State]] = {}

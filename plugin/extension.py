@@ -18,7 +18,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 import own_smtp.schema  # noqa: F401 -- from here on the host's Alembic leaves our tables alone
-from own_smtp import confirmation_mails, confirmations, counts, ledger, outbox, projects, relays, reports, statuses
+from own_smtp import confirmation_mails, confirmations, counts, ledger, outbox, relays, reports, statuses
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.current import KEY
@@ -26,17 +26,28 @@ from own_smtp.delivery import capped
 from own_smtp.dispatcher import Dispatcher
 from own_smtp.engines import for_workers
 from own_smtp.errors import ConfigurationError
+from own_smtp.estimates import estimate
 from own_smtp.forecast import finish_time
-from own_smtp.hooks.events import InvitationBatch, InvitationStatus, Link, Receipt, ReportColumn, SenderChoice
+from own_smtp.hooks.events import (
+    Estimate,
+    InvitationBatch,
+    InvitationStatus,
+    KnownStatus,
+    Link,
+    Receipt,
+    ReportColumn,
+    SenderChoice,
+)
 from own_smtp.hooks.markers import hookimpl
 from own_smtp.hosting import HookedHost, add_specifications, manager_for
 from own_smtp.journal import Machine
+from own_smtp.knowledge import known_statuses
 from own_smtp.links import project_links, settings_links
 from own_smtp.network import NetworkPolicy
 from own_smtp.platform import platform_for
 from own_smtp.profiles import Limits
 from own_smtp.secrets import Vault, derive_development_key
-from own_smtp.senders import relay_for, sender_choices, waits_for
+from own_smtp.senders import relay_for, relay_named, sender_choices, waits_for
 from own_smtp.submission import resolver_for
 from own_smtp.surroundings import Surroundings
 from own_smtp.texts import ensure_babel
@@ -134,13 +145,24 @@ class OwnSMTP:
         """Return the tenant's relays as senders for the "send" page."""
         return sender_choices(self.db.session(), tenant_id, project_id)
 
+    def estimate(
+        self, tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None = None
+    ) -> Estimate | None:
+        """Return by when `count` invitations would have left; `None` when the platform's own mail would send them."""
+        session = self.db.session()
+        relay = relay_named(session, tenant_id, project_id, sender)
+        if relay is None:
+            return None
+        zone = self.host.tenant(tenant_id).timezone
+        return estimate(session, self.settings, relay, count, expires_at=expires_at, timezone=zone)
+
+    def known_statuses(self, tenant_id: str, project_id: str, counted: Sequence[str] = ()) -> Sequence[KnownStatus]:
+        """Return what can be known of invitations, by route and status, with the reasons."""
+        return known_statuses(reports.ways_of(self.db.session(), tenant_id, project_id), counted)
+
     def report_columns(self, tenant_id: str, project_id: str) -> Sequence[ReportColumn]:
         """Return which statuses can be known; empty when nothing was sent through a relay and none is chosen."""
-        session = self.db.session()
-        is_ours = projects.relay_of(session, tenant_id, project_id) or reports.project_batches(
-            session, tenant_id, project_id, limit=1
-        )
-        return reports.report_columns() if is_ours else []
+        return reports.report_columns() if reports.ways_of(self.db.session(), tenant_id, project_id) else []
 
     def invitation_statuses(
         self, tenant_id: str, project_id: str, references: Sequence[str] | None = None
@@ -271,6 +293,16 @@ class Plugin:
     @hookimpl
     def survey_senders(self, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
         return _present().senders(tenant_id, project_id)
+
+    @hookimpl
+    def survey_estimate(
+        self, tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None
+    ) -> Estimate | None:
+        return _present().estimate(tenant_id, project_id, sender, count, expires_at)
+
+    @hookimpl
+    def survey_known_statuses(self, tenant_id: str, project_id: str, counted: Sequence[str]) -> Sequence[KnownStatus]:
+        return _present().known_statuses(tenant_id, project_id, counted)
 
     @hookimpl
     def survey_report_columns(self, tenant_id: str, project_id: str) -> Sequence[ReportColumn]:

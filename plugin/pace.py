@@ -89,7 +89,7 @@ class Window:
         self.total = sum(count for _number, count in self.slices)
 
 
-_PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 
 
 class Pacer:
@@ -216,4 +216,4 @@ def _windows(limits: Limits) -> dict[str, Window]:
         "hour": limits.per_hour,
         "day": limits.per_day,
     }
-    return {name: Window(_PERIODS[name], count) for name, count in counts.items() if count is not None}
+    return {name: Window(PERIODS[name], count) for name, count in counts.items() if count is not None}

@@ -11,8 +11,10 @@ from flask_babel import format_decimal
 from sqlalchemy import RowMapping, Select, func, select
 from sqlalchemy.orm import Session
 
+from own_smtp import projects
 from own_smtp.errors import NotFoundError
 from own_smtp.hooks.events import ReportColumn
+from own_smtp.knowledge import STATUSES, Way, hidden_by_own_server
 from own_smtp.models import Batch, BatchCounts, Invitation, Relay
 from own_smtp.states import FINAL, WAITING, BatchState, State
 from own_smtp.statuses import of_project
@@ -40,17 +42,6 @@ STATE_MEANINGS: dict[State, Text] = {
     State.FAILED: _("Tried until its time was over, or impossible to send."),
     State.UNKNOWN: _("The connection was lost just before your server's answer. It may have arrived."),
     State.CANCELLED: _("Withdrawn before it was sent."),
-}
-
-NOT_KNOWN: dict[str, tuple[Text, Text]] = {
-    "delivered": (
-        _("Delivered"),
-        _("Your server delivers the invitation. It does not report back to this platform whether it arrived."),
-    ),
-    "bounced": (
-        _("Bounced"),
-        _("Bounce messages go to your server's envelope sender, not to this platform."),
-    ),
 }
 
 
@@ -195,6 +186,17 @@ def sent_by_platform(session: Session, tenant_id: str, project_id: str) -> int:
     return int(taken_over or 0)
 
 
+def ways_of(session: Session, tenant_id: str, project_id: str) -> set[Way]:
+    """Return the ways that the project's invitations leave or left; empty where none of them is ours."""
+    route = projects.find(session, tenant_id, project_id)
+    ways = {Way.RELAY} if route is not None and route.relay_id is not None else set()
+    if session.execute(_batches_of(tenant_id, project_id).limit(1)).first():
+        ways.add(Way.RELAY)
+    if ways and ((route and route.fallback_after is not None) or sent_by_platform(session, tenant_id, project_id)):
+        ways.add(Way.PLATFORM)
+    return ways
+
+
 def waiting_by_relay(session: Session, tenant_id: str) -> dict[int, int]:
     """Return how many invitations wait for each of the tenant's relays."""
     rows = session.execute(
@@ -235,11 +237,11 @@ def _refusal(row: RowMapping) -> Refusal:
 def report_columns() -> list[ReportColumn]:
     """Return the statuses that a report of invitations through an own server can show, and which it cannot and why."""
     known = [ReportColumn(key=state, label=str(label), is_known=True) for state, label in STATE_LABELS.items()]
-    unknown = [
-        ReportColumn(key=key, label=str(label), is_known=False, reason=str(reason))
-        for key, (label, reason) in NOT_KNOWN.items()
+    hidden = [
+        ReportColumn(key=key, label=str(STATUSES[key]), is_known=False, reason=str(cell.reason))
+        for key, cell in hidden_by_own_server().items()
     ]
-    return known + unknown
+    return known + hidden
 
 
 SENTENCE: dict[State, Text] = {

@@ -22,12 +22,20 @@ def relay_for(session: Session, batch: InvitationBatch) -> tuple[Relay, ProjectR
     Raises `NotFoundError` for a sender key that names no relay of the tenant.
     """
     route = projects.find(session, batch.tenant_id, batch.project_id)
-    if batch.sender == PLATFORM:
+    relay = relay_named(session, batch.tenant_id, batch.project_id, batch.sender)
+    return None if relay is None else (relay, route)
+
+
+def relay_named(session: Session, tenant_id: str, project_id: str, sender: str | None) -> Relay | None:
+    """Return the relay behind a sender key, `None` being what the project is set to; `None` for the platform's mail.
+
+    Raises `NotFoundError` for a key that names no relay of the tenant.
+    """
+    if sender == PLATFORM:
         return None
-    if batch.sender is None:
-        relay = projects.relay_of(session, batch.tenant_id, batch.project_id)
-        return None if relay is None else (relay, route)
-    return relays.get(session, batch.tenant_id, _relay_id(batch.sender)), route
+    if sender is None:
+        return projects.relay_of(session, tenant_id, project_id)
+    return relays.get(session, tenant_id, _relay_id(sender))
 
 
 def _relay_id(key: str) -> int:

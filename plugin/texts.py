@@ -46,6 +46,20 @@ def format_time(moment: datetime, timezone: str) -> str:
     return f"{format_date(local, 'medium', rebase=False)}, {format_hour(local, 'short', rebase=False)}"
 
 
+def format_soon(moment: datetime, now: datetime, timezone: str) -> str:
+    """Return a time of today or tomorrow without its date, any other as `format_time` does."""
+    zone = zone_of(timezone)
+    local = moment.astimezone(zone)
+    hour = format_hour(local, "short", rebase=False)
+    match (local.date() - now.astimezone(zone).date()).days:
+        case 0:
+            return str(hour)
+        case 1:
+            return gettext("%(time)s tomorrow", time=hour)
+        case _:
+            return format_time(moment, timezone)
+
+
 def zone_of(timezone: str) -> ZoneInfo:
     """Return the zone of an IANA name; UTC for a name that nobody knows."""
     try:

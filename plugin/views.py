@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from own_smtp import views_audit, views_batches, views_confirm, views_projects, views_relays
+from own_smtp import views_audit, views_batches, views_confirm, views_known, views_projects, views_relays
 from own_smtp.pages import blueprint
 
-__all__ = ["blueprint", "views_audit", "views_batches", "views_confirm", "views_projects", "views_relays"]
+__all__ = [
+    "blueprint",
+    "views_audit",
+    "views_batches",
+    "views_confirm",
+    "views_known",
+    "views_projects",
+    "views_relays",
+]

@@ -16,6 +16,7 @@ from own_smtp.current import extension
 from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.project import ProjectForm
 from own_smtp.hooks.events import Action
+from own_smtp.knowledge import STATUSES, hidden_by_own_server
 from own_smtp.leftovers import settle_leftovers
 from own_smtp.models import Relay
 from own_smtp.moves import Scope
@@ -161,7 +162,8 @@ def show_report(project_id: str) -> ResponseReturnValue:
         page=reports.PAGE,
         labels=reports.STATE_LABELS,
         meanings=reports.STATE_MEANINGS,
-        not_known=reports.NOT_KNOWN.values(),
+        hidden=hidden_by_own_server(),
+        statuses=STATUSES,
         sentence=reports.status_sentence(counts),
         version=_version(counts),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask
 
 from own_smtp.hooks import (
+    Estimate,
     Invitation,
     InvitationBatch,
     InvitationStatus,
@@ -61,6 +62,12 @@ class Taker:
     @hookimpl
     def survey_senders(self, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
         return self.offers
+
+    @hookimpl
+    def survey_estimate(
+        self, tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None
+    ) -> Estimate | None:
+        return Estimate(count=count, text=f"{count} by {sender}, until about tomorrow", is_late=True)
 
     @hookimpl
     def survey_invitation_statuses(

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from types import FunctionType, ModuleType, SimpleNamespace
@@ -377,7 +377,42 @@ def test_hook_survey_report_columns(surveys: Surveys) -> None:
     surveys.add_survey()
     columns = header("1", "7")
     assert "Accepted by your server" in columns
-    assert any(column.startswith("Bounced: not known. Bounce messages go to") for column in columns)
+    assert any(column.startswith("Bounced for good: not known. Bounce messages go to") for column in columns)
+
+
+def test_hook_survey_estimate(surveys: Surveys) -> None:
+    """Before sending the host says how fast and until when, beside what waits, in the tenant's time zone."""
+    before_sending = surveys.example("survey_estimate").before_sending
+    surveys.implement("own_smtp_tenant")
+    surveys.add(surveys.rows.Tenant(id=1, name="Acme", language="de", timezone="Europe/Berlin"))
+    survey = surveys.rows.Survey(id=7, tenant_id=1, title="Staff")
+    surveys.add(survey)
+    assert before_sending(survey, 12_400) == "12400 invitations, by the platform's mail"
+    relay = surveys.db.session.get_one(Relay, surveys.choose_relay())
+    assert before_sending(survey, 12_400) == "12,400 invitations, as fast as the server takes them"
+    relay.per_minute = 30
+    surveys.db.session.commit()
+    assert before_sending(survey, 12_400).startswith("12,400 invitations, at 30 a minute, until about ")
+    hook = surveys.plugins.hook.survey_estimate
+    ask = {"tenant_id": "1", "project_id": "7", "sender": f"relay:{relay.id}", "count": 12_400}
+    now = datetime.now(UTC)
+    assert hook(**ask, expires_at=now + timedelta(hours=6)).is_late
+    found = hook(**ask, expires_at=now + timedelta(hours=8))
+    assert (found.is_late, found.per_minute, found.waits_for) == (False, 30.0, None)
+    assert timedelta(hours=6, minutes=52) < found.finishes_at - now < timedelta(hours=6, minutes=55)
+
+
+def test_hook_survey_known_statuses(surveys: Surveys) -> None:
+    """The report greys what an own server hides, shows what the host counts, and knows which routes are used."""
+    greyed = surveys.example("survey_known_statuses").greyed
+    assert greyed("1", "7") == {}
+    surveys.add_survey()
+    hidden = greyed("1", "7")
+    assert set(hidden) == {"Delivered", "Bounced for now", "Bounced for good", "Opened"}
+    assert hidden["Opened"] == "The platform does not count this."
+    (rows,) = surveys.plugins.hook.survey_known_statuses(tenant_id="1", project_id="7", counted=["bounced_hard"])
+    bounces = {row.route: row.knowledge for row in rows if row.status == "bounced_hard"}
+    assert bounces == {"platform": "reported", "relay": "elsewhere", "relay_dsn": "elsewhere"}
 
 
 def test_hook_survey_invitation_statuses(surveys: Surveys) -> None:

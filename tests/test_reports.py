@@ -117,6 +117,6 @@ def test_columns_say_what_is_not_known_and_why():
     """The host can leave out or grey what an own server hides, with the reason."""
     columns = {column.key: column for column in reports.report_columns()}
     assert columns["accepted"].is_known
-    for key in ("delivered", "bounced"):
+    for key in ("delivered", "bounced_soft", "bounced_hard"):
         assert not columns[key].is_known
         assert columns[key].reason

@@ -10,7 +10,8 @@ from flask import Flask
 
 from own_smtp.hooks import (
     InvitationStatus,
-    ReportColumn,
+    Knowledge,
+    KnownStatus,
     State,
     hookimpl,
 )
@@ -101,15 +102,22 @@ def test_a_reminder_that_was_refused_is_not_counted(app: Flask, manager: Visitor
 
 
 def test_the_report_greys_out_what_cannot_be_known(app: Flask, manager: Visitor) -> None:
-    """Known columns have numbers, the others their reason; the server's words are shown and escaped."""
+    """Known columns have numbers, others their reason or no line; the server's words are shown and escaped."""
+
+    def known(status: str, label: str, knowledge: Knowledge, reason: str, *, is_used: bool = True) -> KnownStatus:
+        facts = {"status": status, "label": label, "knowledge": knowledge, "reason": reason}
+        return KnownStatus(route="relay", is_used=is_used, **facts)  # type: ignore[arg-type] # a test's own table
 
     class Reporter:
         @hookimpl
-        def survey_report_columns(self, tenant_id: str, project_id: str) -> Sequence[ReportColumn]:
+        def survey_known_statuses(self, tenant_id: str, project_id: str, counted: Sequence[str]) -> list[KnownStatus]:
+            assert list(counted) == []
             return [
-                ReportColumn(key="accepted", label="Accepted", is_known=True),
-                ReportColumn(key="refused", label="Refused", is_known=True),
-                ReportColumn(key="delivered", label="Delivered", is_known=False, reason="Your server knows."),
+                known("accepted", "Accepted", Knowledge.REPORTED, "It said so."),
+                known("refused", "Refused", Knowledge.REPORTED, "It said so."),
+                known("bounced_hard", "Bounced", Knowledge.ELSEWHERE, "Your server knows."),
+                known("opened", "Opened", Knowledge.NOT_KNOWN, "Nobody counts."),
+                known("delivered", "Of no route of ours", Knowledge.NOT_KNOWN, "", is_used=False),
             ]
 
         @hookimpl
@@ -124,7 +132,9 @@ def test_the_report_greys_out_what_cannot_be_known(app: Flask, manager: Visitor)
     page = text_of(html)
     assert "Accepted 1" in page
     assert "Refused 1" in page
-    assert "Delivered \u2013 not known Your server knows." in page
+    assert "Bounced \u2013 not known Your server knows." in page
+    assert "Opened" not in page
+    assert "Of no route of ours" not in page
     assert "550 &lt;b&gt;No such user" in html.text
 
 

@@ -161,9 +161,13 @@ def test_the_senders_of_plugins_are_offered(app: Flask, manager: Visitor) -> Non
     """The default is chosen, an unavailable one is shown with its reason and cannot be forced."""
     taker = with_plugin(app, offers=CHOICES)
     add_people(app, "ada@r.example")
-    html = manager.get(SEND).text
+    page = manager.get(SEND)
+    html = page.text
     assert 'value="relay:1" checked' in html
     assert "It is paused." in html
+    assert "Invitation: 1 by relay:1, until about tomorrow" in text_of(page)
+    assert "after the survey closes" in html
+    assert "by relay:2" not in html
     assert manager.post(SEND, {"audience": "new", "sender": "relay:2"}).status_code == 422
     press(manager, sender="relay:1")
     assert taker.taken[0][0].sender == "relay:1"

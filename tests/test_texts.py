@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import tomllib
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,27 @@ def test_numbers_and_plurals_follow_the_language():
     with app.app_context(), force_locale("de"):
         assert texts.ngettext("%(num)s project", "%(num)s projects", 1) == "1 Projekt"
         assert texts.ngettext("%(num)s project", "%(num)s projects", 1000).startswith("1.000 ")
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        (
+            "en",
+            ["9:40\u202fPM", "12:00\u202fAM tomorrow", "Nov 24, 2026, 12:00\u202fAM", "Nov 21, 2026, 11:59\u202fPM"],
+        ),
+        ("de", ["21:40", "morgen, 00:00", "24.11.2026, 00:00", "21.11.2026, 23:59"]),
+    ],
+)
+def test_a_time_that_is_near_is_said_without_its_date(locale, words):
+    """Today and tomorrow are those of the tenant's own zone, also where UTC has another date."""
+    app = Flask("plain")
+    texts.ensure_babel(app)
+    now = datetime.fromisoformat("2026-11-22T00:30+01:00")
+    moments = ["2026-11-22T20:40+00:00", "2026-11-22T23:00+00:00", "2026-11-23T23:00+00:00", "2026-11-21T22:59+00:00"]
+    with app.app_context(), force_locale(locale):
+        said = [texts.format_soon(datetime.fromisoformat(moment), now, "Europe/Berlin") for moment in moments]
+    assert said == words
 
 
 def test_every_state_has_a_label_and_a_meaning():

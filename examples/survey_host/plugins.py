@@ -7,6 +7,7 @@ the platform sends its mail itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app
@@ -26,7 +27,7 @@ else:
     PROJECT = _PROJECT
 
 if TYPE_CHECKING:
-    from own_smtp.hooks import InvitationBatch, InvitationStatus, Link, Receipt, ReportColumn, SenderChoice
+    from own_smtp.hooks import Estimate, InvitationBatch, InvitationStatus, KnownStatus, Link, Receipt, SenderChoice
 
 GROUP = "survey.plugins"
 
@@ -69,9 +70,22 @@ class Plugins:
         """Return the senders on offer beside the platform's own."""
         return self._gather("survey_senders", tenant_id=tenant_id, project_id=project_id)
 
-    def report_columns(self, tenant_id: str, project_id: str) -> list[ReportColumn]:
-        """Return the statuses that a survey's report can show; empty means the platform's own."""
-        return self._gather("survey_report_columns", tenant_id=tenant_id, project_id=project_id)
+    def estimate(
+        self, tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None
+    ) -> Estimate | None:
+        """Return by when so many mails would have left; `None` where the platform would send them."""
+        caller = getattr(self.manager.hook, "survey_estimate", None) if self.manager is not None else None
+        if caller is None:
+            return None
+        found: Estimate | None = (
+            caller(tenant_id=tenant_id, project_id=project_id, sender=sender, count=count, expires_at=expires_at)
+            or None
+        )
+        return found
+
+    def known_statuses(self, tenant_id: str, project_id: str, counted: Sequence[str]) -> list[KnownStatus]:
+        """Return what can be known of a survey's mails; nothing that is used means the platform's own report."""
+        return self._gather("survey_known_statuses", tenant_id=tenant_id, project_id=project_id, counted=counted)
 
     def statuses(
         self, tenant_id: str, project_id: str, references: Sequence[str] | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from flask_babel import gettext as _
 from sqlalchemy import func, select
@@ -13,7 +15,14 @@ from survey_host.extensions import db
 from survey_host.models import MailState, Participant, SendRun, Survey
 from survey_host.news import words_of
 
+if TYPE_CHECKING:
+    from own_smtp.hooks import KnownStatus
+
 MAX_PROBLEMS = 200
+COUNTED: Sequence[str] = ()
+"""Statuses that this platform counts itself: none, it wants to know who answers and not who reads."""
+LEFT_OUT = {"opened", "clicked"}
+"""What would only be a line without a number on this platform."""
 _BAD = {"refused", "failed", "unknown", "cancelled"}
 
 
@@ -46,15 +55,24 @@ class Report:
 
 def mails(survey: Survey) -> Report:
     """Return the report of a survey's mails."""
-    offered = plugins.current().report_columns(str(survey.tenant_id), str(survey.id))
-    if not offered:
+    known = plugins.current().known_statuses(str(survey.tenant_id), str(survey.id), COUNTED)
+    used = [item for item in known if item.is_used]
+    if not used:
         return Report(_own_columns(survey), _own_problems(survey))
     counts, problems = _statuses(survey)
-    columns = [
-        Column(item.label, counts[item.key] if item.is_known else None, None if item.is_known else item.reason)
-        for item in offered
-    ]
-    return Report(columns, problems, is_by_plugin=True)
+    return Report(_columns(used, counts), problems, is_by_plugin=True)
+
+
+def _columns(known: Sequence[KnownStatus], counts: Counter[str]) -> list[Column]:
+    """Show what any route reports as a number, and the rest greyed with its reasons; leave out what nobody misses."""
+    columns = []
+    for status in dict.fromkeys(item.status for item in known):
+        cells = [item for item in known if item.status == status]
+        if any(item.knowledge == "reported" for item in cells):
+            columns.append(Column(cells[0].label, counts[status]))
+        elif status not in LEFT_OUT:
+            columns.append(Column(cells[0].label, None, " ".join(dict.fromkeys(item.reason for item in cells))))
+    return columns
 
 
 def _statuses(survey: Survey) -> tuple[Counter[str], list[Problem]]:

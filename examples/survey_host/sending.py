@@ -18,7 +18,7 @@ from survey_host.models import Account, Kind, MailState, Participant, SendRun, S
 from survey_host.news import participant_id_of, reference_of
 
 if TYPE_CHECKING:
-    from own_smtp.hooks import Content, Invitation, InvitationBatch, Receipt
+    from own_smtp.hooks import Content, Estimate, Invitation, InvitationBatch, Receipt, SenderChoice
 
 PLATFORM = "platform"
 """The sender that is always there: the platform's own mail."""
@@ -80,6 +80,22 @@ def count(survey: Survey, condition: ColumnElement[bool]) -> int:
 def audiences(survey: Survey) -> dict[Audience, int]:
     """Return how many people each audience has at the moment."""
     return {audience: count(survey, belongs_to(audience)) for audience in Audience}
+
+
+def estimates(survey: Survey, senders: Sequence[SenderChoice]) -> dict[str, dict[Audience, Estimate]]:
+    """Return by when each audience would have its mail through each sender that can be chosen."""
+    numbers = {audience: number for audience, number in audiences(survey).items() if number}
+    found: dict[str, dict[Audience, Estimate]] = {}
+    for sender in senders if numbers else ():
+        if not sender.is_available:
+            continue
+        for audience, number in numbers.items():
+            estimate = plugins.current().estimate(
+                str(survey.tenant_id), str(survey.id), sender.key, number, survey.closes_at
+            )
+            if estimate is not None:
+                found.setdefault(sender.key, {})[audience] = estimate
+    return found
 
 
 def texts_of(survey: Survey, kind: Kind) -> dict[str, SurveyText]:

@@ -52,6 +52,7 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         "report": "/projects/p1/report",
         "batch": f"/projects/p1/batches/{batch.id}",
         "report-empty": "/projects/p2/report",
+        "known": "/projects/p1/known",
         "audit": "/audit",
         "confirm": f"/confirm/{token}",
         "confirm-unknown": "/confirm/unknown",

@@ -34,6 +34,7 @@ def send(survey_id: int) -> Any:
         form=form,
         senders=senders,
         audiences=sending.audiences(survey),
+        estimates=sending.estimates(survey, senders),
         platform_address=mailer.sender_address(),
         missing=[kind for kind in Kind if survey.language not in sending.texts_of(survey, kind)],
     )
