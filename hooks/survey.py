@@ -116,3 +116,12 @@ def survey_tenant_deleted(tenant_id: str) -> None:
 
     Fired inside the host's transaction. What waits is cancelled and everything kept of the tenant is deleted with it.
     """
+
+
+@hookspec
+def survey_person_deleted(tenant_id: str, address: str) -> None:
+    """A person asks to be forgotten.
+
+    Fired inside the host's transaction. What waits for `address` in the tenant's projects is cancelled, and the
+    person's address, name and values go from everything kept; references, states and codes stay.
+    """

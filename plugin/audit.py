@@ -34,6 +34,7 @@ class AuditAction(StrEnum):
     BATCH_RESUMED = "batch_resumed"
     BATCH_CANCELLED = "batch_cancelled"
     BATCH_RETRIED = "batch_retried"
+    PERSON_FORGOTTEN = "person_forgotten"
 
 
 def record(

@@ -36,6 +36,7 @@ ACTIONS: dict[str, Text] = {
     AuditAction.BATCH_RESUMED: _("Sending resumed"),
     AuditAction.BATCH_CANCELLED: _("Sending cancelled"),
     AuditAction.BATCH_RETRIED: _("Invitations sent again"),
+    AuditAction.PERSON_FORGOTTEN: _("A recipient forgotten on request"),
 }
 
 FIELDS: dict[str, Text] = {

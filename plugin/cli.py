@@ -10,8 +10,7 @@ from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy import Engine
 
-from own_smtp import schema
-from own_smtp.cli_operations import COMMANDS
+from own_smtp import cli_operations, cli_retention, schema
 from own_smtp.current import KEY
 from own_smtp.extension import OwnSMTP
 from own_smtp.secrets import generate_key
@@ -20,7 +19,7 @@ from own_smtp.worker import run_worker
 group = AppGroup("own-smtp", help="Own SMTP: tables, keys, workers, and what operators do.")
 database = AppGroup("db", help="The tables of Own SMTP.")
 group.add_command(database)
-for command in COMMANDS:
+for command in (*cli_operations.COMMANDS, *cli_retention.COMMANDS):
     group.add_command(command)
 
 

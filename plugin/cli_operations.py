@@ -1,4 +1,4 @@
-"""`flask own-smtp status | check | pause | resume | cancel | retry | purge`: what operators do without a page.
+"""`flask own-smtp status | check | pause | resume | cancel | retry`: what operators do without a page.
 
 Each takes `--json` and prints one object then. The exit code is 0 when all is well or done, 1 when something needs
 attention or could not be done, and 2 when the command was not understood.
@@ -11,14 +11,14 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
 from flask.cli import with_appcontext
 from sqlalchemy import Connection
 
-from own_smtp import outbox, relays, retention
+from own_smtp import outbox, relays
 from own_smtp.config import INTERACTIVE
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError, NotFoundError, SecretError
@@ -37,7 +37,8 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON o
 of_batch = click.option("--batch", "is_batch", is_flag=True, help="ID is a batch, not a mail server.")
 
 
-def _print(values: dict[str, Any], text: str, *, as_json: bool) -> None:
+def print_result(values: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print what a command came to, for a program or for people."""
     click.echo(json.dumps(values, default=_plain, ensure_ascii=False) if as_json else text)
 
 
@@ -45,7 +46,7 @@ def _plain(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _write(work: Callable[[Connection], T]) -> T:
+def write(work: Callable[[Connection], T]) -> T:
     """Do it in one transaction; what is not possible ends the command with its reason."""
     try:
         with extension().db.engine.begin() as connection:
@@ -65,7 +66,7 @@ def status(as_json: bool) -> None:
     is_up = own_smtp.queue_is_up()
     needs_attention = not is_up or any(relay.needs_attention for relay in standing.relays)
     values = {"redis": is_up, "needs_attention": needs_attention, **asdict(standing)}
-    _print(values, _describe(standing, is_up=is_up), as_json=as_json)
+    print_result(values, _describe(standing, is_up=is_up), as_json=as_json)
     sys.exit(int(needs_attention))
 
 
@@ -99,7 +100,7 @@ def check(relay_id: int, as_json: bool) -> None:
     steps, problem = asyncio.run(_try(_profile(relay_id)))
     values = {"relay_id": relay_id, "ok": problem is None, "steps": [step.text for step in steps], "problem": problem}
     text = "\n".join([step.text for step in steps] + [problem or "The server is ready for invitations."])
-    _print(values, text, as_json=as_json)
+    print_result(values, text, as_json=as_json)
     sys.exit(int(problem is not None))
 
 
@@ -135,10 +136,10 @@ async def _try(profile: RelayProfile) -> tuple[list[Step], str | None]:
 def pause(id_: int, is_batch: bool, note: str, as_json: bool) -> None:
     """Let nothing more leave through a mail server, or of a batch. What waits keeps waiting."""
     if is_batch:
-        _write(lambda connection: outbox.pause_batch(connection, id_))
+        write(lambda connection: outbox.pause_batch(connection, id_))
     else:
         _move_relay(id_, lambda connection: relays.pause(connection, id_, PauseReason.PERSON, note, None), "active")
-    _print({"id": id_, "is_batch": is_batch, "paused": True}, "Paused.", as_json=as_json)
+    print_result({"id": id_, "is_batch": is_batch, "paused": True}, "Paused.", as_json=as_json)
 
 
 @click.command("resume")
@@ -149,16 +150,16 @@ def pause(id_: int, is_batch: bool, note: str, as_json: bool) -> None:
 def resume(id_: int, is_batch: bool, as_json: bool) -> None:
     """Let a paused mail server, or a paused batch, go on."""
     if is_batch:
-        _write(lambda connection: outbox.resume_batch(connection, id_))
+        write(lambda connection: outbox.resume_batch(connection, id_))
     else:
         _move_relay(id_, lambda connection: relays.resume(connection, id_), "paused")
         extension().wake(id_)
-    _print({"id": id_, "is_batch": is_batch, "paused": False}, "Resumed.", as_json=as_json)
+    print_result({"id": id_, "is_batch": is_batch, "paused": False}, "Resumed.", as_json=as_json)
 
 
 def _move_relay(relay_id: int, move: Callable[[Connection], bool], before: str) -> None:
     profile = _profile(relay_id)
-    if not _write(move):
+    if not write(move):
         raise click.ClickException(f"The mail server is not {before}.")
     state = "paused" if before == "active" else "active"
     extension().host.relay_changed(
@@ -172,8 +173,8 @@ def _move_relay(relay_id: int, move: Callable[[Connection], bool], before: str) 
 @with_appcontext
 def cancel(batch_id: int, as_json: bool) -> None:
     """Withdraw what waits in BATCH. What a worker has in hand still leaves."""
-    count = _write(lambda connection: outbox.cancel_batch(connection, batch_id))
-    _print({"batch_id": batch_id, "cancelled": count}, f"{count} invitations cancelled.", as_json=as_json)
+    count = write(lambda connection: outbox.cancel_batch(connection, batch_id))
+    print_result({"batch_id": batch_id, "cancelled": count}, f"{count} invitations cancelled.", as_json=as_json)
 
 
 @click.command("retry")
@@ -189,18 +190,8 @@ def retry(batch_id: int, states: tuple[str, ...], copies_are_possible: bool, as_
     if State.UNKNOWN in states and not copies_are_possible:
         raise click.UsageError("Unknown invitations may have arrived. Add --copies-are-possible to send them again.")
     wanted = [State(state) for state in states]
-    count = _write(lambda connection: outbox.retry(connection, batch_id, wanted))
-    _print({"batch_id": batch_id, "queued": count}, f"{count} invitations queued again.", as_json=as_json)
+    count = write(lambda connection: outbox.retry(connection, batch_id, wanted))
+    print_result({"batch_id": batch_id, "queued": count}, f"{count} invitations queued again.", as_json=as_json)
 
 
-@click.command("purge")
-@click.option("--days", type=click.IntRange(1), default=180, show_default=True, help="Keep what is younger.")
-@as_json
-@with_appcontext
-def purge(days: int, as_json: bool) -> None:
-    """Delete what finished batches said, and the values of their placeholders. States and replies are kept."""
-    count = _write(lambda connection: retention.purge_content(connection, timedelta(days=days)))
-    _print({"days": days, "batches": count}, f"The content of {count} batches was deleted.", as_json=as_json)
-
-
-COMMANDS = (status, check, pause, resume, cancel, retry, purge)
+COMMANDS = (status, check, pause, resume, cancel, retry)

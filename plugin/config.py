@@ -86,6 +86,20 @@ class Settings:
     longest_reconnect: timedelta = timedelta(minutes=15)
     confirmation_lifetime: timedelta = timedelta(hours=24)
     confirmation_cooldown: timedelta = timedelta(minutes=1)
+    keep_content: timedelta = timedelta(days=30)
+    """How long the content of a finished batch is kept after the last change in it."""
+    keep_recipients: timedelta = timedelta(days=180)
+    """How long its recipients' addresses are kept before they are shortened."""
+    queue_warning: timedelta = timedelta(hours=24)
+    """A relay's owner is alerted when invitations wait for so long and none leaves."""
+    failure_warning: timedelta = timedelta(minutes=15)
+    """A relay's owner is alerted when there has been no usable connection for so long."""
+    certificate_warning: timedelta = timedelta(days=14)
+    """A relay's owner is alerted when the server's certificate ends within so long."""
+    metrics_token: str | None = field(default=None, repr=False)
+    """What a scraper shows to read `/metrics`; `None` means that nobody may."""
+    metrics_tenants: bool = False
+    """Whether the metrics name tenants and relays."""
     deadlines: Deadlines = Deadlines()
 
     @classmethod
@@ -165,6 +179,7 @@ _READERS = {
     "ceiling_per_second": _positive_or_none,
     "encryption_keys": lambda _name, value: tuple(_listed(value)),
     "journal_dir": lambda _name, value: None if value is None else Path(value),
+    "metrics_token": _text_or_none,
     "public_url": _text_or_none,
 }
 _DEFAULTS = {item.name: getattr(Settings(), item.name) for item in fields(Settings)}

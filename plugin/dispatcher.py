@@ -10,15 +10,18 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from own_smtp import confirmations, outbox, relays
+from own_smtp import confirmations, errands, outbox, relays
 from own_smtp.clock import db_now
+from own_smtp.forgetting import finish_forgetting
 from own_smtp.models import Relay
 from own_smtp.recovery import recover_all
+from own_smtp.retention import Purge
 from own_smtp.service import find_due, find_fallbacks
 from own_smtp.states import RelayState
 from own_smtp.surroundings import Surroundings
@@ -28,6 +31,9 @@ from own_smtp.wakeup import Wakeup
 log = logging.getLogger(__name__)
 
 AT_A_TIME = 200
+PURGE_EVERY = timedelta(days=1)
+PURGE_STEPS = 10
+"""Steps of a purge between two looks: what waits to be sent must not wait for what is deleted."""
 
 
 class Dispatcher:
@@ -50,7 +56,8 @@ class Dispatcher:
 
     def look(self) -> None:
         """Do once what is to be done. One failing errand does not keep the others from being run."""
-        errands: tuple[Callable[[], object], ...] = (
+        duties: tuple[Callable[[], object], ...] = (
+            self._show_life,
             self._recover,
             self._expire,
             self._probe,
@@ -58,10 +65,12 @@ class Dispatcher:
             self._wake_due,
             self._fall_back,
             self._tell_overdue,
+            self._finish_forgetting,
+            self._purge,
         )
-        for errand in errands:
+        for duty in duties:
             try:
-                errand()
+                duty()
             except (OperationalError, InterfaceError) as error:
                 log.warning("The database cannot be reached (%s); looking again soon.", type(error).__name__)
                 return
@@ -106,3 +115,17 @@ class Dispatcher:
 
     def _tell_overdue(self) -> None:
         tell_overdue(self._around)
+
+    def _show_life(self) -> None:
+        errands.take(self._around.engine, errands.LOOK, errands.LOOK_EVERY)
+
+    def _finish_forgetting(self) -> None:
+        finish_forgetting(self._around.engine)
+
+    def _purge(self) -> None:
+        """Once a day for all machines: delete what is old enough, a little between two looks."""
+        engine, settings = self._around.engine, self._around.settings
+        if errands.take(engine, errands.PURGE, PURGE_EVERY):
+            ages = {"content": settings.keep_content, "recipients": settings.keep_recipients}
+            if not Purge(engine, self._around.vault, **ages).run(PURGE_STEPS).is_done:
+                errands.do_again(engine, errands.PURGE)

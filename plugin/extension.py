@@ -18,7 +18,17 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 import own_smtp.schema  # noqa: F401 -- from here on the host's Alembic leaves our tables alone
-from own_smtp import confirmation_mails, confirmations, counts, ledger, outbox, relays, reports, statuses
+from own_smtp import (
+    confirmation_mails,
+    confirmations,
+    counts,
+    forgetting,
+    ledger,
+    outbox,
+    relays,
+    reports,
+    statuses,
+)
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.current import KEY
@@ -28,6 +38,7 @@ from own_smtp.engines import for_workers
 from own_smtp.errors import ConfigurationError
 from own_smtp.estimates import estimate
 from own_smtp.forecast import finish_time
+from own_smtp.forgetting import Forgotten
 from own_smtp.hooks.events import (
     Estimate,
     InvitationBatch,
@@ -178,6 +189,10 @@ class OwnSMTP:
         """The tenant is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""
         outbox.forget(self.db.session().connection(), tenant_id, None)
 
+    def forget_person(self, tenant_id: str, address: str) -> Forgotten:
+        """A person is to be forgotten in all of a tenant's projects, in the host's transaction. See the hook."""
+        return forgetting.forget_person(self.db.session().connection(), self.vault, tenant_id, address)
+
     # What pages and workers ask (own_smtp.current.Extension)
 
     def wake(self, relay_id: int) -> bool:
@@ -321,6 +336,10 @@ class Plugin:
     @hookimpl
     def survey_tenant_deleted(self, tenant_id: str) -> None:
         _present().forget_tenant(tenant_id)
+
+    @hookimpl
+    def survey_person_deleted(self, tenant_id: str, address: str) -> None:
+        _present().forget_person(tenant_id, address)
 
 
 plugin = Plugin()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, literal, null, select, update
 
 from own_smtp.claims import in_chunks
 from own_smtp.clock import db_now, read_clock
@@ -20,17 +20,20 @@ from own_smtp.inserts import among
 from own_smtp.intake import add
 from own_smtp.leases import lock_books
 from own_smtp.models import (
+    Alert,
     Attempt,
     AuditEntry,
     Batch,
     BatchCounts,
     BatchFile,
     Confirmation,
+    Forgetting,
     Invitation,
     Journal,
     Lease,
     ProjectRoute,
     Relay,
+    Shortened,
     Tally,
 )
 from own_smtp.outcomes import Stage
@@ -40,6 +43,7 @@ from own_smtp.texts import gettext
 __all__ = [
     "add",
     "cancel_batch",
+    "cancel_invitations",
     "cancel_project",
     "expire_batch",
     "forget",
@@ -81,6 +85,11 @@ def cancel_batch(connection: Connection, batch_id: int) -> int:
     if batch.state in _UNFINISHED:
         _set_state(connection, batch_id, BatchState.CANCELLED)
     return cancelled
+
+
+def cancel_invitations(connection: Connection, batch_id: int, ids: Sequence[int]) -> int:
+    """Withdraw those of these that wait, and return how many those are. Call it with the books of their relay held."""
+    return _cancel_waiting(connection, batch_id, [among(connection, Invitation.id, ids)])
 
 
 def cancel_project(connection: Connection, tenant_id: str, project_id: str | None) -> int:
@@ -135,6 +144,8 @@ def _record_expired(connection: Connection, batch_id: int, relay_id: int, now: d
 def retry(connection: Connection, batch_id: int, states: Iterable[State], ids: Sequence[int] | None = None) -> int:
     """Queue again what ended in `states`, all of the batch or only `ids`, and return how many those are.
 
+    Recipients who were forgotten on their request are passed over.
+
     `unknown` may be among the states: the caller has warned a person that a copy may exist. `accepted` never. Raises
     `ConflictError` when the batch cannot be sent any more, with words for people.
     """
@@ -155,6 +166,8 @@ def _check_retry(connection: Connection, batch: Any) -> None:
         raise ConflictError(gettext("The mail server of this batch was deleted. Send the invitations as a new batch."))
     if batch.is_over:
         raise ConflictError(gettext("The time for sending this batch is over."))
+    if connection.scalar(select(Batch.id).where(Batch.id == batch.id, Batch.content.is_(null()))) is not None:
+        raise ConflictError(gettext("What this batch said was deleted after its time. Send it as a new batch."))
     if batch.state == BatchState.CANCELLED:
         _cancel_waiting(connection, batch.id)
         on_the_wire = select(Invitation.id).where(Invitation.batch_id == batch.id, Invitation.state == State.SENDING)
@@ -168,7 +181,7 @@ def _queue_again(connection: Connection, batch_id: int, state: State, ids: Seque
     chosen = [] if ids is None else [among(connection, Invitation.id, ids)]
     queued = connection.execute(
         update(Invitation)
-        .where(Invitation.batch_id == batch_id, Invitation.state == state, *chosen)
+        .where(Invitation.batch_id == batch_id, Invitation.state == state, Invitation.address != "", *chosen)
         .values(
             state=State.QUEUED,
             token=None,
@@ -191,7 +204,8 @@ def forget(connection: Connection, tenant_id: str, project_id: str | None) -> No
     lock_books(connection, connection.scalars(select(Batch.relay_id).where(*where).distinct()))
     batches = select(Batch.id).where(*where).scalar_subquery()
     invitations = select(Invitation.id).where(Invitation.batch_id.in_(batches)).scalar_subquery()
-    connection.execute(delete(Attempt).where(Attempt.invitation_id.in_(invitations)))
+    for told in (Attempt, Shortened, Forgetting):
+        connection.execute(delete(told).where(told.invitation_id.in_(invitations)))
     connection.execute(delete(Invitation).where(Invitation.batch_id.in_(batches)))
     for part in (BatchFile, BatchCounts, Tally):
         connection.execute(delete(part).where(part.batch_id.in_(batches)))
@@ -206,7 +220,7 @@ def forget(connection: Connection, tenant_id: str, project_id: str | None) -> No
 def _forget_relays(connection: Connection, tenant_id: str) -> None:
     """Delete a tenant's mail servers. A drain that is at work finds its lease gone, and sends no more."""
     relays = select(Relay.id).where(Relay.tenant_id == tenant_id).scalar_subquery()
-    for kept in (Confirmation, Journal, Lease):  # SQLite cascades only where the host switched that on
+    for kept in (Confirmation, Journal, Alert, Lease):  # SQLite cascades only where the host switched that on
         connection.execute(delete(kept).where(kept.relay_id.in_(relays)))
     connection.execute(delete(Relay).where(Relay.tenant_id == tenant_id))
 
@@ -240,10 +254,10 @@ def _finish(connection: Connection, batch_id: int) -> None:
     )
 
 
-def _cancel_waiting(connection: Connection, batch_id: int) -> int:
+def _cancel_waiting(connection: Connection, batch_id: int, chosen: Iterable[ColumnElement[bool]] = ()) -> int:
     cancelled = connection.execute(
         update(Invitation)
-        .where(Invitation.batch_id == batch_id, Invitation.state == State.QUEUED)
+        .where(Invitation.batch_id == batch_id, Invitation.state == State.QUEUED, *chosen)
         .values(state=State.CANCELLED, changed_at=db_now(), untold_since=db_now())
     ).rowcount
     move(connection, batch_id, {State.CANCELLED: cancelled})

@@ -1,35 +1,180 @@
-"""What is forgotten after its time: the content of finished batches. States, attempts and replies are kept."""
+"""What is forgotten after its time: what a batch said, and then who was invited. States, codes and references stay.
+
+A batch is looked at as a whole: its time counts from the last change of state of any of its invitations. Everything
+is done in steps of a bounded number of rows, each a transaction of its own, so that nobody waits for it.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, delete, null, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, exists, null, or_, select, update
 
-from own_smtp.clock import read_clock
-from own_smtp.models import Batch, BatchFile, Invitation
+from own_smtp.clock import db_now, read_clock
+from own_smtp.inserts import among, insert_rows
+from own_smtp.leases import lock_books
+from own_smtp.models import Attempt, Batch, BatchFile, Invitation, Shortened
+from own_smtp.persons import normal_form, scrub, shorten
+from own_smtp.secrets import Vault
 from own_smtp.states import BatchState
 
+AT_A_TIME = 500
+"""Invitations of one step."""
 
-def purge_content(connection: Connection, age: timedelta) -> int:
-    """Delete what batches said that are finished and older than `age`, and return how many those are.
+_FINISHED = (BatchState.DONE, BatchState.CANCELLED)
 
-    An invitation of such a batch cannot be sent again afterwards: it fails and says why.
+
+@dataclass(slots=True)
+class Purged:
+    """What was done."""
+
+    contents: int = 0
+    """Batches whose content was deleted."""
+    recipients: int = 0
+    """Batches whose recipients were shortened."""
+    is_done: bool = True
+    """Whether nothing was left to do."""
+
+
+class Purge:
+    """Deletes what is older than it may be. `content` and `recipients` say how old, counted from the last state.
+
+    Content never outlives its recipients: an invitation to a shortened address could be sent nowhere.
     """
-    before = read_clock(connection) - age
-    batches = connection.scalars(
-        select(Batch.id).where(
-            Batch.state.in_([BatchState.DONE, BatchState.CANCELLED]),
-            Batch.created_at < before,
-            Batch.content.is_not(null()),
+
+    def __init__(self, engine: Engine, vault: Vault, *, content: timedelta, recipients: timedelta) -> None:
+        self._engine = engine
+        self._vault = vault
+        self._content = min(content, recipients)
+        self._recipients = recipients
+
+    def run(self, steps: int | None = None) -> Purged:
+        """Do all that is to be done, or so many steps of it. What was left undone is done by the next run."""
+        purged = Purged()
+        for number, _step in enumerate(self._steps(purged), start=1):
+            if number == steps:
+                purged.is_done = False
+                break
+        return purged
+
+    def _steps(self, purged: Purged) -> Iterator[None]:
+        """Do one step for each that is asked for: a batch, or as much of it as is good for one transaction."""
+        for batch in self._due(self._content, Batch.purged_at.is_(None)):
+            yield from self._purge_content(batch)
+            purged.contents += 1
+            yield
+        for batch in self._due(self._recipients, Batch.purged_at.is_not(None), Batch.shortened_at.is_(None)):
+            yield from self._shorten(batch)
+            purged.recipients += 1
+            yield
+
+    def _due(self, age: timedelta, *conditions: Any) -> Iterator[Any]:
+        """Yield finished batches in which nothing changed for so long, one after the other."""
+        last = 0
+        while True:
+            with self._engine.connect() as connection:
+                before = read_clock(connection) - age
+                batch = connection.execute(
+                    select(Batch.id, Batch.relay_id, Batch.tenant_id)
+                    .where(Batch.id > last, *conditions, *_is_old(before))
+                    .order_by(Batch.id)
+                    .limit(1)
+                ).first()
+            if batch is None:
+                return
+            yield batch
+            last = batch.id
+
+    # What a batch said
+
+    def _purge_content(self, batch: Any) -> Iterator[None]:
+        """The batch's own content goes first: from then on nobody can send anything of it again."""
+        with self._engine.begin() as connection:
+            lock_books(connection, [batch.relay_id])
+            emptied = connection.execute(
+                update(Batch).where(Batch.id == batch.id, Batch.state.in_(_FINISHED)).values(content=null())
+            )
+            if emptied.rowcount == 0:
+                return
+            connection.execute(delete(BatchFile).where(BatchFile.batch_id == batch.id))
+        is_full = or_(Invitation.values.is_not(null()), Invitation.override.is_not(null()))
+        query = select(Invitation.id).where(Invitation.batch_id == batch.id, is_full)
+        yield from self._by_key(query, self._empty)
+        self._note(batch, purged_at=db_now())
+
+    @staticmethod
+    def _empty(connection: Connection, rows: Sequence[Any]) -> None:
+        there = among(connection, Invitation.id, [row.id for row in rows])
+        connection.execute(update(Invitation).where(there).values(values=null(), override=null()))
+
+    # Who was invited
+
+    def _shorten(self, batch: Any) -> Iterator[None]:
+        query = (
+            select(Invitation.id, Invitation.address)
+            .outerjoin(Shortened, Shortened.invitation_id == Invitation.id)
+            .where(Invitation.batch_id == batch.id, Invitation.address != "", Shortened.invitation_id.is_(None))
         )
-    ).all()
-    for batch_id in batches:
-        _purge(connection, batch_id)
-    return len(batches)
+
+        def shorten_some(connection: Connection, rows: Sequence[Any]) -> None:
+            digests = [
+                {
+                    "invitation_id": row.id,
+                    "digest": self._vault.digests(normal_form(row.address), tenant_id=batch.tenant_id)[0],
+                }
+                for row in rows
+            ]
+            insert_rows(connection, Shortened, digests)
+            write_over(connection, {row.id: (row.address, shorten(row.address)) for row in rows})
+
+        yield from self._by_key(query, shorten_some)
+        self._note(batch, shortened_at=db_now())
+
+    # Both
+
+    def _by_key(self, query: Any, work: Callable[[Connection, Sequence[Any]], None]) -> Iterator[None]:
+        last = 0
+        while True:
+            with self._engine.begin() as connection:
+                some = query.where(Invitation.id > last).order_by(Invitation.id).limit(AT_A_TIME)
+                rows = connection.execute(some).all()
+                if rows:
+                    work(connection, rows)
+                    last = rows[-1].id
+            if len(rows) < AT_A_TIME:
+                return
+            yield
+
+    def _note(self, batch: Any, **values: Any) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(update(Batch).where(Batch.id == batch.id).values(**values))
 
 
-def _purge(connection: Connection, batch_id: int) -> None:
-    connection.execute(delete(BatchFile).where(BatchFile.batch_id == batch_id))
-    connection.execute(update(Invitation).where(Invitation.batch_id == batch_id).values(values=null(), override=null()))
-    connection.execute(update(Batch).where(Batch.id == batch_id).values(content=null()))
+def _is_old(before: datetime) -> tuple[Any, ...]:
+    changed = exists().where(Invitation.batch_id == Batch.id, Invitation.changed_at >= before)
+    return Batch.state.in_(_FINISHED), Batch.created_at < before, ~changed
+
+
+def write_over(connection: Connection, addresses: dict[int, tuple[str, str]]) -> None:
+    """Replace recipients: for each invitation's id its address and what stands there from now on; their names go.
+
+    What servers said is searched for the address, too: many repeat it.
+    """
+    rows = [{"of": id_, "short": short} for id_, (_address, short) in addresses.items()]
+    statement = update(Invitation).where(Invitation.id == bindparam("of")).values(address=bindparam("short"), name="")
+    connection.execute(statement, rows)
+    attempts = select(Attempt.id, Attempt.invitation_id, Attempt.text).where(
+        among(connection, Attempt.invitation_id, list(addresses)), Attempt.text != ""
+    )
+    cleaned = [
+        {"of": row.id, "clean": clean}
+        for row in connection.execute(attempts).all()
+        if (clean := scrub(row.text, addresses[row.invitation_id][0])[:500]) != row.text
+    ]
+    if cleaned:
+        connection.execute(
+            update(Attempt).where(Attempt.id == bindparam("of")).values(text=bindparam("clean")), cleaned
+        )

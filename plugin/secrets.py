@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import json
 import os
 import re
@@ -36,8 +37,9 @@ _HOW = "Make one with `flask own-smtp make-key` and set it in OWN_SMTP_ENCRYPTIO
 class Vault:
     """Encrypts with its first key, and decrypts with all of them. `repr` shows the keys' ids only."""
 
-    def __init__(self, keys: dict[str, AESGCM]) -> None:
+    def __init__(self, keys: dict[str, AESGCM], digest_keys: Sequence[bytes]) -> None:
         self._keys = keys
+        self._digest_keys = tuple(digest_keys)
         self._first = next(iter(keys))
 
     def __repr__(self) -> str:
@@ -49,12 +51,14 @@ class Vault:
         if not keys:
             raise ConfigurationError(f"There is no key to encrypt stored passwords with. {_HOW}")
         parsed: dict[str, AESGCM] = {}
+        digest_keys: list[bytes] = []
         for number, key in enumerate(keys, start=1):
-            key_id, cipher = _parse_key(number, key)
+            key_id, raw = _parse_key(number, key)
             if key_id in parsed:
                 raise ConfigurationError(f"Two encryption keys have the id {key_id!r}. Each needs an id of its own.")
-            parsed[key_id] = cipher
-        return cls(parsed)
+            parsed[key_id] = AESGCM(raw)
+            digest_keys.append(_derive(raw, b"own-smtp digest key"))
+        return cls(parsed, digest_keys)
 
     def encrypt(self, plain: str, *, tenant_id: str, field: str) -> str:
         """Encrypt for one field of one tenant. The same text never looks the same twice."""
@@ -82,6 +86,15 @@ class Vault:
             ) from error
         return plain.decode("utf-8", "surrogatepass")
 
+    def digests(self, text: str, *, tenant_id: str) -> list[str]:
+        """Return keyed hashes (HMAC-SHA-256, in hex) by which a text is found again that is not kept itself.
+
+        One for each key: store the first, look for all. They say nothing to those who do not have the keys, and two
+        tenants' hashes of the same text have nothing in common.
+        """
+        message = json.dumps(["own-smtp", tenant_id, text]).encode()
+        return [hmac.new(key, message, hashlib.sha256).hexdigest() for key in self._digest_keys]
+
     def needs_rotation(self, stored: str) -> bool:
         """Tell whether another key than the first encrypted this. Raises `SecretError` for what nobody encrypted."""
         return _parse_stored(stored)[0] != self._first
@@ -99,8 +112,11 @@ def generate_key(key_id: str | None = None) -> str:
 
 def derive_development_key(secret_key: str) -> str:
     """Return a key made from Flask's `SECRET_KEY`, for applications in debug or testing mode only."""
-    hkdf = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=b"own-smtp development key")
-    return f"{DEVELOPMENT_KEY_ID}:{_to_base64(hkdf.derive(secret_key.encode()))}"
+    return f"{DEVELOPMENT_KEY_ID}:{_to_base64(_derive(secret_key.encode(), b'own-smtp development key'))}"
+
+
+def _derive(secret: bytes, purpose: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(secret)
 
 
 def new_token() -> str:
@@ -117,22 +133,22 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _parse_key(number: int, key: str) -> tuple[str, AESGCM]:
+def _parse_key(number: int, key: str) -> tuple[str, bytes]:
     key_id, _, text = key.partition(":")
     if not _KEY_ID.fullmatch(key_id) or not text:
         raise ConfigurationError(f"Encryption key {number} does not look like `id:key`. {_HOW}")
     try:
-        return key_id, _cipher(_from_base64(text))
+        return key_id, _checked(_from_base64(text))
     except ValueError as error:
         raise ConfigurationError(
             f"The encryption key {key_id!r} is not {KEY_BYTES} bytes in URL-safe base64. {_HOW}"
         ) from error
 
 
-def _cipher(key: bytes) -> AESGCM:
+def _checked(key: bytes) -> bytes:
     if len(key) != KEY_BYTES:
         raise ValueError("another size")
-    return AESGCM(key)
+    return key
 
 
 def _parse_stored(stored: str) -> tuple[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ from click.testing import Result
 from sqlalchemy import update
 
 from own_smtp.cli import group
-from own_smtp.models import Batch
+from own_smtp.models import Batch, Invitation
 from own_smtp.secrets import Vault
-from tests.engine import Platform
+from tests.engine import TENANT, Platform
 from tests.scripted import ClosedPort, ScriptedServer
 
 
@@ -139,11 +140,23 @@ def test_purge_forgets_what_old_finished_batches_said(platform: Platform, script
     platform.send(relay, 1)
     with platform.engine.begin() as connection:
         connection.execute(update(Batch).values(created_at=platform.attempts[0].at.replace(year=2020)))
-    assert read(platform, "purge", "--days", "30") == (0, {"days": 30, "batches": 1})
+        connection.execute(update(Invitation).values(changed_at=datetime(2020, 1, 1, tzinfo=UTC)))
+    assert read(platform, "purge") == (0, {"contents": 1, "recipients": 1})
     assert [(row.content is None, row.state) for row in platform.batches] == [(True, "done"), (False, "open")]
     assert [row.values is None for row in platform.invitations] == [True, False]
     assert platform.attempts[0].code == 250
-    assert read(platform, "purge", "--days", "30")[1]["batches"] == 0
+    assert read(platform, "purge", "--content-days", "1") == (0, {"contents": 0, "recipients": 0})
+
+
+def test_a_person_is_forgotten(platform: Platform, scripted: ScriptedServer) -> None:
+    """What waits is cancelled, and neither address nor name is left; other people's stay."""
+    relay = platform.add_relay(scripted)
+    platform.send(relay, ["ann@example.org", "bob@example.org"])
+    found = {"invitations": 1, "cancelled": 1, "in_hand": 0}
+    assert read(platform, "forget-person", "Ann@Example.org", "--tenant", TENANT) == (0, found)
+    assert [(row.address, row.name) for row in platform.invitations] == [("", ""), ("bob@example.org", "User 2")]
+    assert "0 invitations" in run(platform, "forget-person", "ann@example.org", "--tenant", TENANT).output
+    assert run(platform, "forget-person", "ann@example.org").exit_code == 2
 
 
 def test_a_key_is_made_that_works(platform: Platform) -> None:

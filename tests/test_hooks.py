@@ -452,6 +452,15 @@ def test_hook_survey_tenant_deleted(surveys: Surveys) -> None:
     assert surveys.db.session.query(ProjectRoute).count() == surveys.db.session.query(AuditEntry).count() == 0
 
 
+def test_hook_survey_person_deleted(surveys: Surveys) -> None:
+    """With a person goes the address, and what waits for it; the other invitations of the survey stay."""
+    survey = surveys.add_survey()
+    surveys.example("survey_send_invitations").send_survey(survey, "1")
+    surveys.example("survey_person_deleted").forget(1, "p1@example.org")
+    rows = surveys.db.session.query(InvitationRow).order_by(InvitationRow.id)
+    assert [(row.address, row.state) for row in rows] == [("", "cancelled"), ("p2@example.org", "queued")]
+
+
 def test_content_that_no_server_could_take_is_refused_before_anything_is_written(surveys: Surveys) -> None:
     """A header that Own SMTP writes itself is the host's mistake, and said at once."""
     surveys.add_survey()

@@ -1,0 +1,45 @@
+"""What one of all the dispatchers does at a time: they agree by a row in the database, whatever machine they are on."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine, select, update
+
+from own_smtp.clock import read_clock
+from own_smtp.inserts import insert_or_pass
+from own_smtp.models import Errand
+
+LOOK = "look"
+"""Taken now and then by any dispatcher: a sign that one lives."""
+LOOK_EVERY = timedelta(seconds=20)
+PURGE = "purge"
+ALERTS = "alerts"
+
+
+def take(engine: Engine, name: str, every: timedelta) -> bool:
+    """Whether the errand is due and the caller's. From then on it is nobody's for `every`, by the database's clock."""
+    with engine.connect() as connection:
+        now = read_clock(connection)
+        due_at = connection.scalar(select(Errand.due_at).where(Errand.name == name))
+    if due_at is not None and due_at > now:
+        return False
+    with engine.begin() as connection:
+        if due_at is None:
+            connection.execute(insert_or_pass(connection, Errand, ["name"]).values(name=name, due_at=now))
+        taken = connection.execute(
+            update(Errand).where(Errand.name == name, Errand.due_at <= now).values(due_at=now + every, taken_at=now)
+        )
+    return taken.rowcount == 1
+
+
+def do_again(engine: Engine, name: str) -> None:
+    """There is more to do: let the errand be due at once."""
+    with engine.begin() as connection:
+        connection.execute(update(Errand).where(Errand.name == name).values(due_at=read_clock(connection)))
+
+
+def last_taken(engine: Engine, name: str) -> tuple[datetime | None, datetime]:
+    """Return when the errand was done last, `None` for never, and what time it is."""
+    with engine.connect() as connection:
+        return connection.scalar(select(Errand.taken_at).where(Errand.name == name)), read_clock(connection)

@@ -1,0 +1,149 @@
+"""One person is forgotten on request: found by address and by keyed hash, in all projects of a tenant.
+
+What waits for the person is cancelled. What a drain has in hand at this moment may still be sent; it is forgotten when
+it comes back, by the dispatcher.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, func, null, or_, select, update
+
+from own_smtp import audit, outbox
+from own_smtp.audit import AuditAction
+from own_smtp.claims import in_chunks
+from own_smtp.inserts import among, insert_or_pass
+from own_smtp.leases import lock_books
+from own_smtp.models import Batch, Forgetting, Invitation, Lease, Relay, Shortened
+from own_smtp.persons import normal_form, scrub
+from own_smtp.retention import write_over
+from own_smtp.secrets import Vault
+from own_smtp.states import State
+
+AT_A_TIME = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What was kept of a person."""
+
+    invitations: int
+    """How many there were, those included that are still to be forgotten."""
+    cancelled: int
+    """How many of them waited and are sent no more."""
+    in_hand: int
+    """How many are being sent at this moment, and are forgotten in a moment."""
+
+
+def forget_person(
+    connection: Connection, vault: Vault, tenant_id: str, address: str, *, user_id: str | None = None
+) -> Forgotten:
+    """Remove a person's address, name and values from everything kept of a tenant.
+
+    Takes a connection inside a transaction of the caller's and commits nothing. References, states and codes stay:
+    the sums of reports still hold. `user_id` is who asked for it, for the audit log, which does not have the address.
+    """
+    person = normal_form(address)
+    by_batch = _find(connection, vault, tenant_id, person)
+    lock_books(connection, {relay_id for relay_id, _batch_id in by_batch})
+    cancelled, in_hand = 0, 0
+    for (_relay_id, batch_id), ids in sorted(by_batch.items()):
+        for some in in_chunks(sorted(ids), AT_A_TIME):
+            states = _states(connection, some)
+            cancelled += _cancel(connection, batch_id, states)
+            in_hand += _put_off(connection, [id_ for id_, state in states.items() if state == State.SENDING])
+            _erase(connection, [id_ for id_, state in states.items() if state != State.SENDING], person)
+    _scrub_relays(connection, tenant_id, person)
+    found = sum(map(len, by_batch.values()))
+    if found:
+        changes = {"invitations": (None, found)}
+        audit.record(connection, AuditAction.PERSON_FORGOTTEN, tenant_id=tenant_id, user_id=user_id, changes=changes)
+    return Forgotten(invitations=found, cancelled=cancelled, in_hand=in_hand)
+
+
+def finish_forgetting(engine: Engine) -> int:
+    """Forget those that came back from a drain meanwhile, and return how many those are."""
+    with engine.connect() as connection:
+        back = connection.execute(
+            select(Forgetting.invitation_id, Invitation.address, Batch.id.label("batch_id"), Batch.relay_id)
+            .join(Invitation, Invitation.id == Forgetting.invitation_id)
+            .join(Batch, Batch.id == Invitation.batch_id)
+            .where(Invitation.state != State.SENDING)
+            .order_by(Forgetting.invitation_id)
+            .limit(AT_A_TIME)
+        ).all()
+    for row in back:
+        with engine.begin() as connection:
+            _finish_one(connection, row)
+    return len(back)
+
+
+def _finish_one(connection: Connection, row: Any) -> None:
+    lock_books(connection, [row.relay_id])
+    states = _states(connection, [row.invitation_id])
+    if State.SENDING in states.values():
+        return  # claimed again in between
+    _cancel(connection, row.batch_id, states)
+    _erase(connection, [row.invitation_id], row.address)
+    connection.execute(delete(Forgetting).where(Forgetting.invitation_id == row.invitation_id))
+
+
+def _find(connection: Connection, vault: Vault, tenant_id: str, person: str) -> dict[tuple[int, int], set[int]]:
+    """Return the ids of the person's invitations by relay and batch."""
+    columns = select(Batch.relay_id, Batch.id, Invitation.id).join(Batch, Batch.id == Invitation.batch_id)
+    of_tenant = columns.where(Batch.tenant_id == tenant_id)
+    queries = [
+        of_tenant.where(or_(Invitation.address == person, func.lower(Invitation.address) == person)),
+        of_tenant.join(Shortened, Shortened.invitation_id == Invitation.id).where(
+            Shortened.digest.in_(vault.digests(person, tenant_id=tenant_id))
+        ),
+    ]
+    found: dict[tuple[int, int], set[int]] = defaultdict(set)
+    for query in queries:
+        for relay_id, batch_id, invitation_id in connection.execute(query):
+            found[relay_id, batch_id].add(invitation_id)
+    return found
+
+
+def _states(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
+    """Return the states as they are now, whatever this transaction saw of them before."""
+    rows = connection.execute(
+        select(Invitation.id, Invitation.state).where(among(connection, Invitation.id, ids)).with_for_update()
+    )
+    return {row.id: row.state for row in rows}
+
+
+def _put_off(connection: Connection, ids: Sequence[int]) -> int:
+    for id_ in ids:
+        connection.execute(insert_or_pass(connection, Forgetting, ["invitation_id"]).values(invitation_id=id_))
+    return len(ids)
+
+
+def _cancel(connection: Connection, batch_id: int, states: dict[int, str]) -> int:
+    waiting = [id_ for id_, state in states.items() if state == State.QUEUED]
+    return outbox.cancel_invitations(connection, batch_id, waiting) if waiting else 0
+
+
+def _erase(connection: Connection, ids: Sequence[int], address: str) -> None:
+    if not ids:
+        return
+    write_over(connection, dict.fromkeys(ids, (address, "")))
+    there = among(connection, Invitation.id, ids)
+    connection.execute(update(Invitation).where(there).values(values=null(), override=null()))
+    connection.execute(delete(Shortened).where(among(connection, Shortened.invitation_id, ids)))
+
+
+def _scrub_relays(connection: Connection, tenant_id: str, person: str) -> None:
+    """A server that refuses to go on may have named the recipient at whom it did."""
+    of_tenant = Relay.tenant_id == tenant_id
+    for row in connection.execute(select(Relay.id, Relay.pause_text).where(of_tenant, Relay.pause_text.is_not(None))):
+        if (clean := scrub(row.pause_text, person)) != row.pause_text:
+            connection.execute(update(Relay).where(Relay.id == row.id).values(pause_text=clean))
+    errors = select(Lease.relay_id, Lease.last_error).join(Relay, Relay.id == Lease.relay_id)
+    for row in connection.execute(errors.where(of_tenant, Lease.last_error.is_not(None))):
+        if (clean := scrub(row.last_error, person)) != row.last_error:
+            connection.execute(update(Lease).where(Lease.relay_id == row.relay_id).values(last_error=clean))

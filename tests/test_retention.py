@@ -1,0 +1,185 @@
+"""What is forgotten after its time, on each database."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import event, update
+
+from own_smtp import errands, outbox, retention
+from own_smtp.errors import ConflictError
+from own_smtp.hooks.events import Attachment, Content, Invitation
+from own_smtp.models import Attempt, Batch, BatchFile, Shortened
+from own_smtp.models import Invitation as InvitationRow
+from own_smtp.persons import normal_form, scrub, shorten
+from own_smtp.retention import Purge
+from own_smtp.secrets import Vault, generate_key
+from own_smtp.states import State
+from tests.ledgers import ACCEPTED, REFUSED, TENANT, Books
+
+VAULT = Vault.from_keys([generate_key("tests")])
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+MONTH, YEAR, FOREVER = timedelta(days=30), timedelta(days=365), timedelta(days=36500)
+
+
+@pytest.fixture
+def books(migrated, tmp_path):
+    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    return Books.at(migrated, tmp_path / "journal")
+
+
+@pytest.fixture
+def relay(books):
+    return books.relay()
+
+
+def purge(books, content=MONTH, recipients=FOREVER, steps=None):
+    return Purge(books.engine, VAULT, content=content, recipients=recipients).run(steps)
+
+
+def deliver(books, relay, outcome=ACCEPTED):
+    taken = books.take(relay)
+    claimed = books.claim(taken, 10_000)
+    books.settle(taken, [invitation.id for invitation in claimed], outcome)
+    books.end(taken)
+
+
+def grow_old(books, at=LONG_AGO):
+    books(lambda connection: connection.execute(update(Batch).values(created_at=at)))
+    books(lambda connection: connection.execute(update(InvitationRow).values(changed_at=at)))
+
+
+def sent(books, relay, people=2, **values):
+    receipt = books.send(relay, people, **values)
+    deliver(books, relay)
+    grow_old(books)
+    return receipt.batch_id
+
+
+def test_old_contents_go_and_states_stay(books, relay):
+    """Text, files and values of a finished batch are deleted; who was invited and what became of it is not."""
+    file = Attachment(filename="a.pdf", content_type="application/pdf", data=b"x")
+    sent(books, relay, content=Content(subject="s", text="t", attachments=[file]))
+    assert (purge(books).contents, purge(books).contents) == (1, 0)
+    assert books.column(Batch.content) == [None]
+    assert books.column(BatchFile.id) == []
+    assert books.column(InvitationRow.values) == [None, None]
+    assert books.column(InvitationRow.address) == ["user1@example.org", "user2@example.org"]
+    assert books.states() == {"accepted": 2}
+
+
+def test_what_waits_or_changed_lately_is_kept(books, relay):
+    """Only finished batches are touched, and their time counts from the last state, not from the sending."""
+    books.send(relay, 1)
+    grow_old(books)
+    assert purge(books).contents == 0
+    deliver(books, relay)  # an hour ago, as it were, although the batch is old
+    assert purge(books).contents == 0
+    grow_old(books, datetime.now(UTC) - MONTH - timedelta(hours=1))
+    assert purge(books).contents == 1
+
+
+def test_old_recipients_are_shortened_and_can_be_found_again(books, relay):
+    """Of an address its first letter and its domain stay, and a keyed hash that only the keys' owner can make."""
+    sent(books, relay, [Invitation(reference="1", address="Jane.Doe@example.org", name="Jane")])
+    purged = purge(books, content=FOREVER, recipients=YEAR)
+    assert (purged.contents, purged.recipients, purged.is_done) == (1, 1, True)
+    assert books.column(InvitationRow.address) == ["J\N{HORIZONTAL ELLIPSIS}@example.org"]
+    assert books.column(InvitationRow.name) == [""]
+    assert books.column(Shortened.digest) == VAULT.digests("jane.doe@example.org", tenant_id=TENANT)
+    assert books.column(InvitationRow.reference) == ["1"]
+    assert purge(books, recipients=YEAR).recipients == 0
+
+
+def test_a_server_s_words_do_not_bring_the_address_back(books, relay):
+    """Where a refusal repeats the recipient, that is taken out of it."""
+    books.send(relay, [Invitation(reference="1", address="jane.doe@example.org")])
+    deliver(books, relay, REFUSED)
+    words = "<Jane.Doe@example.org>: jane.doe unknown in mailbox table"
+    books(lambda connection: connection.execute(update(Attempt).values(text=words)))
+    grow_old(books)
+    purge(books, recipients=YEAR)
+    assert books.column(Attempt.text) == ["<•••>: ••• unknown in mailbox table"]
+
+
+def test_nothing_of_a_purged_batch_is_sent_again(books, relay):
+    """A person is told why, and what was shortened never becomes a recipient."""
+    books.send(relay, 1)
+    deliver(books, relay, REFUSED)
+    grow_old(books)
+    purge(books)
+    with pytest.raises(ConflictError, match="deleted after its time"):
+        books(outbox.retry, 1, [State.REFUSED])
+
+
+def test_a_purge_goes_on_where_it_stopped(books, relay, monkeypatch):
+    """Steps are bounded, and each is a commit of its own: a run that is cut short loses nothing and locks little."""
+    monkeypatch.setattr(retention, "AT_A_TIME", 2)
+    sent(books, relay, 5)
+    commits = []
+    event.listen(books.engine, "commit", lambda _connection: commits.append(1))
+    runs = 1
+    while not purge(books, recipients=YEAR, steps=1).is_done:
+        runs += 1
+        assert runs < 20
+    assert runs >= 5
+    assert len(commits) >= runs
+    assert books.column(InvitationRow.values) == [None] * 5
+    assert len(books.column(Shortened.digest)) == 5
+    assert books.column(Batch.shortened_at) != [None]
+
+
+def test_what_is_deleted_with_a_project_is_deleted_with_its_hashes(books, relay):
+    """Nothing of a project outlives it, whether the database cascades or not."""
+    sent(books, relay)
+    purge(books, recipients=YEAR)
+    books(outbox.forget, TENANT, "survey")
+    assert books.column(Shortened.invitation_id) == books.column(InvitationRow.id) == []
+    books(outbox.forget, TENANT, None)
+
+
+def test_an_errand_is_taken_once_for_all_machines(books):
+    """Whoever comes second finds it taken, until its time has passed or somebody says that there is more."""
+    assert errands.take(books.engine, "purge", timedelta(days=1))
+    assert not errands.take(books.engine, "purge", timedelta(days=1))
+    errands.do_again(books.engine, "purge")
+    assert errands.take(books.engine, "purge", timedelta(0))
+    assert errands.take(books.engine, "purge", timedelta(days=1))
+    last, now = errands.last_taken(books.engine, "purge")
+    assert last is not None
+    assert last <= now
+    assert errands.last_taken(books.engine, "never")[0] is None
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("address", "short"),
+    [("ann@example.org", "a…@example.org"), ("ä@example.org", "ä…@example.org"), ("a@b.example", "a…@b.example")],
+)
+def test_an_address_is_shortened_to_what_says_nothing_of_a_person(address, short):
+    """The first letter and the domain."""
+    assert shorten(address) == short
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("5.1.1 <ann@example.org>: unknown", "5.1.1 <•••>: unknown"),
+        ("5.1.1 ANN@EXAMPLE.ORG... no", "5.1.1 •••... no"),
+        ("bounce+ann=example.org@list.example", "bounce+ann=example.org@list.example"),
+        ("user ann over quota", "user ••• over quota"),
+        ("an announcement by joann", "an announcement by joann"),
+        ("", ""),
+    ],
+)
+def test_an_address_is_found_in_what_servers_write(text, clean):
+    """Whole, in any case, and its local part alone where it is a word."""
+    assert scrub(text, "ann@example.org") == clean
+
+
+def test_two_spellings_of_one_address_have_one_form():
+    """Capital letters, white space and a domain in its own script make no difference."""
+    assert normal_form(" Ann@EXAMPLE.org ") == "ann@example.org"
+    assert normal_form("ann@bücher.example") == normal_form("ann@xn--bcher-kva.example")
+    assert normal_form("No Address") == "no address"
