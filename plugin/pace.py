@@ -134,6 +134,14 @@ class Pacer:
         at = datetime.fromtimestamp(earliest, UTC)
         return max(earliest, next_open(self._limits.sending_windows, self._limits.timezone, at).timestamp())
 
+    def holdups(self, now: float) -> dict[str, float]:
+        """Return what forbids a message now, and until when: `spacing`, the name of a period, or `hours`."""
+        found = {name: window.next_at(now) for name, window in self._windows.items()} | {"spacing": self._next}
+        if self._limits.sending_windows:
+            at = datetime.fromtimestamp(now, UTC)
+            found["hours"] = next_open(self._limits.sending_windows, self._limits.timezone, at).timestamp()
+        return {name: at for name, at in found.items() if at > now}
+
     def acquire(self, now: float) -> bool:
         """Count one message as sent if it may be sent now."""
         if self.next_at(now) > now:

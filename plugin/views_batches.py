@@ -16,9 +16,10 @@ from own_smtp.current import extension
 from own_smtp.errors import ConflictError
 from own_smtp.forms.retry import RetryForm
 from own_smtp.hooks.events import Action
-from own_smtp.pages import ButtonForm, blueprint, note, render
+from own_smtp.pages import ButtonForm, blueprint, note, render, tenant
+from own_smtp.progress import Progress, pieces_of, progress_of
 from own_smtp.reports import BatchSummary
-from own_smtp.states import RETRYABLE, State
+from own_smtp.states import RETRYABLE, BatchState, State
 from own_smtp.texts import gettext, ngettext
 
 AGAIN = (State.REFUSED, State.FAILED, State.UNKNOWN, State.CANCELLED)
@@ -32,6 +33,14 @@ def show_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
     """Show one sending and what can be done with it."""
     batch = _batch(project_id, batch_id)
     return _page(batch, _retry_form(batch))
+
+
+@blueprint.get("/projects/<path:project_id>/batches/<int:batch_id>/status")
+@requires(Action.VIEW)
+def batch_status(project_id: str, batch_id: int) -> ResponseReturnValue:
+    """Say whether the page would look different now; asked by the page's script."""
+    batch = _batch(project_id, batch_id)
+    return {"version": _version(batch, _progress(batch))}
 
 
 @blueprint.post("/projects/<path:project_id>/batches/<int:batch_id>/pause")
@@ -111,11 +120,31 @@ def _retry_form(batch: BatchSummary) -> RetryForm | None:
     return RetryForm(labels) if labels else None
 
 
+def _progress(batch: BatchSummary) -> Progress | None:
+    waits = batch.state == BatchState.OPEN and batch.counts.waiting
+    return progress_of(
+        _session(),
+        extension().settings,
+        batch,
+        timezone=tenant().timezone,
+        queue_is_up=not waits or extension().queue_is_up(),
+    )
+
+
+def _version(batch: BatchSummary, progress: Progress | None) -> str:
+    numbers = [f"{state}={number}" for state, number in sorted(batch.counts.by_state.items())]
+    return "|".join([batch.state, *numbers, *([progress.version] if progress else [])])
+
+
 def _page(batch: BatchSummary, form: RetryForm | None) -> str:
+    progress = _progress(batch)
     return render(
         "batch.html",
         project=current_project(),
         batch=batch,
+        progress=progress,
+        version=_version(batch, progress),
+        bar=pieces_of(batch.counts),
         form=form,
         button=ButtonForm(),
         labels=reports.STATE_LABELS,

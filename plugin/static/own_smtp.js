@@ -22,7 +22,14 @@
     const fresh = page.getElementById("own-smtp-live");
     if (!fresh) return;
     live().replaceWith(document.adoptNode(fresh));
+    for (const part of document.querySelectorAll("[data-own-smtp-follows]")) {
+      const follower = page.getElementById(part.id);
+      if (follower && !inUse(part)) part.replaceWith(document.adoptNode(follower));
+    }
   }
+
+  // What somebody is about to press, has ticked or has opened stays as it is.
+  const inUse = (part) => part.contains(document.activeElement) || part.querySelector("input:checked, details[open]");
 
   // A lost connection is nothing to report: the next look tries again.
   const watch = () => look().catch(() => {}).finally(() => setTimeout(watch, INTERVAL));

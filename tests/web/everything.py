@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from own_smtp import confirmations, projects, relays
-from own_smtp.models import Attempt, Batch, Invitation, Lease, Relay
+from own_smtp.models import Attempt, Batch, BatchCounts, Invitation, Lease, Relay
 from own_smtp.outcomes import Stage
 from own_smtp.profiles import Outcome, Reply
 from own_smtp.secrets import new_token
-from own_smtp.states import PauseReason, State
+from own_smtp.states import BatchState, PauseReason, State
 from tests.figures import count_anew
 from tests.web.app import ThinExtension
 from tests.web.drafts import add_relay, send_mail
@@ -38,6 +38,8 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
     send_mail(session, sent, token)
     projects.choose(session, "acme", "p1", active, user_id="alice")
     batch = fill_outbox(session, active)
+    quick = add_relay(session, thin, active=True, label="Quick", per_minute=30)
+    session.add(Lease(relay_id=quick.id, expires_at=datetime(2030, 1, 1, tzinfo=UTC), pace={"seen": 0.5}))
     states = {"active": active, "paused": paused, "waiting": waiting, "failed": failed, "sent": sent}
     pages = {f"relay-{name}": f"/servers/{relay.id}" for name, relay in states.items()}
     return {
@@ -51,6 +53,8 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         "project": "/projects/p1/settings",
         "report": "/projects/p1/report",
         "batch": f"/projects/p1/batches/{batch.id}",
+        "batch-paused": f"/projects/p1/batches/{_held(session, paused).id}",
+        "batch-running": f"/projects/p1/batches/{_running(session, quick).id}",
         "report-empty": "/projects/p2/report",
         "known": "/projects/p1/known",
         "audit": "/audit",
@@ -83,6 +87,24 @@ def fill_outbox(session: Session, relay: Relay) -> Batch:
     for number, state in enumerate((*State, State.REFUSED)):
         _add_invitation(session, batch, state, number)
     count_anew(session)
+    session.commit()
+    return batch
+
+
+def _held(session: Session, relay: Relay) -> Batch:
+    """One that waits for its server, with the platform's mail to take over, and too late."""
+    batch = fill_outbox(session, relay)
+    batch.state, batch.expires_at, batch.fallback_at = BatchState.OPEN, LONG_AGO, datetime(2030, 1, 1, tzinfo=UTC)
+    session.commit()
+    return batch
+
+
+def _running(session: Session, relay: Relay) -> Batch:
+    """A large one that is being sent."""
+    batch = fill_outbox(session, relay)
+    batch.state, batch.taken_count = BatchState.OPEN, 12_400
+    kept = session.get_one(BatchCounts, batch.id)
+    kept.accepted, kept.refused = 5200, 38
     session.commit()
     return batch
 
