@@ -32,8 +32,9 @@ class ProjectForm(FlaskForm):
         description=_("Counted from the moment that the invitations are sent."),
     )
 
-    def __init__(self, relays: Sequence[Relay], chosen: ProjectRoute | None) -> None:
-        super().__init__(data=_values(chosen))
+    def __init__(self, relays: Sequence[Relay], chosen: ProjectRoute | None, suggested: Relay | None = None) -> None:
+        """`suggested` is selected where nobody made a choice yet."""
+        super().__init__(data=_values(chosen) if chosen or not suggested else {"route": str(suggested.id)})
         self.route.choices = [(PLATFORM, gettext("The platform's mail"))] + [
             (str(relay.id), relay.label) for relay in relays
         ]

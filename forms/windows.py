@@ -65,6 +65,15 @@ def windows_of(rows: FieldList) -> list[dict[str, Any]] | None:
     return windows or None
 
 
+def said(windows: Sequence[dict[str, Any]]) -> list[str]:
+    """Say stored windows in words."""
+    names = dict(DAYS)
+    return [
+        f"{', '.join(str(names[day]) for day in window['days'])} {window['start']}\N{EN DASH}{window['end']}"
+        for window in windows
+    ]
+
+
 def zone_choices(present: str) -> list[tuple[str, str]]:
     """Return the time zones to choose from: those named after places, UTC, and the present one."""
     names = {name for name in available_timezones() if "/" in name and not name.startswith("Etc/")}

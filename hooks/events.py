@@ -41,6 +41,15 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """One of a tenant's people, for whom a mail server may be suggested."""
+
+    user_id: str
+    """As in `Actor`."""
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
     """A customer of the host, as shown in mails and pages."""
 

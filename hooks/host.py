@@ -8,6 +8,7 @@ from own_smtp.hooks.events import (
     Action,
     Actor,
     InvitationStatus,
+    Person,
     PlatformMail,
     Project,
     RelayChange,
@@ -40,6 +41,32 @@ def own_smtp_tenant(tenant_id: str) -> Tenant | None:
 
     Called in the web process and in workers, outside transactions. `None` means that the id itself is shown, in
     English and UTC.
+    """
+
+
+@hookspec(firstresult=True)
+def own_smtp_tenants() -> Iterable[Tenant] | None:
+    """Return all tenants of the platform, in the order in which its administrators expect them.
+
+    Called in the web process, inside a request, for `Action.ADMINISTER` only. `None` means that only those are known
+    that have mail servers.
+    """
+
+
+@hookspec(firstresult=True)
+def own_smtp_people(tenant_id: str) -> Iterable[Person] | None:
+    """Return the tenant's people who send invitations, in the order in which the tenant expects them.
+
+    Called in the web process, inside a request. `None` means that only the acting person is known.
+    """
+
+
+@hookspec(firstresult=True)
+def own_smtp_user_name(tenant_id: str, user_id: str) -> str | None:
+    """Return what a person is called who once did something in the tenant.
+
+    Called in the web process, inside a request. `None` means that the person is called as `own_smtp_people` or
+    `own_smtp_actor` says, else by the id.
     """
 
 

@@ -9,8 +9,10 @@ from typing import ParamSpec, TypeVar
 from flask import abort, g
 
 from own_smtp.current import extension
-from own_smtp.errors import NotFoundError
+from own_smtp.errors import ConflictError, NotFoundError
 from own_smtp.hooks.events import Action, Actor, Project
+from own_smtp.network import NetworkPolicy
+from own_smtp.texts import gettext
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,6 +52,17 @@ def _enter(action: Action, project_id: str | None) -> None:
         g.own_smtp_project = find_project(actor.tenant_id, project_id)
     if not extension().host.may(actor, action, project_id):
         abort(403)
+
+
+def is_admitted(tenant_id: str) -> bool:
+    """Return whether the platform's policy lets a tenant use own mail servers."""
+    return NetworkPolicy.from_settings(extension().in_force()).admits(tenant_id)
+
+
+def insist_on_admission() -> None:
+    """Raise `ConflictError` for what a tenant may not do that may not use own mail servers."""
+    if not is_admitted(current_actor().tenant_id):
+        raise ConflictError(gettext("This platform does not offer own mail servers to your account at present."))
 
 
 def current_project() -> Project:

@@ -13,6 +13,9 @@ from own_smtp.models import AuditEntry
 
 Changes = Mapping[str, tuple[Any, Any]]
 
+PLATFORM = ""
+"""Stands in the log where a tenant's id would, for what concerns all of them. No tenant has this id."""
+
 SECRET = "changed"
 """Stands in the log where a secret's value would."""
 
@@ -35,6 +38,7 @@ class AuditAction(StrEnum):
     BATCH_CANCELLED = "batch_cancelled"
     BATCH_RETRIED = "batch_retried"
     PERSON_FORGOTTEN = "person_forgotten"
+    POLICY_CHANGED = "policy_changed"
 
 
 def record(

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from flask_babel import format_decimal, format_percent
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from own_smtp.audit import SECRET, AuditAction
 from own_smtp.explanations import BY_PAUSE
+from own_smtp.forms.windows import said
 from own_smtp.models import AuditEntry, Relay
+from own_smtp.policy import EVERYBODY
+from own_smtp.presets import PRESETS
 from own_smtp.reports import STATE_LABELS
-from own_smtp.states import PauseReason, State
-from own_smtp.texts import Text, gettext
+from own_smtp.states import PauseReason, Security, State
+from own_smtp.texts import Text, gettext, ngettext
 from own_smtp.texts import lazy_gettext as _
 
 PAGE = 50
@@ -37,6 +41,7 @@ ACTIONS: dict[str, Text] = {
     AuditAction.BATCH_CANCELLED: _("Sending cancelled"),
     AuditAction.BATCH_RETRIED: _("Invitations sent again"),
     AuditAction.PERSON_FORGOTTEN: _("A recipient forgotten on request"),
+    AuditAction.POLICY_CHANGED: _("Policy changed"),
 }
 
 FIELDS: dict[str, Text] = {
@@ -58,21 +63,37 @@ FIELDS: dict[str, Text] = {
     "max_connections": _("Connections at a time"),
     "messages_per_connection": _("Messages per connection"),
     "min_interval": _("Least time between two messages, in seconds"),
-    "jitter": _("Random extra time, as a share"),
+    "jitter": _("Random extra time"),
     "per_second": _("Messages per second"),
     "per_minute": _("Messages per minute"),
     "per_hour": _("Messages per hour"),
     "per_day": _("Messages per day"),
     "sending_windows": _("Hours in which it may send"),
     "timezone": _("Time zone of these hours"),
-    "is_default": _("Default"),
+    "is_default": _("Suggested for all projects"),
+    "suggested_users": _("Suggested for people"),
+    "suggested_projects": _("Suggested for projects"),
     "relay": _("Mail server"),
-    "fallback_after": _("Platform's mail takes over after, in seconds"),
+    "fallback_after": _("Platform's mail takes over after"),
     "address": _("Address"),
     "reason": _("Reason"),
     "invitations": _("Invitations"),
     "batch": _("Sending"),
     "states": _("States"),
+    "allowed_tenants": _("Tenants that may use own mail servers"),
+    "relays_per_tenant": _("Mail servers per tenant"),
+    "ceiling_connections": _("Most connections at a time to one server"),
+    "ceiling_per_second": _("Most messages a second through one server"),
+    "allowed_ports": _("Ports that servers may have"),
+    "allowed_networks": _("Private networks that servers may be in"),
+    "allow_plaintext": _("Servers may be used without encryption"),
+}
+
+
+SECURITIES: dict[str, Text] = {
+    Security.STARTTLS: "STARTTLS",
+    Security.IMPLICIT: _("Implicit TLS"),
+    Security.NONE: _("not encrypted"),
 }
 
 
@@ -82,6 +103,7 @@ class Change:
 
     name: str
     before: str
+    """Empty for nothing."""
     after: str
     is_secret: bool
 
@@ -93,7 +115,6 @@ class Line:
     entry_id: int
     at: datetime
     who: str
-    """Empty for what Own SMTP did itself."""
     what: str
     server: str
     project: str
@@ -106,7 +127,8 @@ class Names:
 
     relays: Mapping[int, str]
     projects: Mapping[str, str]
-    users: Mapping[str, str]
+    name_of: Callable[[str], str]
+    """Returns what a person is called."""
 
 
 def relay_names(session: Session, tenant_id: str) -> dict[int, str]:
@@ -135,7 +157,7 @@ def _line(entry: AuditEntry, names: Names) -> Line:
     return Line(
         entry_id=entry.id,
         at=entry.at,
-        who=names.users.get(entry.user_id, entry.user_id) if entry.user_id else "",
+        who=_who(entry, names),
         what=str(ACTIONS.get(entry.action, entry.action)),
         server=names.relays.get(entry.relay_id, "") if entry.relay_id else "",
         project=names.projects.get(entry.project_id, entry.project_id) if entry.project_id else "",
@@ -143,28 +165,48 @@ def _line(entry: AuditEntry, names: Names) -> Line:
     )
 
 
+def _who(entry: AuditEntry, names: Names) -> str:
+    if entry.user_id:
+        return names.name_of(entry.user_id)
+    if entry.action == AuditAction.RELAY_CONFIRMED:
+        return gettext("whoever followed the link")
+    return gettext("by itself")
+
+
 def _change(name: str, pair: Sequence[Any], names: Names) -> Change:
-    before, after = pair
-    say = _SAY.get(name, _words)
-    if name == "relay":
-        before, after = (names.relays.get(value, value) for value in pair)
     return Change(
         name=str(FIELDS.get(name, name)),
-        before=say(before),
-        after=say(after),
+        before=value_text(name, pair[0], names),
+        after=value_text(name, pair[1], names),
         is_secret=name == "password" and SECRET in pair,
     )
 
 
+def value_text(name: str, value: Any, names: Names) -> str:
+    """Say the value of one field; empty for nothing."""
+    return "" if value is None or value in ("", []) else _saying(name, names)(value)
+
+
+def _saying(name: str, names: Names) -> Callable[[Any], str]:
+    """Return what says values of a field: ids by their names, others by their kind."""
+    match name:
+        case "relay":
+            return lambda relay_id: names.relays.get(relay_id, str(relay_id))
+        case "suggested_users":
+            return lambda ids: ", ".join(names.name_of(user_id) for user_id in ids)
+        case "suggested_projects":
+            return lambda ids: ", ".join(names.projects.get(project_id, project_id) for project_id in ids)
+        case _:
+            return _SAY.get(name, _words)
+
+
 def _words(value: Any) -> str:
-    if value is None or value == "":
-        return gettext("nothing")
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
+    if isinstance(value, int | float):
+        return str(format_decimal(value))
     if isinstance(value, list):
         return ", ".join(_words(item) for item in value)
-    if isinstance(value, dict):
-        return " ".join(_words(item) for item in value.values())
     return str(value)
 
 
@@ -173,10 +215,34 @@ def _reason(value: Any) -> str:
 
 
 def _states(value: Any) -> str:
-    return ", ".join(str(STATE_LABELS[State(item)]) for item in value) if value else _words(value)
+    return ", ".join(str(STATE_LABELS[State(item)]) for item in value)
 
 
-_SAY: dict[str, Callable[[Any], str]] = {"reason": _reason, "states": _states}
+def _hours(value: Any) -> str:
+    return ngettext("%(num)s hour", "%(num)s hours", round(value / 3600))
+
+
+def _percent(value: Any) -> str:
+    return str(format_percent(value))
+
+
+def _provider(value: Any) -> str:
+    return str(PRESETS[value].name) if value in PRESETS else str(value)
+
+
+_SAY: dict[str, Callable[[Any], str]] = {
+    "reason": _reason,
+    "states": _states,
+    "security": lambda value: str(SECURITIES.get(value, value)),
+    "port": str,
+    "batch": str,
+    "allowed_ports": lambda ports: ", ".join(str(port) for port in ports),
+    "sending_windows": lambda windows: "; ".join(said(windows)),
+    "allowed_tenants": lambda ids: gettext("all") if ids == EVERYBODY else ", ".join(ids),
+    "fallback_after": _hours,
+    "jitter": _percent,
+    "preset": _provider,
+}
 """How values of some fields are said; others by their kind."""
 
 
@@ -184,4 +250,6 @@ def change_text(change: Change) -> str:
     """Say one change in one line."""
     if change.is_secret:
         return gettext("%(name)s: changed", name=change.name)
-    return f"{change.name}: {change.before} → {change.after}"
+    if not change.before:
+        return f"{change.name}: {change.after}"
+    return f"{change.name}: {change.before} → {change.after or gettext('nothing')}"

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,17 @@ INTERACTIVE = Deadlines(connect=8, banner=8, command=8, data=8, body=8, final_do
 """For a person who waits in front of a page."""
 
 
+class PolicyPage(StrEnum):
+    """How far the page of the platform's policy reaches. What the configuration sets is fixed, whatever is chosen."""
+
+    SHOW = "show"
+    """It only shows what is in force."""
+    EDIT = "edit"
+    """It changes what the configuration leaves open, but opens no network: ports can only become fewer."""
+    NETWORK = "network"
+    """It also opens ports and private networks, and allows plain text."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that a platform's operator can set. Each field is read from `OWN_SMTP_` and its name in capitals."""
@@ -53,6 +65,10 @@ class Settings:
     """The name of the RQ queue."""
     journal_dir: Path | None = None
     """A local folder for the workers' journals; `None` means `own-smtp` in the instance folder."""
+    policy_page: PolicyPage = PolicyPage.EDIT
+    """What administrators may change on the page of the platform's policy."""
+    allowed_tenants: frozenset[str] | None = None
+    """The ids of the tenants that may use own mail servers; `None` means all."""
     allowed_ports: frozenset[int] = frozenset({25, 465, 587, 2525})
     allowed_networks: tuple[Network, ...] = ()
     """Networks that relays may be in although they are not public, such as `10.1.0.0/16`."""
@@ -109,19 +125,25 @@ class Settings:
         Raises `ConfigurationError` for an unknown `OWN_SMTP_*` key and for a value of the wrong kind: a typing error
         must not silently mean the default.
         """
-        known = {PREFIX + item.name.upper(): item.name for item in fields(cls)}
+        known = {key_of(item.name): item.name for item in fields(cls)}
         given = {key: value for key, value in config.items() if key.startswith(PREFIX)}
         if unknown := sorted(given.keys() - known.keys()):
             raise ConfigurationError(f"Unknown setting {', '.join(unknown)}. Known ones are {', '.join(known)}.")
-        return cls(**{known[key]: _read(key, known[key], value) for key, value in given.items()})
+        return cls(**{known[key]: read_value(known[key], value) for key, value in given.items()})
 
 
-def _read(key: str, name: str, value: Any) -> Any:
+def key_of(name: str) -> str:
+    """Return the key of a setting in Flask's configuration."""
+    return PREFIX + name.upper()
+
+
+def read_value(name: str, value: Any) -> Any:
+    """Turn what somebody set into what the field `name` of `Settings` holds. Raises `ConfigurationError`."""
     reader = _READERS.get(name, _same_kind)
     try:
         return reader(name, value)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"{key} cannot be {value!r}: {error}") from error
+        raise ConfigurationError(f"{key_of(name)} cannot be {value!r}: {error}") from error
 
 
 def _same_kind(name: str, value: Any) -> Any:
@@ -155,6 +177,10 @@ def _ports(_name: str, value: Any) -> frozenset[int]:
     return ports
 
 
+def _tenants(_name: str, value: Any) -> frozenset[str] | None:
+    return None if value is None else frozenset(str(item) for item in _listed(value))
+
+
 def _listed(value: Any) -> list[Any]:
     if isinstance(value, int):
         return [value]
@@ -176,10 +202,12 @@ def _text_or_none(_name: str, value: Any) -> str | None:
 _READERS = {
     "allowed_networks": _networks,
     "allowed_ports": _ports,
+    "allowed_tenants": _tenants,
     "ceiling_per_second": _positive_or_none,
     "encryption_keys": lambda _name, value: tuple(_listed(value)),
     "journal_dir": lambda _name, value: None if value is None else Path(value),
     "metrics_token": _text_or_none,
+    "policy_page": lambda _name, value: PolicyPage(value),
     "public_url": _text_or_none,
 }
 _DEFAULTS = {item.name: getattr(Settings(), item.name) for item in fields(Settings)}

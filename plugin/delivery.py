@@ -78,7 +78,7 @@ class Drain:
             RetryPolicy.from_settings(self._settings, around.random, route),
             self._books.now,
         )
-        resolve = around.resolve if route is Route.RELAY else around.resolve_platform
+        resolve = around.resolver(self._settings) if route is Route.RELAY else around.resolve_platform
         self._crew = Crew(profile, self._settings, self.feed, resolve, around.dialer)
         self._after_batch = 0
         self._claim_size = FIRST_CLAIM
@@ -265,6 +265,8 @@ def begin_drain(around: Surroundings, relay_id: int, route: Route = Route.RELAY)
     taken, journal = held
     try:
         with around.engine.connect() as connection:
+            # An administrator's policy holds from the next drain on: a slice later at most.
+            around = replace(around, settings=around.policy.in_force(connection))
             profile = relays.load_profile(connection, relay_id, around.vault)
     except SecretError as error:
         _give_up(around, taken, journal, str(error))

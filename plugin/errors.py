@@ -39,6 +39,10 @@ class TargetRefusedError(TargetError):
     """The platform does not allow this host or port."""
 
 
+class ForbiddenError(TargetError):
+    """The platform's policy does not let this tenant use this mail server. The text may be shown to people."""
+
+
 class LeaseLostError(OwnSMTPError):
     """Another drain holds the relay's lease now, or this one's ran out."""
 

@@ -72,6 +72,10 @@ BY_PAUSE: dict[PauseReason, Explanation] = {
     ),
     PauseReason.UNREACHABLE: UNREACHABLE,
     PauseReason.NOT_ALLOWED: UNREACHABLE,
+    PauseReason.FORBIDDEN: Explanation(
+        _("The platform does not allow this server at present: not for your account, or not without encryption."),
+        _("Ask those who run the platform. As soon as they allow it, it goes on by itself."),
+    ),
     PauseReason.SECRET_UNREADABLE: Explanation(
         _("The stored password cannot be read any more."), _("Type the password again."), "password"
     ),

@@ -56,6 +56,7 @@ from own_smtp.knowledge import known_statuses
 from own_smtp.links import project_links, settings_links
 from own_smtp.network import NetworkPolicy
 from own_smtp.platform import platform_for
+from own_smtp.policy import Policy
 from own_smtp.profiles import Limits
 from own_smtp.secrets import Vault, derive_development_key
 from own_smtp.senders import relay_for, relay_named, sender_choices, waits_for
@@ -108,7 +109,7 @@ class OwnSMTP:
         self.settings = Settings.from_config(app.config)
         self.vault = Vault.from_keys(_encryption_keys(app, self.settings))
         _check_public_url(app, self.settings)
-        self.policy = NetworkPolicy.from_settings(self.settings)
+        self.rules = Policy.of(self.settings, app.config)
         manager = plugins or manager_for(host)
         add_specifications(manager)
         self.host = HookedHost(app, manager)
@@ -141,7 +142,10 @@ class OwnSMTP:
         connection = self.db.session().connection()
         waiting = counts.count_waiting(connection, relay_id)
         return finish_time(
-            capped(limits, self.settings), ledger.kept_pace(connection, relay_id), waiting, read_clock(connection)
+            capped(limits, self.rules.in_force(connection)),
+            ledger.kept_pace(connection, relay_id),
+            waiting,
+            read_clock(connection),
         )
 
     def settings_links(self, tenant_id: str) -> Sequence[Link]:
@@ -211,6 +215,16 @@ class OwnSMTP:
         """Whether Redis answers."""
         return self.wakeup.is_up()
 
+    @property
+    def policy(self) -> NetworkPolicy:
+        """What tenants may connect to at this moment."""
+        return NetworkPolicy.from_settings(self.in_force())
+
+    def in_force(self) -> Settings:
+        """Return the settings with what administrators changed. Read beside the session: no transaction begins."""
+        with self.db.engine.connect() as connection:
+            return self.rules.in_force(connection)
+
     @cached_property
     def surroundings(self) -> Surroundings:
         """What drains need. Made in workers only: it prepares the journal's folder."""
@@ -220,7 +234,8 @@ class OwnSMTP:
             settings=self.settings,
             vault=self.vault,
             machine=Machine.at(folder),
-            resolve=resolver_for(self.policy),
+            policy=self.rules,
+            resolver=lambda settings: resolver_for(NetworkPolicy.from_settings(settings)),
             listener=self.host,
             context=self._context,
             resolve_platform=resolver_for(NetworkPolicy.trusting()),

@@ -14,7 +14,7 @@ from flask_mail import Message
 from own_smtp.alerts import notice_of
 from own_smtp.hooks import host as host_specs
 from own_smtp.hooks import survey as survey_specs
-from own_smtp.hooks.events import Action, Actor, InvitationStatus, PlatformMail, Project, RelayChange, Tenant
+from own_smtp.hooks.events import Action, Actor, InvitationStatus, Person, PlatformMail, Project, RelayChange, Tenant
 from own_smtp.hooks.markers import PROJECT
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,19 @@ class HookedHost:
     def tenant(self, tenant_id: str) -> Tenant:
         """Return the tenant; where the host says nothing, its id as its name, in English and UTC."""
         return self.hook.own_smtp_tenant(tenant_id=tenant_id) or Tenant(tenant_id=tenant_id, name=tenant_id)
+
+    def all_tenants(self) -> Sequence[Tenant]:
+        """Return the platform's tenants as far as the host names them all."""
+        return list(self.hook.own_smtp_tenants() or ())
+
+    def people(self, tenant_id: str) -> Sequence[Person]:
+        """Return the tenant's people as far as the host names them."""
+        return list(self.hook.own_smtp_people(tenant_id=tenant_id) or ())
+
+    def user_name(self, tenant_id: str, user_id: str) -> str | None:
+        """Return what somebody is called who did something in the tenant; `None` when the host does not say."""
+        name: str | None = self.hook.own_smtp_user_name(tenant_id=tenant_id, user_id=user_id)
+        return name
 
     def projects(self, tenant_id: str) -> Sequence[Project]:
         """Return the tenant's projects."""

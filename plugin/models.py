@@ -225,6 +225,21 @@ class ProjectRoute(Base):
     changed_at: Mapped[datetime] = mapped_column(server_default=db_now(), onupdate=db_now())
 
 
+class Suggestion(Base):
+    """For whom a relay is suggested beside the tenant's default: one person, or one project."""
+
+    __tablename__ = "own_smtp_suggestion"
+    __table_args__ = (UniqueConstraint("tenant_id", "kind", "subject"), TABLE_OPTIONS)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(HostId)
+    kind: Mapped[str] = mapped_column(String(10))
+    """`user` or `project`."""
+    subject: Mapped[str] = mapped_column(HostId)
+    """The host's id of the person or project: each has one relay at most."""
+    relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), index=True)
+
+
 class Batch(Base):
     """The invitations of one "send": what they share. Written by `own_smtp.outbox` only."""
 
@@ -372,6 +387,20 @@ class Attempt(Base):
     """The server's own words, control characters removed."""
     server: Mapped[str | None] = mapped_column(String(300))
     """Host name and address that answered."""
+
+
+class PolicyValue(Base):
+    """One setting that an administrator changed on the policy page. Written by `own_smtp.policy` only."""
+
+    __tablename__ = "own_smtp_policy"
+    __table_args__ = (TABLE_OPTIONS,)
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    """A field of `own_smtp.config.Settings`."""
+    value: Mapped[Any] = mapped_column(JSON)
+    """As the configuration would have it; JSON's `null` is a value, too."""
+    changed_by: Mapped[str] = mapped_column(HostId)
+    changed_at: Mapped[datetime] = mapped_column(server_default=db_now(), onupdate=db_now())
 
 
 class AuditEntry(Base):

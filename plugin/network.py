@@ -17,7 +17,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import idna
 
 from own_smtp.config import Network, Settings
-from own_smtp.errors import NoSuchHostError, ResolverError, TargetError, TargetRefusedError
+from own_smtp.errors import ForbiddenError, NoSuchHostError, ResolverError, TargetError, TargetRefusedError
+from own_smtp.profiles import RelayProfile
+from own_smtp.states import Security
 
 Address = IPv4Address | IPv6Address
 
@@ -92,21 +94,40 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPolicy:
-    """Where the platform's operator lets tenants connect to."""
+    """Which tenants the platform's operator lets connect, where to, and how."""
 
     allowed_ports: frozenset[int]
     allowed_networks: tuple[Network, ...] = ()
     """Exceptions from `REFUSED`."""
+    allow_plaintext: bool = False
+    allowed_tenants: frozenset[str] | None = None
+    """`None` means all."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> NetworkPolicy:
-        return cls(allowed_ports=settings.allowed_ports, allowed_networks=settings.allowed_networks)
+        return cls(
+            allowed_ports=settings.allowed_ports,
+            allowed_networks=settings.allowed_networks,
+            allow_plaintext=settings.allow_plaintext,
+            allowed_tenants=settings.allowed_tenants,
+        )
 
     @classmethod
     def trusting(cls) -> NetworkPolicy:
         """Return the policy for a server that the operator chose, not a tenant."""
         everywhere = (ip_network("0.0.0.0/0"), ip_network("::/0"))
-        return cls(allowed_ports=frozenset(range(1, 65536)), allowed_networks=everywhere)
+        return cls(allowed_ports=frozenset(range(1, 65536)), allowed_networks=everywhere, allow_plaintext=True)
+
+    def admits(self, tenant_id: str) -> bool:
+        """Tell whether a tenant may use own mail servers at all."""
+        return self.allowed_tenants is None or tenant_id in self.allowed_tenants
+
+    def check_relay(self, profile: RelayProfile) -> None:
+        """Raise `ForbiddenError` unless its tenant may use own servers, and this one as it is encrypted."""
+        if not self.admits(profile.tenant_id):
+            raise ForbiddenError("This platform does not offer own mail servers to this account at present.")
+        if profile.security is Security.NONE and not self.allow_plaintext:
+            raise ForbiddenError("This platform does not allow mail servers without encryption at present.")
 
     def check_port(self, port: int) -> None:
         """Raise `TargetRefusedError` unless the port may be used."""

@@ -34,6 +34,7 @@ from own_smtp.models import (
     ProjectRoute,
     Relay,
     Shortened,
+    Suggestion,
     Tally,
 )
 from own_smtp.outcomes import Stage
@@ -215,12 +216,18 @@ def forget(connection: Connection, tenant_id: str, project_id: str | None) -> No
         connection.execute(delete(kept).where(kept.tenant_id == tenant_id, *of_project))
     if project_id is None:
         _forget_relays(connection, tenant_id)
+    else:
+        connection.execute(delete(Suggestion).where(*_suggested_for(tenant_id, project_id)))
+
+
+def _suggested_for(tenant_id: str, project_id: str) -> list[ColumnElement[bool]]:
+    return [Suggestion.tenant_id == tenant_id, Suggestion.kind == "project", Suggestion.subject == project_id]
 
 
 def _forget_relays(connection: Connection, tenant_id: str) -> None:
     """Delete a tenant's mail servers. A drain that is at work finds its lease gone, and sends no more."""
     relays = select(Relay.id).where(Relay.tenant_id == tenant_id).scalar_subquery()
-    for kept in (Confirmation, Journal, Alert, Lease):  # SQLite cascades only where the host switched that on
+    for kept in (Confirmation, Journal, Alert, Lease, Suggestion):  # SQLite cascades only where the host wants it
         connection.execute(delete(kept).where(kept.relay_id.in_(relays)))
     connection.execute(delete(Relay).where(Relay.tenant_id == tenant_id))
 

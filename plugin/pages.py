@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, make_response, render_template, request, session
+from flask import Blueprint, Response, make_response, render_template, request, session, url_for
 from flask_babel import format_date, format_decimal, get_locale
 from flask_wtf import FlaskForm
 from werkzeug.exceptions import HTTPException
@@ -15,7 +15,9 @@ from own_smtp import templates
 from own_smtp.access import current_actor, may
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError, NotFoundError
+from own_smtp.explanations import BY_PAUSE
 from own_smtp.hooks.events import Action, Tenant
+from own_smtp.models import Relay
 from own_smtp.states import PauseReason, RelayState, State
 from own_smtp.texts import format_time, gettext, ngettext
 from own_smtp.texts import lazy_gettext as _
@@ -37,6 +39,10 @@ ERRORS = {
     405: (_("Not this way"), _("Open the page again and use its buttons.")),
     409: (_("Not possible now"), _("Something changed in the meantime. Go back and look again.")),
 }
+
+
+_FIND = ("q", "show", "page", "projects")
+"""What an address may say of a list: what is looked for, and which page of it."""
 
 
 class ButtonForm(FlaskForm):
@@ -74,6 +80,17 @@ def _format_moment(moment: datetime | None) -> str:
     return format_time(moment, tenant().timezone) if moment else ""
 
 
+def _again(**changes: Any) -> str:
+    """Return the address of the present page with some of its arguments changed."""
+    given = {name: value for name, value in request.args.items() if name in _FIND}
+    return url_for(str(request.endpoint), **{**(request.view_args or {}), **given, **changes})
+
+
+def _pause_cause(relay: Relay) -> str:
+    reason = relay.pause_reason
+    return str(BY_PAUSE[PauseReason(reason)].cause) if reason in set(PauseReason) else ""
+
+
 def _language() -> str:
     return str(get_locale() or "en").replace("_", "-")
 
@@ -86,6 +103,8 @@ _COMMON: dict[str, Any] = {
     "day": format_date,
     "number": format_decimal,
     "language": _language,
+    "again": _again,
+    "pause_cause": _pause_cause,
     "may": may,
     "Action": Action,
     "State": State,

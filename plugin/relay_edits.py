@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sqlalchemy import delete as sql_delete
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
@@ -12,7 +13,7 @@ from own_smtp import audit
 from own_smtp.audit import AuditAction
 from own_smtp.clock import read_clock
 from own_smtp.errors import ConflictError
-from own_smtp.models import ProjectRoute, Relay
+from own_smtp.models import ProjectRoute, Relay, Suggestion
 from own_smtp.relays import NOT_PAUSED, PASSWORD_FIELD, configuration_of, listed
 from own_smtp.secrets import Vault
 from own_smtp.states import PauseReason, RelayState, Security
@@ -136,6 +137,7 @@ def delete(session: Session, relay: Relay, *, user_id: str) -> None:
     _set(relay, deleted_at=read_clock(session.connection()), password=None, is_default=False)
     relay.revision += 1
     session.execute(update(ProjectRoute).where(ProjectRoute.relay_id == relay.id).values(relay_id=None))
+    session.execute(sql_delete(Suggestion).where(Suggestion.relay_id == relay.id))
     session.flush()
     audit.record(session, AuditAction.RELAY_DELETED, tenant_id=relay.tenant_id, user_id=user_id, relay_id=relay.id)
 

@@ -16,7 +16,7 @@ from own_smtp.confirmations import MailState
 from own_smtp.delivery import capped
 from own_smtp.explanations import Explanation, explain
 from own_smtp.forecast import finish_time
-from own_smtp.forms.windows import DAYS
+from own_smtp.forms.windows import said
 from own_smtp.models import Confirmation, Lease, Relay
 from own_smtp.outcomes import Stage
 from own_smtp.relays import limits_of
@@ -143,11 +143,7 @@ def _spacing_text(relay: Relay) -> str:
 
 def window_texts(relay: Relay) -> list[str]:
     """Say in which hours a relay may send; empty means always."""
-    names = dict(DAYS)
-    return [
-        f"{', '.join(str(names[day]) for day in window['days'])} {window['start']}\N{EN DASH}{window['end']}"
-        for window in relay.sending_windows or ()
-    ]
+    return said(relay.sending_windows or ())
 
 
 def _mail_report(confirmation: Confirmation, now: datetime) -> MailReport:

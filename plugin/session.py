@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from own_smtp.capabilities import NOTHING, Capabilities, parse_ehlo
 from own_smtp.config import Deadlines
-from own_smtp.errors import NoSuchHostError, SessionError, TargetError, TargetRefusedError
+from own_smtp.errors import ForbiddenError, NoSuchHostError, SessionError, TargetError, TargetRefusedError
 from own_smtp.network import CANNOT_BE_REACHED, Target
 from own_smtp.outcomes import Stage, classify, interrupted
 from own_smtp.profiles import Credentials, Outcome, RelayProfile, Reply
@@ -148,6 +148,8 @@ class Session:
     async def _resolve(self, resolve: Resolve) -> Target:
         try:
             return await resolve(self.profile)
+        except ForbiddenError as error:
+            raise self._broken(Stage.CONNECT, str(error), PauseReason.FORBIDDEN) from error
         except TargetRefusedError as error:
             raise self._unreachable("The platform's policy refuses it.", PauseReason.NOT_ALLOWED) from error
         except TargetError as error:

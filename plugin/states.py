@@ -95,6 +95,9 @@ class PauseReason(StrEnum):
     NO_SUCH_HOST = "no_such_host"
     UNREACHABLE = "unreachable"
     NOT_ALLOWED = "not_allowed"
+    """The platform's policy refuses host or port. People read the same as of a server that cannot be reached."""
+    FORBIDDEN = "forbidden"
+    """The platform's policy refuses own servers of this tenant, or unencrypted ones."""
     SECRET_UNREADABLE = "secret_unreadable"
 
 

@@ -16,6 +16,7 @@ def resolver_for(policy: NetworkPolicy) -> Resolve:
     """Return what finds the checked addresses of a relay under the platform's policy."""
 
     async def resolve_relay(profile: RelayProfile) -> Target:
+        policy.check_relay(profile)
         return await resolve(profile.host, profile.port, policy)
 
     return resolve_relay

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from own_smtp.config import Settings
 from own_smtp.hooks.events import InvitationStatus, RelayChange
 from own_smtp.journal import Machine
+from own_smtp.policy import Policy
 from own_smtp.profiles import RelayProfile
 from own_smtp.secrets import Vault
 from own_smtp.session import Resolve
@@ -48,9 +49,12 @@ class Surroundings:
 
     engine: Engine
     settings: Settings
+    """As the operator configured them; a drain sees those that are in force (`policy`)."""
+    policy: Policy
     vault: Vault
     machine: Machine
-    resolve: Resolve
+    resolver: Callable[[Settings], Resolve]
+    """Returns what finds relays as far as the settings in force allow."""
     listener: Listener
     context: Callable[[], AbstractContextManager[object]]
     """Makes the application context in which the host is told things."""

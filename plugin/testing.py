@@ -31,7 +31,7 @@ from sqlalchemy import DateTime, Table, select
 from sqlalchemy.orm import Session
 
 from own_smtp.current import KEY
-from own_smtp.hooks.events import Action, Actor, InvitationStatus, PlatformMail, Project, RelayChange, Tenant
+from own_smtp.hooks.events import Action, Actor, InvitationStatus, Person, PlatformMail, Project, RelayChange, Tenant
 from own_smtp.states import RelayState, State
 
 __all__ = ["check_host"]
@@ -149,6 +149,43 @@ def _is_locale(tag: object) -> bool:
         return isinstance(tag, str) and bool(Locale.parse(tag.replace("-", "_")))
     except (UnknownLocaleError, ValueError):
         return False
+
+
+def _tenants(case: _Case) -> Problems:
+    answers: list[object] = [*(case.hook.own_smtp_tenants() or ())]
+    tenants = [item for item in answers if isinstance(item, Tenant)]
+    if len(tenants) < len(answers):
+        yield f"it returned {answers!r}; each must be a Tenant."
+        return
+    ids = [tenant.tenant_id for tenant in tenants]
+    if len(ids) != len(set(ids)):
+        yield "two tenants have the same id."
+    if case.tenant_id not in ids:
+        yield f"the tenant {case.tenant_id!r} is missing."
+    for tenant in tenants:
+        yield from _bad_ids(tenant_id=tenant.tenant_id)
+        yield from _bad_texts(name=tenant.name)
+
+
+def _people(case: _Case) -> Problems:
+    people = list(case.hook.own_smtp_people(tenant_id=case.tenant_id) or ())
+    for person in people:
+        if not isinstance(person, Person):
+            yield f"it returned {person!r}; each must be a Person."
+            return
+        yield from _bad_ids(user_id=person.user_id)
+        yield from _bad_texts(name=person.name)
+    ids = [person.user_id for person in people]
+    if len(ids) != len(set(ids)):
+        yield "two people of one tenant have the same id."
+
+
+def _user_name(case: _Case) -> Problems:
+    actor = case.hook.own_smtp_actor()
+    for user_id in (*([actor.user_id] if actor else []), "nobody"):
+        name = case.hook.own_smtp_user_name(tenant_id=case.tenant_id, user_id=user_id)
+        if name is not None and (not isinstance(name, str) or not name.strip()):
+            yield f"it returned {name!r} for {user_id!r}; return a name, or None for nobody that you know."
 
 
 def _projects(case: _Case) -> Problems:
@@ -287,6 +324,9 @@ _CHECKS: tuple[tuple[str, _Where, Callable[[_Case], Problems]], ...] = (
     ("own_smtp_actor", _Where.SOMEBODY, _actor),
     ("own_smtp_may", _Where.SOMEBODY, _may),
     ("own_smtp_tenant", _Where.WORKER, _tenant),
+    ("own_smtp_tenants", _Where.SOMEBODY, _tenants),
+    ("own_smtp_people", _Where.SOMEBODY, _people),
+    ("own_smtp_user_name", _Where.SOMEBODY, _user_name),
     ("own_smtp_projects", _Where.SOMEBODY, _projects),
     ("own_smtp_send_platform_mail", _Where.WORKER, _platform_mail),
     ("own_smtp_invitations_changed", _Where.WORKER, _changes),

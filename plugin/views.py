@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from own_smtp import views_audit, views_batches, views_confirm, views_known, views_projects, views_relays
+from own_smtp import (
+    views_admin,
+    views_audit,
+    views_batches,
+    views_confirm,
+    views_known,
+    views_overview,
+    views_projects,
+    views_relays,
+)
 from own_smtp.pages import blueprint
 
 __all__ = [
     "blueprint",
+    "views_admin",
     "views_audit",
     "views_batches",
     "views_confirm",
     "views_known",
+    "views_overview",
     "views_projects",
     "views_relays",
 ]

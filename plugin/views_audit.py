@@ -10,7 +10,7 @@ from flask import Response, request, stream_with_context
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from own_smtp import audit_lines
+from own_smtp import audit_lines, people
 from own_smtp.access import current_actor, requires
 from own_smtp.audit_lines import Line, Names
 from own_smtp.current import extension
@@ -66,7 +66,7 @@ def _names() -> Names:
     return Names(
         relays=audit_lines.relay_names(_session(), actor.tenant_id),
         projects={item.project_id: item.title for item in extension().host.projects(actor.tenant_id)},
-        users={actor.user_id: actor.name},
+        name_of=people.name_of,
     )
 
 

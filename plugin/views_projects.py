@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from email.utils import formataddr
-from typing import Any
-
-from flask import current_app, redirect, request, url_for
+from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from own_smtp import moves, projects, relays, reports
-from own_smtp.access import current_actor, current_project, requires
+from own_smtp import moves, people, projects, relays, reports, suggestions
+from own_smtp.access import current_actor, current_project, insist_on_admission, requires
+from own_smtp.appearances import appearance_of, platform_appearance
 from own_smtp.current import extension
 from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.project import ProjectForm
@@ -26,27 +23,14 @@ from own_smtp.states import RelayState
 from own_smtp.texts import gettext
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appearance:
-    """What a recipient will see of one way to send."""
-
-    sender: str
-    """The From header; empty when it is not known here."""
-    reply_to: str
-    server: str
-    """Empty for the platform's own mail."""
-    envelope_sender: str = ""
-    """Empty where it is not ours to say."""
-    ehlo_name: str = ""
-    message_domain: str = ""
-
-
 @blueprint.get("/projects/<path:project_id>/settings")
 @requires(Action.VIEW)
 def show_project(project_id: str) -> ResponseReturnValue:
     """Show how the project's invitations leave, with the form for those who may change it."""
-    route = projects.find(_session(), current_actor().tenant_id, project_id)
-    return _project_page(project_id, ProjectForm(_relays(), route))
+    route, suggested = projects.find(_session(), current_actor().tenant_id, project_id), None
+    if route is None:
+        suggested = suggestions.suggested(_session(), current_project(), current_actor().user_id)
+    return _project_page(project_id, ProjectForm(_relays(), route, suggested), suggested)
 
 
 @blueprint.post("/projects/<path:project_id>/settings")
@@ -58,6 +42,8 @@ def route_project(project_id: str) -> ResponseReturnValue:
     if not form.validate_on_submit():
         return _project_page(project_id, form), 422
     relay = relays.get(session, actor.tenant_id, form.relay_id) if form.relay_id is not None else None
+    if relay is not None:
+        insist_on_admission()
     leftovers = _leftovers_form(project_id, relay)
     if leftovers and not leftovers.validate_on_submit():
         return _ask_about_leftovers(form, leftovers, relay)
@@ -92,7 +78,9 @@ def _scope() -> Scope:
 
 def _ask_about_leftovers(form: ProjectForm, leftovers: LeftoversForm, relay: Relay | None) -> ResponseReturnValue:
     waiting = moves.count_elsewhere(_session().connection(), _scope(), relay.id if relay else None)
-    is_answered = leftovers.leftovers.data is not None
+    is_answered = "is_answered" in request.form
+    if not is_answered:
+        leftovers.leftovers.errors = ()  # it was only the choice before that was sent
     page = render(
         "project_leave.html",
         project=current_project(),
@@ -111,36 +99,20 @@ def _consequence(relay: Relay | None) -> str:
     return gettext("From now on invitations of this project leave through “%(label)s”.", label=relay.label)
 
 
-def _project_page(project_id: str, form: ProjectForm) -> str:
+def _project_page(project_id: str, form: ProjectForm, suggested: Relay | None = None) -> str:
     session, tenant_id = _session(), current_actor().tenant_id
     return render(
         "project.html",
         project=current_project(),
         form=form,
+        suggested=suggested,
         route=projects.find(session, tenant_id, project_id),
         chosen=projects.relay_of(session, tenant_id, project_id),
         relays={str(relay.id): relay for relay in _relays()},
-        appearances={str(relay.id): _appearance(relay) for relay in _relays()} | {"platform": _platform_appearance()},
+        appearances={str(relay.id): appearance_of(relay) for relay in _relays()} | {"platform": platform_appearance()},
+        name_of=people.name_of,
         counts=reports.project_counts(session, tenant_id, project_id),
     )
-
-
-def _appearance(relay: Relay) -> Appearance:
-    sender = formataddr((relay.sender_name, relay.sender_address)) if relay.sender_name else relay.sender_address
-    return Appearance(
-        sender=sender,
-        reply_to=relay.reply_to or relay.sender_address,
-        server=relay.host,
-        envelope_sender=relay.envelope_sender or relay.sender_address,
-        ehlo_name=relay.ehlo_name or "",
-        message_domain=relay.sender_address.rpartition("@")[2],
-    )
-
-
-def _platform_appearance() -> Appearance:
-    sender: Any = current_app.config.get("MAIL_DEFAULT_SENDER") or ""
-    shown = sender if isinstance(sender, str) else formataddr(sender)
-    return Appearance(sender=shown, reply_to=shown, server="")
 
 
 @blueprint.get("/projects/<path:project_id>/report")

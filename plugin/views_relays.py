@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from own_smtp import confirmations, projects, relay_edits, relays, reports
-from own_smtp.access import current_actor, requires
+from own_smtp.access import current_actor, insist_on_admission, requires
 from own_smtp.clock import read_clock
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError
@@ -24,26 +24,13 @@ from own_smtp.states import PauseReason, RelayState
 from own_smtp.texts import gettext, zone_of
 
 
-@blueprint.get("/")
-@requires(Action.VIEW)
-def overview() -> ResponseReturnValue:
-    """Show what is in force, the tenant's servers and its projects."""
-    session, tenant_id = _session(), current_actor().tenant_id
-    return render(
-        "overview.html",
-        relays=relays.listed(session, tenant_id),
-        waiting=reports.waiting_by_relay(session, tenant_id),
-        projects=list(extension().host.projects(tenant_id)),
-        routes=projects.listed(session, tenant_id),
-    )
-
-
 @blueprint.route("/servers/new", methods=["GET", "POST"])
 @requires(Action.EDIT)
 def new_relay() -> ResponseReturnValue:
     """Enter a new server."""
+    insist_on_admission()
     zone = zone_of(tenant().timezone).key
-    form = RelayForm(settings=extension().settings, timezone=zone, preset=request.args.get("preset"))
+    form = RelayForm(settings=extension().in_force(), timezone=zone, preset=request.args.get("preset"))
     if not form.validate_on_submit() or not _has_password(form, None):
         return _form_page(form, None)
     session, actor = _session(), current_actor()
@@ -53,7 +40,7 @@ def new_relay() -> ResponseReturnValue:
         actor.tenant_id,
         form.draft(),
         user_id=actor.user_id,
-        ceiling=extension().settings.relays_per_tenant,
+        ceiling=extension().in_force().relays_per_tenant,
     )
     return _saved(session, form, relay, is_locked=True)
 
@@ -64,7 +51,8 @@ def edit_relay(relay_id: int) -> ResponseReturnValue:
     """Change a server."""
     session, actor = _session(), current_actor()
     relay = relays.get(session, actor.tenant_id, relay_id)
-    form = RelayForm(settings=extension().settings, relay=relay, preset=request.args.get("preset"))
+    insist_on_admission()
+    form = RelayForm(settings=extension().in_force(), relay=relay, preset=request.args.get("preset"))
     if not form.validate_on_submit() or not _has_password(form, relay):
         return _form_page(form, relay)
     was = relay.state
@@ -147,7 +135,7 @@ def _panel(relay_id: int) -> RelayPanel:
     session, tenant_id = _session(), current_actor().tenant_id
     relay = relays.get(session, tenant_id, relay_id)
     waiting = reports.waiting_by_relay(session, tenant_id).get(relay_id, 0)
-    return panel_of(session, extension().settings, relay, waiting)
+    return panel_of(session, extension().in_force(), relay, waiting)
 
 
 @blueprint.post("/servers/<int:relay_id>/confirmation")
@@ -155,6 +143,7 @@ def _panel(relay_id: int) -> RelayPanel:
 def send_confirmation_again(relay_id: int) -> ResponseReturnValue:
     """Send the confirmation mail once more, unless that was done a moment ago."""
     relay, session = _pressed(relay_id), _session()
+    insist_on_admission()
     if relay.state != RelayState.UNCONFIRMED:
         raise ConflictError(gettext("This server is confirmed already."))
     again_at = confirmations.cooldown_until(confirmations.latest(session, relay.id), extension().settings)

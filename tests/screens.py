@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, sync_playwright
 from werkzeug.serving import make_server
 
 from tests.web.app import ThinExtension, build_app
-from tests.web.everything import pages_in_all_states
+from tests.web.everything import go_on, pages_in_all_states
 
 FOLDER = Path(__file__).resolve().parent.parent / "screenshots"
 WIDTHS = {1280: 800, 360: 740}
@@ -51,6 +51,7 @@ def take(browser: Browser, base: str, pages: dict[str, str]) -> None:
         page = context.new_page()
         for name, address in pages.items():
             page.goto(base + address)
+            go_on(page, name)
             page.evaluate("document.querySelectorAll('details').forEach(item => item.open = true)")
             page.screenshot(path=FOLDER / f"{name}-{width}-{scheme}-{language}.png", full_page=True)
         context.close()

@@ -89,7 +89,7 @@ def test_no_such_host(platform, scripted):
     async def unknown(_profile):
         raise NoSuchHostError("There is no host called mail.example.")
 
-    platform.with_parts(resolve=unknown)
+    platform.with_parts(resolver=lambda _settings: unknown)
     platform.send(relay, 2)
     platform.drain(relay)
     assert platform.states() == {"queued": 2}
@@ -99,18 +99,18 @@ def test_no_such_host(platform, scripted):
 
 def test_a_name_server_that_fails(platform, scripted):
     """It may answer later: nothing pauses, the relay rests, and then everything is delivered."""
-    relay, resolve = platform.add_relay(scripted), platform.around.resolve
+    relay, resolve = platform.add_relay(scripted), platform.around.resolver(platform.around.settings)
 
     async def failing(_profile):
         raise ResolverError("No answer.")
 
-    platform.with_parts(resolve=failing)
+    platform.with_parts(resolver=lambda _settings: failing)
     platform.send(relay, 2)
     platform.drain(relay)
     assert platform.states() == {"queued": 2}
     assert platform.relay(relay).state == "active"
     assert platform.lease(relay).wake_at is not None
-    platform.with_parts(resolve=resolve)
+    platform.with_parts(resolver=lambda _settings: resolve)
     platform.drain_again(relay)
     assert recipients_of(scripted.copies) == TWO
 

@@ -268,6 +268,35 @@ def test_hook_own_smtp_tenant(surveys: Surveys) -> None:
     assert (surveys.host.tenant("2").name, surveys.host.tenant("2").timezone) == ("2", "UTC")
 
 
+def test_hook_own_smtp_tenants(surveys: Surveys) -> None:
+    """Administrators choose among the tenants that the host names, whether they have servers or not."""
+    assert surveys.host.all_tenants() == []
+    surveys.implement("own_smtp_tenants")
+    surveys.add(surveys.rows.Tenant(id=1, name="Beta"), surveys.rows.Tenant(id=2, name="Acme"))
+    assert [(tenant.tenant_id, tenant.name) for tenant in surveys.host.all_tenants()] == [("2", "Acme"), ("1", "Beta")]
+
+
+def test_hook_own_smtp_people(surveys: Surveys) -> None:
+    """The host names a tenant's people; without its word nobody is known but who acts."""
+    assert surveys.host.people("1") == []
+    surveys.implement("own_smtp_people")
+    rows = [surveys.rows.User(id=i, tenant_id=tenant, name=name, email="x") for i, tenant, name in USERS]
+    surveys.add(*rows)
+    assert [(person.user_id, person.name) for person in surveys.host.people("1")] == [("2", "Ann"), ("1", "Bob")]
+
+
+USERS = [(1, 1, "Bob"), (2, 1, "Ann"), (3, 2, "Eve")]
+
+
+def test_hook_own_smtp_user_name(surveys: Surveys) -> None:
+    """The host names whoever did something, also people of other tenants; somebody unknown has no name."""
+    assert surveys.host.user_name("1", "3") is None
+    surveys.implement("own_smtp_user_name")
+    surveys.add(surveys.rows.User(id=3, tenant_id=2, name="Eve", email="x"))
+    assert surveys.host.user_name("1", "3") == "Eve"
+    assert surveys.host.user_name("1", "4") is None
+
+
 def test_hook_own_smtp_projects(surveys: Surveys) -> None:
     """The host lists a tenant's projects, in its own order; without its word there are none."""
     assert surveys.host.projects("1") == []

@@ -9,15 +9,15 @@ from own_smtp.hooks.events import Tenant
 from own_smtp.models import Relay
 from own_smtp.secrets import new_token
 from tests.web.drafts import PASSWORD, add_relay, send_mail
-from tests.web.everything import fill_outbox, pages_in_all_states
+from tests.web.everything import fill_outbox, go_on, pages_in_all_states
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def everything(db_session, thin) -> list[str]:
-    """Each page in each state; returns their addresses."""
-    return list(pages_in_all_states(db_session, thin).values())
+def everything(db_session, thin) -> dict[str, str]:
+    """Each page in each state; returns their addresses by name."""
+    return pages_in_all_states(db_session, thin)
 
 
 def test_axe_finds_nothing(person, everything):
@@ -25,10 +25,10 @@ def test_axe_finds_nothing(person, everything):
     dark = person.with_options(color_scheme="dark")
     found = {}
     for someone in (person, dark):
-        for address in everything:
-            someone.open(address)
+        for name, address in everything.items():
+            go_on(someone.open(address), name)
             if report := someone.violations():
-                found[address] = report
+                found[name] = report
     assert found == {}
     assert dark.complaints == []
 
@@ -50,10 +50,10 @@ def test_pages_fit_a_telephone(person, everything, locale):
     """At 360 pixels no page scrolls sideways, in either language."""
     telephone = person.with_options(viewport={"width": 360, "height": 740}, locale=locale)
     wide = {}
-    for address in everything:
-        telephone.open(address)
+    for name, address in everything.items():
+        go_on(telephone.open(address), name)
         if overflow := telephone.overflow():
-            wide[address] = overflow
+            wide[name] = overflow
     assert wide == {}
     assert telephone.complaints == []
 
@@ -133,12 +133,13 @@ def test_german_pages_are_german(person, thin, everything):
     """No text of ours stays English for a German browser, nor on the link's page for a German tenant."""
     thin.host.tenants["acme"] = Tenant(tenant_id="acme", name="Acme Forschung", locale="de")
     german = person.with_options(locale="de")
-    for address in everything:
+    for name, address in everything.items():
         page = german.open(address)
+        go_on(page, name)
         assert page.locator("html").get_attribute("lang") == "de"
         text = page.locator("main").inner_text()
         for word in (" server", " the ", "invitation", "Settings", "Save", "project "):
-            assert word not in text.replace("Authentication failed", ""), (address, word)
+            assert word not in text.replace("Authentication failed", ""), (name, word)
 
 
 def test_the_report_follows_the_sending(person, db_session, thin):

@@ -139,10 +139,10 @@ def test_one_drain_that_breaks_down_does_not_end_the_others(platform: Platform, 
     async def resolve(profile: RelayProfile) -> Target:
         if profile.relay_id == broken:
             raise ZeroDivisionError
-        return await whole.resolve(profile)
+        return await whole.resolver(whole.settings)(profile)
 
     whole = platform.around
-    platform.with_parts(resolve=resolve)
+    platform.with_parts(resolver=lambda _settings: resolve)
     serve(platform.around, broken)
     assert platform.states() == {"accepted": 2, "queued": 2}
 

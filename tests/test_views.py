@@ -38,8 +38,14 @@ NEEDS = {
     "resume_batch": Action.ENABLE,
     "cancel_batch": Action.ENABLE,
     "retry_batch": Action.ENABLE,
+    "show_known": Action.VIEW,
+    "batch_status": Action.VIEW,
+    "show_policy": Action.ADMINISTER,
+    "show_all_relays": Action.ADMINISTER,
 }
 """What each page asks the host for."""
+OF_NOTHING = {"overview", "show_known", "new_relay", "show_audit", "download_audit", "show_policy", "show_all_relays"}
+"""Pages that are about no relay and no project."""
 
 
 @pytest.fixture
@@ -85,7 +91,7 @@ def test_what_belongs_to_others_is_not_found(web_app, web, thin, db_session, rel
     thin.host.present = MALLORY
     for relay_id, project_id in ((relay.id, "p1"), (relay.id + 1, "p9")):
         for method, address, name in _pages(web_app, relay_id, project_id):
-            if name not in {"overview", "new_relay", "show_audit", "download_audit"}:
+            if name not in OF_NOTHING:
                 assert web.open(address, method=method).status_code == 404, address
     db_session.expire_all()
     assert relay.state == RelayState.ACTIVE

@@ -246,14 +246,6 @@ def test_an_expired_mail_can_be_asked_for_again(web, thin, db_session):
     assert len(thin.jobs) == 1
 
 
-def test_two_hundred_servers_fit_on_the_overview(web, thin, db_session):
-    """A tenant at the platform's limit still gets its page, with each server on it."""
-    for number in range(200):
-        add_relay(db_session, thin, label=f"Server {number}")
-    page = web.get("/own-smtp/").text
-    assert all(f">Server {number}<" in page for number in range(200))
-
-
 def test_the_page_says_what_limits_mean_and_what_was_learned(web, relay, db_session):
     """Limits in words, the pace that the server taught, since when it fails, and when the next message may leave."""
     relay.min_interval, relay.jitter = 2.0, 0.5

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from flask import g
 from sqlalchemy import select
 
-from own_smtp.hooks import Action, Actor, InvitationStatus, PlatformMail, Project, Tenant, hookimpl
+from own_smtp.hooks import Action, Actor, InvitationStatus, Person, PlatformMail, Project, Tenant, hookimpl
 from survey_host import access, mailer, models, news
 from survey_host.extensions import db
 from survey_host.models import Role
@@ -49,6 +49,32 @@ def own_smtp_tenant(tenant_id: str) -> Tenant | None:
     if tenant is None:
         return None
     return Tenant(tenant_id=tenant_id, name=tenant.name, locale=tenant.language, timezone=tenant.timezone)
+
+
+@hookimpl
+def own_smtp_tenants() -> Iterable[Tenant] | None:
+    """For the platform's administrators."""
+    return [
+        Tenant(tenant_id=str(tenant.id), name=tenant.name, locale=tenant.language, timezone=tenant.timezone)
+        for tenant in db.session.scalars(select(models.Tenant).order_by(models.Tenant.name))
+    ]
+
+
+@hookimpl
+def own_smtp_people(tenant_id: str) -> Iterable[Person] | None:
+    """The tenant's accounts that may sign in."""
+    if not tenant_id.isdecimal():
+        return None
+    query = select(models.Account).where(models.Account.tenant_id == int(tenant_id), models.Account.is_active)
+    accounts = db.session.scalars(query.order_by(models.Account.name))
+    return [Person(user_id=str(account.id), name=account.name) for account in accounts]
+
+
+@hookimpl
+def own_smtp_user_name(tenant_id: str, user_id: str) -> str | None:
+    """Of any account: the platform's administrators act in every tenant."""
+    account = db.session.get(models.Account, int(user_id)) if user_id.isdecimal() else None
+    return account.name if account is not None else None
 
 
 @hookimpl

@@ -10,9 +10,10 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from own_smtp.config import Settings
-from own_smtp.hooks.events import Action, Actor, PlatformMail, Project, RelayChange, Tenant
+from own_smtp.hooks.events import Action, Actor, Person, PlatformMail, Project, RelayChange, Tenant
 from own_smtp.models import Base
 from own_smtp.network import NetworkPolicy
+from own_smtp.policy import EDITABLE, Policy
 from own_smtp.secrets import Vault, generate_key
 from own_smtp.texts import ensure_babel
 from own_smtp.views import blueprint
@@ -36,6 +37,8 @@ class ToldHost:
             Project(project_id="q1", tenant_id="evil", title="Not yours"),
         ]
     )
+    staff: list[Person] = field(default_factory=list)
+    former: dict[str, str] = field(default_factory=dict)
     layout_name: str | None = None
     changes: list[RelayChange] = field(default_factory=list)
 
@@ -47,6 +50,15 @@ class ToldHost:
 
     def tenant(self, tenant_id: str) -> Tenant:
         return self.tenants.get(tenant_id, Tenant(tenant_id=tenant_id, name="Acme Research"))
+
+    def all_tenants(self) -> list[Tenant]:
+        return list(self.tenants.values())
+
+    def people(self, _tenant_id: str) -> list[Person]:
+        return self.staff
+
+    def user_name(self, _tenant_id: str, user_id: str) -> str | None:
+        return self.former.get(user_id)
 
     def projects(self, tenant_id: str) -> list[Project]:
         return [project for project in self.surveys if project.tenant_id == tenant_id]
@@ -68,10 +80,14 @@ class ThinExtension:
     db: SQLAlchemy
     vault: Vault
     policy: NetworkPolicy
+    rules: Policy
     host: ToldHost = field(default_factory=ToldHost)
     queue_works: bool = True
     woken: list[int] = field(default_factory=list)
     jobs: list[tuple[str, int]] = field(default_factory=list)
+
+    def in_force(self) -> Settings:
+        return self.rules.in_force(self.db.session())
 
     def wake(self, relay_id: int) -> None:
         self.woken.append(relay_id)
@@ -94,12 +110,12 @@ def build_app(database_url: str, **settings: Any) -> Flask:
         encryption_keys=(KEY,),
         public_url="https://surveys.example",
         platform_name="Survey House",
-        allowed_networks=(ip_network("127.0.0.0/8"),),
-        **settings,
+        **{"allowed_networks": (ip_network("127.0.0.0/8"),), **settings},
     )
     # Servers of tests listen wherever the system finds a free port.
     policy = NetworkPolicy.from_settings(replace(read, allowed_ports=frozenset(range(1, 65536))))
-    app.extensions["own_smtp"] = ThinExtension(read, db, Vault.from_keys(read.encryption_keys), policy)
+    rules = Policy(read, frozenset({"allowed_networks", *settings}) & frozenset(EDITABLE))
+    app.extensions["own_smtp"] = ThinExtension(read, db, Vault.from_keys(read.encryption_keys), policy, rules)
     ensure_babel(app)
     app.register_blueprint(blueprint, url_prefix=read.url_prefix)
     with app.app_context():

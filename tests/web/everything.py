@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from playwright.sync_api import Page
 from sqlalchemy.orm import Session
 
 from own_smtp import confirmations, projects, relays
@@ -24,6 +25,18 @@ REFUSED = Outcome(
 )
 HOURS = [{"days": [0, 1, 2, 3, 4], "start": "08:00", "end": "18:00"}]
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+LEAVE = "project-leave"
+"""A page that only a press of a button leads to."""
+
+
+def go_on(page: Page, name: str) -> None:
+    """Press the buttons that lead from a page's address to the page itself."""
+    if name == LEAVE:
+        page.get_by_label("platform").or_(page.get_by_label("Plattform")).first.check()
+        page.locator("main form button").last.click()
+        page.wait_for_selector("input[name=leftovers]")
 
 
 def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]:
@@ -58,6 +71,9 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         "report-empty": "/projects/p2/report",
         "known": "/projects/p1/known",
         "audit": "/audit",
+        "policy": "/platform/policy",
+        "all-relays": "/platform/servers",
+        LEAVE: "/projects/p1/settings",
         "confirm": f"/confirm/{token}",
         "confirm-unknown": "/confirm/unknown",
         "not-found": "/servers/999",

@@ -33,6 +33,8 @@ def upgrade() -> None:
     create_journal()
     create_lease()
     create_project()
+    create_suggestion()
+    create_policy()
     create_batch_file()
     create_invitation()
     create_attempt()
@@ -53,6 +55,8 @@ def downgrade() -> None:
     op.drop_table("own_smtp_attempt")
     op.drop_table("own_smtp_invitation")
     op.drop_table("own_smtp_batch_file")
+    op.drop_table("own_smtp_policy")
+    op.drop_table("own_smtp_suggestion")
     op.drop_table("own_smtp_project")
     op.drop_table("own_smtp_lease")
     op.drop_table("own_smtp_journal")
@@ -301,6 +305,36 @@ def create_project() -> None:
         **TABLE_OPTIONS,
     )
     op.create_index("ix_own_smtp_project_relay_id", "own_smtp_project", ["relay_id"])
+
+
+def create_suggestion() -> None:
+    op.create_table(
+        "own_smtp_suggestion",
+        sa.Column("id", BigId, nullable=False),
+        sa.Column("tenant_id", sa.String(255), nullable=False),
+        sa.Column("kind", sa.String(10), nullable=False),
+        sa.Column("subject", sa.String(255), nullable=False),
+        sa.Column("relay_id", BigId, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_own_smtp_suggestion"),
+        sa.ForeignKeyConstraint(
+            ["relay_id"], ["own_smtp_relay.id"], name="fk_own_smtp_suggestion_relay_id", ondelete="CASCADE"
+        ),
+        sa.UniqueConstraint("tenant_id", "kind", "subject", name="uq_own_smtp_suggestion_tenant_id_kind_subject"),
+        **TABLE_OPTIONS,
+    )
+    op.create_index("ix_own_smtp_suggestion_relay_id", "own_smtp_suggestion", ["relay_id"])
+
+
+def create_policy() -> None:
+    op.create_table(
+        "own_smtp_policy",
+        sa.Column("name", sa.String(40), nullable=False),
+        sa.Column("value", sa.JSON(), nullable=False),
+        sa.Column("changed_by", sa.String(255), nullable=False),
+        sa.Column("changed_at", UTCDateTime(), server_default=db_now(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_own_smtp_policy"),
+        **TABLE_OPTIONS,
+    )
 
 
 def create_batch_file() -> None:

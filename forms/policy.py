@@ -1,0 +1,153 @@
+"""The form of the platform's policy: only what the page may change is a field of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, Field, IntegerField, RadioField, SelectMultipleField, StringField, TextAreaField
+from wtforms.validators import InputRequired, NumberRange, ValidationError
+from wtforms.widgets import CheckboxInput, ListWidget
+
+from own_smtp.config import Network, PolicyPage, Settings, key_of, read_value
+from own_smtp.errors import ConfigurationError
+from own_smtp.forms.checks import number_of, required
+from own_smtp.hooks.events import Tenant
+from own_smtp.policy import EDITABLE, Policy, may_open
+from own_smtp.texts import gettext
+from own_smtp.texts import lazy_gettext as _
+
+EVERYBODY, CHOSEN = "all", "chosen"
+_NUMBER = _("A number from %(min)s to %(max)s, please.")
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A setting that the page only shows."""
+
+    name: str
+    value: Any
+    is_configured: bool
+    """Whether the configuration sets it; else it is open, but not to this page."""
+
+    @property
+    def key(self) -> str:
+        """Its name in the configuration."""
+        return key_of(self.name)
+
+
+class PolicyForm(FlaskForm):
+    """Who may use own mail servers, and how."""
+
+    who = RadioField(_("Who may use own mail servers"))
+    allowed_tenants = SelectMultipleField(
+        _("Tenants"), widget=ListWidget(), option_widget=CheckboxInput(), validate_choice=False
+    )
+    relays_per_tenant = IntegerField(
+        _("Mail servers per tenant"), [InputRequired(_NUMBER), NumberRange(1, 10_000, _NUMBER)]
+    )
+    ceiling_connections = IntegerField(
+        _("Most connections at a time to one server"),
+        [InputRequired(_NUMBER), NumberRange(1, 1000, _NUMBER)],
+        description=_("Whatever a tenant asks for."),
+    )
+    ceiling_per_second = number_of(
+        _("Most messages a second through one server"),
+        _("Whatever a tenant asks for: 5 means 300 a minute, 18,000 an hour. Leave empty for no ceiling."),
+        least=0.001,
+        most=10_000,
+        whole=False,
+    )
+    allowed_ports = StringField(
+        _("Ports that servers may have"), [required()], description=_("Numbers with commas between them.")
+    )
+    allowed_networks = TextAreaField(
+        _("Private networks that servers may be in"),
+        description=_(
+            "Such as 10.1.0.0/16, one a line. Everything else that is not public is refused, whatever name leads there."
+        ),
+    )
+    allow_plaintext = BooleanField(
+        _("Servers may be used without encryption"),
+        description=_("Only in networks that you trust. A password is never sent without encryption."),
+    )
+
+    def __init__(self, rules: Policy, now: Settings, tenants: Sequence[Tenant]) -> None:
+        """`now` is what is in force; `tenants` are those to choose from."""
+        super().__init__(data=_values(now))
+        self.rules = rules
+        self.who.choices = [(EVERYBODY, gettext("All tenants")), (CHOSEN, gettext("Only chosen ones"))]
+        self.allowed_tenants.choices = [(tenant.tenant_id, tenant.name) for tenant in tenants]
+        self.fixed = [
+            Fixed(name, getattr(now, name), name in rules.fixed) for name in EDITABLE if not rules.may_edit(name)
+        ]
+        for item in self.fixed:
+            del self[item.name]
+        if any(item.name == "allowed_tenants" for item in self.fixed):
+            del self["who"]
+
+    def validate_allowed_tenants(self, item: Field) -> None:
+        """Take only tenants that were offered, and one at least where some are chosen."""
+        known = {key for key, _name in item.choices}
+        if not set(item.data or ()) <= known:
+            raise ValidationError(gettext("There is no such tenant."))
+
+    def validate_allowed_ports(self, item: Field) -> None:
+        """Take numbers, and further ones only where the configuration lets the page open them."""
+        ports = _read("allowed_ports", item.data, gettext("Ports are numbers from 1 to 65535."))
+        if not ports:
+            raise ValidationError(gettext("Ports are numbers from 1 to 65535."))
+        further = ports - self.rules.settings.allowed_ports
+        if further and self.rules.settings.policy_page is not PolicyPage.NETWORK:
+            listed = ", ".join(str(port) for port in sorted(self.rules.settings.allowed_ports))
+            raise ValidationError(
+                gettext("Only the configuration opens further ports. Possible here: %(ports)s.", ports=listed)
+            )
+
+    def validate_allowed_networks(self, item: Field) -> None:
+        """Take private networks only: what else is not public, the configuration opens or nobody."""
+        networks: tuple[Network, ...] = _read(
+            "allowed_networks", item.data, gettext("Networks look like 10.1.0.0/16, or fd12:3456::/48.")
+        )
+        refused = [str(network) for network in networks if not may_open(network)]
+        if refused:
+            raise ValidationError(
+                gettext(
+                    "Only private networks can be opened here (RFC 1918 and RFC 4193), not %(networks)s.",
+                    networks=", ".join(refused),
+                )
+            )
+
+    def values(self) -> dict[str, Any]:
+        """Return the settings as they were typed. Only after `validate`."""
+        return {name: self._value(name) for name in EDITABLE if name in self._fields}
+
+    def _value(self, name: str) -> Any:
+        typed = self._fields[name].data
+        if name == "allowed_tenants":
+            return None if self.who.data == EVERYBODY else frozenset(typed or ())
+        return (
+            typed
+            if isinstance(typed, bool)
+            else read_value(name, typed or None if name.startswith("ceiling") else typed or "")
+        )
+
+
+def _read(name: str, typed: str | None, problem: str) -> Any:
+    try:
+        return read_value(name, typed or "")
+    except ConfigurationError as error:
+        raise ValidationError(problem) from error
+
+
+def _values(now: Settings) -> dict[str, Any]:
+    values = {name: getattr(now, name) for name in EDITABLE}
+    return {
+        **values,
+        "who": EVERYBODY if now.allowed_tenants is None else CHOSEN,
+        "allowed_tenants": sorted(now.allowed_tenants or ()),
+        "allowed_ports": ", ".join(str(port) for port in sorted(now.allowed_ports)),
+        "allowed_networks": "\n".join(str(network) for network in now.allowed_networks),
+    }

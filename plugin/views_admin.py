@@ -1,0 +1,86 @@
+"""The pages of those who administer the whole platform: its policy, and the mail servers of all tenants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flask import redirect, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from own_smtp import audit, audit_lines, people, relay_lists
+from own_smtp.access import current_actor, requires
+from own_smtp.audit_lines import Names
+from own_smtp.current import extension
+from own_smtp.forms.policy import Fixed, PolicyForm
+from own_smtp.hooks.events import Action, Tenant
+from own_smtp.pages import blueprint, note, render
+from own_smtp.policy import stored
+from own_smtp.texts import gettext
+from own_smtp.views_overview import asked
+
+MOST_TENANTS = 2000
+"""So many tenants are named and searched by name; of others the id is."""
+
+
+@blueprint.route("/platform/policy", methods=["GET", "POST"])
+@requires(Action.ADMINISTER)
+def show_policy() -> ResponseReturnValue:
+    """Show who may use own mail servers and how, and change what the configuration leaves open."""
+    session, rules, now = _session(), extension().rules, extension().in_force()
+    form = PolicyForm(rules, now, _tenants(sorted(now.allowed_tenants or ())))
+    if form.validate_on_submit():
+        if rules.change(session, form.values(), user_id=current_actor().user_id):
+            session.commit()
+            note(gettext("Saved. It holds for pages at once, and for deliveries within a minute."))
+        return redirect(url_for("own_smtp.show_policy"))
+    page = render(
+        "policy.html",
+        form=form,
+        labels=audit_lines.FIELDS,
+        value_text=_value_text,
+        lines=audit_lines.lines(session, audit.PLATFORM, _names()),
+        change_text=audit_lines.change_text,
+    )
+    return page, 422 if form.is_submitted() else 200
+
+
+def _value_text(item: Fixed) -> str:
+    if item.name == "allowed_tenants":
+        return gettext("all") if item.value is None else ", ".join(sorted(item.value))
+    said = audit_lines.value_text(item.name, stored(item.value), _names())
+    return said or gettext("none")
+
+
+@blueprint.get("/platform/servers")
+@requires(Action.ADMINISTER)
+def show_all_relays() -> ResponseReturnValue:
+    """Show the mail servers of all tenants and how they are: no secrets, and nobody's address but the senders'."""
+    wanted, session = asked(None), _session()
+    tenants = _tenants()
+    if wanted.text:
+        hits = [tenant.tenant_id for tenant in tenants if wanted.text.lower() in tenant.name.lower()]
+        wanted = replace(wanted, tenants=hits)
+    listing = relay_lists.find(session, wanted)
+    names = {tenant.tenant_id: tenant.name for tenant in tenants}
+    for line in listing.lines:
+        names.setdefault(line.relay.tenant_id, extension().host.tenant(line.relay.tenant_id).name)
+    return render("all_relays.html", listing=listing, names=names)
+
+
+def _tenants(chosen: list[str] | None = None) -> list[Tenant]:
+    """Return the tenants that the host names, else those that are known here; what was chosen among them."""
+    host = extension().host
+    named = list(host.all_tenants())
+    known = {tenant.tenant_id for tenant in named}
+    others = [*(chosen or ()), *relay_lists.tenants(_session(), MOST_TENANTS), current_actor().tenant_id]
+    missing = [host.tenant(tenant_id) for tenant_id in dict.fromkeys(others) if tenant_id not in known]
+    return named + sorted(missing, key=lambda tenant: tenant.name.casefold())
+
+
+def _names() -> Names:
+    return Names(relays={}, projects={}, name_of=people.name_of)
+
+
+def _session() -> Session:
+    return extension().db.session()

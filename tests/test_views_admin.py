@@ -1,0 +1,198 @@
+"""The platform's policy and the mail servers of all tenants, as administrators see them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from own_smtp.config import PolicyPage, Settings
+from own_smtp.hooks.events import Action, Tenant
+from own_smtp.models import AuditEntry, Lease, PolicyValue, Relay
+from own_smtp.policy import Policy
+from own_smtp.states import PauseReason, RelayState
+from tests.web.app import MALLORY
+from tests.web.drafts import PASSWORD, TYPED, add_relay
+
+pytestmark = pytest.mark.usefixtures("db_session")
+
+POLICY, ALL = "/own-smtp/platform/policy", "/own-smtp/platform/servers"
+OPEN = {
+    "who": "all",
+    "relays_per_tenant": "200",
+    "ceiling_connections": "20",
+    "ceiling_per_second": "",
+    "allowed_ports": "25, 465, 587, 2525",
+}
+"""The form as it is filled when nothing was changed, where the page may not open networks."""
+
+
+@pytest.fixture
+def network_page(thin):
+    """The configuration lets the page open networks, and sets none itself."""
+    settings = replace(thin.settings, allowed_networks=(), policy_page=PolicyPage.NETWORK)
+    thin.rules = Policy(settings, frozenset())
+
+
+def test_a_ceiling_holds_for_the_next_form(web, thin, db_session):
+    """What an administrator saves is in force at once, stands in the log, and goes when it is set back."""
+    answer = web.post(POLICY, data={**OPEN, "ceiling_connections": "2", "ceiling_per_second": "0.5"})
+    assert answer.status_code == 302
+    assert (thin.in_force().ceiling_connections, thin.in_force().ceiling_per_second) == (2, 0.5)
+    refused = web.post("/own-smtp/servers/new", data={**TYPED, "max_connections": "3"})
+    assert "This platform allows at most 2." in refused.text
+    page = web.get(POLICY).text
+    assert "Most connections at a time to one server: 20 → 2" in page
+    assert "Alice" in page
+    web.post(POLICY, data=OPEN)
+    assert thin.in_force() == thin.settings
+    assert db_session.query(PolicyValue).count() == 0
+
+
+def test_nothing_changed_is_no_news(web, db_session):
+    """Saving the form as it is writes nothing."""
+    web.post(POLICY, data=OPEN)
+    assert db_session.query(AuditEntry).count() == 0
+
+
+def test_the_log_of_the_platform_is_no_tenants(web, db_session):
+    """Tenants do not read in their log what administrators do."""
+    web.post(POLICY, data={**OPEN, "relays_per_tenant": "5"})
+    assert "Policy changed" in web.get(POLICY).text
+    assert "Policy changed" not in web.get("/own-smtp/audit").text
+
+
+def test_only_chosen_tenants(web, thin, db_session):
+    """Who is not among them sees why, keeps what is there, and can add, change or choose nothing."""
+    relay = add_relay(db_session, thin, active=True)
+    thin.host.tenants = {"evil": Tenant(tenant_id="evil", name="Evil Ltd")}
+    web.post(POLICY, data={**OPEN, "who": "chosen", "allowed_tenants": ["evil"]})
+    assert thin.in_force().allowed_tenants == {"evil"}
+    page = web.get("/own-smtp/").text
+    assert "does not offer own mail servers to your account" in page
+    assert "Company mail" in page
+    assert "Add a mail server" not in page
+    for address, data in (
+        ("/own-smtp/servers/new", TYPED),
+        (f"/own-smtp/servers/{relay.id}/edit", TYPED),
+        ("/own-smtp/projects/p1/settings", {"route": str(relay.id)}),
+    ):
+        assert web.post(address, data=data).status_code == 409, address
+    thin.host.present = MALLORY
+    assert "does not offer" not in web.get("/own-smtp/").text
+
+
+def test_tenants_are_chosen_among_those_that_exist(web, thin):
+    """An id that was not offered is refused."""
+    answer = web.post(POLICY, data={**OPEN, "who": "chosen", "allowed_tenants": ["nobody"]})
+    assert answer.status_code == 422
+    assert "There is no such tenant." in answer.text
+
+
+def test_ports_only_become_fewer(web, thin):
+    """Without the operator's leave the page closes ports and opens none; none at all is refused."""
+    for ports, words in (
+        ("25, 22", "Only the configuration opens further ports"),
+        ("", "fill in"),
+        ("99999", "Ports are"),
+    ):
+        answer = web.post(POLICY, data={**OPEN, "allowed_ports": ports})
+        assert answer.status_code == 422
+        assert words in answer.text
+    web.post(POLICY, data={**OPEN, "allowed_ports": "587"})
+    assert thin.in_force().allowed_ports == {587}
+    refused = web.post("/own-smtp/servers/new", data={**TYPED, "port": "465"})
+    assert "This platform allows the ports 587." in refused.text
+
+
+def test_networks_and_plain_text_are_the_operators(web, thin):
+    """As the page is by default it shows them, and typing them into the form changes nothing."""
+    page = web.get(POLICY).text
+    assert "OWN_SMTP_ALLOWED_NETWORKS" in page
+    assert "127.0.0.0/8" in page
+    web.post(POLICY, data={**OPEN, "allowed_networks": "10.0.0.0/8", "allow_plaintext": "y"})
+    assert thin.in_force() == thin.settings
+
+
+def test_the_operator_may_leave_networks_to_the_page(web, thin, network_page):
+    """Then private networks, further ports and plain text can be allowed."""
+    data = {**OPEN, "allowed_ports": "25, 1025", "allowed_networks": "10.1.0.0/16\nfd12::/32", "allow_plaintext": "y"}
+    assert web.post(POLICY, data=data).status_code == 302
+    now = thin.in_force()
+    assert now.allowed_ports == {25, 1025}
+    assert [str(network) for network in now.allowed_networks] == ["10.1.0.0/16", "fd12::/32"]
+    assert now.allow_plaintext
+
+
+@pytest.mark.parametrize(
+    "network",
+    ["127.0.0.0/8", "169.254.169.254/32", "0.0.0.0/0", "100.64.0.0/10", "::1/128", "fd00:ec2::254/128", "fc00::/7"],
+)
+def test_no_page_opens_the_machine_itself(web, thin, network_page, network):
+    """Loopback, link-local and what clouds keep credentials behind is the configuration's alone."""
+    answer = web.post(POLICY, data={**OPEN, "allowed_networks": network})
+    assert answer.status_code == 422
+    assert "Only private networks can be opened here" in answer.text
+    assert thin.in_force().allowed_networks == ()
+
+
+def test_a_page_that_only_shows(web, thin):
+    """Where the configuration says so there is no form, and a forged one changes nothing."""
+    thin.rules = Policy(replace(thin.settings, policy_page=PolicyPage.SHOW), frozenset())
+    page = web.get(POLICY).text
+    assert "<form" not in page
+    assert "OWN_SMTP_RELAYS_PER_TENANT" in page
+    web.post(POLICY, data={**OPEN, "relays_per_tenant": "1"})
+    assert thin.in_force().relays_per_tenant == 200
+
+
+def test_refused_servers_try_again_after_a_change(web, thin, db_session):
+    """What the policy had paused is tried at once; what somebody paused is left alone."""
+    refused, stopped = (add_relay(db_session, thin, active=True, label=label) for label in ("Refused", "Stopped"))
+    for relay, reason in ((refused, PauseReason.FORBIDDEN), (stopped, PauseReason.PERSON)):
+        relay.state, relay.pause_reason = RelayState.PAUSED, reason
+    db_session.commit()
+    web.post(POLICY, data={**OPEN, "relays_per_tenant": "5"})
+    db_session.expire_all()
+    assert db_session.get_one(Relay, refused.id).probe_at is not None
+    assert db_session.get_one(Relay, stopped.id).probe_at is None
+
+
+def test_the_servers_of_all_tenants(web, thin, db_session):
+    """State and health of each, found by tenant, server or sender; no password, and no recipient's address."""
+    thin.host.tenants = {"evil": Tenant(tenant_id="evil", name="Evil Ltd")}
+    mine = add_relay(db_session, thin, active=True, label="Mine")
+    add_relay(db_session, thin, tenant_id="evil", label="Theirs", host="mx.evil.example")
+    error = "550 5.1.1 <someone@private.example>: user unknown"
+    db_session.add(Lease(relay_id=mine.id, last_error_at=datetime(2026, 1, 1, tzinfo=UTC), last_error=error))
+    db_session.commit()
+    page = web.get(ALL).text
+    for words in ("Mine", "Theirs", "Evil Ltd", "Failing", "user unknown", "mx.evil.example:587"):
+        assert words in page
+    for words in ("someone", "private.example", PASSWORD):
+        assert words not in page
+    for text in ("ltd", "MX.evil", "theirs", "evil"):
+        found = web.get(f"{ALL}?q={text}").text
+        assert "Theirs" in found, text
+        assert "Mine" not in found, text
+    assert "Theirs" not in web.get(f"{ALL}?show=attention").text
+    assert "No server fits." in web.get(f"{ALL}?q=100%25").text
+
+
+def test_only_administrators_get_there(web, thin, db_session):
+    """Whoever may do everything in a tenant may not therefore look at others."""
+    thin.host.allowed = set(Action) - {Action.ADMINISTER}
+    add_relay(db_session, thin)
+    for address in (POLICY, ALL):
+        assert web.get(address).status_code == 403
+    assert "all tenants" not in web.get("/own-smtp/").text
+
+
+def test_settings_are_named_in_the_log():
+    """Every setting that the page changes has words, and is a setting."""
+    from own_smtp.audit_lines import FIELDS
+    from own_smtp.policy import EDITABLE
+
+    assert set(EDITABLE) <= set(FIELDS)
+    assert all(hasattr(Settings(), name) for name in EDITABLE)
