@@ -26,6 +26,15 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Entries:
+    """What a drain brings to its books."""
+
+    settlements: list[Settlement]
+    untold: list[int]
+    """Invitations settled before of which the host could not be told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """What one transaction brought."""
 
@@ -92,7 +101,7 @@ class Books:
 
     def write_turn(
         self,
-        settlements: Sequence[Settlement],
+        entries: Entries,
         want: int,
         pace: dict[str, Any] | None,
         after_batch: int,
@@ -102,18 +111,22 @@ class Books:
         asked_at = self._around.clock()
         with self._engine.begin() as connection:
             at = ledger.renew_lease(connection, self._taken, self._lease, self._own(pace))
-            ledger.settle(connection, self._taken, settlements, tells_host=self._around.listener.wants_changes)
+            # The journal vouches for the news of these: see `own_smtp.news`.
+            ledger.settle(connection, self._taken, entries.settlements, tells_host=False)
+            ledger.mark_untold(connection, self._taken.token, entries.untold)
             claim = None
             if want:
                 claim = ledger.claim(connection, self._taken, want, after_batch=after_batch, route=self._route)
                 composer.learn(connection, claim.invitations)
         return Turn(asked_at, at, claim)
 
-    def write_end(self, settlements: Sequence[Settlement], closing: Closing) -> RelayChange | None:
+    def write_end(self, entries: Entries, closing: Closing) -> RelayChange | None:
         """Settle all, give back the relay and the rest, and return what the relay's owner must be told."""
         with self._engine.begin() as connection:
             ledger.give_back_lease(connection, self._taken, self._lease_values(closing))
-            ledger.settle(connection, self._taken, settlements, tells_host=self._around.listener.wants_changes)
+            wants_changes = self._around.listener.wants_changes
+            ledger.settle(connection, self._taken, entries.settlements, tells_host=wants_changes)
+            ledger.mark_untold(connection, self._taken.token, entries.untold)
             ledger.release(connection, self._taken.token, closing.released)
             # Closing the journal may release more: only then is it certain what came back into cancelled batches.
             ledger.close_journal(connection, self._taken.token)
