@@ -17,6 +17,7 @@ from own_smtp import leases, ledger, outbox, relays
 from own_smtp.composer import Composer
 from own_smtp.hooks.events import RelayChange
 from own_smtp.ledger import Claim, Settlement, Taken
+from own_smtp.models import Lease
 from own_smtp.outcomes import PROBES, Backoff
 from own_smtp.profiles import Outcome, RelayProfile
 from own_smtp.states import RelayState, Route
@@ -141,10 +142,14 @@ class Books:
         return pace if self._route is Route.RELAY else self._taken.pace
 
     def _lease_values(self, closing: Closing) -> dict[str, Any]:
-        if self._route is Route.PLATFORM:
-            return {}
         now, failure = self.now(), closing.failure
-        values: dict[str, Any] = {"pace": closing.pace, "wake_at": moment(closing.wake_at)}
+        values: dict[str, Any] = {
+            "drains": Lease.drains + 1,
+            "drain_seconds": Lease.drain_seconds + (now - self._taken.at.timestamp()),
+        }
+        if self._route is Route.PLATFORM:
+            return values
+        values |= {"pace": closing.pace, "wake_at": moment(closing.wake_at)}
         if failure is not None:
             values |= {"last_error": f"{failure.stage}: {failure.words}"[:600], "last_error_at": moment(now)}
         if closing.last_success_at is not None:
@@ -176,7 +181,12 @@ class Books:
     def _note_fallback(self, connection: Connection, closing: Closing) -> RelayChange | None:
         """Return the alert that a fallback began: it must not hide that the relay is out of order."""
         if closing.failure is not None:
-            log.error("The platform's own mail could not take over: %s", closing.failure.words)
+            log.error(
+                "The platform's own mail could not take over from relay %s: %s",
+                self._taken.relay_id,
+                cause_of(closing.failure),
+                extra={"relay_id": self._taken.relay_id},
+            )
             outbox.postpone_fallback(connection, self._taken.relay_id, self._around.settings.longest_reconnect)
         if not closing.last_success_at or not leases.note_fallback(connection, self._taken.relay_id):
             return None
@@ -194,6 +204,12 @@ class Books:
             address=identity.address if self._route is Route.RELAY else identity.reply_to,
             is_automatic=True,
         )
+
+
+def cause_of(failure: Outcome) -> str:
+    """Return stage and codes, such as `auth 535 5.7.8`: what the same error has in common from one time to the next."""
+    reply = failure.reply
+    return " ".join(str(part) for part in (failure.stage, *((reply.code, reply.enhanced) if reply else ())) if part)
 
 
 def moment(seconds: float | None) -> datetime | None:

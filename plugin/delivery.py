@@ -70,7 +70,7 @@ class Drain:
         self._journal = journal
         self._books = Books(around, taken, profile, read_at, route)
         self._composer = Composer(profile)
-        self._news = News(around, self._composer, journal)
+        self._news = News(around, self._composer, journal, taken.relay_id)
         self.feed = Feed(
             self._composer,
             Pacer(capped(profile.limits, self._settings), taken.pace if route is Route.RELAY else None, around.random),

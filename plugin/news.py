@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from sqlalchemy.exc import DBAPIError
 
+from own_smtp import logs
 from own_smtp.composer import Composer
 from own_smtp.errors import JournalError
 from own_smtp.hooks.events import InvitationStatus
@@ -32,8 +33,9 @@ class News:
     a write to each invitation.
     """
 
-    def __init__(self, around: Surroundings, composer: Composer, journal: JournalWriter) -> None:
+    def __init__(self, around: Surroundings, composer: Composer, journal: JournalWriter, relay_id: int) -> None:
         self._around = around
+        self._relay_id = relay_id
         self._composer = composer
         self._journal = journal
         self._held: dict[int, Claimed] = {}
@@ -52,6 +54,8 @@ class News:
     def spread(self, settlements: Sequence[Settlement]) -> None:
         """Tell what was settled and committed, without waiting for it."""
         held = [self._held.pop(item.invitation_id) for item in settlements]
+        if logs.wants_attempts(item.state for item in settlements):
+            self._log(settlements, held)
         if not self._around.listener.wants_changes:
             return
         if len(self._waiting) > MOST and not self._is_closing:
@@ -111,6 +115,18 @@ class News:
             note_told(self._around, told)
         except DBAPIError as error:
             log.warning("It could not be noted that the host was told: %s", type(error).__name__)
+
+    def _log(self, settlements: Sequence[Settlement], held: Sequence[Claimed]) -> None:
+        for item, claimed in zip(settlements, held, strict=True):
+            logs.note_attempt(
+                relay_id=self._relay_id,
+                batch_id=claimed.batch_id,
+                invitation_id=claimed.id,
+                state=item.state,
+                stage=item.outcome.stage,
+                reply=item.outcome.reply,
+                route=item.route,
+            )
 
     def _status(self, item: Settlement, claimed: Claimed) -> InvitationStatus:
         batch, reply = self._composer.batch(claimed.batch_id), item.outcome.reply
