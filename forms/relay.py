@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
+from flask import request
 from flask_wtf import FlaskForm
+from werkzeug.datastructures import MultiDict
 from wtforms import (
     BooleanField,
     Field,
@@ -26,9 +29,10 @@ from own_smtp.forms.windows import rows_of, window_rows, windows_of, zone_choice
 from own_smtp.models import Relay
 from own_smtp.network import clean_host
 from own_smtp.presets import PRESETS, Preset
-from own_smtp.relay_edits import FIELDS, RelayDraft
+from own_smtp.relay_edits import FIELDS, GUARDS_PASSWORD, RelayDraft
+from own_smtp.relay_tests import Kept, Typed
 from own_smtp.states import Security
-from own_smtp.texts import gettext
+from own_smtp.texts import Text, gettext
 from own_smtp.texts import lazy_gettext as _
 
 DEFAULT_PORTS = {Security.STARTTLS: 587, Security.IMPLICIT: 465, Security.NONE: 25}
@@ -144,24 +148,49 @@ class RelayForm(FlaskForm):
     sending_windows = window_rows()
     timezone = SelectField(_("Time zone of these hours"))
 
+    usual_authorities = BooleanField(_("Trust the usual authorities again, and not only this one certificate"))
+
     more = ("envelope_sender", "confirmation_address", "ehlo_name", "max_connections", "messages_per_connection")
     pace = ("min_interval", "jitter", "per_second", "per_minute", "per_hour", "per_day")
 
     def __init__(
-        self, *, settings: Settings, relay: Relay | None = None, timezone: str = "UTC", preset: str | None = None
+        self,
+        *,
+        settings: Settings,
+        relay: Relay | None = None,
+        timezone: str = "UTC",
+        preset: str | None = None,
+        tested: Kept | None = None,
     ) -> None:
-        """`timezone` is the tenant's, for a new relay. `preset` names the provider whose values are filled in."""
+        """`timezone` is the tenant's, for a new relay. `preset` names the provider whose values are filled in.
+
+        `tested` are settings that were typed before: they fill the form, and their password need not be typed again.
+        """
         values = _values(relay) if relay else {"timezone": timezone, "sending_windows": rows_of(())}
-        super().__init__(data=values | (PRESETS[preset].values() if preset and preset in PRESETS else {}))
+        values |= PRESETS[preset].values() if preset and preset in PRESETS else {}
+        filled = tested.typed if tested and request.method == "GET" else None
+        typed = [(name, text) for name, texts in (filled or {}).items() for text in texts]
+        # Without `formdata` a form reads what was just sent, if anything was.
+        super().__init__(data=values, **({"formdata": MultiDict(typed)} if typed else {}))
         self.settings = settings
         self.relay = relay
+        self.tested = tested.draft if tested else None
         self.security.choices = _choices(settings)
         self.timezone.choices = zone_choices(relay.timezone if relay else timezone)
-        self.password.description = (
-            _("Leave empty to keep the stored one.")
-            if relay and relay.password
-            else _("Stored encrypted and never shown again.")
-        )
+        self.password.description = self._about_password()
+
+    def _about_password(self) -> Text:
+        if self.tested and self.tested.password:
+            return _("Leave empty to use the one that you typed for the test.")
+        if self.relay and self.relay.password:
+            return _("Leave empty to keep the stored one.")
+        return _("Stored encrypted and never shown again.")
+
+    @property
+    def trusted(self) -> str | None:
+        """The fingerprint of the one certificate that is trusted; `None` means the usual authorities."""
+        origin = self.tested or self.relay
+        return origin.fingerprint if origin else None
 
     def validate_host(self, item: Field) -> None:
         """Take the name out of a pasted address; a port in it counts when none was typed."""
@@ -206,7 +235,8 @@ class RelayForm(FlaskForm):
                 self.security, gettext("A password is never sent without encryption. Choose one, or switch it off.")
             )
         missing = [] if self.username.data else [self.username]
-        if not self.password.data and (self.relay is None or self.relay.password is None):
+        is_known = any(origin is not None and origin.password is not None for origin in (self.tested, self.relay))
+        if not self.password.data and not is_known:
             missing.append(self.password)
         for item in missing:
             _refuse(item, gettext("Please fill in this field."))
@@ -247,12 +277,27 @@ class RelayForm(FlaskForm):
             "sending_windows": windows_of(self.sending_windows),
         }
         values["ehlo_name"] = values["ehlo_name"] or None
-        return RelayDraft(**self._kept(), **values)
+        values["fingerprint"] = self._fingerprint()
+        return self._with_tested_password(RelayDraft(**values))
 
-    def _kept(self) -> dict[str, Any]:
-        """Return what this form has no field for."""
-        absent = [name for name in FIELDS if name not in self._fields]
-        return {name: getattr(self.relay, name) for name in absent} if self.relay else {}
+    def _fingerprint(self) -> str | None:
+        """Return the certificate to trust: never that of another server, and none when the usual ones are wanted."""
+        origin = self.tested or self.relay
+        is_same = origin is not None and origin.host == self.host.data
+        return self.trusted if is_same and not self.usual_authorities.data else None
+
+    def _with_tested_password(self, draft: RelayDraft) -> RelayDraft:
+        """Put the password of the test in, for the server and the user that it was typed for."""
+        tested = self.tested
+        if tested is None or draft.username is None or draft.password is not None:
+            return draft
+        is_same = all(getattr(tested, name) == getattr(draft, name) for name in GUARDS_PASSWORD)
+        return replace(draft, password=tested.password) if is_same else draft
+
+    def typed(self) -> Typed:
+        """Return the fields as the browser sent them, to fill the form with again. A password is never shown again."""
+        not_shown = {"csrf_token", "test", "password"}
+        return {name: values for name, values in request.form.lists() if name not in not_shown}
 
     def is_open(self, names: tuple[str, ...]) -> bool:
         """Whether a folded group holds something that a person should see."""

@@ -18,7 +18,7 @@ from own_smtp.models import AuditEntry, Relay
 from own_smtp.policy import EVERYBODY
 from own_smtp.presets import PRESETS
 from own_smtp.reports import STATE_LABELS
-from own_smtp.states import PauseReason, Security, State
+from own_smtp.states import PauseReason, RelayTestState, Security, State
 from own_smtp.texts import Text, gettext, ngettext
 from own_smtp.texts import lazy_gettext as _
 
@@ -32,6 +32,9 @@ ACTIONS: dict[str, Text] = {
     AuditAction.RELAY_PAUSED: _("Mail server paused"),
     AuditAction.RELAY_RESUMED: _("Mail server resumed"),
     AuditAction.RELAY_CONFIRMED: _("Mail server confirmed"),
+    AuditAction.RELAY_TESTED: _("Settings tested"),
+    AuditAction.CERTIFICATE_TRUSTED: _("Certificate trusted by its fingerprint"),
+    AuditAction.TEST_MAIL_SENT: _("Test mail sent"),
     AuditAction.CONFIRMATION_REQUESTED: _("Confirmation mail asked for"),
     AuditAction.PROJECT_ROUTED: _("Way of a project chosen"),
     AuditAction.INVITATIONS_MOVED: _("Waiting invitations moved"),
@@ -87,6 +90,7 @@ FIELDS: dict[str, Text] = {
     "allowed_ports": _("Ports that servers may have"),
     "allowed_networks": _("Private networks that servers may be in"),
     "allow_plaintext": _("Servers may be used without encryption"),
+    "result": _("Result"),
 }
 
 
@@ -230,6 +234,11 @@ def _provider(value: Any) -> str:
     return str(PRESETS[value].name) if value in PRESETS else str(value)
 
 
+def _result(value: Any) -> str:
+    results = {RelayTestState.PASSED: gettext("passed"), RelayTestState.FAILED: gettext("failed")}
+    return results.get(value) or _words(value)
+
+
 _SAY: dict[str, Callable[[Any], str]] = {
     "reason": _reason,
     "states": _states,
@@ -242,6 +251,7 @@ _SAY: dict[str, Callable[[Any], str]] = {
     "fallback_after": _hours,
     "jitter": _percent,
     "preset": _provider,
+    "result": _result,
 }
 """How values of some fields are said; others by their kind."""
 

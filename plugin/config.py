@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import StrEnum
@@ -116,6 +116,14 @@ class Settings:
     """What a scraper shows to read `/metrics`; `None` means that nobody may."""
     metrics_tenants: bool = False
     """Whether the metrics name tenants and relays."""
+    tests_per_tenant: int = 60
+    """Tests of typed settings that one tenant can cause in an hour."""
+    tests_per_target: int = 120
+    """Tests of one server and port that all tenants together can cause in an hour."""
+    test_mails_per_tenant: int = 20
+    """Test mails that one tenant can send in an hour."""
+    test_recipients: tuple[str, ...] = ()
+    """Where test mails may go beside the acting person's own address: addresses, `@` and a domain, or `*` for any."""
     deadlines: Deadlines = Deadlines()
 
     @classmethod
@@ -139,7 +147,7 @@ def key_of(name: str) -> str:
 
 def read_value(name: str, value: Any) -> Any:
     """Turn what somebody set into what the field `name` of `Settings` holds. Raises `ConfigurationError`."""
-    reader: Callable[[str, Any], Any] = _READERS.get(name, _same_kind)
+    reader = _READERS.get(name, _same_kind)
     try:
         return reader(name, value)
     except (TypeError, ValueError) as error:
@@ -199,8 +207,8 @@ def _text_or_none(_name: str, value: Any) -> str | None:
     return value
 
 
-def _token_or_none(name: str, value: Any) -> str | None:
-    return _text_or_none(name, value) or None  # an empty one would be known to everybody
+def _lowered(_name: str, value: Any) -> tuple[str, ...]:
+    return tuple(str(item).lower() for item in _listed(value))
 
 
 _READERS = {
@@ -210,8 +218,9 @@ _READERS = {
     "ceiling_per_second": _positive_or_none,
     "encryption_keys": lambda _name, value: tuple(_listed(value)),
     "journal_dir": lambda _name, value: None if value is None else Path(value),
-    "metrics_token": _token_or_none,
+    "metrics_token": _text_or_none,
     "policy_page": lambda _name, value: PolicyPage(value),
     "public_url": _text_or_none,
+    "test_recipients": _lowered,
 }
 _DEFAULTS = {item.name: getattr(Settings(), item.name) for item in fields(Settings)}

@@ -88,8 +88,7 @@ class Crew:
                 most=self._profile.limits.messages_per_connection,
             )
         except (JournalError, LeaseLostError) as error:
-            relay_id = self._profile.relay_id
-            log.error("Relay %s stops sending: %s", relay_id, error, extra={"relay_id": relay_id})
+            log.error("Relay %s stops sending: %s", self._profile.relay_id, error)
         finally:
             self._open -= 1
             await session.close()

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from own_smtp import confirmations, errands, outbox, relays
+from own_smtp import confirmations, errands, outbox, relay_tests, relays
 from own_smtp.clock import db_now
 from own_smtp.forgetting import finish_forgetting
 from own_smtp.models import Relay
@@ -62,6 +62,7 @@ class Dispatcher:
             self._expire,
             self._probe,
             self._send_confirmations,
+            self._look_after_tests,
             self._wake_due,
             self._fall_back,
             self._tell_overdue,
@@ -103,6 +104,16 @@ class Dispatcher:
         with self._around.context():
             for confirmation_id in confirmations.unsent(self._session()):
                 self._wakeup.enqueue("send_confirmation", confirmation_id)
+
+    def _look_after_tests(self) -> None:
+        """Have those run that got lost on their way, and delete the old ones with what was typed."""
+        with self._around.context():
+            session = self._session()
+            if relay_tests.sweep(session):
+                session.commit()
+            for test_id in relay_tests.unstarted(session):
+                self._wakeup.enqueue("run_test", test_id)
+            session.rollback()
 
     def _wake_due(self) -> None:
         for relay_id in find_due(self._around, AT_A_TIME):

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,12 @@ import own_smtp.schema  # noqa: F401 -- from here on the host's Alembic leaves o
 from own_smtp import (
     confirmation_mails,
     confirmations,
-    counters,
     counts,
     forgetting,
     ledger,
     outbox,
+    relay_test_runs,
+    relay_tests,
     relays,
     reports,
     statuses,
@@ -111,11 +111,10 @@ class OwnSMTP:
         self.settings = Settings.from_config(app.config)
         self.vault = Vault.from_keys(_encryption_keys(app, self.settings))
         _check_public_url(app, self.settings)
-        _check_metrics(self.settings)
         self.rules = Policy.of(self.settings, app.config)
         manager = plugins or manager_for(host)
         add_specifications(manager)
-        self.host = HookedHost(app, manager, self._count_hook_failure)
+        self.host = HookedHost(app, manager)
         self.wakeup = Wakeup(self.settings)
         app.extensions[KEY] = self
         app.register_blueprint(blueprint, url_prefix=self.settings.url_prefix)
@@ -214,10 +213,6 @@ class OwnSMTP:
         """Enqueue a job; `False` means that Redis did not answer."""
         return self.wakeup.enqueue(job, *arguments)
 
-    def queue_depth(self) -> int | None:
-        """Return how many jobs wait; `None` when Redis does not answer."""
-        return self.wakeup.depth()
-
     def queue_is_up(self) -> bool:
         """Whether Redis answers."""
         return self.wakeup.is_up()
@@ -257,6 +252,8 @@ class OwnSMTP:
 
     def _send_urgent(self) -> None:
         with self._app.app_context():
+            for test_id in relay_tests.unstarted(self.db.session()):
+                relay_test_runs.run(test_id, self)
             for confirmation_id in confirmations.unsent(self.db.session()):
                 confirmation_mails.deliver(confirmation_id, self)
 
@@ -265,12 +262,6 @@ class OwnSMTP:
 
     def _context(self) -> AbstractContextManager[object]:
         return self._app.app_context()
-
-    def _count_hook_failure(self, hook: str) -> None:
-        with self._app.app_context():
-            engine = self.db.engine
-        with engine.begin() as connection:
-            counters.add(connection, counters.HOOK_FAILURES, 1, hook)
 
     def _engine(self) -> Engine:
         with self._app.app_context():
@@ -311,13 +302,6 @@ def _check_public_url(app: Flask, settings: Settings) -> None:
         raise ConfigurationError(
             "Set OWN_SMTP_PUBLIC_URL to where people reach the platform, such as https://surveys.example.org: links in"
             " mails are made from it, never from a request."
-        )
-
-
-def _check_metrics(settings: Settings) -> None:
-    if settings.metrics_token is not None and find_spec("prometheus_client") is None:
-        raise ConfigurationError(
-            "OWN_SMTP_METRICS_TOKEN is set, but prometheus-client is missing: pip install 'flask-own-smtp[metrics]'."
         )
 
 

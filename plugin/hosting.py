@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pluggy
 from flask import Flask
 from flask_babel import force_locale
 from flask_mail import Message
-from sqlalchemy.exc import SQLAlchemyError
 
 from own_smtp.alerts import notice_of
 from own_smtp.hooks import host as host_specs
 from own_smtp.hooks import survey as survey_specs
 from own_smtp.hooks.events import Action, Actor, InvitationStatus, Person, PlatformMail, Project, RelayChange, Tenant
 from own_smtp.hooks.markers import PROJECT
+from own_smtp.states import TEST_PROJECT
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +67,8 @@ def _knows(plugins: pluggy.PluginManager, specs: object) -> bool:
 class HookedHost:
     """The host's answers. What a listener raises is logged, and never stops a delivery."""
 
-    def __init__(
-        self, app: Flask, plugins: pluggy.PluginManager, count_failure: Callable[[str], None] = lambda _hook: None
-    ) -> None:
+    def __init__(self, app: Flask, plugins: pluggy.PluginManager) -> None:
         self._app = app
-        self._count_failure = count_failure
         self.hook = plugins.hook
         """The host's own answers, without the defaults."""
 
@@ -124,8 +121,9 @@ class HookedHost:
         return bool(self.hook.own_smtp_invitations_changed.get_hookimpls())
 
     def invitations_changed(self, changes: Sequence[InvitationStatus]) -> bool:
-        """Tell the host; `False` when it raised."""
-        return self._told(self.hook.own_smtp_invitations_changed, changes=changes)
+        """Tell the host; `False` when it raised. Test mails are none of its business."""
+        changes = [change for change in changes if change.project_id != TEST_PROJECT]
+        return not changes or self._told(self.hook.own_smtp_invitations_changed, changes=changes)
 
     def relay_changed(self, change: RelayChange) -> None:
         """Tell the host; where it does not listen, the relay's owner gets a notice by the platform's own mail."""
@@ -152,15 +150,6 @@ class HookedHost:
         try:
             hook(**arguments)
         except Exception:  # the host's code may raise anything, and must not stop a delivery
-            log.exception(
-                "The host's %s raised; it is called again for what it missed.", hook.name, extra={"hook": hook.name}
-            )
-            self._note_failure(hook.name)
+            log.exception("The host's %s raised; it is called again for what it missed.", hook.name)
             return False
         return True
-
-    def _note_failure(self, name: str) -> None:
-        try:
-            self._count_failure(name)
-        except SQLAlchemyError as error:
-            log.warning("It could not be counted that a hook raised: %s", type(error).__name__)

@@ -18,7 +18,6 @@ from own_smtp.addresses import domain_of, parse_address
 from own_smtp.clock import read_clock
 from own_smtp.contents import store_content, store_name, store_override, store_values
 from own_smtp.counts import open_counts
-from own_smtp.engines import wait_for_writers
 from own_smtp.errors import ContentError
 from own_smtp.hooks.events import Attachment, InvitationBatch, LocalRefusal, Receipt
 from own_smtp.hooks.events import Invitation as Invited
@@ -85,16 +84,22 @@ def checked_id(text: object, what: str = "A reference", longest: int = 255) -> s
 
 
 def add(
-    connection: Connection, batch: InvitationBatch, profile: RelayProfile, *, fallback_after: int | None
+    connection: Connection,
+    batch: InvitationBatch,
+    profile: RelayProfile,
+    *,
+    fallback_after: int | None,
+    is_urgent: bool = False,
 ) -> Receipt:
     """Write a batch and its invitations into the outbox.
 
     Twice the same reference in a batch adds one invitation; a repeated idempotency key adds nothing. Raises
-    `ContentError` when the content cannot become a message, or an id cannot be stored.
+    `ContentError` when the content cannot become a message, or an id cannot be stored. What is urgent overtakes the
+    relay's other batches.
     """
     stored, files = store_content(batch.content)
-    wait_for_writers(connection)
     columns = _batch_columns(batch, profile, stored, _fallback_at(connection, fallback_after))
+    columns["is_urgent"] = is_urgent
     kept = _insert_batch(connection, columns)
     if kept.message_key != columns["message_key"]:
         return Receipt(batch_id=kept.id, taken=kept.taken_count, refused_count=kept.refused_count, repeated=True)

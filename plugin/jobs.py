@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from own_smtp import confirmation_mails
+from own_smtp import confirmation_mails, relay_test_runs
 from own_smtp.current import extension
 from own_smtp.service import serve
 from own_smtp.states import Route
@@ -24,3 +24,8 @@ def fall_back(relay_id: int) -> None:
 def send_confirmation(confirmation_id: int) -> None:
     """Send the mail with the link that activates a relay."""
     confirmation_mails.deliver(confirmation_id, extension())
+
+
+def run_test(test_id: int) -> None:
+    """Try settings that somebody typed, step by step, while the page shows it."""
+    relay_test_runs.run(test_id, extension())

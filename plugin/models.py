@@ -18,13 +18,12 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
-    text,
 )
 from sqlalchemy.dialects.mysql import LONGBLOB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from own_smtp.clock import UTCDateTime, db_now
-from own_smtp.states import BatchState, RelayState, Route, Security, State
+from own_smtp.states import BatchState, RelayState, RelayTestState, Route, Security, State
 
 # SQLite counts up only an INTEGER PRIMARY KEY by itself.
 BigId = BigInteger().with_variant(Integer, "sqlite")
@@ -141,6 +140,47 @@ class Confirmation(Base):
     pause_reason: Mapped[str | None] = mapped_column(String(40))
     error: Mapped[str | None] = mapped_column(String(600))
     """Why the mail could not be sent, in the server's own words."""
+
+
+class RelayTest(Base):
+    """Settings as somebody typed them, tried before they are saved. Written by `own_smtp.relay_tests` only.
+
+    Rows live for an hour: so long they count against the limits, and the typed values can be saved.
+    """
+
+    __tablename__ = "own_smtp_test"
+    __table_args__ = (Index(None, "tenant_id", "created_at"), Index(None, "host", "port", "created_at"), TABLE_OPTIONS)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(HostId)
+    requested_by: Mapped[str] = mapped_column(HostId)
+    """Only this person sees it."""
+    relay_id: Mapped[int | None] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), index=True)
+    """The relay that the settings are for; `None` means a new one."""
+    host: Mapped[str] = mapped_column(String(255))
+    port: Mapped[int]
+    settings: Mapped[str | None] = mapped_column(Text)
+    """What was typed, password included, encrypted by `own_smtp.secrets`; `None` once it was saved."""
+    saves: Mapped[bool] = mapped_column(default=False)
+    """Whether the settings are saved by themselves when the test is passed."""
+    state: Mapped[str] = mapped_column(String(12), default=RelayTestState.WAITING)
+    created_at: Mapped[datetime] = mapped_column(server_default=db_now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    saved_at: Mapped[datetime | None]
+    steps: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    """The steps that went well, in their order, each with its facts and how long it took."""
+    transcript: Mapped[list[list[str]]] = mapped_column(JSON, default=list)
+    """What was said, command and reply, without credentials."""
+    certificate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What the server showed, as `own_smtp.certificates` stores it."""
+    stage: Mapped[str | None] = mapped_column(String(12))
+    """Where it failed; `None` when it did not."""
+    code: Mapped[int | None] = mapped_column(SmallInteger)
+    enhanced: Mapped[str | None] = mapped_column(String(12))
+    pause_reason: Mapped[str | None] = mapped_column(String(40))
+    error: Mapped[str | None] = mapped_column(String(600))
+    """Why, in the server's own words."""
 
 
 class Lease(Base):
@@ -335,9 +375,6 @@ class BatchFile(Base):
     data: Mapped[bytes] = mapped_column(Blob)
 
 
-UNTOLD = "untold_since IS NOT NULL"
-
-
 class Invitation(Base):
     """One message to one recipient. Its state is written by `own_smtp.outbox` and `own_smtp.ledger` only."""
 
@@ -345,8 +382,7 @@ class Invitation(Base):
     __table_args__ = (
         UniqueConstraint("batch_id", "reference"),
         Index(None, "batch_id", "state", "next_attempt_at", "id"),
-        # Nearly all are told at once: where the database can, the index holds the others only.
-        Index(None, "untold_since", sqlite_where=text(UNTOLD), postgresql_where=text(UNTOLD)),
+        Index(None, "untold_since"),
         TABLE_OPTIONS,
     )
 

@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from own_smtp import templates
 from own_smtp.access import current_actor, may
+from own_smtp.certificates import spelt
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError, NotFoundError
 from own_smtp.explanations import BY_PAUSE
@@ -110,6 +111,7 @@ _COMMON: dict[str, Any] = {
     "State": State,
     "RelayState": RelayState,
     "PauseReason": PauseReason,
+    "spelt": spelt,
 }
 
 

@@ -13,7 +13,7 @@ from own_smtp import audit
 from own_smtp.audit import AuditAction
 from own_smtp.clock import read_clock
 from own_smtp.errors import ConflictError
-from own_smtp.models import ProjectRoute, Relay, Suggestion
+from own_smtp.models import ProjectRoute, Relay, RelayTest, Suggestion
 from own_smtp.relays import NOT_PAUSED, PASSWORD_FIELD, configuration_of, listed
 from own_smtp.secrets import Vault
 from own_smtp.states import PauseReason, RelayState, Security
@@ -69,6 +69,12 @@ def needs_password(relay: Relay | None, draft: RelayDraft) -> bool:
     if relay is None or relay.password is None:
         return True
     return any(getattr(relay, name) != getattr(draft, name) for name in GUARDS_PASSWORD)
+
+
+def is_password_only(relay: Relay, draft: RelayDraft) -> bool:
+    """Return whether a confirmed relay would get a new password by the draft, and stay confirmed."""
+    is_confirmed = relay.state in {RelayState.ACTIVE, RelayState.PAUSED}
+    return is_confirmed and draft.password is not None and configuration_of(relay) == configuration_of(draft)
 
 
 def create(session: Session, vault: Vault, tenant_id: str, draft: RelayDraft, *, user_id: str, ceiling: int) -> Relay:
@@ -133,11 +139,15 @@ def activate(session: Session, relay: Relay, *, user_id: str | None) -> None:
 
 
 def delete(session: Session, relay: Relay, *, user_id: str) -> None:
-    """Delete a relay and its password. Its row stays for the log; its projects go back to the platform's mail."""
+    """Delete a relay, its password and what was typed for its tests.
+
+    Its row stays for the log; its projects go back to the platform's mail.
+    """
     _set(relay, deleted_at=read_clock(session.connection()), password=None, is_default=False)
     relay.revision += 1
     session.execute(update(ProjectRoute).where(ProjectRoute.relay_id == relay.id).values(relay_id=None))
     session.execute(sql_delete(Suggestion).where(Suggestion.relay_id == relay.id))
+    session.execute(sql_delete(RelayTest).where(RelayTest.relay_id == relay.id))
     session.flush()
     audit.record(session, AuditAction.RELAY_DELETED, tenant_id=relay.tenant_id, user_id=user_id, relay_id=relay.id)
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection, CursorResult, RowMapping, Update, select, update
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from own_smtp import audit
 from own_smtp.audit import AuditAction
 from own_smtp.clock import db_now
 from own_smtp.errors import NotFoundError
+from own_smtp.hooks.events import RelayChange
 from own_smtp.models import Relay
 from own_smtp.profiles import Credentials, Identity, Limits, RelayProfile
 from own_smtp.secrets import Vault
@@ -194,7 +195,27 @@ def listed(session: Session, tenant_id: str) -> Sequence[Relay]:
     ).all()
 
 
-def configuration_of(relay: Relay) -> str:
+class Vouched(Protocol):
+    """Anything with the settings that a confirmation link vouches for: a relay, or a draft of one."""
+
+    @property
+    def envelope_sender(self) -> str | None: ...
+    @property
+    def sender_address(self) -> str: ...
+
+
+def change_of(relay: Relay) -> RelayChange:
+    """Return what the host is told of the relay's state, after the commit."""
+    return RelayChange(
+        relay_id=relay.id,
+        tenant_id=relay.tenant_id,
+        label=relay.label,
+        state=relay.state,
+        reason=relay.pause_reason,
+    )
+
+
+def configuration_of(relay: Vouched) -> str:
     """Return the SHA-256, in hex, of what a confirmation link vouches for."""
     vouched = [getattr(relay, name) for name in VOUCHED_FOR]
     vouched[VOUCHED_FOR.index("envelope_sender")] = relay.envelope_sender or relay.sender_address

@@ -11,7 +11,7 @@ import logging
 import os
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from own_smtp.capabilities import NOTHING, Capabilities, parse_ehlo
@@ -20,8 +20,9 @@ from own_smtp.errors import ForbiddenError, NoSuchHostError, SessionError, Targe
 from own_smtp.network import CANNOT_BE_REACHED, Target
 from own_smtp.outcomes import Stage, classify, interrupted
 from own_smtp.profiles import Credentials, Outcome, RelayProfile, Reply
-from own_smtp.redaction import Redactor
+from own_smtp.redaction import REMOVED, Redactor
 from own_smtp.states import PauseReason, Security
+from own_smtp.steps import Line, Observer, Step, ignore
 from own_smtp.tls import CertificateError, check_fingerprint, context_for
 from own_smtp.wire import Dialer, Wire, dial
 
@@ -54,28 +55,13 @@ class SetupError(SessionError):
         self.outcome = outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of the set-up, as a person who tests a relay wants to see it."""
-
-    stage: Stage
-    text: str
-
-
-Observer = Callable[[Step], None]
-
-
-def _ignore(_step: Step) -> None:
-    pass
-
-
 class Session:
     """A conversation with one relay.
 
-    `observe` is told each step of the set-up. Nothing that it is told, and no `repr`, holds a secret.
+    `observe` is told each step of the set-up and each line. Nothing that it is told, and no `repr`, holds a secret.
     """
 
-    def __init__(self, profile: RelayProfile, deadlines: Deadlines, observe: Observer = _ignore) -> None:
+    def __init__(self, profile: RelayProfile, deadlines: Deadlines, observe: Observer = ignore) -> None:
         self.profile = profile
         self.deadlines = deadlines
         self.state = SessionState.CONNECTING
@@ -83,6 +69,8 @@ class Session:
         self.server = profile.host
         self.has_answered = False
         """Whether the server has replied to any message yet. Until then a lost connection is not an idle one."""
+        self.certificate: bytes | None = None
+        """The certificate that the server showed, also one that was not trusted by its fingerprint (DER)."""
         self._observe = observe
         self._wire: Wire | None = None
 
@@ -143,24 +131,28 @@ class Session:
         if self.profile.credentials is not None:
             self._wire.hide(Redactor([self.profile.credentials.password]))
         self.server = f"{self.profile.host} [{connected.address}]"
-        self._observe(Step(Stage.CONNECT, f"Connected to {self.server}, port {self.profile.port}."))
+        text = f"Connected to {self.server}, port {self.profile.port}."
+        self._observe(Step(Stage.CONNECT, text, {"server": self.server}))
 
     async def _resolve(self, resolve: Resolve) -> Target:
+        found = Step(Stage.RESOLVE, f"Found the address of {self.profile.host}.")
         try:
-            return await resolve(self.profile)
+            target = await resolve(self.profile)
         except ForbiddenError as error:
             raise self._broken(Stage.CONNECT, str(error), PauseReason.FORBIDDEN) from error
         except TargetRefusedError as error:
+            self._observe(found)  # as if it had only not answered
             raise self._unreachable("The platform's policy refuses it.", PauseReason.NOT_ALLOWED) from error
         except TargetError as error:
             pause = PauseReason.NO_SUCH_HOST if isinstance(error, NoSuchHostError) else None
             raise self._broken(Stage.RESOLVE, str(error), pause) from error
+        self._observe(found)
+        return target
 
     def _unreachable(self, fact: str, pause: PauseReason | None) -> SetupError:
         """Only the log has the fact: who could tell refused, closed and filtered apart could map networks."""
         profile = self.profile
-        where = (profile.relay_id, profile.host, profile.port, fact)
-        log.warning("Relay %s: no connection to %s, port %s: %s", *where, extra={"relay_id": profile.relay_id})
+        log.warning("Relay %s: no connection to %s, port %s: %s", profile.relay_id, profile.host, profile.port, fact)
         return self._broken(Stage.CONNECT, f"{profile.host} {CANNOT_BE_REACHED}.", pause)
 
     def _broken(self, stage: Stage, text: str, pause: PauseReason | None = None) -> SetupError:
@@ -181,24 +173,29 @@ class Session:
             reply = await self.wire.read("the banner", self.deadlines.banner)
         except SessionError as error:
             raise self._broken(Stage.BANNER, str(error)) from error
+        self._observe(Line("", reply))
         self._check(Stage.BANNER, reply)
+        self._observe(Step(Stage.BANNER, reply.text, {"words": reply.text}))
 
     async def _say_ehlo(self) -> None:
         name = self.profile.ehlo_name or _address_literal(self.wire.local_address)
         try:
-            reply = await self._expect(Stage.EHLO, f"EHLO {name}\r\n".encode("ascii"))
+            reply = await self.expect(Stage.EHLO, f"EHLO {name}\r\n".encode("ascii"))
             self.capabilities = parse_ehlo(reply)
         except SetupError as error:
             refusal = error.outcome.reply
             if refusal is None or refusal.code not in {500, 502}:
                 raise
-            await self._expect(Stage.EHLO, f"HELO {name}\r\n".encode("ascii"))
+            reply = await self.expect(Stage.EHLO, f"HELO {name}\r\n".encode("ascii"))
             self.capabilities = NOTHING
+        offers = list(reply.lines[1:])
+        self._observe(Step(Stage.EHLO, f"Introduced as {name}.", {"name": name, "offers": offers}))
 
     async def _start_tls(self) -> None:
         if not self.capabilities.starttls:
             raise self._broken(Stage.STARTTLS, "The server does not offer STARTTLS.", PauseReason.NO_TLS)
-        await self._expect(Stage.STARTTLS, b"STARTTLS\r\n")
+        await self.expect(Stage.STARTTLS, b"STARTTLS\r\n")
+        self._observe(Step(Stage.STARTTLS, "The server is ready for TLS."))
         await self._secure()
 
     async def _secure(self) -> None:
@@ -208,13 +205,15 @@ class Session:
             await self.wire.upgrade(context, self.profile.host, min(self.deadlines.command, LONGEST_HANDSHAKE))
             tls = self.wire.tls
             assert tls is not None
+            self.certificate = tls.getpeercert(binary_form=True)
             check_fingerprint(tls, self.profile.fingerprint)
         except (ssl.SSLCertVerificationError, CertificateError) as error:
             text = getattr(error, "verify_message", "") or str(error)
             raise self._broken(Stage.TLS, text, PauseReason.CERTIFICATE) from error
         except (OSError, SessionError) as error:
             raise self._broken(Stage.TLS, f"No TLS: {_reason(error)}") from error
-        self._observe(Step(Stage.TLS, f"{tls.version()} with a certificate that is trusted."))
+        text = f"{tls.version()} with a certificate that is trusted."
+        self._observe(Step(Stage.TLS, text, {"version": tls.version()}))
 
     def _keep_tls_session(self) -> None:
         tls = self.wire.tls
@@ -229,41 +228,48 @@ class Session:
         if self.wire.tls is None:
             raise self._broken(Stage.AUTH, "A password is never sent without TLS.", PauseReason.NO_TLS)
         if "PLAIN" in self.capabilities.auth:
+            mechanism = "PLAIN"
             await self._auth_plain(credentials)
         elif "LOGIN" in self.capabilities.auth:
+            mechanism = "LOGIN"
             await self._auth_login(credentials)
         else:
             raise self._broken(Stage.AUTH, "The server offers neither PLAIN nor LOGIN.", PauseReason.NO_AUTH)
-        self._observe(Step(Stage.AUTH, f"Signed in as {credentials.username}."))
+        self._observe(Step(Stage.AUTH, f"Signed in as {credentials.username}.", {"mechanism": mechanism}))
 
     async def _auth_plain(self, credentials: Credentials) -> None:
         """RFC 4616, with the initial response of RFC 4954: one exchange, one attempt."""
         token = _base64(f"\0{credentials.username}\0{credentials.password}")
-        await self._finish_auth(b"AUTH PLAIN " + token)
+        await self._finish_auth(b"AUTH PLAIN " + token, shown=f"AUTH PLAIN {REMOVED}")
 
     async def _auth_login(self, credentials: Credentials) -> None:
         """The LOGIN mechanism, undocumented but wide-spread: the server asks for the name, then for the password."""
-        await self._expect(Stage.AUTH, b"AUTH LOGIN\r\n", kind=3)
-        await self._expect(Stage.AUTH, _base64(credentials.username) + b"\r\n", kind=3)
-        await self._finish_auth(_base64(credentials.password))
+        await self.expect(Stage.AUTH, b"AUTH LOGIN\r\n", kind=3)
+        await self.expect(Stage.AUTH, _base64(credentials.username) + b"\r\n", kind=3, shown=REMOVED)
+        await self._finish_auth(_base64(credentials.password), shown=REMOVED)
 
-    async def _finish_auth(self, line: bytes) -> None:
+    async def _finish_auth(self, line: bytes, *, shown: str) -> None:
         """Send the last line of the exchange. A server that asks for more gets `*`, which ends it (RFC 4954, 4)."""
-        reply = await self._ask(Stage.AUTH, line + b"\r\n")
+        reply = await self._ask(Stage.AUTH, line + b"\r\n", shown)
         if reply.code == 334:
             raise SetupError(classify(Stage.AUTH, await self._ask(Stage.AUTH, b"*\r\n"), server=self.server))
         self._check(Stage.AUTH, reply)
 
-    async def _expect(self, stage: Stage, command: bytes, *, kind: int = 2) -> Reply:
-        """Send `command` and return its reply, whose code begins with `kind`, or raise what anything else means."""
-        return self._check(stage, await self._ask(stage, command), kind=kind)
+    async def expect(self, stage: Stage, command: bytes, *, kind: int = 2, shown: str | None = None) -> Reply:
+        """Send `command` and return its reply, whose code begins with `kind`.
 
-    async def _ask(self, stage: Stage, command: bytes) -> Reply:
+        Raises `SetupError` with what anything else means. `shown` is what observers see of a command with a secret.
+        """
+        return self._check(stage, await self._ask(stage, command, shown), kind=kind)
+
+    async def _ask(self, stage: Stage, command: bytes, shown: str | None = None) -> Reply:
         try:
             self.wire.write(command, replies=1)
-            return await self.wire.read(stage.upper(), self.deadlines.command)
+            reply = await self.wire.read(stage.upper(), self.deadlines.command)
         except SessionError as error:
             raise self._broken(stage, str(error)) from error
+        self._observe(Line(shown or command.decode("utf-8", "replace").strip(), reply))
+        return reply
 
     def _check(self, stage: Stage, reply: Reply, *, kind: int = 2) -> Reply:
         if reply.code // 100 != kind:

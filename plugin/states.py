@@ -101,6 +101,20 @@ class PauseReason(StrEnum):
     SECRET_UNREADABLE = "secret_unreadable"
 
 
+class RelayTestState(StrEnum):
+    """How far the test of a relay's settings is."""
+
+    WAITING = "waiting"
+    """No worker has taken it up yet."""
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+TEST_PROJECT = "own-smtp:test"
+"""Stands where a project's id would in the batch of a test mail: no host hears of it."""
+
+
 class Route(StrEnum):
     """Which way an invitation left."""
 

@@ -8,7 +8,8 @@ from own_smtp.config import INTERACTIVE, Deadlines
 from own_smtp.network import NetworkPolicy, Target, resolve
 from own_smtp.outcomes import Stage, interrupted
 from own_smtp.profiles import Envelope, Outcome, RelayProfile
-from own_smtp.session import Observer, Resolve, Session, SetupError
+from own_smtp.session import Resolve, Session, SetupError
+from own_smtp.steps import Observer
 from own_smtp.transactions import deliver
 
 

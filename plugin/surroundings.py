@@ -63,7 +63,7 @@ class Surroundings:
     platform: Callable[[RelayProfile], RelayProfile | None]
     """Returns the platform's own mail server in the place of a relay; `None` when the platform has none."""
     urgent: Callable[[], None]
-    """Sends the confirmations and tests that are due, one after the other. Called in a thread of its own."""
+    """Runs the tests and sends the confirmations that are due, one after the other. Called in a thread of its own."""
     dialer: Dialer = dial
     clock: Callable[[], float] = steady_clock
     random: Callable[[], float] = random.random

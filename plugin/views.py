@@ -7,11 +7,12 @@ from own_smtp import (
     views_audit,
     views_batches,
     views_confirm,
-    views_health,
     views_known,
     views_overview,
     views_projects,
     views_relays,
+    views_test_mails,
+    views_tests,
 )
 from own_smtp.pages import blueprint
 
@@ -21,9 +22,10 @@ __all__ = [
     "views_audit",
     "views_batches",
     "views_confirm",
-    "views_health",
     "views_known",
     "views_overview",
     "views_projects",
     "views_relays",
+    "views_test_mails",
+    "views_tests",
 ]

@@ -6,20 +6,22 @@ from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from own_smtp import confirmations, projects, relay_edits, relays, reports
+from own_smtp import confirmations, projects, relay_edits, relays, reports, views_tests
 from own_smtp.access import current_actor, insist_on_admission, requires
 from own_smtp.clock import read_clock
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError
 from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.relay import RelayForm
-from own_smtp.hooks.events import Action, RelayChange
+from own_smtp.hooks.events import Action
 from own_smtp.leftovers import settle_leftovers
 from own_smtp.models import Relay
 from own_smtp.moves import Scope
 from own_smtp.pages import ButtonForm, blueprint, note, render, tenant
 from own_smtp.presets import PRESETS
+from own_smtp.relay_tests import Kept
 from own_smtp.relay_views import RelayPanel, pace_texts, panel_of, window_texts
+from own_smtp.saving import back_to, request_confirmation, save_change, save_new, tell
 from own_smtp.states import PauseReason, RelayState
 from own_smtp.texts import gettext, zone_of
 
@@ -29,39 +31,34 @@ from own_smtp.texts import gettext, zone_of
 def new_relay() -> ResponseReturnValue:
     """Enter a new server."""
     insist_on_admission()
+    session = _session()
+    test, tested = views_tests.tested_settings(session, None)
     zone = zone_of(tenant().timezone).key
-    form = RelayForm(settings=extension().in_force(), timezone=zone, preset=request.args.get("preset"))
+    preset = request.args.get("preset")
+    form = RelayForm(settings=extension().in_force(), timezone=zone, preset=preset, tested=tested)
     if not form.validate_on_submit() or not _has_password(form, None):
         return _form_page(form, None)
-    session, actor = _session(), current_actor()
-    relay = relay_edits.create(
-        session,
-        extension().vault,
-        actor.tenant_id,
-        form.draft(),
-        user_id=actor.user_id,
-        ceiling=extension().in_force().relays_per_tenant,
-    )
-    return _saved(session, form, relay, is_locked=True)
+    if views_tests.is_wanted():
+        return views_tests.begin(session, Kept(form.draft(), form.typed()), None) or _form_page(form, None)
+    return save_new(session, form.draft(), test)
 
 
 @blueprint.route("/servers/<int:relay_id>/edit", methods=["GET", "POST"])
 @requires(Action.EDIT)
 def edit_relay(relay_id: int) -> ResponseReturnValue:
-    """Change a server."""
+    """Change a server. A new password of a confirmed one is tested before it is saved."""
     session, actor = _session(), current_actor()
     relay = relays.get(session, actor.tenant_id, relay_id)
     insist_on_admission()
-    form = RelayForm(settings=extension().in_force(), relay=relay, preset=request.args.get("preset"))
+    test, tested = views_tests.tested_settings(session, relay)
+    form = RelayForm(settings=extension().in_force(), relay=relay, preset=request.args.get("preset"), tested=tested)
     if not form.validate_on_submit() or not _has_password(form, relay):
         return _form_page(form, relay)
-    was = relay.state
-    locks = relay_edits.change(session, extension().vault, relay, form.draft(), user_id=actor.user_id)
-    is_unsaid = relay.state != was
-    answer = _saved(session, form, relay, is_locked=locks)
-    if is_unsaid:
-        _tell(relay)
-    return answer
+    draft = form.draft()
+    saves = not views_tests.is_wanted()
+    if saves and (not relay_edits.is_password_only(relay, draft) or views_tests.vouches_for(test, tested, draft)):
+        return save_change(session, relay, draft, test)
+    return views_tests.begin(session, Kept(draft, form.typed()), relay, saves=saves) or _form_page(form, relay)
 
 
 def _form_page(form: RelayForm, relay: Relay | None) -> ResponseReturnValue:
@@ -77,33 +74,6 @@ def _has_password(form: RelayForm, relay: Relay | None) -> bool:
         gettext("Type the password again: the server, its port, its encryption or the user changed."),
     )
     return False
-
-
-def _saved(session: Session, form: RelayForm, relay: Relay, *, is_locked: bool) -> ResponseReturnValue:
-    if is_locked:
-        _request_confirmation(session, relay)
-    else:
-        session.commit()
-        extension().wake(relay.id)
-        note(gettext("Saved."), "success")
-    if form.is_unusual:
-        note(
-            gettext("Encryption and port rarely go together like this. STARTTLS goes with 587, implicit TLS with 465."),
-            "warning",
-        )
-    return _back_to(relay.id)
-
-
-def _request_confirmation(session: Session, relay: Relay) -> None:
-    """Commit, with a confirmation mail unless the tenant caused too many of them."""
-    try:
-        confirmation = confirmations.request(session, extension().settings, relay, user_id=current_actor().user_id)
-    except ConflictError as error:
-        session.commit()
-        note(str(error), "warning")
-        return
-    session.commit()
-    extension().enqueue("send_confirmation", confirmation.id)
 
 
 @blueprint.get("/servers/<int:relay_id>")
@@ -150,8 +120,8 @@ def send_confirmation_again(relay_id: int) -> ResponseReturnValue:
     if again_at and again_at > read_clock(session.connection()):
         note(gettext("A mail was asked for just now. Please wait a moment."), "warning")
     else:
-        _request_confirmation(session, relay)
-    return _back_to(relay_id)
+        request_confirmation(session, relay)
+    return back_to(relay_id)
 
 
 @blueprint.post("/servers/<int:relay_id>/pause")
@@ -177,8 +147,8 @@ def _moved(session: Session, relay: Relay, *, is_new: bool) -> ResponseReturnVal
     if is_new:
         session.refresh(relay)
         extension().wake(relay.id)
-        _tell(relay)
-    return _back_to(relay.id)
+        tell(relay)
+    return back_to(relay.id)
 
 
 @blueprint.route("/servers/<int:relay_id>/delete", methods=["GET", "POST"])
@@ -212,21 +182,5 @@ def _pressed(relay_id: int) -> Relay:
     return relay
 
 
-def _tell(relay: Relay) -> None:
-    """Tell the host, after the commit."""
-    change = RelayChange(
-        relay_id=relay.id,
-        tenant_id=relay.tenant_id,
-        label=relay.label,
-        state=relay.state,
-        reason=relay.pause_reason,
-    )
-    extension().host.relay_changed(change)
-
-
 def _session() -> Session:
     return extension().db.session()
-
-
-def _back_to(relay_id: int) -> ResponseReturnValue:
-    return redirect(url_for("own_smtp.show_relay", relay_id=relay_id))

@@ -269,7 +269,7 @@ def test_the_page_says_what_limits_mean_and_what_was_learned(web, relay, db_sess
 
 def test_what_was_typed_as_windows_comes_back(web, relay, db_session):
     """A saved window stands in the form again, in its own row, with an empty one after it."""
-    typed = {**TYPED, "sending_windows-0-days": ["0", "4"], "sending_windows-0-start": "08:00"}
+    typed = {**TYPED, "password": "", "sending_windows-0-days": ["0", "4"], "sending_windows-0-start": "08:00"}
     typed |= {"sending_windows-0-end": "18:00", "timezone": "Europe/Berlin"}
     web.post(f"/own-smtp/servers/{relay.id}/edit", data=typed)
     db_session.expire_all()

@@ -8,7 +8,7 @@
 
   async function look() {
     const region = live();
-    if (!region || document.hidden) return;
+    if (!region?.dataset.ownSmtpWatch || document.hidden) return;
     const answer = await fetch(region.dataset.ownSmtpWatch, { headers: { Accept: "application/json" } });
     if (!answer.ok) return;
     const { version } = await answer.json();
@@ -32,8 +32,9 @@
   const inUse = (part) => part.contains(document.activeElement) || part.querySelector("input:checked, details[open]");
 
   // A lost connection is nothing to report: the next look tries again.
-  const watch = () => look().catch(() => {}).finally(() => setTimeout(watch, INTERVAL));
-  if (live()) setTimeout(watch, INTERVAL);
+  const interval = () => Number(live()?.dataset.interval) || INTERVAL;
+  const watch = () => look().catch(() => {}).finally(() => setTimeout(watch, interval()));
+  if (live()) setTimeout(watch, interval());
 
   // Choosing the encryption fills in its usual port, unless another one was typed.
   const ports = { starttls: "587", implicit: "465", none: "25" };

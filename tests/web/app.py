@@ -86,6 +86,11 @@ class ThinExtension:
     woken: list[int] = field(default_factory=list)
     jobs: list[tuple[str, int]] = field(default_factory=list)
 
+    def change_settings(self, **values: Any) -> None:
+        """Configure the platform anew."""
+        self.settings = replace(self.settings, **values)
+        self.rules = replace(self.rules, settings=self.settings)
+
     def in_force(self) -> Settings:
         return self.rules.in_force(self.db.session())
 

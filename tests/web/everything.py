@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from playwright.sync_api import Page
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from own_smtp import confirmations, projects, relays
@@ -12,7 +13,7 @@ from own_smtp.models import Attempt, Batch, BatchCounts, Invitation, Lease, Rela
 from own_smtp.outcomes import Stage
 from own_smtp.profiles import Outcome, Reply
 from own_smtp.secrets import new_token
-from own_smtp.states import BatchState, PauseReason, State
+from own_smtp.states import TEST_PROJECT, BatchState, PauseReason, State
 from tests.figures import count_anew
 from tests.web.app import ThinExtension
 from tests.web.drafts import add_relay, send_mail
@@ -78,6 +79,30 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         "confirm-unknown": "/confirm/unknown",
         "not-found": "/servers/999",
     }
+
+
+def answer_test_mail(session: Session, state: str, stage: str, code: int, enhanced: str, text: str) -> None:
+    """Let the server answer to the newest test mail."""
+    mail = session.scalars(
+        select(Invitation)
+        .join(Batch, Batch.id == Invitation.batch_id)
+        .where(Batch.project_id == TEST_PROJECT)
+        .order_by(Invitation.id.desc())
+        .limit(1)
+    ).one()
+    mail.state, mail.attempts = state, 1
+    attempt = Attempt(
+        invitation_id=mail.id,
+        relay_id=1,
+        at=LONG_AGO,
+        state=state,
+        stage=stage,
+        code=code,
+        enhanced=enhanced,
+        text=text,
+    )
+    session.add(attempt)
+    session.commit()
 
 
 def _waiting(session: Session, thin: ThinExtension, label: str) -> Relay:

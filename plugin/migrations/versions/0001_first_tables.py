@@ -30,6 +30,7 @@ def upgrade() -> None:
     create_batch_counts()
     create_tally()
     create_confirmation()
+    create_test()
     create_journal()
     create_lease()
     create_project()
@@ -60,6 +61,7 @@ def downgrade() -> None:
     op.drop_table("own_smtp_project")
     op.drop_table("own_smtp_lease")
     op.drop_table("own_smtp_journal")
+    op.drop_table("own_smtp_test")
     op.drop_table("own_smtp_confirmation")
     op.drop_table("own_smtp_tally")
     op.drop_table("own_smtp_batch_counts")
@@ -236,6 +238,41 @@ def create_confirmation() -> None:
     op.create_index("ix_own_smtp_confirmation_relay_id", "own_smtp_confirmation", ["relay_id"])
 
 
+def create_test() -> None:
+    op.create_table(
+        "own_smtp_test",
+        sa.Column("id", BigId, nullable=False),
+        sa.Column("tenant_id", sa.String(255), nullable=False),
+        sa.Column("requested_by", sa.String(255), nullable=False),
+        sa.Column("relay_id", BigId, nullable=True),
+        sa.Column("host", sa.String(255), nullable=False),
+        sa.Column("port", sa.Integer(), nullable=False),
+        sa.Column("settings", sa.Text(), nullable=True),
+        sa.Column("saves", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.String(12), nullable=False),
+        sa.Column("created_at", UTCDateTime(), server_default=db_now(), nullable=False),
+        sa.Column("started_at", UTCDateTime(), nullable=True),
+        sa.Column("finished_at", UTCDateTime(), nullable=True),
+        sa.Column("saved_at", UTCDateTime(), nullable=True),
+        sa.Column("steps", sa.JSON(), nullable=False),
+        sa.Column("transcript", sa.JSON(), nullable=False),
+        sa.Column("certificate", sa.JSON(), nullable=True),
+        sa.Column("stage", sa.String(12), nullable=True),
+        sa.Column("code", sa.SmallInteger(), nullable=True),
+        sa.Column("enhanced", sa.String(12), nullable=True),
+        sa.Column("pause_reason", sa.String(40), nullable=True),
+        sa.Column("error", sa.String(600), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["relay_id"], ["own_smtp_relay.id"], name="fk_own_smtp_test_relay_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_own_smtp_test"),
+        **TABLE_OPTIONS,
+    )
+    op.create_index("ix_own_smtp_test_relay_id", "own_smtp_test", ["relay_id"])
+    op.create_index("ix_own_smtp_test_tenant_id_created_at", "own_smtp_test", ["tenant_id", "created_at"])
+    op.create_index("ix_own_smtp_test_host_port_created_at", "own_smtp_test", ["host", "port", "created_at"])
+
+
 def create_journal() -> None:
     op.create_table(
         "own_smtp_journal",
@@ -385,13 +422,7 @@ def create_invitation() -> None:
         "own_smtp_invitation",
         ["batch_id", "state", "next_attempt_at", "id"],
     )
-    op.create_index(
-        "ix_own_smtp_invitation_untold_since",
-        "own_smtp_invitation",
-        ["untold_since"],
-        sqlite_where=sa.text("untold_since IS NOT NULL"),
-        postgresql_where=sa.text("untold_since IS NOT NULL"),
-    )
+    op.create_index("ix_own_smtp_invitation_untold_since", "own_smtp_invitation", ["untold_since"])
 
 
 def create_attempt() -> None:

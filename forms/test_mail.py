@@ -1,0 +1,37 @@
+"""The form of a test mail."""
+
+from __future__ import annotations
+
+from flask_wtf import FlaskForm
+from wtforms import StringField
+from wtforms.validators import ValidationError
+
+from own_smtp.config import Settings
+from own_smtp.forms.checks import Address, required, stripped
+from own_smtp.test_mails import may_go_to
+from own_smtp.texts import gettext
+from own_smtp.texts import lazy_gettext as _
+
+
+class TestMailForm(FlaskForm):
+    """Whom the test mail goes to. Where the platform allows nobody else, the field is not shown."""
+
+    address = StringField(_("Recipient"), [required(), Address()], filters=[stripped])
+
+    def __init__(self, settings: Settings, own: str) -> None:
+        """`own` is the acting person's address."""
+        super().__init__(data={"address": own})
+        self.settings = settings
+        self.own = own
+        if not settings.test_recipients:
+            del self.address
+
+    def validate_address(self, item: StringField) -> None:
+        """Keep to what the platform allows."""
+        if not may_go_to(self.settings, self.own, item.data):
+            raise ValidationError(gettext("This platform does not allow test mails to this address."))
+
+    @property
+    def recipient(self) -> str:
+        """Where the mail goes. Only after `validate`."""
+        return str(self.address.data) if self.address else self.own
