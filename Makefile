@@ -5,6 +5,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
 ARGS ?=
+# One process for each processor; a file's tests stay together and share its servers.
+PARALLEL := -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-walk test fast gate screens bench lint format catalogs sync clean python env-demo env-dev
@@ -20,10 +22,10 @@ demo-walk: env-demo  ## walk through the demo unattended, and check what came of
 
 test: env-dev  ## run all tests; ARGS="-k name" goes to pytest
 	@$(PYTHON) tests/setup/servers.py
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 fast: env-dev  ## run the tests that need no server but Redis
-	$(BIN)/python -m pytest -m "not servers and not browser and not gate and not slow" $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not servers and not browser and not gate and not slow" $(ARGS)
 
 gate: env-dev  ## run the crash gate at full size
 	@$(PYTHON) tests/setup/servers.py

@@ -17,12 +17,22 @@ from own_smtp import leases, ledger, outbox, relays
 from own_smtp.composer import Composer
 from own_smtp.hooks.events import RelayChange
 from own_smtp.ledger import Claim, Settlement, Taken
+from own_smtp.models import Lease
 from own_smtp.outcomes import PROBES, Backoff
 from own_smtp.profiles import Outcome, RelayProfile
 from own_smtp.states import RelayState, Route
 from own_smtp.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What a drain brings to its books."""
+
+    settlements: list[Settlement]
+    untold: list[int]
+    """Invitations settled before of which the host could not be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,7 @@ class Books:
 
     def write_turn(
         self,
-        settlements: Sequence[Settlement],
+        entries: Entries,
         want: int,
         pace: dict[str, Any] | None,
         after_batch: int,
@@ -102,18 +112,22 @@ class Books:
         asked_at = self._around.clock()
         with self._engine.begin() as connection:
             at = ledger.renew_lease(connection, self._taken, self._lease, self._own(pace))
-            ledger.settle(connection, self._taken, settlements, tells_host=self._around.listener.wants_changes)
+            # The journal vouches for the news of these: see `own_smtp.news`.
+            ledger.settle(connection, self._taken, entries.settlements, tells_host=False)
+            ledger.mark_untold(connection, self._taken.token, entries.untold)
             claim = None
             if want:
                 claim = ledger.claim(connection, self._taken, want, after_batch=after_batch, route=self._route)
                 composer.learn(connection, claim.invitations)
         return Turn(asked_at, at, claim)
 
-    def write_end(self, settlements: Sequence[Settlement], closing: Closing) -> RelayChange | None:
+    def write_end(self, entries: Entries, closing: Closing) -> RelayChange | None:
         """Settle all, give back the relay and the rest, and return what the relay's owner must be told."""
         with self._engine.begin() as connection:
             ledger.give_back_lease(connection, self._taken, self._lease_values(closing))
-            ledger.settle(connection, self._taken, settlements, tells_host=self._around.listener.wants_changes)
+            wants_changes = self._around.listener.wants_changes
+            ledger.settle(connection, self._taken, entries.settlements, tells_host=wants_changes)
+            ledger.mark_untold(connection, self._taken.token, entries.untold)
             ledger.release(connection, self._taken.token, closing.released)
             # Closing the journal may release more: only then is it certain what came back into cancelled batches.
             ledger.close_journal(connection, self._taken.token)
@@ -128,10 +142,14 @@ class Books:
         return pace if self._route is Route.RELAY else self._taken.pace
 
     def _lease_values(self, closing: Closing) -> dict[str, Any]:
-        if self._route is Route.PLATFORM:
-            return {}
         now, failure = self.now(), closing.failure
-        values: dict[str, Any] = {"pace": closing.pace, "wake_at": moment(closing.wake_at)}
+        values: dict[str, Any] = {
+            "drains": Lease.drains + 1,
+            "drain_seconds": Lease.drain_seconds + (now - self._taken.at.timestamp()),
+        }
+        if self._route is Route.PLATFORM:
+            return values
+        values |= {"pace": closing.pace, "wake_at": moment(closing.wake_at)}
         if failure is not None:
             values |= {"last_error": f"{failure.stage}: {failure.words}"[:600], "last_error_at": moment(now)}
         if closing.last_success_at is not None:
@@ -163,7 +181,12 @@ class Books:
     def _note_fallback(self, connection: Connection, closing: Closing) -> RelayChange | None:
         """Return the alert that a fallback began: it must not hide that the relay is out of order."""
         if closing.failure is not None:
-            log.error("The platform's own mail could not take over: %s", closing.failure.words)
+            log.error(
+                "The platform's own mail could not take over from relay %s: %s",
+                self._taken.relay_id,
+                cause_of(closing.failure),
+                extra={"relay_id": self._taken.relay_id},
+            )
             outbox.postpone_fallback(connection, self._taken.relay_id, self._around.settings.longest_reconnect)
         if not closing.last_success_at or not leases.note_fallback(connection, self._taken.relay_id):
             return None
@@ -181,6 +204,12 @@ class Books:
             address=identity.address if self._route is Route.RELAY else identity.reply_to,
             is_automatic=True,
         )
+
+
+def cause_of(failure: Outcome) -> str:
+    """Return stage and codes, such as `auth 535 5.7.8`: what the same error has in common from one time to the next."""
+    reply = failure.reply
+    return " ".join(str(part) for part in (failure.stage, *((reply.code, reply.enhanced) if reply else ())) if part)
 
 
 def moment(seconds: float | None) -> datetime | None:

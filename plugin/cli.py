@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 import click
@@ -10,7 +9,7 @@ from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy import Engine
 
-from own_smtp import cli_operations, cli_retention, schema
+from own_smtp import cli_operations, cli_retention, logs, schema
 from own_smtp.current import KEY
 from own_smtp.extension import OwnSMTP
 from own_smtp.secrets import generate_key
@@ -56,10 +55,11 @@ def make_key(key_id: str | None) -> None:
 
 @group.command("worker")
 @click.option("--burst", is_flag=True, help="Stop when the queue is empty.")
-def worker(burst: bool) -> None:
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def worker(burst: bool, log_format: str) -> None:
     """Deliver invitations until stopped. Run one for each processor core to use."""
     extension = _extension()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(log_format)
     _check_schema(extension.db.engine)
     extension.surroundings  # noqa: B018 -- a journal folder that cannot be used must be known before the first job
     os.register_at_fork(after_in_child=lambda: extension.surroundings.engine.dispose(close=False))

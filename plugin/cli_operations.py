@@ -18,7 +18,7 @@ import click
 from flask.cli import with_appcontext
 from sqlalchemy import Connection
 
-from own_smtp import outbox, relays
+from own_smtp import health, outbox, relays
 from own_smtp.config import INTERACTIVE
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError, NotFoundError, SecretError
@@ -93,16 +93,28 @@ def _describe_relay(relay: RelayStanding) -> str:
 
 
 @click.command("check")
-@click.argument("relay_id", type=int, metavar="RELAY")
+@click.argument("relay_id", type=int, metavar="[RELAY]", required=False)
 @as_json
 @with_appcontext
-def check(relay_id: int, as_json: bool) -> None:
-    """Connect to RELAY as a worker does, sign in, and say what happened. Sends no message."""
+def check(relay_id: int | None, as_json: bool) -> None:
+    """Connect to RELAY as a worker does, sign in, and say what happened. Sends no message.
+
+    Without RELAY, say whether database, tables, Redis and workers are as they must be.
+    """
+    if relay_id is None:
+        _check_all(as_json=as_json)
+        return
     steps, problem = asyncio.run(_try(_profile(relay_id)))
     values = {"relay_id": relay_id, "ok": problem is None, "steps": [step.text for step in steps], "problem": problem}
     text = "\n".join([step.text for step in steps] + [problem or "The server is ready for invitations."])
     print_result(values, text, as_json=as_json)
     sys.exit(int(problem is not None))
+
+
+def _check_all(*, as_json: bool) -> None:
+    found = health.examine(extension().db.engine, extension().queue_is_up)
+    print_result(found.as_dict(), health.describe(found), as_json=as_json)
+    sys.exit(int(found.status != "ok"))
 
 
 def _profile(relay_id: int) -> RelayProfile:

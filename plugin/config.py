@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import StrEnum
@@ -147,7 +147,7 @@ def key_of(name: str) -> str:
 
 def read_value(name: str, value: Any) -> Any:
     """Turn what somebody set into what the field `name` of `Settings` holds. Raises `ConfigurationError`."""
-    reader = _READERS.get(name, _same_kind)
+    reader: Callable[[str, Any], Any] = _READERS.get(name, _same_kind)
     try:
         return reader(name, value)
     except (TypeError, ValueError) as error:
@@ -207,6 +207,10 @@ def _text_or_none(_name: str, value: Any) -> str | None:
     return value
 
 
+def _token_or_none(name: str, value: Any) -> str | None:
+    return _text_or_none(name, value) or None  # an empty one would be known to everybody
+
+
 def _lowered(_name: str, value: Any) -> tuple[str, ...]:
     return tuple(str(item).lower() for item in _listed(value))
 
@@ -218,7 +222,7 @@ _READERS = {
     "ceiling_per_second": _positive_or_none,
     "encryption_keys": lambda _name, value: tuple(_listed(value)),
     "journal_dir": lambda _name, value: None if value is None else Path(value),
-    "metrics_token": _text_or_none,
+    "metrics_token": _token_or_none,
     "policy_page": lambda _name, value: PolicyPage(value),
     "public_url": _text_or_none,
     "test_recipients": _lowered,

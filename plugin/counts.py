@@ -9,7 +9,7 @@ same transaction: so the figures are exact at any time. What still waits is what
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -21,11 +21,10 @@ from own_smtp.states import FINAL, BatchState, State
 
 
 class Ended(NamedTuple):
-    """An attempt, as far as figures are concerned."""
+    """What an attempt came to, as far as figures are concerned."""
 
     batch_id: int
     state: State
-    at: datetime
     code: int
     """The reply's code; 0 when there was none."""
 
@@ -66,18 +65,18 @@ def waiting_by_batch(connection: Connection, relay_id: int) -> dict[int, tuple[i
     return {batch_id: (int(waiting), is_urgent) for batch_id, waiting, is_urgent in rows if waiting}
 
 
-def add_attempts(connection: Connection, relay_id: int, attempts: Iterable[Ended], *, by_platform: bool) -> None:
-    """Count what attempts came to, for their batches and for their hour."""
+def add_attempts(
+    connection: Connection, relay_id: int, now: datetime, ended: Mapping[Ended, int], *, by_platform: bool
+) -> None:
+    """Count so many attempts, for their batches and for this hour."""
     moved: dict[int, Counter[State]] = {}
-    tallies: Counter[tuple[datetime, int, State, int]] = Counter()
-    for batch_id, state, at, code in attempts:
-        tallies[at.replace(minute=0, second=0, microsecond=0), batch_id, state, code] += 1
+    for (batch_id, state, _code), number in ended.items():
         if state in FINAL:
-            moved.setdefault(batch_id, Counter())[state] += 1
+            moved.setdefault(batch_id, Counter())[state] += number
     for batch_id in sorted(moved):
         changes = moved[batch_id]
         move(connection, batch_id, changes, by_platform=changes[State.ACCEPTED] if by_platform else 0)
-    if tallies:
-        columns = ("relay_id", "hour", "batch_id", "state", "code", "count")
-        rows = [dict(zip(columns, (relay_id, *key, tallies[key]), strict=True)) for key in sorted(tallies)]
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    rows = [{"relay_id": relay_id, "hour": hour, **key._asdict(), "count": ended[key]} for key in sorted(ended)]
+    if rows:
         connection.execute(insert_or_add(connection, Tally, "count"), rows)

@@ -88,7 +88,8 @@ class Crew:
                 most=self._profile.limits.messages_per_connection,
             )
         except (JournalError, LeaseLostError) as error:
-            log.error("Relay %s stops sending: %s", self._profile.relay_id, error)
+            relay_id = self._profile.relay_id
+            log.error("Relay %s stops sending: %s", relay_id, error, extra={"relay_id": relay_id})
         finally:
             self._open -= 1
             await session.close()

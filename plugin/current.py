@@ -67,6 +67,10 @@ class Extension(Protocol):
         """Enqueue a job by its name; `False` means that Redis did not answer in time."""
         ...
 
+    def queue_depth(self) -> int | None:
+        """Return how many jobs wait; `None` when Redis does not answer."""
+        ...
+
     def queue_is_up(self) -> bool:
         """Whether Redis answers, asked with short time-outs."""
         ...

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.exc import DBAPIError
 
 from own_smtp import ledger, relays
-from own_smtp.books import Books, Closing
+from own_smtp.books import Books, Closing, Entries
 from own_smtp.composer import Composer
 from own_smtp.config import Settings
 from own_smtp.crew import Crew
@@ -19,7 +19,7 @@ from own_smtp.errors import LeaseLostError, SecretError
 from own_smtp.feed import MANY, Feed
 from own_smtp.hooks.events import RelayChange
 from own_smtp.journal import JournalWriter
-from own_smtp.ledger import Claim, Settlement, Taken
+from own_smtp.ledger import Claim, Taken
 from own_smtp.news import News
 from own_smtp.pace import Pacer
 from own_smtp.profiles import Limits, Outcome, RelayProfile
@@ -70,7 +70,7 @@ class Drain:
         self._journal = journal
         self._books = Books(around, taken, profile, read_at, route)
         self._composer = Composer(profile)
-        self._news = News(around, self._composer)
+        self._news = News(around, self._composer, journal, taken.relay_id)
         self.feed = Feed(
             self._composer,
             Pacer(capped(profile.limits, self._settings), taken.pace if route is Route.RELAY else None, around.random),
@@ -132,19 +132,20 @@ class Drain:
 
     async def _turn(self) -> bool:
         """Write and claim in one transaction; return whether there is anything to send. Survives a lost database."""
-        settlements, self.feed.settlements = self.feed.settlements, []
+        entries, self.feed.settlements = Entries(self.feed.settlements, self._news.take_untold()), []
         want = self._size_claim()
         pace = self.feed.pacer.keep(self._books.now(), self.feed.unfinished + want)
         try:
             turn = await asyncio.to_thread(
-                self._books.write_turn, settlements, want, pace, self._after_batch, self._composer
+                self._books.write_turn, entries, want, pace, self._after_batch, self._composer
             )
         except (LeaseLostError, DBAPIError) as error:
-            self.feed.settlements = settlements + self.feed.settlements
+            self.feed.settlements = entries.settlements + self.feed.settlements
+            self._news.give_back(entries.untold)
             await self._endure(error)
             return False
         self._books.accept(turn)
-        self._news.spread(settlements)
+        self._news.spread(entries.settlements)
         if turn.claim is not None:
             self._take(turn.claim)
         return self.feed.backlog > 0
@@ -190,16 +191,17 @@ class Drain:
     async def _finish(self) -> None:
         """Settle everything, give the rest and the relay back. A database that stays away leaves it to the recovery."""
         released = self.feed.abandon()
-        settlements, self.feed.settlements = self.feed.settlements, []
+        entries, self.feed.settlements = Entries(self.feed.settlements, self._news.close()), []
         closing = self._closing(released)
         try:
-            change = await self._insist(settlements, closing)
+            change = await self._insist(entries, closing)
         except DBAPIError as error:
             log.warning("%r leaves its books to the recovery: %s", self, type(error).__name__)
+            self._news.abandon()
             self._journal.close(delete=False)
             return
         self._journal.close(delete=True)
-        self._news.spread(settlements)
+        self._news.spread(entries.settlements)
         await self._news.finish()
         if change is not None:
             await asyncio.to_thread(self._tell_change, change)
@@ -227,12 +229,12 @@ class Drain:
             return None
         return replace(failure, pause=PauseReason.UNREACHABLE)
 
-    async def _insist(self, settlements: list[Settlement], closing: Closing) -> RelayChange | None:
+    async def _insist(self, entries: Entries, closing: Closing) -> RelayChange | None:
         """Try for as long as the lease would last."""
         deadline = self._around.clock() + self._lease_seconds
         while True:
             try:
-                return await asyncio.to_thread(self._books.write_end, settlements, closing)
+                return await asyncio.to_thread(self._books.write_end, entries, closing)
             except DBAPIError:
                 if self._around.clock() > deadline:
                     raise

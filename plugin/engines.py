@@ -1,10 +1,10 @@
-"""How workers talk to the host's database: the same one, with what many writers at a time need."""
+"""How the host's database is talked to where there are many writers at a time."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 
 def for_workers(engine: Engine) -> Engine:
@@ -24,5 +24,15 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     """Readers and the writer must not block each other, and writers must wait for one another."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.execute(_PATIENCE)
     cursor.close()
+
+
+_PATIENCE = "PRAGMA busy_timeout=30000"
+"""In milliseconds. SQLite knows one writer at a time, and drains write often."""
+
+
+def wait_for_writers(connection: Connection) -> None:
+    """Let a host's connection wait as long for drains as they wait for it. Only SQLite's would give up after 5 s."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_PATIENCE)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import own_smtp.schema  # noqa: F401 -- from here on the host's Alembic leaves o
 from own_smtp import (
     confirmation_mails,
     confirmations,
+    counters,
     counts,
     forgetting,
     ledger,
@@ -111,10 +113,11 @@ class OwnSMTP:
         self.settings = Settings.from_config(app.config)
         self.vault = Vault.from_keys(_encryption_keys(app, self.settings))
         _check_public_url(app, self.settings)
+        _check_metrics(self.settings)
         self.rules = Policy.of(self.settings, app.config)
         manager = plugins or manager_for(host)
         add_specifications(manager)
-        self.host = HookedHost(app, manager)
+        self.host = HookedHost(app, manager, self._count_hook_failure)
         self.wakeup = Wakeup(self.settings)
         app.extensions[KEY] = self
         app.register_blueprint(blueprint, url_prefix=self.settings.url_prefix)
@@ -213,6 +216,10 @@ class OwnSMTP:
         """Enqueue a job; `False` means that Redis did not answer."""
         return self.wakeup.enqueue(job, *arguments)
 
+    def queue_depth(self) -> int | None:
+        """Return how many jobs wait; `None` when Redis does not answer."""
+        return self.wakeup.depth()
+
     def queue_is_up(self) -> bool:
         """Whether Redis answers."""
         return self.wakeup.is_up()
@@ -263,6 +270,12 @@ class OwnSMTP:
     def _context(self) -> AbstractContextManager[object]:
         return self._app.app_context()
 
+    def _count_hook_failure(self, hook: str) -> None:
+        with self._app.app_context():
+            engine = self.db.engine
+        with engine.begin() as connection:
+            counters.add(connection, counters.HOOK_FAILURES, 1, hook)
+
     def _engine(self) -> Engine:
         with self._app.app_context():
             engine = self.db.engine
@@ -302,6 +315,13 @@ def _check_public_url(app: Flask, settings: Settings) -> None:
         raise ConfigurationError(
             "Set OWN_SMTP_PUBLIC_URL to where people reach the platform, such as https://surveys.example.org: links in"
             " mails are made from it, never from a request."
+        )
+
+
+def _check_metrics(settings: Settings) -> None:
+    if settings.metrics_token is not None and find_spec("prometheus_client") is None:
+        raise ConfigurationError(
+            "OWN_SMTP_METRICS_TOKEN is set, but prometheus-client is missing: pip install 'flask-own-smtp[metrics]'."
         )
 
 

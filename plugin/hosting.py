@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pluggy
 from flask import Flask
 from flask_babel import force_locale
 from flask_mail import Message
+from sqlalchemy.exc import SQLAlchemyError
 
 from own_smtp.alerts import notice_of
 from own_smtp.hooks import host as host_specs
@@ -67,8 +68,11 @@ def _knows(plugins: pluggy.PluginManager, specs: object) -> bool:
 class HookedHost:
     """The host's answers. What a listener raises is logged, and never stops a delivery."""
 
-    def __init__(self, app: Flask, plugins: pluggy.PluginManager) -> None:
+    def __init__(
+        self, app: Flask, plugins: pluggy.PluginManager, count_failure: Callable[[str], None] = lambda _hook: None
+    ) -> None:
         self._app = app
+        self._count_failure = count_failure
         self.hook = plugins.hook
         """The host's own answers, without the defaults."""
 
@@ -150,6 +154,15 @@ class HookedHost:
         try:
             hook(**arguments)
         except Exception:  # the host's code may raise anything, and must not stop a delivery
-            log.exception("The host's %s raised; it is called again for what it missed.", hook.name)
+            log.exception(
+                "The host's %s raised; it is called again for what it missed.", hook.name, extra={"hook": hook.name}
+            )
+            self._note_failure(hook.name)
             return False
         return True
+
+    def _note_failure(self, name: str) -> None:
+        try:
+            self._count_failure(name)
+        except SQLAlchemyError as error:
+            log.warning("It could not be counted that a hook raised: %s", type(error).__name__)

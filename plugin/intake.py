@@ -18,6 +18,7 @@ from own_smtp.addresses import domain_of, parse_address
 from own_smtp.clock import read_clock
 from own_smtp.contents import store_content, store_name, store_override, store_values
 from own_smtp.counts import open_counts
+from own_smtp.engines import wait_for_writers
 from own_smtp.errors import ContentError
 from own_smtp.hooks.events import Attachment, InvitationBatch, LocalRefusal, Receipt
 from own_smtp.hooks.events import Invitation as Invited
@@ -98,6 +99,7 @@ def add(
     relay's other batches.
     """
     stored, files = store_content(batch.content)
+    wait_for_writers(connection)
     columns = _batch_columns(batch, profile, stored, _fallback_at(connection, fallback_after))
     columns["is_urgent"] = is_urgent
     kept = _insert_batch(connection, columns)

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +115,10 @@ class JournalWriter:
         """Put on record what became of it. `at` is the time in seconds since 1970."""
         self._append(f"E{_encode((invitation_id, at, *_pack(outcome)))}\n".encode())
 
+    def told(self, invitation_ids: Sequence[int]) -> None:
+        """Put on record that the host knows what became of these."""
+        self._append(b"T%s\n" % json.dumps(invitation_ids).encode())
+
     def close(self, *, delete: bool) -> None:
         """Let go of the file; delete it once all that it says is in the database."""
         if delete:
@@ -152,6 +156,8 @@ class Findings:
     """Ids of invitations whose final dot may have been written and of which no reply is on record."""
     ended: dict[int, Ended] = field(default_factory=dict)
     """What became of the others; those in neither were never sent."""
+    told: set[int] = field(default_factory=set)
+    """Those of the ended that the host knows of."""
 
 
 def read_journal(machine: Machine, name: str) -> Findings | None:
@@ -193,11 +199,15 @@ def _take(line: bytes, findings: Findings) -> None:
     if line[:1] == b"B":
         invitation_id = int(line[1:])
         findings.ended.pop(invitation_id, None)
+        findings.told.discard(invitation_id)
         findings.begun.add(invitation_id)
     elif line[:1] == b"E":
         invitation_id, at, *packed = json.loads(line[1:])
         findings.begun.discard(invitation_id)
+        findings.told.discard(invitation_id)
         findings.ended[int(invitation_id)] = Ended(_unpack(packed), float(at))
+    elif line[:1] == b"T":
+        findings.told.update(map(int, json.loads(line[1:])))
     else:
         raise ValueError(line[:1])
 

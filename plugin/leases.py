@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Insert, delete, insert, or_, select, update
 
 from own_smtp.clock import db_now, read_clock
+from own_smtp.engines import wait_for_writers
 from own_smtp.errors import LeaseLostError
 from own_smtp.inserts import insert_or_pass
 from own_smtp.journal import Machine
@@ -53,6 +54,7 @@ def lock_books(connection: Connection, relay_ids: Iterable[int]) -> None:
 
     Locks in the order of their ids, so that two callers with several relays do not wait for each other either.
     """
+    wait_for_writers(connection)
     for relay_id in sorted(set(relay_ids)):
         # Where there was no drain yet, unless the relay was deleted. In SQLite this statement is what locks.
         relay = select(Relay.id).where(Relay.id == relay_id)

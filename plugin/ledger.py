@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
 from own_smtp.claims import Claim, Claimed, claim, claimed_by, in_chunks, release, still_ours
-from own_smtp.clock import read_clock
+from own_smtp.clock import db_now, read_clock
 from own_smtp.counts import Ended, add_attempts, move
 from own_smtp.inserts import among, insert_rows
 from own_smtp.journal import Findings
@@ -35,6 +35,7 @@ __all__ = [
     "give_back_lease",
     "kept_pace",
     "mark_told",
+    "mark_untold",
     "recover",
     "release",
     "renew_lease",
@@ -94,8 +95,8 @@ def settle(connection: Connection, taken: Taken, settlements: Sequence[Settlemen
         by_state[State.QUEUED] = [item for item in again if item.invitation_id in ours]
     written = [item for items in by_state.values() for item in items]
     insert_rows(connection, Attempt, [_attempt(taken.relay_id, item) for item in written])
-    ended = (Ended(item.batch_id, item.state, item.at, _code(item)) for item in written)
-    add_attempts(connection, taken.relay_id, ended, by_platform=settlements[0].route is Route.PLATFORM)
+    ended = Counter(Ended(item.batch_id, item.state, _code(item)) for item in written)
+    add_attempts(connection, taken.relay_id, now, ended, by_platform=settlements[0].route is Route.PLATFORM)
 
 
 def _code(item: Settlement) -> int:
@@ -168,6 +169,16 @@ def _settle_again(connection: Connection, token: int, items: list[Settlement], v
     connection.execute(statement, rows)
 
 
+def mark_untold(connection: Connection, token: int, ids: Sequence[int]) -> None:
+    """The host must still be told what became of these, which the drain with this token settled."""
+    for some in in_chunks(ids):
+        connection.execute(
+            update(Invitation)
+            .where(among(connection, Invitation.id, some), Invitation.token == token)
+            .values(untold_since=db_now())
+        )
+
+
 def mark_told(connection: Connection, ids_by_state: dict[State, list[int]]) -> None:
     """The host knows of these states. One that changed again in the meantime is told again.
 
@@ -236,7 +247,23 @@ def recover(
         Settlement(invitation_id=id_, batch_id=claimed[id_], state=State.UNKNOWN, outcome=lost, at=now, route=route)
         for id_ in sorted(unsure)
     ]
+    if tells_host:
+        _mark_unheard(connection, journal, findings)
     settle(connection, taken, [*known, *unknown], tells_host=tells_host)
     # A process that stalled and was taken for dead finds that its token is worth nothing any more.
     give_back_lease(connection, taken, {"token": 0})
     close_journal(connection, journal.id)
+
+
+def _mark_unheard(connection: Connection, journal: Journal, findings: Findings | None) -> None:
+    """What the drain settled itself, the host may not have heard of: its journal says so, or is lost."""
+    if findings is not None:
+        mark_untold(connection, journal.id, sorted(findings.ended.keys() - findings.told))
+        return
+    batches = select(Batch.id).where(Batch.relay_id == journal.relay_id, Batch.state != BatchState.DONE)
+    connection.execute(
+        update(Invitation)
+        .where(Invitation.batch_id.in_(batches.scalar_subquery()), Invitation.token == journal.id)
+        .where(Invitation.state != State.SENDING)
+        .values(untold_since=db_now())
+    )

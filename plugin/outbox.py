@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, literal, null, select, update
 
+from own_smtp import counters
 from own_smtp.claims import in_chunks
 from own_smtp.clock import db_now, read_clock
 from own_smtp.counts import move
@@ -206,6 +207,7 @@ def forget(connection: Connection, tenant_id: str, project_id: str | None) -> No
     lock_books(connection, connection.scalars(select(Batch.relay_id).where(*where).distinct()))
     batches = select(Batch.id).where(*where).scalar_subquery()
     invitations = select(Invitation.id).where(Invitation.batch_id.in_(batches)).scalar_subquery()
+    counters.keep_attempts(connection, batches)
     for told in (Attempt, Shortened, Forgetting):
         connection.execute(delete(told).where(told.invitation_id.in_(invitations)))
     connection.execute(delete(Invitation).where(Invitation.batch_id.in_(batches)))
@@ -228,6 +230,7 @@ def _suggested_for(tenant_id: str, project_id: str) -> list[ColumnElement[bool]]
 def _forget_relays(connection: Connection, tenant_id: str) -> None:
     """Delete a tenant's mail servers. A drain that is at work finds its lease gone, and sends no more."""
     relays = select(Relay.id).where(Relay.tenant_id == tenant_id).scalar_subquery()
+    counters.keep_drains(connection, relays)
     for kept in (Confirmation, Journal, Alert, Lease, Suggestion):  # SQLite cascades only where the host wants it
         connection.execute(delete(kept).where(kept.relay_id.in_(relays)))
     connection.execute(delete(RelayTest).where(RelayTest.tenant_id == tenant_id))

@@ -64,7 +64,9 @@ class Progress:
     @property
     def version(self) -> str:
         """Changes whenever the page would."""
-        return "|".join([str(item.text) for item in self.holdups] + [str(self.rate), str(self.learned), str(self.finishes_at)])
+        return "|".join(
+            [str(item.text) for item in self.holdups] + [str(self.rate), str(self.learned), str(self.finishes_at)]
+        )
 
 
 @dataclass(frozen=True, slots=True)

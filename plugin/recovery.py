@@ -65,7 +65,7 @@ def _try_to_recover(around: Surroundings, journal: Journal, *, is_live: bool, is
     except (OperationalError, InterfaceError):
         raise  # the database is away, for all of them
     except Exception:  # one relay that cannot be settled must not keep all the others from it
-        log.exception("Relay %s cannot be recovered; trying again soon.", journal.relay_id)
+        log.exception("Relay %s cannot be recovered; trying again soon.", journal.relay_id, extra=_about(journal))
         return False
 
 
@@ -96,9 +96,10 @@ def _write(around: Surroundings, journal: Journal, findings: Findings | None, pr
         outbox.sweep_cancelled(connection, journal.relay_id)
         ledger.finish_batches(connection, journal.relay_id)
     if findings is None:
-        log.error("Relay %s: what a dead worker had claimed is unknown now. %s", journal.relay_id, problem)
+        text = "Relay %s: what a dead worker had claimed is unknown now. %s"
+        log.error(text, journal.relay_id, problem, extra=_about(journal))
     else:
-        log.warning("Relay %s: recovered what a dead worker had claimed.", journal.relay_id)
+        log.warning("Relay %s: recovered what a dead worker had claimed.", journal.relay_id, extra=_about(journal))
     if journal.machine == around.machine.name:
         around.machine.path(journal.name).unlink(missing_ok=True)
     return True
@@ -115,3 +116,7 @@ def _settlements(around: Surroundings, findings: Findings, route: Route) -> list
 
 def _stand_in(invitation_id: int) -> Claimed:
     return Claimed(invitation_id, 0, "", "", "", None, None, 0, None)
+
+
+def _about(journal: Journal) -> dict[str, int]:
+    return {"relay_id": journal.relay_id}

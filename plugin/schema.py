@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from alembic import command
 from alembic.autogenerate import comparators
@@ -48,7 +49,13 @@ def current_revision(connection: Connection) -> str | None:
 
 def is_current(connection: Connection) -> bool:
     """Whether the tables are those that this version of Own SMTP needs."""
-    return current_revision(connection) == ScriptDirectory.from_config(_config(connection)).get_current_head()
+    return current_revision(connection) == _head()
+
+
+@cache
+def _head() -> str | None:
+    """Return the newest revision: the files do not change while a process runs."""
+    return ScriptDirectory.from_config(_config(None)).get_current_head()
 
 
 @comparators.dispatch_for("schema", priority=DispatchPriority.LAST)
@@ -66,7 +73,7 @@ def _is_about_ours(change: ops.MigrateOperation) -> bool:
     return isinstance(change, ops.DropTableOp | ops.ModifyTableOps) and change.table_name.startswith(PREFIX)
 
 
-def _config(connection: Connection) -> Config:
+def _config(connection: Connection | None) -> Config:
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", "own_smtp:migrations")
     return config

@@ -152,7 +152,8 @@ class Session:
     def _unreachable(self, fact: str, pause: PauseReason | None) -> SetupError:
         """Only the log has the fact: who could tell refused, closed and filtered apart could map networks."""
         profile = self.profile
-        log.warning("Relay %s: no connection to %s, port %s: %s", profile.relay_id, profile.host, profile.port, fact)
+        where = (profile.relay_id, profile.host, profile.port, fact)
+        log.warning("Relay %s: no connection to %s, port %s: %s", *where, extra={"relay_id": profile.relay_id})
         return self._broken(Stage.CONNECT, f"{profile.host} {CANNOT_BE_REACHED}.", pause)
 
     def _broken(self, stage: Stage, text: str, pause: PauseReason | None = None) -> SetupError:

@@ -26,16 +26,18 @@ ROUNDS = 20
 
 
 def tell(around: Surroundings, changes: Sequence[InvitationStatus]) -> bool:
-    """Tell the host, and note it when the host could take it. Returns whether it could."""
+    """Tell the host, and return whether it could take it."""
     with around.context():
-        if not around.listener.invitations_changed(changes):
-            return False
+        return around.listener.invitations_changed(changes)
+
+
+def note_told(around: Surroundings, changes: Sequence[InvitationStatus]) -> None:
+    """Write down that the host knows."""
     ids: dict[State, list[int]] = defaultdict(list)
     for change in changes:
         ids[change.state].append(change.invitation_id)
     with around.engine.begin() as connection:
         ledger.mark_told(connection, ids)
-    return True
 
 
 def tell_overdue(around: Surroundings) -> int:
@@ -46,6 +48,7 @@ def tell_overdue(around: Surroundings) -> int:
             changes = _take_overdue(around)
             if not changes or not tell(around, changes):
                 break
+            note_told(around, changes)
             told += len(changes)
     return told
 

@@ -19,8 +19,11 @@ def program(code, ready=lambda: True, name="thing"):
     return Program(name=name, command=[sys.executable, "-c", code], is_ready=ready)
 
 
+@pytest.fixture
 def children():
-    return psutil.Process().children(recursive=True)
+    """Yields what returns the processes that were started since the test began: servers of other tests may run."""
+    before = psutil.Process().children(recursive=True)
+    return lambda: [child for child in psutil.Process().children(recursive=True) if child not in before]
 
 
 def survivors(processes):
@@ -35,7 +38,7 @@ def write_then(folder, what):
     return f"import pathlib, signal, time; {what}; pathlib.Path({str(mark)!r}).touch(); time.sleep(600)", mark.exists
 
 
-def test_all_stop_when_the_household_is_left(tmp_path):
+def test_all_stop_when_the_household_is_left(tmp_path, children):
     """Leaving the context leaves no process behind."""
     with Household(tmp_path) as household:
         household.start(program("import time; time.sleep(600)"))
@@ -44,7 +47,7 @@ def test_all_stop_when_the_household_is_left(tmp_path):
     assert children() == []
 
 
-def test_what_does_not_stop_is_killed_with_its_children(tmp_path, monkeypatch, capsys):
+def test_what_does_not_stop_is_killed_with_its_children(tmp_path, monkeypatch, capsys, children):
     """A process that ignores TERM, and what it started, are ended by force."""
     monkeypatch.setattr("demo.children.STOP_TIMEOUT", 0.2)
     start = "import subprocess; subprocess.Popen(['sleep', '600'])"
@@ -57,7 +60,7 @@ def test_what_does_not_stop_is_killed_with_its_children(tmp_path, monkeypatch, c
     assert "The thing did not stop by itself" in capsys.readouterr().err
 
 
-def test_what_a_dead_process_left_behind_is_ended_too(tmp_path):
+def test_what_a_dead_process_left_behind_is_ended_too(tmp_path, children):
     """A child in a group of its own, whose parent was killed, does not outlive the household."""
     code, runs = write_then(tmp_path, "import subprocess; subprocess.Popen(['sleep', '600'], process_group=0)")
     with Household(tmp_path) as household:
@@ -75,7 +78,7 @@ def test_a_process_that_ends_at_once_is_shown_with_its_last_words(tmp_path):
             household.start(ended)
 
 
-def test_a_process_that_never_answers_is_given_up(tmp_path, monkeypatch):
+def test_a_process_that_never_answers_is_given_up(tmp_path, monkeypatch, children):
     """After the time-out the error says so, and the process is stopped."""
     monkeypatch.setattr("demo.children.START_TIMEOUT", 0.1)
     silent = program("import time; time.sleep(600)", lambda: False)
@@ -92,7 +95,7 @@ def test_a_program_that_is_missing_is_named(tmp_path):
         household.start(missing)
 
 
-def test_watching_ends_when_a_process_dies(tmp_path):
+def test_watching_ends_when_a_process_dies(tmp_path, children):
     """A process that is killed later ends the watch with an error that names the signal."""
     with Household(tmp_path) as household:
         household.start(program("import time; time.sleep(600)"))
@@ -102,7 +105,7 @@ def test_watching_ends_when_a_process_dies(tmp_path):
             household.watch()
 
 
-def test_ctrl_c_during_the_stopping_changes_nothing(tmp_path):
+def test_ctrl_c_during_the_stopping_changes_nothing(tmp_path, children):
     """An interrupt that comes while processes are being stopped leaves none behind."""
     kill = f"signal.signal(signal.SIGTERM, lambda *_: (os.kill({os.getpid()}, signal.SIGINT), sys.exit()))"
     code, runs = write_then(tmp_path, f"import os, sys; {kill}")

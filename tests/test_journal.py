@@ -47,6 +47,14 @@ def test_a_journal_tells_begun_from_ended(machine):
     assert (found.ended[1].outcome.state, found.ended[1].outcome.words) == (State.ACCEPTED, "2.0.0 Ok: queued as 1")
 
 
+def test_a_journal_says_what_the_host_knows(machine):
+    """Until an invitation ends a second time, in which case the host knows only the first outcome."""
+    path = write(machine, (1, ACCEPTED, 1.0), (2, ACCEPTED, 1.0))
+    with path.open("ab") as stream:
+        stream.write(b"T[1, 2]\nB1\n")
+    assert read_journal(machine, "a").told == {2}
+
+
 @given(
     text=st.text(max_size=200),
     code=st.none() | st.integers(200, 599),

@@ -422,7 +422,13 @@ def create_invitation() -> None:
         "own_smtp_invitation",
         ["batch_id", "state", "next_attempt_at", "id"],
     )
-    op.create_index("ix_own_smtp_invitation_untold_since", "own_smtp_invitation", ["untold_since"])
+    op.create_index(
+        "ix_own_smtp_invitation_untold_since",
+        "own_smtp_invitation",
+        ["untold_since"],
+        sqlite_where=sa.text("untold_since IS NOT NULL"),
+        postgresql_where=sa.text("untold_since IS NOT NULL"),
+    )
 
 
 def create_attempt() -> None:
