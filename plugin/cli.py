@@ -9,7 +9,7 @@ from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy import Engine
 
-from own_smtp import cli_operations, cli_retention, logs, schema
+from own_smtp import cli_operations, cli_retention, logs, revisions
 from own_smtp.current import KEY
 from own_smtp.extension import OwnSMTP
 from own_smtp.secrets import generate_key
@@ -33,6 +33,8 @@ def _extension() -> OwnSMTP:
 @click.argument("revision", default="head")
 def upgrade(revision: str) -> None:
     """Create the tables, or bring them to REVISION."""
+    from own_smtp import schema
+
     schema.upgrade(_extension().db.engine, revision)
     click.echo("The tables are up to date.")
 
@@ -42,6 +44,8 @@ def upgrade(revision: str) -> None:
 @click.confirmation_option(prompt="This deletes what the older tables cannot hold. Go on?")
 def downgrade(revision: str) -> None:
     """Take the tables back to REVISION; `base` removes them."""
+    from own_smtp import schema
+
     schema.downgrade(_extension().db.engine, revision)
     click.echo(f"The tables are at {revision}.")
 
@@ -68,5 +72,5 @@ def worker(burst: bool, log_format: str) -> None:
 
 def _check_schema(engine: Engine) -> None:
     with engine.connect() as connection:
-        if not schema.is_current(connection):
+        if not revisions.is_current(connection):
             raise click.ClickException("The tables are not up to date. Run `flask own-smtp db upgrade` first.")

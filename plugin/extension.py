@@ -18,7 +18,6 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
-import own_smtp.schema  # noqa: F401 -- from here on the host's Alembic leaves our tables alone
 from own_smtp import (
     confirmation_mails,
     confirmations,

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from own_smtp import errands, schema
+from own_smtp import errands, revisions
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def examine(engine: Engine, queue_is_up: Callable[[], bool]) -> Health:
 
 def _ask(engine: Engine) -> tuple[bool, bool]:
     with engine.connect() as connection:
-        if not schema.is_current(connection):
+        if not revisions.is_current(connection):
             return False, False
     seen, now = errands.last_taken(engine, errands.LOOK)
     return True, seen is not None and now - seen < ALIVE

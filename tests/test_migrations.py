@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, create_engine, inspect, select, text
 from sqlalchemy.pool import NullPool
 
-from own_smtp import schema
+from own_smtp import migrations, revisions, schema
 from own_smtp.clock import read_clock
 from own_smtp.models import AuditEntry, Base
 from tests.servers.databases import PostgreSQL
@@ -33,7 +34,7 @@ def our_tables(engine: Engine) -> set[str]:
     return {name for name in inspect(engine).get_table_names() if name.startswith("own_smtp_")}
 
 
-def changes_wanted(engine: Engine, metadata: MetaData, version_table: str = schema.VERSION_TABLE) -> list[Any]:
+def changes_wanted(engine: Engine, metadata: MetaData, version_table: str = revisions.VERSION_TABLE) -> list[Any]:
     """What Alembic would write into a new migration."""
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": version_table})
@@ -43,7 +44,7 @@ def changes_wanted(engine: Engine, metadata: MetaData, version_table: str = sche
 def described(engine: Engine) -> dict[str, Any]:
     """Everything that the database knows of our tables, in a form that can be compared."""
     inspector = inspect(engine)
-    return {name: table_described(engine, inspector, name) for name in our_tables(engine) - {schema.VERSION_TABLE}}
+    return {name: table_described(engine, inspector, name) for name in our_tables(engine) - {revisions.VERSION_TABLE}}
 
 
 def table_described(engine: Engine, inspector: Any, name: str) -> dict[str, Any]:
@@ -84,16 +85,16 @@ def test_a_model_that_moved_on_is_noticed(engine: Engine) -> None:
 def test_up_and_down_and_up_again(engine: Engine) -> None:
     """Going down removes every table, version included in its table only, and the way up is open again."""
     with engine.connect() as connection:
-        assert not schema.is_current(connection)
+        assert not revisions.is_current(connection)
     schema.upgrade(engine)
     with engine.connect() as connection:
-        assert schema.is_current(connection)
+        assert revisions.is_current(connection)
     schema.downgrade(engine)
-    assert our_tables(engine) == {schema.VERSION_TABLE}
+    assert our_tables(engine) == {revisions.VERSION_TABLE}
     with engine.connect() as connection:
-        assert schema.current_revision(connection) is None
+        assert revisions.current_revision(connection) is None
     schema.upgrade(engine)
-    assert our_tables(engine) == {*Base.metadata.tables, schema.VERSION_TABLE}
+    assert our_tables(engine) == {*Base.metadata.tables, revisions.VERSION_TABLE}
 
 
 def test_an_upgrade_that_is_not_needed_changes_nothing(engine: Engine) -> None:
@@ -117,7 +118,7 @@ def test_with_a_connection_the_caller_decides(postgres: PostgreSQL) -> None:
             assert our_tables(engine) == set()
             schema.upgrade(connection)
             connection.commit()
-            assert our_tables(engine) == {*Base.metadata.tables, schema.VERSION_TABLE}
+            assert our_tables(engine) == {*Base.metadata.tables, revisions.VERSION_TABLE}
 
 
 def test_a_time_stored_by_default_is_the_time_in_utc(engine: Engine) -> None:
@@ -159,10 +160,33 @@ def test_the_hosts_autogenerate_does_not_see_our_tables(engine: Engine) -> None:
     assert found == {("remove_table", "left_over"), ("add_table", "survey"), ("add_index", "ix_survey_title")}
 
 
-def test_the_extension_brings_that_protection(tmp_path: Path) -> None:
-    """A host that loads the extension need do nothing for it."""
-    code = "import sys, own_smtp.extension; print('own_smtp.schema' in sys.modules)"
+def test_alembic_brings_that_protection_by_itself(tmp_path: Path) -> None:
+    """A host that installs the extension need do nothing for it, and import nothing."""
+    code = """
+import sys
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+with sa.create_engine("sqlite://").connect() as connection:
+    connection.exec_driver_sql("CREATE TABLE own_smtp_relay (id INTEGER PRIMARY KEY)")
+    print(compare_metadata(MigrationContext.configure(connection), sa.MetaData()), "flask" in sys.modules)
+"""
     result = subprocess.run(
         [sys.executable, "-I", "-c", code], check=True, cwd=tmp_path, capture_output=True, text=True
     )
-    assert result.stdout == "True\n"
+    assert result.stdout == "[] False\n"
+
+
+def test_a_worker_does_without_alembic(tmp_path: Path) -> None:
+    """It would be the largest thing in its memory after SQLAlchemy."""
+    code = "import sys, own_smtp.cli; print('alembic' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.stdout == "False\n"
+
+
+def test_the_newest_migration_is_the_one_that_is_wanted() -> None:
+    """The version that workers check is a constant, so that they need not load Alembic."""
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert script.get_current_head() == revisions.HEAD
