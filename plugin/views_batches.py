@@ -9,7 +9,7 @@ from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from own_smtp import audit, outbox, reports
+from own_smtp import audit, outbox, reports, tallies
 from own_smtp.access import current_actor, current_project, requires
 from own_smtp.audit import AuditAction
 from own_smtp.current import extension
@@ -17,6 +17,7 @@ from own_smtp.errors import ConflictError
 from own_smtp.forms.retry import RetryForm
 from own_smtp.hooks.events import Action
 from own_smtp.pages import ButtonForm, blueprint, note, render, tenant
+from own_smtp.pictures import code_lines, sending_picture
 from own_smtp.progress import Progress, pieces_of, progress_of
 from own_smtp.reports import BatchSummary
 from own_smtp.states import RETRYABLE, BatchState, State
@@ -138,6 +139,7 @@ def _version(batch: BatchSummary, progress: Progress | None) -> str:
 
 def _page(batch: BatchSummary, form: RetryForm | None) -> str:
     progress = _progress(batch)
+    figures = tallies.of_batch(_session(), batch.batch_id)
     return render(
         "batch.html",
         project=current_project(),
@@ -150,6 +152,8 @@ def _page(batch: BatchSummary, form: RetryForm | None) -> str:
         labels=reports.STATE_LABELS,
         meanings=reports.STATE_MEANINGS,
         sentence=reports.status_sentence(batch.counts),
+        sending=sending_picture(figures, tenant().timezone),
+        codes=code_lines(figures),
     )
 
 

@@ -6,7 +6,7 @@ from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from own_smtp import moves, people, projects, relays, reports, suggestions
+from own_smtp import moves, people, projects, relays, reports, suggestions, tallies
 from own_smtp.access import current_actor, current_project, insist_on_admission, requires
 from own_smtp.appearances import appearance_of, platform_appearance
 from own_smtp.current import extension
@@ -17,7 +17,8 @@ from own_smtp.knowledge import STATUSES, hidden_by_own_server
 from own_smtp.leftovers import settle_leftovers
 from own_smtp.models import Relay
 from own_smtp.moves import Scope
-from own_smtp.pages import blueprint, note, render
+from own_smtp.pages import blueprint, note, render, tenant
+from own_smtp.pictures import code_lines, sending_picture
 from own_smtp.reports import BatchSummary, Counts
 from own_smtp.states import RelayState
 from own_smtp.texts import gettext
@@ -122,8 +123,11 @@ def show_report(project_id: str) -> ResponseReturnValue:
     session, tenant_id = _session(), current_actor().tenant_id
     counts = reports.project_counts(session, tenant_id, project_id)
     batches = reports.project_batches(session, tenant_id, project_id)
+    figures = tallies.of_project(session, tenant_id, project_id)
     return render(
         "report.html",
+        sending=sending_picture(figures, tenant().timezone),
+        codes=code_lines(figures),
         project=current_project(),
         counts=counts,
         batches=batches,

@@ -6,8 +6,9 @@ from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from own_smtp import confirmations, projects, relay_edits, relays, reports, views_tests
+from own_smtp import confirmations, projects, relay_edits, relays, reports, tallies, views_tests
 from own_smtp.access import current_actor, insist_on_admission, requires
+from own_smtp.charts import health_since
 from own_smtp.clock import read_clock
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError
@@ -18,6 +19,7 @@ from own_smtp.leftovers import settle_leftovers
 from own_smtp.models import Relay
 from own_smtp.moves import Scope
 from own_smtp.pages import ButtonForm, blueprint, note, render, tenant
+from own_smtp.pictures import Picture, health_picture
 from own_smtp.presets import PRESETS
 from own_smtp.relay_tests import Kept
 from own_smtp.relay_views import RelayPanel, pace_texts, panel_of, window_texts
@@ -90,8 +92,15 @@ def show_relay(relay_id: int) -> ResponseReturnValue:
         pace=pace_texts(panel.relay),
         windows=window_texts(panel.relay),
         users=projects.using(_session(), relay_id),
+        health=_health(relay_id),
         queue_is_up=not needs_queue or extension().queue_is_up(),
     )
+
+
+def _health(relay_id: int) -> Picture:
+    session, timezone = _session(), tenant().timezone
+    now = read_clock(session.connection())
+    return health_picture(tallies.of_relay(session, relay_id, health_since(now, zone_of(timezone))), timezone, now)
 
 
 @blueprint.get("/servers/<int:relay_id>/status")

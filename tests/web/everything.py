@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from playwright.sync_api import Page
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from own_smtp import confirmations, projects, relays
-from own_smtp.models import Attempt, Batch, BatchCounts, Invitation, Lease, Relay
+from own_smtp.models import Attempt, Batch, BatchCounts, Invitation, Lease, Relay, Tally
 from own_smtp.outcomes import Stage
 from own_smtp.profiles import Outcome, Reply
 from own_smtp.secrets import new_token
@@ -52,8 +52,14 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
     send_mail(session, sent, token)
     projects.choose(session, "acme", "p1", active, user_id="alice")
     batch = fill_outbox(session, active)
+    tally(session, batch, LONG_AGO, (State.ACCEPTED, 250, 1), (State.REFUSED, 550, 2))
     quick = add_relay(session, thin, active=True, label="Quick", per_minute=30)
     session.add(Lease(relay_id=quick.id, expires_at=datetime(2030, 1, 1, tzinfo=UTC), pace={"seen": 0.5}))
+    held, running, million = fill_outbox(session, paused), fill_outbox(session, quick), fill_outbox(session, quick)
+    _hold(held)
+    _run(session, running)
+    _fill(session, million)
+    session.commit()
     states = {"active": active, "paused": paused, "waiting": waiting, "failed": failed, "sent": sent}
     pages = {f"relay-{name}": f"/servers/{relay.id}" for name, relay in states.items()}
     return {
@@ -67,8 +73,10 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         "project": "/projects/p1/settings",
         "report": "/projects/p1/report",
         "batch": f"/projects/p1/batches/{batch.id}",
-        "batch-paused": f"/projects/p1/batches/{_held(session, paused).id}",
-        "batch-running": f"/projects/p1/batches/{_running(session, quick).id}",
+        "batch-paused": f"/projects/p1/batches/{held.id}",
+        "batch-running": f"/projects/p1/batches/{running.id}",
+        "batch-million": f"/projects/p1/batches/{million.id}",
+        "relay-health": f"/servers/{quick.id}",
         "report-empty": "/projects/p2/report",
         "known": "/projects/p1/known",
         "audit": "/audit",
@@ -132,22 +140,44 @@ def fill_outbox(session: Session, relay: Relay) -> Batch:
     return batch
 
 
-def _held(session: Session, relay: Relay) -> Batch:
-    """One that waits for its server, with the platform's mail to take over, and too late."""
-    batch = fill_outbox(session, relay)
+def _hold(batch: Batch) -> None:
+    """Let it wait for its server, too late, with the platform's mail to take over."""
     batch.state, batch.expires_at, batch.fallback_at = BatchState.OPEN, LONG_AGO, datetime(2030, 1, 1, tzinfo=UTC)
-    session.commit()
-    return batch
 
 
-def _running(session: Session, relay: Relay) -> Batch:
-    """A large one that is being sent."""
-    batch = fill_outbox(session, relay)
-    batch.state, batch.taken_count = BatchState.OPEN, 12_400
+def _run(session: Session, batch: Batch) -> None:
+    """Let it be a large one that is being sent."""
+    batch.taken_count = 12_400
     kept = session.get_one(BatchCounts, batch.id)
     kept.accepted, kept.refused = 5200, 38
-    session.commit()
-    return batch
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    for hour, count in enumerate((1790, 1802, 1608)):
+        at = now - timedelta(hours=hour)
+        tally(session, batch, at, (State.ACCEPTED, 250, count), (State.QUEUED, 451, 40 * hour))
+    tally(session, batch, now, (State.REFUSED, 550, 30), (State.REFUSED, 554, 8), (State.UNKNOWN, 0, 1))
+
+
+def _fill(session: Session, batch: Batch) -> None:
+    """Let it be a million in thirty days, with weekends, a bad day and a day without anything."""
+    batch.taken_count = 1_000_000
+    kept = session.get_one(BatchCounts, batch.id)
+    kept.accepted, kept.refused = 788_000, 6000
+    today = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0)
+    for days in set(range(30)) - {11}:
+        at = today - timedelta(days=days)
+        count = 4_000 if at.weekday() > 4 else 45_000 - 300 * days
+        bad = 20_000 if days == 5 else 120 + 17 * (days % 4)
+        tally(session, batch, at, (State.ACCEPTED, 250, count - bad), (State.QUEUED, 421, bad))
+        tally(session, batch, at, (State.REFUSED, 550, count // 150), (State.REFUSED, 552, count // 900))
+    tally(session, batch, today, (State.UNKNOWN, 0, 3))
+
+
+def tally(session: Session, batch: Batch, at: datetime, *figures: tuple[State, int, int]) -> None:
+    """Keep what the attempts of an hour came to: state, reply code and number of each."""
+    for state, code, count in figures:
+        if count:
+            kept = Tally(relay_id=batch.relay_id, batch_id=batch.id, hour=at, state=state, code=code, count=count)
+            session.add(kept)
 
 
 def _add_invitation(session: Session, batch: Batch, state: State, number: int) -> None:
