@@ -129,6 +129,7 @@ def fill_outbox(session: Session, relay: Relay) -> Batch:
         kind="invitation",
         message_key="k",
         message_domain="acme.example",
+        content={"subject": "Your opinion"},
         expires_at=datetime(2030, 1, 1, tzinfo=UTC),
     )
     session.add(batch)
