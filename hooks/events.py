@@ -311,3 +311,22 @@ class RelayChange:
     """Whether the server's answers brought it about, and not a person."""
     is_falling_back: bool = False
     """Whether the platform's own mail has begun to send what the relay could not, as the project allows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayAlert:
+    """Something is wrong with a relay for a while, or is right again."""
+
+    relay_id: int
+    tenant_id: str
+    label: str
+    cause: str
+    """`unreachable`, `queue` (invitations wait and none leaves) or `certificate` (it ends soon)."""
+    at: datetime
+    """Since when it is so; for a certificate, when it ends."""
+    is_over: bool = False
+    """Whether this is the all-clear."""
+    reason: str | None = None
+    """The last error, with the server's own words."""
+    address: str | None = None
+    """Whom a mail about it would go to."""

@@ -11,6 +11,7 @@ from own_smtp.hooks.events import (
     Person,
     PlatformMail,
     Project,
+    RelayAlert,
     RelayChange,
     Tenant,
 )
@@ -102,6 +103,14 @@ def own_smtp_relay_changed(change: RelayChange) -> None:
     """Take note that a relay was activated, paused or resumed.
 
     Called in the web process or in a worker, after the change was committed, outside any transaction.
+    """
+
+
+@hookspec
+def own_smtp_relay_alert(alert: RelayAlert) -> None:
+    """Take note that something is wrong with a relay, or right again.
+
+    Called in a worker, outside any transaction, once for each cause and once when it is over; again after an exception.
     """
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from own_smtp.explanations import explain
-from own_smtp.hooks.events import PlatformMail, RelayChange
-from own_smtp.states import PauseReason, RelayState
-from own_smtp.texts import gettext
+from own_smtp.hooks.events import PlatformMail, RelayAlert, RelayChange
+from own_smtp.states import AlertCause, PauseReason, RelayState
+from own_smtp.texts import Text, format_time, gettext
+from own_smtp.texts import lazy_gettext as _
 
 
 def notice_of(change: RelayChange) -> PlatformMail | None:
@@ -44,3 +45,56 @@ def _move(change: RelayChange) -> tuple[str, str]:
         gettext("No invitation is lost: all of them wait until the server can be used again."),
     ]
     return subject, "\n\n".join(part for part in parts if part)
+
+
+def alert_notice(alert: RelayAlert, timezone: str) -> PlatformMail | None:
+    """Return the mail about an alert, in the language that is in force; `None` when there is nobody to write to."""
+    if not alert.address:
+        return None
+    words = _OVER if alert.is_over else _NEW
+    subject, text = words[AlertCause(alert.cause)]
+    values = {"label": alert.label, "time": format_time(alert.at, timezone)}
+    parts = [
+        str(text) % values,
+        gettext("The last error: %(words)s", words=alert.reason) if alert.reason else "",
+        "" if alert.is_over else gettext("You are told once, and once more when it is over."),
+    ]
+    return PlatformMail(
+        recipient=alert.address, subject=str(subject) % values, text="\n\n".join(part for part in parts if part)
+    )
+
+
+_NEW: dict[AlertCause, tuple[Text, Text]] = {
+    AlertCause.UNREACHABLE: (
+        _("The mail server “%(label)s” cannot be used"),
+        _(
+            "There has been no usable connection to it since %(time)s. It is tried again by itself, and no invitation"
+            " is lost. Please ask your mail administrator; the server's page says more."
+        ),
+    ),
+    AlertCause.QUEUE: (
+        _("Invitations wait for the mail server “%(label)s”"),
+        _("Some have been due since %(time)s, and none leaves. The server's page says what they wait for."),
+    ),
+    AlertCause.CERTIFICATE: (
+        _("The certificate of the mail server “%(label)s” ends on %(time)s"),
+        _(
+            "Invitations wait from then on, because the server cannot be trusted any more. Please ask your mail"
+            " administrator to renew the certificate before."
+        ),
+    ),
+}
+_OVER: dict[AlertCause, tuple[Text, Text]] = {
+    AlertCause.UNREACHABLE: (
+        _("The mail server “%(label)s” can be used again"),
+        _("There are usable connections to it again. Invitations that waited are being sent."),
+    ),
+    AlertCause.QUEUE: (
+        _("Invitations leave through the mail server “%(label)s” again"),
+        _("Nothing waits for too long any more."),
+    ),
+    AlertCause.CERTIFICATE: (
+        _("The mail server “%(label)s” has a new certificate"),
+        _("It is good until %(time)s."),
+    ),
+}

@@ -22,6 +22,7 @@ from own_smtp.outcomes import PROBES, Backoff
 from own_smtp.profiles import Outcome, RelayProfile
 from own_smtp.states import RelayState, Route
 from own_smtp.surroundings import Surroundings
+from own_smtp.troubles import cause_of, error_values
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,8 @@ class Books:
             return values
         values |= {"pace": closing.pace, "wake_at": moment(closing.wake_at)}
         if failure is not None:
-            values |= {"last_error": f"{failure.stage}: {failure.words}"[:600], "last_error_at": moment(now)}
+            at, had_success = datetime.fromtimestamp(now, UTC), closing.last_success_at is not None
+            values |= error_values(self._taken, failure, at, had_success=had_success)
         if closing.last_success_at is not None:
             values |= {"last_success_at": moment(closing.last_success_at), "fallback_since": None}
         if closing.is_unreachable and closing.pause is None:
@@ -204,12 +206,6 @@ class Books:
             address=identity.address if self._route is Route.RELAY else identity.reply_to,
             is_automatic=True,
         )
-
-
-def cause_of(failure: Outcome) -> str:
-    """Return stage and codes, such as `auth 535 5.7.8`: what the same error has in common from one time to the next."""
-    reply = failure.reply
-    return " ".join(str(part) for part in (failure.stage, *((reply.code, reply.enhanced) if reply else ())) if part)
 
 
 def moment(seconds: float | None) -> datetime | None:

@@ -27,10 +27,12 @@ from own_smtp.states import RelayState
 from own_smtp.surroundings import Surroundings
 from own_smtp.telling import tell_overdue
 from own_smtp.wakeup import Wakeup
+from own_smtp.watch import look_after
 
 log = logging.getLogger(__name__)
 
 AT_A_TIME = 200
+WATCH_EVERY = timedelta(minutes=1)
 PURGE_EVERY = timedelta(days=1)
 PURGE_STEPS = 10
 """Steps of a purge between two looks: what waits to be sent must not wait for what is deleted."""
@@ -68,6 +70,7 @@ class Dispatcher:
             self._tell_overdue,
             self._finish_forgetting,
             self._purge,
+            self._watch,
         )
         for duty in duties:
             try:
@@ -140,3 +143,8 @@ class Dispatcher:
             ages = {"content": settings.keep_content, "recipients": settings.keep_recipients}
             if not Purge(engine, self._around.vault, **ages).run(PURGE_STEPS).is_done:
                 errands.do_again(engine, errands.PURGE)
+
+    def _watch(self) -> None:
+        """Once a minute for all machines: alert of what is wrong with relays."""
+        if errands.take(self._around.engine, errands.ALERTS, WATCH_EVERY):
+            look_after(self._around)

@@ -12,10 +12,20 @@ from flask_babel import force_locale
 from flask_mail import Message
 from sqlalchemy.exc import SQLAlchemyError
 
-from own_smtp.alerts import notice_of
+from own_smtp.alerts import alert_notice, notice_of
 from own_smtp.hooks import host as host_specs
 from own_smtp.hooks import survey as survey_specs
-from own_smtp.hooks.events import Action, Actor, InvitationStatus, Person, PlatformMail, Project, RelayChange, Tenant
+from own_smtp.hooks.events import (
+    Action,
+    Actor,
+    InvitationStatus,
+    Person,
+    PlatformMail,
+    Project,
+    RelayAlert,
+    RelayChange,
+    Tenant,
+)
 from own_smtp.hooks.markers import PROJECT
 from own_smtp.states import TEST_PROJECT
 
@@ -139,11 +149,23 @@ class HookedHost:
         if notice is not None:
             self._send_notice(notice)
 
-    def _send_notice(self, notice: PlatformMail) -> None:
+    def relay_alerted(self, alert: RelayAlert) -> bool:
+        """Tell the host; where it does not listen, the relay's owner. `False` when it must be told again."""
+        if self.hook.own_smtp_relay_alert.get_hookimpls():
+            return self._told(self.hook.own_smtp_relay_alert, alert=alert)
+        tenant = self.tenant(alert.tenant_id)
+        with force_locale(tenant.locale):
+            notice = alert_notice(alert, tenant.timezone)
+        return notice is None or self._send_notice(notice)
+
+    def _send_notice(self, notice: PlatformMail) -> bool:
+        """Whether it is worth no further try: a platform without mail is said to be one, and left alone."""
         try:
             self.send_platform_mail(notice)
         except Exception:  # the host's mail may fail in any way, and must not stop a delivery
             log.exception("A notice could not be sent.")
+            return False
+        return True
 
     def layout(self) -> str | None:
         """Return the template to extend; `None` means our own."""

@@ -40,6 +40,11 @@ class Taken:
     """Consecutive failures to get a usable connection."""
     failing_since: datetime | None
     pace: dict[str, Any] | None
+    error_cause: str | None = None
+    """What went wrong last, as `own_smtp.troubles` writes it."""
+    error_count: int = 0
+    error_since: datetime | None = None
+    last_success_at: datetime | None = None
 
 
 def inserted_id(connection: Connection, statement: Insert) -> int:
@@ -98,10 +103,19 @@ def take_lease(
     if taken.rowcount == 0:
         connection.execute(delete(Journal).where(Journal.id == token))
         return None
-    kept = connection.execute(
-        select(Lease.failures, Lease.failing_since, Lease.pace).where(Lease.relay_id == relay_id)
-    ).one()
+    kept = connection.execute(select(*_KEPT).where(Lease.relay_id == relay_id)).one()
     return Taken(relay_id=relay_id, token=token, journal=name, at=now, **kept._mapping)
+
+
+_KEPT = (
+    Lease.failures,
+    Lease.failing_since,
+    Lease.pace,
+    Lease.error_cause,
+    Lease.error_count,
+    Lease.error_since,
+    Lease.last_success_at,
+)
 
 
 def _is_free(expires_at: datetime | None, wake_at: datetime | None, now: datetime) -> bool:

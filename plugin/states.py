@@ -115,6 +115,17 @@ TEST_PROJECT = "own-smtp:test"
 """Stands where a project's id would in the batch of a test mail: no host hears of it."""
 
 
+class AlertCause(StrEnum):
+    """What a relay's owner is alerted of, beside pauses."""
+
+    UNREACHABLE = "unreachable"
+    """There has been no usable connection for a while."""
+    QUEUE = "queue"
+    """Invitations are due for long and none leaves."""
+    CERTIFICATE = "certificate"
+    """The server's certificate ends soon, or has ended."""
+
+
 class Route(StrEnum):
     """Which way an invitation left."""
 

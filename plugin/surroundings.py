@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy import Engine
 
 from own_smtp.config import Settings
-from own_smtp.hooks.events import InvitationStatus, RelayChange
+from own_smtp.hooks.events import InvitationStatus, RelayAlert, RelayChange
 from own_smtp.journal import Machine
 from own_smtp.policy import Policy
 from own_smtp.profiles import RelayProfile
@@ -33,6 +33,9 @@ class Listener(Protocol):
 
     def relay_changed(self, change: RelayChange) -> None:
         """Tell the host; what it raises is logged."""
+
+    def relay_alerted(self, alert: RelayAlert) -> bool:
+        """Tell the host, or the relay's owner where it does not listen; `False` when it must be told again."""
 
 
 def steady_clock() -> float:

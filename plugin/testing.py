@@ -31,8 +31,18 @@ from sqlalchemy import DateTime, Table, select
 from sqlalchemy.orm import Session
 
 from own_smtp.current import KEY
-from own_smtp.hooks.events import Action, Actor, InvitationStatus, Person, PlatformMail, Project, RelayChange, Tenant
-from own_smtp.states import RelayState, State
+from own_smtp.hooks.events import (
+    Action,
+    Actor,
+    InvitationStatus,
+    Person,
+    PlatformMail,
+    Project,
+    RelayAlert,
+    RelayChange,
+    Tenant,
+)
+from own_smtp.states import AlertCause, RelayState, State
 
 __all__ = ["check_host"]
 
@@ -299,6 +309,15 @@ def _relay_change(case: _Case) -> Problems:
     yield from ()
 
 
+def _relay_alert(case: _Case) -> Problems:
+    for cause in AlertCause:
+        for is_over in (False, True):
+            at = datetime(2026, 1, 1, tzinfo=UTC)
+            alert = RelayAlert(relay_id=1, tenant_id=case.tenant_id, label="Acme", cause=cause, at=at, is_over=is_over)
+            case.hook.own_smtp_relay_alert(alert=alert)
+    yield from ()
+
+
 # How it looks
 
 
@@ -331,5 +350,6 @@ _CHECKS: tuple[tuple[str, _Where, Callable[[_Case], Problems]], ...] = (
     ("own_smtp_send_platform_mail", _Where.WORKER, _platform_mail),
     ("own_smtp_invitations_changed", _Where.WORKER, _changes),
     ("own_smtp_relay_changed", _Where.WORKER, _relay_change),
+    ("own_smtp_relay_alert", _Where.WORKER, _relay_alert),
     ("own_smtp_layout", _Where.SOMEBODY, _layout),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from own_smtp import OwnSMTP
-from own_smtp.alerts import notice_of
-from own_smtp.hooks.events import PlatformMail, RelayChange, Tenant
+from own_smtp.alerts import alert_notice, notice_of
+from own_smtp.hooks.events import PlatformMail, RelayAlert, RelayChange, Tenant
+from own_smtp.states import AlertCause
 from tests.engine import make_app
 
 PAUSED = RelayChange(
@@ -97,3 +99,19 @@ def test_a_mail_service_that_fails_stops_nothing(
     monkeypatch.setattr(app.extensions["own_smtp"].host, "send_platform_mail", fail)
     app.extensions["own_smtp"].host.relay_changed(PAUSED)
     assert "A notice could not be sent" in caplog.text
+
+
+@pytest.mark.parametrize("cause", AlertCause)
+def test_an_alert_says_what_is_wrong_and_its_end_that_it_is_over(app: Flask, cause: AlertCause) -> None:
+    """Each in words of its own, to the people behind the relay, with the time in their zone."""
+    at = datetime(2026, 7, 1, 22, 30, tzinfo=UTC)
+    alert = RelayAlert(relay_id=1, tenant_id="acme", label="Acme", cause=cause, at=at, address="a@acme.example")
+    new, over = alert_notice(alert, "Europe/Berlin"), alert_notice(replace(alert, is_over=True), "Europe/Berlin")
+    assert new is not None
+    assert over is not None
+    assert "Jul 2, 2026" in new.subject + new.text
+    assert "once more when it is over" in new.text
+    assert "once more" not in over.text
+    assert new.subject != over.subject
+    assert "Acme" in over.subject
+    assert alert_notice(replace(alert, address=None), "UTC") is None

@@ -32,6 +32,7 @@ from own_smtp.hooks import (
     InvitationBatch,
     InvitationStatus,
     PlatformMail,
+    RelayAlert,
     RelayChange,
     State,
     hookimpl,
@@ -339,6 +340,18 @@ def test_hook_own_smtp_relay_changed(surveys: Surveys) -> None:
         surveys.host.relay_changed(change)
     notice = surveys.db.session.query(surveys.rows.Notice).one()
     assert (notice.recipient, "535 no" in notice.text) == ("ann@acme.example", True)
+
+
+def test_hook_own_smtp_relay_alert(surveys: Surveys) -> None:
+    """The host hears of a problem and of its end, and can tell the people whom it concerns."""
+    surveys.implement("own_smtp_relay_alert")
+    surveys.add(surveys.rows.User(id=5, tenant_id=1, name="Ann", email="ann@acme.example", is_admin=True))
+    for is_over in (False, True):
+        at = datetime(2026, 7, 1, tzinfo=UTC)
+        alert = RelayAlert(relay_id=1, tenant_id="1", label="Acme", cause="queue", at=at, is_over=is_over)
+        assert surveys.host.relay_alerted(alert)
+    subjects = [notice.subject for notice in surveys.db.session.query(surveys.rows.Notice)]
+    assert subjects == ["Problem: Acme, queue", "Solved: Acme, queue"]
 
 
 def test_hook_own_smtp_layout(surveys: Surveys) -> None:

@@ -1,0 +1,232 @@
+"""Alerts: one message for each cause, one when it is over, however many machines look."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask_mail import Mail
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import insert, update
+
+from own_smtp import OwnSMTP, errands, schema
+from own_smtp.clock import read_clock
+from own_smtp.config import Settings
+from own_smtp.hooks.events import RelayAlert
+from own_smtp.models import Alert, Batch, Invitation, Lease, Relay
+from own_smtp.states import AlertCause
+from own_smtp.watch import Seen, Verdict, judge, look_after
+from tests.engine import Platform, make_app
+from tests.ledgers import Books
+from tests.scripted import ClosedPort, ScriptedServer
+
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+WELL = Seen(
+    now=NOW,
+    relay_id=1,
+    tenant_id="acme",
+    label="Acme",
+    address="research@acme.example",
+    state="active",
+    is_pinned=False,
+    failing_since=None,
+    last_success_at=NOW - HOUR,
+    last_error=None,
+    wake_at=None,
+    certificate_until=NOW + 300 * DAY,
+    overdue_since=None,
+)
+UNREACHABLE, QUEUE, CERTIFICATE = AlertCause.UNREACHABLE, AlertCause.QUEUE, AlertCause.CERTIFICATE
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause", "verdict"),
+    [
+        ({}, UNREACHABLE, Verdict.RIGHT),
+        ({}, QUEUE, Verdict.RIGHT),
+        ({}, CERTIFICATE, Verdict.RIGHT),
+        ({"failing_since": NOW - HOUR}, UNREACHABLE, Verdict.WRONG),
+        ({"failing_since": NOW - timedelta(minutes=1)}, UNREACHABLE, Verdict.OPEN),
+        ({"failing_since": NOW - HOUR, "state": "paused"}, UNREACHABLE, Verdict.MOOT),
+        ({"failing_since": NOW - HOUR, "state": "unconfirmed"}, UNREACHABLE, Verdict.MOOT),
+        ({"overdue_since": NOW - 2 * DAY}, QUEUE, Verdict.RIGHT),  # slow, but it goes on
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": NOW - 2 * DAY}, QUEUE, Verdict.WRONG),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None}, QUEUE, Verdict.WRONG),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "state": "unconfirmed"}, QUEUE, Verdict.WRONG),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "state": "paused"}, QUEUE, Verdict.MOOT),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "wake_at": NOW + HOUR}, QUEUE, Verdict.OPEN),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "failing_since": NOW}, QUEUE, Verdict.OPEN),
+        ({"certificate_until": NOW + 10 * DAY}, CERTIFICATE, Verdict.WRONG),
+        ({"certificate_until": NOW - DAY}, CERTIFICATE, Verdict.WRONG),
+        ({"certificate_until": NOW + 10 * DAY, "is_pinned": True}, CERTIFICATE, Verdict.MOOT),
+        ({"certificate_until": None}, CERTIFICATE, Verdict.MOOT),
+    ],
+)
+def test_each_cause_is_judged_by_itself(changes, cause, verdict):
+    """What is wrong, what is right, and what cannot be said now."""
+    assert judge(replace(WELL, **changes), Settings())[cause] is verdict
+
+
+# On record
+
+
+@pytest.fixture
+def books(migrated, tmp_path):
+    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    return Books.at(migrated, tmp_path / "journal")
+
+
+class Ears:
+    """A host that hears of alerts, and may be deaf for a while."""
+
+    wants_changes = False
+
+    def __init__(self):
+        self.heard = []
+        self.is_deaf = False
+
+    def relay_alerted(self, alert: RelayAlert) -> bool:
+        self.heard.append(alert)
+        return not self.is_deaf
+
+    def lately(self):
+        """Return what was heard since the last call."""
+        heard, self.heard = self.heard, []
+        return [(alert.cause, alert.is_over) for alert in heard]
+
+
+@pytest.fixture
+def around(platform: Platform, books):
+    platform.with_parts(engine=books.engine, listener=Ears())
+    return platform.around
+
+
+def set_lease(books, relay, **values):
+    with books.engine.connect() as connection:
+        now = read_clock(connection)
+    moments = {name: now + value if isinstance(value, timedelta) else value for name, value in values.items()}
+    books(lambda connection: connection.execute(update(Lease).where(Lease.relay_id == relay).values(**moments)))
+
+
+@pytest.fixture
+def relay(books):
+    relay = books.relay(confirmation_address="admin@acme.example")
+    books(lambda connection: connection.execute(insert(Lease).values(relay_id=relay)))
+    return relay
+
+
+def test_a_problem_is_told_once_and_its_end_once(books, relay, around):
+    """Two machines that look, and look again, send one message for the problem and one for its end."""
+    set_lease(books, relay, failing_since=-HOUR, last_error="connect: mail.acme.example cannot be reached.")
+    assert [look_after(around) for _machine in range(3)] == [1, 0, 0]
+    alert = around.listener.heard[0]
+    assert (alert.relay_id, alert.label, alert.address) == (relay, "Acme", "admin@acme.example")
+    assert alert.reason == "connect: mail.acme.example cannot be reached."
+    assert around.listener.lately() == [("unreachable", False)]
+    set_lease(books, relay, failing_since=None)
+    assert [look_after(around) for _machine in range(2)] == [1, 0]
+    assert around.listener.lately() == [("unreachable", True)]
+    assert books.column(Alert.id) == []
+
+
+def test_each_cause_has_a_message_of_its_own(books, relay, around):
+    """A certificate that ends and a server that is away are two things."""
+    set_lease(books, relay, failing_since=-HOUR, certificate_until=10 * DAY)
+    look_after(around)
+    assert sorted(around.listener.lately()) == [("certificate", False), ("unreachable", False)]
+    set_lease(books, relay, certificate_until=100 * DAY)
+    look_after(around)
+    assert around.listener.lately() == [("certificate", True)]
+
+
+def test_invitations_that_wait_too_long_are_told_of(books, relay, around):
+    """Although nothing failed: nobody may be delivering at all."""
+    books.send(relay, 3)
+    assert look_after(around) == 0
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    books(lambda connection: connection.execute(update(Invitation).values(next_attempt_at=long_ago)))
+    assert look_after(around) == 1
+    assert around.listener.heard[0].at == long_ago
+    assert around.listener.lately() == [("queue", False)]
+    books(lambda connection: connection.execute(update(Batch).values(state="paused")))
+    look_after(around)
+    assert around.listener.lately() == [("queue", True)]
+
+
+def test_what_could_not_be_told_is_told_again(books, relay, around):
+    """A platform whose mail is out of order for a minute loses no alert, and nobody hears an all-clear without one."""
+    set_lease(books, relay, failing_since=-HOUR)
+    around.listener.is_deaf = True
+    assert look_after(around) == 0
+    around.listener.is_deaf = False
+    assert look_after(around) == 1
+    assert around.listener.lately() == [("unreachable", False)] * 2
+    set_lease(books, relay, certificate_until=DAY)
+    around.listener.is_deaf = True
+    look_after(around)
+    set_lease(books, relay, certificate_until=100 * DAY)
+    around.listener.lately()
+    assert look_after(around) == 0
+    assert around.listener.lately() == []
+
+
+@pytest.mark.parametrize("change", [{"state": "paused"}, {"deleted_at": NOW}])
+def test_what_a_pause_or_a_deletion_says_is_not_said_twice(books, relay, around, change):
+    """The alert ends without an all-clear: the pause has one of its own."""
+    set_lease(books, relay, failing_since=-HOUR)
+    look_after(around)
+    around.listener.lately()
+    books.change(Relay, relay, **change)
+    assert look_after(around) == 0
+    assert around.listener.lately() == []
+    assert books.column(Alert.id) == []
+
+
+# With real servers
+
+
+def test_a_server_that_goes_and_comes_back(tmp_path: Path, scripted: ScriptedServer) -> None:
+    """The owner gets one mail by the platform's own service, and one when the server works again."""
+    app = make_app(f"sqlite:///{tmp_path}/a.sqlite3", tmp_path / "journal", failure_warning=0, reconnect=0)
+    with ScriptedServer() as mail:
+        app.config.update(
+            MAIL_SERVER=mail.host,
+            MAIL_PORT=mail.port,
+            MAIL_DEFAULT_SENDER="platform@surveys.example",
+            MAIL_SUPPRESS_SEND=False,
+        )
+        with _platform(app) as platform, ClosedPort() as closed:
+            relay = platform.add_relay(closed, label="Company mail")
+            platform.send(relay, 1)
+            for _drain in range(3):
+                platform.drain_again(relay)
+                platform.own_smtp.dispatcher.look()
+                _let_errands_be_due(platform)
+            assert platform.lease(relay).error_count == 3
+            platform.change(relay, host=scripted.host, port=scripted.port)
+            platform.drain_again(relay)
+            platform.own_smtp.dispatcher.look()
+    assert platform.states() == {"accepted": 1}
+    assert [copy.recipients for copy in mail.copies] == [("research@acme.example",)] * 2
+    subjects = [message_from_bytes(copy.data, policy=policy.default)["Subject"] for copy in mail.copies]
+    assert subjects == [
+        "The mail server “Company mail” cannot be used",
+        "The mail server “Company mail” can be used again",
+    ]
+
+
+def _platform(app: Flask) -> Platform:
+    Mail(app)
+    own_smtp = OwnSMTP(app, SQLAlchemy(app))
+    platform = Platform(app, own_smtp, None)
+    schema.upgrade(platform.engine)
+    return platform
+
+
+def _let_errands_be_due(platform: Platform) -> None:
+    errands.do_again(platform.engine, errands.ALERTS)
