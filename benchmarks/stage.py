@@ -17,7 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import func, insert, select
 
 from benchmarks.composing import CONTENT, IDENTITY, recipients
-from own_smtp import OwnSMTP, schema
+from own_smtp import OwnSMTP
 from own_smtp.hooks.events import Invitation, InvitationBatch, InvitationStatus, Receipt
 from own_smtp.models import Attempt, ProjectRoute, Relay
 from own_smtp.models import Invitation as InvitationRow
@@ -60,6 +60,8 @@ class Stage:
         """Join the platform; with `prepare` an empty database becomes one."""
         platform = Platform(self)
         if prepare:
+            from own_smtp import schema  # loads Alembic, which has no place in a worker
+
             with platform.app.app_context():
                 schema.upgrade(platform.engine)
         return platform
