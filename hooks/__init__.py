@@ -21,6 +21,7 @@ from own_smtp.hooks.events import (
     RelayChange,
     ReportColumn,
     SenderChoice,
+    StatusFilter,
     Tenant,
 )
 from own_smtp.hooks.markers import PROJECT, hookimpl, hookspec
@@ -49,6 +50,7 @@ __all__ = [
     "ReportColumn",
     "SenderChoice",
     "State",
+    "StatusFilter",
     "Tenant",
     "hookimpl",
     "hookspec",

@@ -6,7 +6,7 @@ to Own SMTP: strings of 1 to 255 characters without surrounding white space. Tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -199,6 +199,33 @@ class InvitationStatus:
     """`relay` (the tenant's server) or `platform` (fallback to the host's own mail)."""
     invitation_id: int = 0
     """Own SMTP's id for it."""
+    position: str = ""
+    """Where it stands among those that were asked for, for `StatusFilter.after`; may be empty in news."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusFilter:
+    """Which invitations are asked for, in which order, and from where on. What is left out narrows nothing."""
+
+    batch_id: int | None = None
+    states: Collection[State] = ()
+    """Any of these."""
+    recipient: str = ""
+    """A part of the recipient's address, in any case."""
+    reply: str = ""
+    """The last reply's code or its beginning (`550`, `5`), or its enhanced code (`5.1.1`)."""
+    text: str = ""
+    """A part of the server's last words, in any case."""
+    since: datetime | None = None
+    """Those whose state is from this moment or later."""
+    until: datetime | None = None
+    """Those whose state is from before this moment."""
+    oldest_first: bool = False
+    """Else the newest batch comes first, and in it what was due last."""
+    after: str | None = None
+    """The `position` of the last one seen: the answer begins behind it. The other fields must be the same as then."""
+    limit: int | None = None
+    """`None` means all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from own_smtp.hooks.events import (
     Receipt,
     ReportColumn,
     SenderChoice,
+    StatusFilter,
 )
 from own_smtp.hooks.markers import hookspec
 
@@ -93,12 +94,12 @@ def survey_report_columns(tenant_id: str, project_id: str) -> Sequence[ReportCol
 
 @hookspec
 def survey_invitation_statuses(
-    tenant_id: str, project_id: str, references: Sequence[str] | None
+    tenant_id: str, project_id: str, references: Sequence[str] | None, wanted: StatusFilter | None
 ) -> Iterable[InvitationStatus]:
     """Return what is known of the project's invitations, newest batch first.
 
     Fired anywhere inside an application context. `references` narrows the answer to these; `None` means all, read as
-    a stream.
+    a stream. `wanted` narrows it further, and pages through it; `None` means no filter.
     """
 
 

@@ -51,6 +51,7 @@ from own_smtp.hooks.events import (
     Receipt,
     ReportColumn,
     SenderChoice,
+    StatusFilter,
 )
 from own_smtp.hooks.markers import hookimpl
 from own_smtp.hosting import HookedHost, add_specifications, manager_for
@@ -184,10 +185,14 @@ class OwnSMTP:
         return reports.report_columns() if reports.ways_of(self.db.session(), tenant_id, project_id) else []
 
     def invitation_statuses(
-        self, tenant_id: str, project_id: str, references: Sequence[str] | None = None
+        self,
+        tenant_id: str,
+        project_id: str,
+        references: Sequence[str] | None = None,
+        wanted: StatusFilter | None = None,
     ) -> Iterator[InvitationStatus]:
-        """Return what is known of the project's invitations, newest batch first."""
-        return statuses.invitation_statuses(self.db.session(), tenant_id, project_id, references)
+        """Return what is known of the project's invitations, newest batch first, or as `wanted` says."""
+        return statuses.invitation_statuses(self.db.session(), tenant_id, project_id, references, wanted)
 
     def forget_project(self, tenant_id: str, project_id: str) -> None:
         """The project is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""
@@ -363,9 +368,9 @@ class Plugin:
 
     @hookimpl
     def survey_invitation_statuses(
-        self, tenant_id: str, project_id: str, references: Sequence[str] | None
+        self, tenant_id: str, project_id: str, references: Sequence[str] | None, wanted: StatusFilter | None
     ) -> Iterator[InvitationStatus]:
-        return _present().invitation_statuses(tenant_id, project_id, references)
+        return _present().invitation_statuses(tenant_id, project_id, references, wanted)
 
     @hookimpl
     def survey_project_deleted(self, tenant_id: str, project_id: str) -> None:

@@ -45,6 +45,7 @@ from own_smtp.texts import gettext
 
 __all__ = [
     "add",
+    "cancel",
     "cancel_batch",
     "cancel_invitations",
     "cancel_project",
@@ -93,6 +94,14 @@ def cancel_batch(connection: Connection, batch_id: int) -> int:
 def cancel_invitations(connection: Connection, batch_id: int, ids: Sequence[int]) -> int:
     """Withdraw those of these that wait, and return how many those are. Call it with the books of their relay held."""
     return _cancel_waiting(connection, batch_id, [among(connection, Invitation.id, ids)])
+
+
+def cancel(connection: Connection, batch_id: int, ids: Sequence[int]) -> int:
+    """Withdraw those of a batch's invitations that wait, and return how many those were. The batch itself goes on."""
+    _lock(connection, batch_id)
+    cancelled = sum(cancel_invitations(connection, batch_id, chunk) for chunk in in_chunks(ids))
+    _finish(connection, batch_id)
+    return cancelled
 
 
 def cancel_project(connection: Connection, tenant_id: str, project_id: str | None) -> int:

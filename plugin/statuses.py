@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, and_, func, select
 from sqlalchemy.orm import Session
 
-from own_smtp.hooks.events import InvitationStatus
+from own_smtp.hooks.events import InvitationStatus, StatusFilter
 from own_smtp.messages import message_id
 from own_smtp.models import Attempt, Batch, Invitation
 from own_smtp.states import State
+from own_smtp.walks import CHUNK, LogScope, Position, batches, conditions, walk
 
-CHUNK = 500
-"""Invitations read at a time where all of them are."""
-
-COLUMNS = ("id", "batch_id", "reference", "address", "state", "changed_at", "attempts", "route")
+COLUMNS = ("id", "batch_id", "reference", "address", "state", "changed_at", "next_attempt_at", "attempts", "route")
 
 
 def with_last_attempt() -> Select[Any]:
@@ -51,44 +50,54 @@ def of_project(tenant_id: str, project_id: str) -> Select[Any]:
 
 def statuses_by_id(where: Connection | Session, invitation_ids: Sequence[int]) -> Iterator[InvitationStatus]:
     """Yield what is known of these invitations, in the order of their ids."""
-    for ids in _chunks(sorted(invitation_ids)):
+    for ids in chunks(sorted(invitation_ids)):
         query = with_last_attempt().where(Invitation.id.in_(ids)).order_by(Invitation.id)
         yield from map(_status, where.execute(query).mappings().all())
 
 
 def invitation_statuses(
-    where: Connection | Session, tenant_id: str, project_id: str, references: Sequence[str] | None = None
+    where: Connection | Session,
+    tenant_id: str,
+    project_id: str,
+    references: Sequence[str] | None = None,
+    wanted: StatusFilter | None = None,
 ) -> Iterator[InvitationStatus]:
     """Yield what is known of the project's invitations, newest batch first, read in chunks.
 
-    `references` narrows the answer; `None` means all.
+    `references` narrows the answer; `None` means all. So does `wanted`, which also says in which order they come and
+    from where on. Raises `ValueError` for a position or a reply that is none.
     """
-    batches = where.scalars(
-        select(Batch.id).where(Batch.tenant_id == tenant_id, Batch.project_id == project_id).order_by(Batch.id.desc())
-    ).all()
-    for batch_id in batches:
-        query = of_project(tenant_id, project_id).where(Invitation.batch_id == batch_id)
-        for narrowed in _narrowed(query, references):
-            yield from _stream(where, narrowed)
+    scope, narrowed = LogScope(tenant_id=tenant_id, project_ids=frozenset({project_id})), wanted or StatusFilter()
+    if references is not None:
+        yield from islice(_among(where, scope, narrowed, references), narrowed.limit)
+        return
+    positions = islice(walk(where, scope, narrowed), narrowed.limit)
+    while chunk := list(islice(positions, CHUNK)):
+        yield from statuses_at(where, chunk)
 
 
-def _narrowed(query: Select[Any], references: Sequence[str] | None) -> Iterator[Select[Any]]:
-    if references is None:
-        yield query
-    else:
-        yield from (query.where(Invitation.reference.in_(chunk)) for chunk in _chunks(references))
+def _among(
+    where: Connection | Session, scope: LogScope, wanted: StatusFilter, references: Sequence[str]
+) -> Iterator[InvitationStatus]:
+    """Yield those that a host asks for by its own ids: they are found by these, in each batch."""
+    if wanted.after:
+        raise ValueError("There is no paging through references: ask for those of one page.")
+    for batch_id in batches(where, scope, wanted):
+        query = with_last_attempt().where(Invitation.batch_id == batch_id, *conditions(wanted))
+        for chunk in chunks(references):
+            rows = where.execute(query.where(Invitation.reference.in_(chunk)).order_by(Invitation.id)).mappings()
+            yield from map(_status, rows.all())
 
 
-def _stream(where: Connection | Session, query: Select[Any]) -> Iterator[InvitationStatus]:
-    """Read by keyset: a project may hold a million invitations."""
-    seen = 0
-    ordered = query.order_by(Invitation.id).limit(CHUNK)
-    while rows := where.execute(ordered.where(Invitation.id > seen)).mappings().all():
-        yield from map(_status, rows)
-        seen = rows[-1]["id"]
+def statuses_at(where: Connection | Session, positions: Sequence[Position]) -> Iterator[InvitationStatus]:
+    """Yield what is known of the invitations at these positions, in their order."""
+    query = with_last_attempt().where(Invitation.id.in_([position.id for position in positions]))
+    rows = {row["id"]: row for row in where.execute(query).mappings()}
+    return (_status(rows[position.id]) for position in positions if position.id in rows)
 
 
-def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut what one statement takes."""
     return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
 
 
@@ -109,4 +118,5 @@ def _status(row: RowMapping) -> InvitationStatus:
         enhanced_code=row["enhanced"],
         reply_text=row["text"],
         route=row["route"],
+        position=str(Position(row["batch_id"], row["next_attempt_at"], row["id"])),
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 
 from flask import Response, request, stream_with_context
@@ -16,10 +14,8 @@ from own_smtp.audit_lines import Line, Names
 from own_smtp.current import extension
 from own_smtp.hooks.events import Action
 from own_smtp.pages import blueprint, render
+from own_smtp.spreadsheets import BEGINNING, csv_row
 from own_smtp.texts import gettext
-
-RISKY = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins with one of these for a formula."""
 
 
 @blueprint.get("/audit")
@@ -49,16 +45,10 @@ def _rows(found: Iterator[Line]) -> Iterator[str]:
         gettext("Project"),
         gettext("Changes"),
     ]
-    yield "\N{BYTE ORDER MARK}" + _row(heads)  # without it Excel takes the file for another encoding
+    yield BEGINNING + csv_row(heads)
     for line in found:
         changes = "; ".join(audit_lines.change_text(change) for change in line.changes)
-        yield _row([f"{line.at:%Y-%m-%dT%H:%M:%SZ}", line.who, line.what, line.server, line.project, changes])
-
-
-def _row(cells: list[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerow(f"'{cell}" if cell.startswith(RISKY) else cell for cell in cells)
-    return text.getvalue()
+        yield csv_row([f"{line.at:%Y-%m-%dT%H:%M:%SZ}", line.who, line.what, line.server, line.project, changes])
 
 
 def _names() -> Names:

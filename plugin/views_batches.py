@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from own_smtp import audit, outbox, reports, tallies
 from own_smtp.access import current_actor, current_project, requires
 from own_smtp.audit import AuditAction
+from own_smtp.causes import Causes, causes_of
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError
 from own_smtp.forms.retry import RetryForm
@@ -22,6 +23,7 @@ from own_smtp.progress import Progress, pieces_of, progress_of
 from own_smtp.reports import BatchSummary
 from own_smtp.states import RETRYABLE, BatchState, State
 from own_smtp.texts import gettext, ngettext
+from own_smtp.walks import LogScope
 
 AGAIN = (State.REFUSED, State.FAILED, State.UNKNOWN, State.CANCELLED)
 """What a person may send again, in the order in which the page offers it."""
@@ -137,6 +139,12 @@ def _version(batch: BatchSummary, progress: Progress | None) -> str:
     return "|".join([batch.state, *numbers, *([progress.version] if progress else [])])
 
 
+def _causes(batch: BatchSummary) -> Causes:
+    project = current_project()
+    scope = LogScope(tenant_id=project.tenant_id, project_ids=frozenset({project.project_id}))
+    return causes_of(_session(), scope, batch.batch_id)
+
+
 def _page(batch: BatchSummary, form: RetryForm | None) -> str:
     progress = _progress(batch)
     figures = tallies.of_batch(_session(), batch.batch_id)
@@ -154,6 +162,7 @@ def _page(batch: BatchSummary, form: RetryForm | None) -> str:
         sentence=reports.status_sentence(batch.counts),
         sending=sending_picture(figures, tenant().timezone),
         codes=code_lines(figures),
+        causes=_causes(batch),
     )
 
 

@@ -465,7 +465,9 @@ def test_hook_survey_invitation_statuses(surveys: Surveys) -> None:
     assert not_reached("1", "7") == []
     surveys.db.session.query(InvitationRow).filter_by(reference="1").update({"state": "refused"})
     assert [line.partition(":")[0] for line in not_reached("1", "7")] == ["p1@example.org"]
-    known = surveys.plugins.hook.survey_invitation_statuses(tenant_id="1", project_id="7", references=["2"])
+    known = surveys.plugins.hook.survey_invitation_statuses(
+        tenant_id="1", project_id="7", references=["2"], wanted=None
+    )
     assert [(item.reference, item.state) for item in known[0]] == [("2", State.QUEUED)]
 
 

@@ -92,7 +92,11 @@ class Plugins:
     ) -> Iterable[InvitationStatus]:
         """Stream what is known of a survey's invitations, newest batch first."""
         answers = self._fire(
-            "survey_invitation_statuses", tenant_id=tenant_id, project_id=project_id, references=references
+            "survey_invitation_statuses",
+            tenant_id=tenant_id,
+            project_id=project_id,
+            references=references,
+            wanted=None,
         )
         return (status for answer in answers for status in answer or ())
 

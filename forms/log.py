@@ -1,0 +1,116 @@
+"""The forms of the delivery log: its filter, and what to do with what was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, DateField, HiddenField, IntegerField, SelectField, SelectMultipleField, StringField
+from wtforms.validators import InputRequired, Length, Optional, Regexp, ValidationError
+from wtforms.widgets import CheckboxInput, HiddenInput, ListWidget
+
+from own_smtp.forms.checks import stripped
+from own_smtp.hooks.events import StatusFilter
+from own_smtp.states import State
+from own_smtp.texts import Text, gettext, zone_of
+from own_smtp.texts import lazy_gettext as _
+
+NEWEST, OLDEST = "newest", "oldest"
+_REPLY = r"^([2-5]([0-9]?[0-9]|[0-9]?x|xx)?|[245]\.[0-9]{1,3}\.[0-9]{1,3})$"
+
+
+def _part(label: Any, help_text: Any = "") -> StringField:
+    return StringField(label, [Optional(), Length(max=200)], filters=[stripped], description=help_text)
+
+
+class LogFilter(FlaskForm):
+    """What of the log is shown. It is sent by GET, so that a filtered log has an address of its own."""
+
+    class Meta:
+        """It changes nothing."""
+
+        csrf = False
+
+    state = SelectMultipleField(
+        _("State"), [Optional()], coerce=State, widget=ListWidget(), option_widget=CheckboxInput()
+    )
+    recipient = _part(_("Recipient"), _("A part of the address is enough."))
+    reply = StringField(
+        _("Reply code"),
+        [Optional(), Regexp(_REPLY, message=_("A code such as 550, 5xx or 5.1.1, please."))],
+        filters=[stripped],
+        description=_("Such as 550, 5xx or 5.1.1."),
+    )
+    text = _part(_("The server's words"), _("A part of its last answer is enough."))
+    since = DateField(_("From"), [Optional()])
+    until = DateField(_("Until"), [Optional()])
+    order = SelectField(_("Order"), default=NEWEST)
+    batch = IntegerField(validators=[Optional()], widget=HiddenInput())
+
+    def __init__(self, given: Any, labels: Mapping[State, Text]) -> None:
+        """`given` are the arguments of the address, `labels` the states' names."""
+        super().__init__(formdata=given)
+        self.state.choices = list(labels.items())
+        self.order.choices = [(NEWEST, gettext("Newest first")), (OLDEST, gettext("Oldest first"))]
+
+    def validate_until(self, item: DateField) -> None:
+        """Refuse a period that ends before it begins."""
+        if item.data and self.since.data and item.data < self.since.data:
+            raise ValidationError(gettext("This is before the beginning."))
+
+    def wanted(self, timezone: str, after: str | None = None) -> StatusFilter:
+        """Return the filter; its days are those of a time zone. Only after `validate`."""
+        until = self.until.data + timedelta(days=1) if self.until.data else None
+        return StatusFilter(
+            batch_id=self.batch.data,
+            states=frozenset(self.state.data or ()),
+            recipient=self.recipient.data or "",
+            reply=(self.reply.data or "").rstrip("x"),
+            text=self.text.data or "",
+            since=_midnight(self.since.data, timezone),
+            until=_midnight(until, timezone),
+            oldest_first=self.order.data == OLDEST,
+            after=after,
+        )
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it leaves anything out that a person can see."""
+        return any(item.data for item in self if item.name not in {"order", "batch"})
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what an address must have to mean the same."""
+        given = {item.name: item.data for item in self if item.data}
+        given |= {name: given[name].isoformat() for name in ("since", "until") if name in given}
+        if given.get("order") == NEWEST:
+            del given["order"]
+        return given
+
+
+def _midnight(day: date | None, timezone: str) -> datetime | None:
+    return datetime.combine(day, time(), zone_of(timezone)) if day else None
+
+
+class SelectionForm(FlaskForm):
+    """What is done with which of the log's invitations, first asked for, then confirmed."""
+
+    deed = SelectField(_("What to do"), [InputRequired()])
+    ids = SelectMultipleField(coerce=int, validate_choice=False)
+    everything = BooleanField(_("Not only those that are ticked: all that the filter finds, on every page"))
+    confirmed = HiddenField()
+    copies = BooleanField(_("I know that recipients of “unknown” invitations may get a second copy"))
+
+    def __init__(self, deeds: list[str], most: int) -> None:
+        """`deeds` are what can be done; `most` is how many can be chosen one by one."""
+        super().__init__()
+        self.deed.choices = [(deed, deed) for deed in deeds]
+        self._most = most
+
+    def validate_ids(self, item: SelectMultipleField) -> None:
+        """Insist on a choice, of no more than a page holds."""
+        if not self.everything.data and not item.data:
+            raise ValidationError(gettext("Please tick at least one."))
+        if len(item.data or ()) > self._most:
+            raise ValidationError(gettext("That is more than one page holds."))
