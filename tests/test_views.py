@@ -38,6 +38,12 @@ NEEDS = {
     "resume_batch": Action.ENABLE,
     "cancel_batch": Action.ENABLE,
     "retry_batch": Action.ENABLE,
+    "project_log": Action.VIEW,
+    "project_log_file": Action.VIEW,
+    "project_log_selection": Action.ENABLE,
+    "relay_log": Action.VIEW,
+    "relay_log_file": Action.VIEW,
+    "relay_log_selection": Action.ENABLE,
     "show_known": Action.VIEW,
     "batch_status": Action.VIEW,
     "show_policy": Action.ADMINISTER,
@@ -58,7 +64,7 @@ def relay(db_session, thin) -> Relay:
 
 def _pages(app, relay_id=1, project_id="p1"):
     """Return each page that needs an account, with its method and its address."""
-    values = {"relay_id": relay_id, "project_id": project_id, "batch_id": 1}
+    values = {"relay_id": relay_id, "project_id": project_id, "batch_id": 1, "name": "invitations.csv"}
     adapter = app.url_map.bind("localhost")
     for rule in app.url_map.iter_rules():
         if rule.endpoint.startswith("own_smtp.") and rule.endpoint not in PUBLIC:
