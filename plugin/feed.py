@@ -25,7 +25,7 @@ from own_smtp.states import State
 GIVE_BACK = 5.0
 """A wait for the next allowed message longer than this, in seconds, is not worth a worker."""
 
-MANY = 256
+MANY = 500
 """So many settlements are written without waiting for more."""
 
 MANY_COMPLAINTS = 3
