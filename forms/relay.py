@@ -87,7 +87,10 @@ class RelayForm(FlaskForm):
         filters=[stripped],
         description=_("Leave empty to get replies at the sender address."),
     )
-    is_default = BooleanField(_("Suggest this server for new projects"))
+    is_default = BooleanField(
+        _("Suggest this server for new projects"),
+        description=_("To suggest it for some people or projects only, save first: its page leads there."),
+    )
 
     envelope_sender = StringField(
         _("Envelope sender"),

@@ -240,7 +240,9 @@ class SenderChoice:
     is_available: bool = True
     is_default: bool = False
     reason: str | None = None
-    """Why it is not available, in plain words."""
+    """Why it is not available, or why nothing leaves at the moment, in plain words."""
+    summary: str | None = None
+    """What recipients will see beside the address: the name, where replies go, through which server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

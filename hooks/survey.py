@@ -60,7 +60,7 @@ def survey_project_links(tenant_id: str, project_id: str) -> Sequence[Link]:
 def survey_senders(tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
     """Return the senders that the "send" page of a project can offer beside the platform's own.
 
-    Fired in the web process, inside a request.
+    Fired in the web process, inside a request: only what the acting person may use in this project is offered.
     """
 
 

@@ -25,6 +25,7 @@ from own_smtp import (
     counts,
     forgetting,
     ledger,
+    offers,
     outbox,
     relay_test_runs,
     relay_tests,
@@ -63,7 +64,7 @@ from own_smtp.platform import platform_for
 from own_smtp.policy import Policy
 from own_smtp.profiles import Limits
 from own_smtp.secrets import Vault, derive_development_key
-from own_smtp.senders import relay_for, relay_named, sender_choices, waits_for
+from own_smtp.senders import relay_for, relay_named, waits_for
 from own_smtp.submission import resolver_for
 from own_smtp.surroundings import Surroundings
 from own_smtp.texts import ensure_babel
@@ -155,15 +156,21 @@ class OwnSMTP:
 
     def settings_links(self, tenant_id: str) -> Sequence[Link]:
         """Return the pages for the tenant's settings menu."""
-        return settings_links(self.host, tenant_id)
+        return settings_links(self.host, tenant_id) if self._has_pages(tenant_id) else []
 
     def project_links(self, tenant_id: str, project_id: str) -> Sequence[Link]:
         """Return the pages for the project's menu."""
-        return project_links(self.host, tenant_id, project_id)
+        return project_links(self.host, tenant_id, project_id) if self._has_pages(tenant_id) else []
+
+    def _has_pages(self, tenant_id: str) -> bool:
+        return offers.has_pages(self.db.session(), self.host, self.rules, tenant_id)
 
     def senders(self, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
-        """Return the tenant's relays as senders for the "send" page."""
-        return sender_choices(self.db.session(), tenant_id, project_id)
+        """Return the relays that the acting person may use in the project, as senders for the "send" page.
+
+        Outside a request all of the tenant's are returned.
+        """
+        return offers.senders(self.db.session(), self.host, self.rules, tenant_id, project_id)
 
     def estimate(
         self, tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None = None
@@ -174,7 +181,7 @@ class OwnSMTP:
         if relay is None:
             return None
         zone = self.host.tenant(tenant_id).timezone
-        return estimate(session, self.settings, relay, count, expires_at=expires_at, timezone=zone)
+        return estimate(session, self.rules.in_force(session), relay, count, expires_at=expires_at, timezone=zone)
 
     def known_statuses(self, tenant_id: str, project_id: str, counted: Sequence[str] = ()) -> Sequence[KnownStatus]:
         """Return what can be known of invitations, by route and status, with the reasons."""

@@ -169,6 +169,16 @@ def _lock(relay: Relay) -> None:
     _set(relay, state=RelayState.UNCONFIRMED, confirmed_at=None, **NOT_PAUSED)
 
 
+def make_default(session: Session, relay: Relay, *, is_default: bool) -> bool:
+    """Suggest a relay to the whole tenant, and no other; or no longer. Return whether that is new."""
+    if relay.is_default == is_default:
+        return False
+    relay.is_default = is_default
+    session.flush()
+    _keep_one_default(session, relay)
+    return True
+
+
 def _keep_one_default(session: Session, relay: Relay) -> None:
     if not relay.is_default:
         return

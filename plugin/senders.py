@@ -45,10 +45,13 @@ def _relay_id(key: str) -> int:
     return int(number)
 
 
-def sender_choices(session: Session, tenant_id: str, project_id: str) -> list[SenderChoice]:
-    """Return the tenant's relays, the project's own first."""
+def sender_choices(
+    session: Session, tenant_id: str, project_id: str, *, suggested: Relay | None = None, only_chosen: bool = False
+) -> list[SenderChoice]:
+    """Return the tenant's relays: the project's own first, then `suggested`; or only the project's own."""
     chosen = projects.relay_of(session, tenant_id, project_id)
-    found = sorted(relays.listed(session, tenant_id), key=lambda relay: (relay is not chosen, relay.label.casefold()))
+    found = [relay for relay in relays.listed(session, tenant_id) if relay is chosen or not only_chosen]
+    found.sort(key=lambda relay: (relay is not chosen, relay is not suggested, relay.label.casefold()))
     return [
         SenderChoice(
             key=f"{_RELAY}{relay.id}",
@@ -57,9 +60,22 @@ def sender_choices(session: Session, tenant_id: str, project_id: str) -> list[Se
             is_available=relay.state != RelayState.UNCONFIRMED,
             is_default=relay is chosen,
             reason=waits_for(relay),
+            summary=_summary(relay),
         )
         for relay in found
     ]
+
+
+def _summary(relay: Relay) -> str:
+    name = relay.sender_name or relay.sender_address
+    if relay.reply_to is None or relay.reply_to == relay.sender_address:
+        return gettext("Recipients see “%(name)s”, through %(host)s.", name=name, host=relay.host)
+    return gettext(
+        "Recipients see “%(name)s” and reply to %(reply_to)s, through %(host)s.",
+        name=name,
+        reply_to=relay.reply_to,
+        host=relay.host,
+    )
 
 
 def waits_for(relay: Relay) -> str | None:

@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import case, delete, or_, select
 from sqlalchemy.orm import Session
 
-from own_smtp import audit
+from own_smtp import audit, relay_edits
 from own_smtp.audit import AuditAction
-from own_smtp.hooks.events import Project
 from own_smtp.models import Relay, Suggestion
 from own_smtp.states import RelayState
 
@@ -49,21 +49,21 @@ def by_relay(session: Session, tenant_id: str) -> dict[int, Subjects]:
     return found
 
 
-def suggested(session: Session, project: Project, user_id: str) -> Relay | None:
+def suggested(session: Session, tenant_id: str, project_id: str, user_id: str) -> Relay | None:
     """Return the relay to select for a project: its own, else the acting person's, else the tenant's default.
 
     Only one that is confirmed: what is chosen is to work. `None` means that the platform's mail stays selected.
     """
     rank = case((Suggestion.kind == Kind.PROJECT, 0), (Suggestion.kind == Kind.USER, 1), else_=2)
     fits = or_(
-        (Suggestion.kind == Kind.PROJECT) & (Suggestion.subject == project.project_id),
+        (Suggestion.kind == Kind.PROJECT) & (Suggestion.subject == project_id),
         (Suggestion.kind == Kind.USER) & (Suggestion.subject == user_id),
     )
     return session.scalars(
         select(Relay)
         .outerjoin(Suggestion, (Suggestion.relay_id == Relay.id) & fits)
         .where(
-            Relay.tenant_id == project.tenant_id,
+            Relay.tenant_id == tenant_id,
             Relay.deleted_at.is_(None),
             Relay.state != RelayState.UNCONFIRMED,
             or_(Suggestion.id.is_not(None), Relay.is_default),
@@ -73,18 +73,28 @@ def suggested(session: Session, project: Project, user_id: str) -> Relay | None:
     ).one_or_none()
 
 
-def choose(session: Session, relay: Relay, *, users: Collection[str], projects: Collection[str], user_id: str) -> bool:
-    """Suggest a relay to these people and projects, and to no others. Return whether that is new.
+def choose(
+    session: Session,
+    relay: Relay,
+    *,
+    everybody: bool,
+    users: Collection[str],
+    projects: Collection[str],
+    user_id: str,
+) -> bool:
+    """Suggest a relay to the whole tenant or not, and to these people and projects. Return whether that is new.
 
-    Each person and project has one relay at most: it is taken from the one that it had before.
+    Each person and project has one relay at most, and so has the tenant: it is taken from the one that had it before.
     """
     before = by_relay(session, relay.tenant_id)[relay.id]
     wanted = {Kind.USER: sorted(users), Kind.PROJECT: sorted(projects)}
-    changes = {
+    changes: dict[str, tuple[Any, Any]] = {
         f"suggested_{kind}s": (sorted(before.of(kind)), subjects)
         for kind, subjects in wanted.items()
         if sorted(before.of(kind)) != subjects
     }
+    if relay_edits.make_default(session, relay, is_default=everybody):
+        changes["is_default"] = (not everybody, everybody)
     if not changes:
         return False
     session.execute(delete(Suggestion).where(Suggestion.relay_id == relay.id))

@@ -13,6 +13,7 @@ from own_smtp import (
     views_overview,
     views_projects,
     views_relays,
+    views_suggestions,
     views_test_mails,
     views_tests,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "views_overview",
     "views_projects",
     "views_relays",
+    "views_suggestions",
     "views_test_mails",
     "views_tests",
 ]

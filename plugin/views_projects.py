@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from own_smtp import moves, people, projects, relays, reports, suggestions, tallies
-from own_smtp.access import current_actor, current_project, insist_on_admission, requires
+from own_smtp.access import current_actor, current_project, insist_on_admission, may, requires
 from own_smtp.appearances import appearance_of, platform_appearance
 from own_smtp.current import extension
 from own_smtp.forms.leftovers import LeftoversForm
@@ -15,7 +15,7 @@ from own_smtp.forms.project import ProjectForm
 from own_smtp.hooks.events import Action
 from own_smtp.knowledge import STATUSES, hidden_by_own_server
 from own_smtp.leftovers import settle_leftovers
-from own_smtp.models import Relay
+from own_smtp.models import ProjectRoute, Relay
 from own_smtp.moves import Scope
 from own_smtp.pages import blueprint, note, render, tenant
 from own_smtp.pictures import code_lines, sending_picture
@@ -24,14 +24,19 @@ from own_smtp.states import RelayState
 from own_smtp.texts import gettext
 
 
+CARDS = 9
+"""So many ways are shown as cards; further servers are a list."""
+
+
 @blueprint.get("/projects/<path:project_id>/settings")
 @requires(Action.VIEW)
 def show_project(project_id: str) -> ResponseReturnValue:
     """Show how the project's invitations leave, with the form for those who may change it."""
-    route, suggested = projects.find(_session(), current_actor().tenant_id, project_id), None
-    if route is None:
-        suggested = suggestions.suggested(_session(), current_project(), current_actor().user_id)
-    return _project_page(project_id, ProjectForm(_relays(), route, suggested), suggested)
+    actor = current_actor()
+    route, suggested = projects.find(_session(), actor.tenant_id, project_id), None
+    if route is None and may(Action.ENABLE, project_id):
+        suggested = suggestions.suggested(_session(), actor.tenant_id, project_id, actor.user_id)
+    return _project_page(project_id, ProjectForm(_ranked(route, suggested), route, suggested), suggested)
 
 
 @blueprint.post("/projects/<path:project_id>/settings")
@@ -107,6 +112,7 @@ def _project_page(project_id: str, form: ProjectForm, suggested: Relay | None = 
         project=current_project(),
         form=form,
         suggested=suggested,
+        cards=CARDS,
         route=projects.find(session, tenant_id, project_id),
         chosen=projects.relay_of(session, tenant_id, project_id),
         relays={str(relay.id): relay for relay in _relays()},
@@ -161,6 +167,12 @@ def _waits(session: Session, tenant_id: str, batches: list[BatchSummary]) -> lis
     relay_ids = {batch.relay_id for batch in batches if batch.counts.waiting}
     found = [relay for relay in relays.listed(session, tenant_id) if relay.id in relay_ids]
     return [relay for relay in found if relay.state != RelayState.ACTIVE]
+
+
+def _ranked(route: ProjectRoute | None, suggested: Relay | None) -> list[Relay]:
+    """Return the tenant's relays, that in force and that suggested in front."""
+    in_front = {route.relay_id if route else None, suggested.id if suggested else None}
+    return sorted(_relays(), key=lambda relay: relay.id not in in_front)
 
 
 def _relays() -> list[Relay]:

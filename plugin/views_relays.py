@@ -6,7 +6,17 @@ from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from own_smtp import confirmations, projects, relay_edits, relays, reports, tallies, views_tests
+from own_smtp import (
+    confirmations,
+    people,
+    projects,
+    relay_edits,
+    relays,
+    reports,
+    suggestions,
+    tallies,
+    views_tests,
+)
 from own_smtp.access import current_actor, insist_on_admission, requires
 from own_smtp.charts import health_since
 from own_smtp.clock import read_clock
@@ -93,6 +103,9 @@ def show_relay(relay_id: int) -> ResponseReturnValue:
         windows=window_texts(panel.relay),
         users=projects.using(_session(), relay_id),
         health=_health(relay_id),
+        for_whom=suggestions.by_relay(_session(), panel.relay.tenant_id).get(relay_id),
+        name_of=people.name_of,
+        titles={item.project_id: item.title for item in extension().host.projects(panel.relay.tenant_id)},
         queue_is_up=not needs_queue or extension().queue_is_up(),
     )
 

@@ -23,6 +23,7 @@ NEEDS = {
     "edit_relay": Action.EDIT,
     "show_relay": Action.VIEW,
     "relay_status": Action.VIEW,
+    "suggest_relay": Action.EDIT,
     "send_confirmation_again": Action.TEST,
     "pause_relay": Action.EDIT,
     "resume_relay": Action.EDIT,

@@ -71,7 +71,8 @@ def test_default_marks_have_names(web, db_session, thin):
     """For whom a server is suggested is said by name."""
     thin.host.staff = [Person(user_id="bob", name="Bob Builder")]
     relay = add_relay(db_session, thin, is_default=True)
-    suggestions.choose(db_session, relay, users=["bob"], projects=["p2"], user_id="alice")
+    choice = {"everybody": True, "users": ["bob"], "projects": ["p2"]}
+    suggestions.choose(db_session, relay, **choice, user_id="alice")
     db_session.commit()
     assert "Suggested for: all projects, Bob Builder, “Customer survey”" in _words(web.get(URL).text)
 

@@ -65,7 +65,7 @@ def test_switching_a_project_on_and_off(web, relay, db_session):
     """The choice takes effect, says who made it, and is in the log."""
     page = web.post(SETTINGS, data={"route": str(relay.id)}, follow_redirects=True).text
     assert "In force now: invitations leave through “Company mail”." in page
-    assert "Chosen by alice" in page
+    assert "Chosen by Alice" in page
     web.post(SETTINGS, data={"route": "platform"})
     assert db_session.query(ProjectRoute).one().relay_id is None
     assert [entry.details for entry in db_session.query(AuditEntry).filter_by(project_id="p1")] == [

@@ -68,6 +68,7 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         "relay-preset": "/servers/new?preset=microsoft-365",
         **pages,
         "relay-edit": f"/servers/{active.id}/edit",
+        "suggestions": f"/servers/{active.id}/suggestions",
         "relay-delete-busy": f"/servers/{active.id}/delete",
         "relay-delete": f"/servers/{paused.id}/delete",
         "project": "/projects/p1/settings",

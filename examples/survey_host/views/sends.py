@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
 from flask_babel import gettext as _
 
 from survey_host import delivery, mailer, plugins, report, sending
@@ -34,6 +34,7 @@ def send(survey_id: int) -> Any:
         form=form,
         senders=senders,
         audiences=sending.audiences(survey),
+        ready_made="own_smtp" in current_app.blueprints,
         estimates=sending.estimates(survey, senders),
         platform_address=mailer.sender_address(),
         missing=[kind for kind in Kind if survey.language not in sending.texts_of(survey, kind)],

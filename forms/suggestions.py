@@ -1,0 +1,37 @@
+"""The form that says for whom a mail server is suggested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, SelectMultipleField
+from wtforms.widgets import CheckboxInput, ListWidget
+
+from own_smtp.hooks.events import Person, Project
+from own_smtp.texts import lazy_gettext as _
+
+
+class SuggestionsForm(FlaskForm):
+    """The whole tenant, some people, some projects."""
+
+    everybody = BooleanField(
+        _("All projects"), description=_("Where neither a project nor a person has a suggestion of its own.")
+    )
+    projects = SelectMultipleField(_("These projects"), widget=ListWidget(), option_widget=CheckboxInput())
+    users = SelectMultipleField(
+        _("Projects that these people set up"), widget=ListWidget(), option_widget=CheckboxInput()
+    )
+
+    def __init__(
+        self,
+        people: Sequence[Person],
+        projects: Sequence[Project],
+        *,
+        everybody: bool,
+        chosen_users: Sequence[str],
+        chosen_projects: Sequence[str],
+    ) -> None:
+        super().__init__(data={"everybody": everybody, "users": chosen_users, "projects": chosen_projects})
+        self.users.choices = [(person.user_id, person.name) for person in people]
+        self.projects.choices = [(project.project_id, project.title) for project in projects]
