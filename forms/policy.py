@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from flask_wtf import FlaskForm
@@ -11,14 +12,16 @@ from wtforms import BooleanField, Field, IntegerField, RadioField, SelectMultipl
 from wtforms.validators import InputRequired, NumberRange, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
+from own_smtp.addresses import parse_address
 from own_smtp.config import Network, PolicyPage, Settings, key_of, read_value
-from own_smtp.errors import ConfigurationError
+from own_smtp.errors import AddressError, ConfigurationError
 from own_smtp.forms.checks import number_of, required
 from own_smtp.hooks.events import Tenant
 from own_smtp.policy import EDITABLE, Policy, may_open
 from own_smtp.texts import gettext
 from own_smtp.texts import lazy_gettext as _
 
+MOST_DAYS = 3650
 EVERYBODY, CHOSEN = "all", "chosen"
 _NUMBER = _("A number from %(min)s to %(max)s, please.")
 
@@ -60,6 +63,23 @@ class PolicyForm(FlaskForm):
         most=10_000,
         whole=False,
     )
+    test_recipients = TextAreaField(
+        _("Where test mails may go"),
+        description=_(
+            "To the acting person's own address always. Further ones, one a line: an address, “@” and a domain, or “*”"
+            " for any."
+        ),
+    )
+    keep_content = IntegerField(
+        _("Days after which what invitations said is deleted"),
+        [InputRequired(_NUMBER), NumberRange(1, MOST_DAYS, _NUMBER)],
+        description=_("Counted from the last change in a finished sending."),
+    )
+    keep_recipients = IntegerField(
+        _("Days after which recipients' addresses are shortened"),
+        [InputRequired(_NUMBER), NumberRange(1, MOST_DAYS, _NUMBER)],
+        description=_("States, codes and the host's references stay."),
+    )
     allowed_ports = StringField(
         _("Ports that servers may have"), [required()], description=_("Numbers with commas between them.")
     )
@@ -94,6 +114,17 @@ class PolicyForm(FlaskForm):
         if not set(item.data or ()) <= known:
             raise ValidationError(gettext("There is no such tenant."))
 
+    def validate_test_recipients(self, item: Field) -> None:
+        """Take addresses, domains and the star."""
+        for entry in read_value("test_recipients", item.data or ""):
+            local, at, domain = entry.rpartition("@")
+            try:
+                parse_address(f"{local or 'x'}{at}{domain}" if entry != "*" else "x@example.org")
+            except AddressError as error:
+                raise ValidationError(
+                    gettext("This is neither an address nor “@” and a domain: %(entry)s", entry=entry)
+                ) from error
+
     def validate_allowed_ports(self, item: Field) -> None:
         """Take numbers, and further ones only where the configuration lets the page open them."""
         ports = _read("allowed_ports", item.data, gettext("Ports are numbers from 1 to 65535."))
@@ -126,13 +157,17 @@ class PolicyForm(FlaskForm):
 
     def _value(self, name: str) -> Any:
         typed = self._fields[name].data
-        if name == "allowed_tenants":
-            return None if self.who.data == EVERYBODY else frozenset(typed or ())
-        return (
-            typed
-            if isinstance(typed, bool)
-            else read_value(name, typed or None if name.startswith("ceiling") else typed or "")
-        )
+        match name:
+            case "allowed_tenants":
+                return None if self.who.data == EVERYBODY else frozenset(typed or ())
+            case "keep_content" | "keep_recipients":
+                return timedelta(days=typed)
+            case "ceiling_per_second":
+                return typed
+            case "allowed_ports" | "allowed_networks" | "test_recipients":
+                return read_value(name, typed or "")
+            case _:
+                return read_value(name, typed)
 
 
 def _read(name: str, typed: str | None, problem: str) -> Any:
@@ -149,5 +184,8 @@ def _values(now: Settings) -> dict[str, Any]:
         "who": EVERYBODY if now.allowed_tenants is None else CHOSEN,
         "allowed_tenants": sorted(now.allowed_tenants or ()),
         "allowed_ports": ", ".join(str(port) for port in sorted(now.allowed_ports)),
+        "test_recipients": "\n".join(now.test_recipients),
+        "keep_content": now.keep_content.days,
+        "keep_recipients": now.keep_recipients.days,
         "allowed_networks": "\n".join(str(network) for network in now.allowed_networks),
     }

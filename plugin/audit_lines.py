@@ -87,6 +87,9 @@ FIELDS: dict[str, Text] = {
     "relays_per_tenant": _("Mail servers per tenant"),
     "ceiling_connections": _("Most connections at a time to one server"),
     "ceiling_per_second": _("Most messages a second through one server"),
+    "test_recipients": _("Where test mails may go"),
+    "keep_content": _("Days after which what invitations said is deleted"),
+    "keep_recipients": _("Days after which recipients' addresses are shortened"),
     "allowed_ports": _("Ports that servers may have"),
     "allowed_networks": _("Private networks that servers may be in"),
     "allow_plaintext": _("Servers may be used without encryption"),
@@ -226,6 +229,10 @@ def _hours(value: Any) -> str:
     return ngettext("%(num)s hour", "%(num)s hours", round(value / 3600))
 
 
+def _days(value: Any) -> str:
+    return str(format_decimal(round(value / 86_400, 2)))
+
+
 def _percent(value: Any) -> str:
     return str(format_percent(value))
 
@@ -249,6 +256,8 @@ _SAY: dict[str, Callable[[Any], str]] = {
     "sending_windows": lambda windows: "; ".join(said(windows)),
     "allowed_tenants": lambda ids: gettext("all") if ids == EVERYBODY else ", ".join(ids),
     "fallback_after": _hours,
+    "keep_content": _days,
+    "keep_recipients": _days,
     "jitter": _percent,
     "preset": _provider,
     "result": _result,

@@ -27,9 +27,10 @@ def purge(content_days: int | None, recipient_days: int | None, as_json: bool) -
     A dispatcher does the same every day.
     """
     own_smtp = extension()
+    settings = own_smtp.in_force()
     ages = {
-        "content": _age(content_days, own_smtp.settings.keep_content),
-        "recipients": _age(recipient_days, own_smtp.settings.keep_recipients),
+        "content": _age(content_days, settings.keep_content),
+        "recipients": _age(recipient_days, settings.keep_recipients),
     }
     purged = Purge(own_smtp.db.engine, own_smtp.vault, **ages).run()
     text = f"The content of {purged.contents} batches was deleted, the recipients of {purged.recipients} shortened."

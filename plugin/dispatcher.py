@@ -138,8 +138,10 @@ class Dispatcher:
 
     def _purge(self) -> None:
         """Once a day for all machines: delete what is old enough, a little between two looks."""
-        engine, settings = self._around.engine, self._around.settings
+        engine = self._around.engine
         if errands.take(engine, errands.PURGE, PURGE_EVERY):
+            with engine.connect() as connection:
+                settings = self._around.policy.in_force(connection)
             ages = {"content": settings.keep_content, "recipients": settings.keep_recipients}
             if not Purge(engine, self._around.vault, **ages).run(PURGE_STEPS).is_done:
                 errands.do_again(engine, errands.PURGE)

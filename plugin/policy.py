@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
@@ -24,7 +25,16 @@ from own_smtp.models import PolicyValue, Relay
 from own_smtp.states import PauseReason, RelayState
 
 NETWORK = ("allowed_ports", "allowed_networks", "allow_plaintext")
-EDITABLE = ("allowed_tenants", "relays_per_tenant", "ceiling_connections", "ceiling_per_second", *NETWORK)
+EDITABLE = (
+    "allowed_tenants",
+    "relays_per_tenant",
+    "ceiling_connections",
+    "ceiling_per_second",
+    "test_recipients",
+    "keep_content",
+    "keep_recipients",
+    *NETWORK,
+)
 """The settings that a page may change at all, in its order."""
 
 EVERYBODY = "*"
@@ -109,9 +119,11 @@ def _contains(outer: Network, inner: Network) -> bool:
 
 
 def stored(value: Any) -> Any:
-    """Return a setting as JSON holds it: sets and networks become lists of numbers and texts, sorted."""
+    """Return a setting as JSON holds it: sets and networks become lists of numbers and texts, durations seconds."""
     if isinstance(value, frozenset):
         return sorted(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, tuple):
         return [str(item) for item in value]
     return value

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from own_smtp import confirmations, relay_edits, relay_tests, relays
-from own_smtp.access import current_actor
+from own_smtp.access import current_actor, insist_on_admission
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError
 from own_smtp.forms.relay import UNUSUAL
@@ -20,6 +20,7 @@ from own_smtp.texts import gettext
 
 def save_new(session: Session, draft: RelayDraft, test: RelayTest | None = None) -> ResponseReturnValue:
     """Save a new server, and go to its page. `test` is the one that the settings come from."""
+    insist_on_admission()
     actor = current_actor()
     relay = relay_edits.create(
         session,

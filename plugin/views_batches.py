@@ -127,7 +127,7 @@ def _progress(batch: BatchSummary) -> Progress | None:
     waits = batch.state == BatchState.OPEN and batch.counts.waiting
     return progress_of(
         _session(),
-        extension().settings,
+        extension().in_force(),
         batch,
         timezone=tenant().timezone,
         queue_is_up=not waits or extension().queue_is_up(),

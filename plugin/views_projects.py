@@ -23,7 +23,6 @@ from own_smtp.reports import BatchSummary, Counts
 from own_smtp.states import RelayState
 from own_smtp.texts import gettext
 
-
 CARDS = 9
 """So many ways are shown as cards; further servers are a list."""
 

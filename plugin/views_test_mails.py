@@ -32,7 +32,7 @@ def show_test_mail(relay_id: int) -> ResponseReturnValue:
     """Offer a test mail, send it, and show what became of the newest one."""
     session, actor = _session(), current_actor()
     relay = relays.get(session, actor.tenant_id, relay_id)
-    form = TestMailForm(extension().settings, _own_address())
+    form = TestMailForm(extension().in_force(), _own_address())
     if form.validate_on_submit() and form.recipient:
         _send(session, relay, form.recipient)
         return redirect(url_for("own_smtp.show_test_mail", relay_id=relay_id))

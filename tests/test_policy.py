@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
@@ -65,6 +66,9 @@ def test_values_come_back_as_they_were(platform):
         "relays_per_tenant": 3,
         "ceiling_connections": 2,
         "ceiling_per_second": 0.5,
+        "test_recipients": ("@acme.example", "*"),
+        "keep_content": timedelta(days=2),
+        "keep_recipients": timedelta(days=3),
         "allowed_ports": frozenset({25, 587}),
         "allowed_networks": (ip_network("10.0.0.0/8"),),
         "allow_plaintext": False,

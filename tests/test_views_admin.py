@@ -23,6 +23,9 @@ OPEN = {
     "relays_per_tenant": "200",
     "ceiling_connections": "20",
     "ceiling_per_second": "",
+    "test_recipients": "",
+    "keep_content": "30",
+    "keep_recipients": "180",
     "allowed_ports": "25, 465, 587, 2525",
 }
 """The form as it is filled when nothing was changed, where the page may not open networks."""
@@ -81,6 +84,23 @@ def test_only_chosen_tenants(web, thin, db_session):
         assert web.post(address, data=data).status_code == 409, address
     thin.host.present = MALLORY
     assert "does not offer" not in web.get("/own-smtp/").text
+
+
+def test_where_test_mails_may_go_and_how_long_things_are_kept(web, thin):
+    """Addresses, domains and the star; days. What is neither is refused."""
+    data = {
+        **OPEN,
+        "test_recipients": "ann@acme.example\n@Staff.example *",
+        "keep_content": "7",
+        "keep_recipients": "20",
+    }
+    assert web.post(POLICY, data=data).status_code == 302
+    now = thin.in_force()
+    assert now.test_recipients == ("ann@acme.example", "@staff.example", "*")
+    assert (now.keep_content.days, now.keep_recipients.days) == (7, 20)
+    assert "Days after which what invitations said is deleted: 30 → 7" in web.get(POLICY).text
+    for name, text in (("test_recipients", "nobody"), ("keep_content", "0"), ("keep_recipients", "")):
+        assert web.post(POLICY, data={**OPEN, name: text}).status_code == 422, name
 
 
 def test_tenants_are_chosen_among_those_that_exist(web, thin):
