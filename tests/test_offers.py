@@ -82,7 +82,8 @@ CHOICES = [
     ),
 ]
 PAGE = """{% from "own_smtp/senders.html" import sender_choices %}
-{% call(sender) sender_choices(choices, legend="Sent by", platform="Ours", chosen=chosen) %}[{{ sender.key }}]{% endcall %}"""
+{% call(sender) sender_choices(choices, legend="Sent by", platform="Ours", chosen=chosen) %}[{{ sender.key }}]
+{% endcall %}"""
 
 
 @pytest.mark.parametrize(

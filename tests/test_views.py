@@ -16,7 +16,14 @@ from own_smtp.states import RelayState, State
 from tests.web.app import MALLORY, build_app
 from tests.web.drafts import PASSWORD, TYPED, add_relay, send_mail
 
-PUBLIC = {"own_smtp.static", "own_smtp.show_confirmation", "own_smtp.follow_confirmation"}
+PUBLIC = {
+    "own_smtp.static",
+    "own_smtp.show_confirmation",
+    "own_smtp.follow_confirmation",
+    "own_smtp.health",
+    "own_smtp.metrics",
+}
+"""For people without an account, and for machines: `metrics` wants a token of its own."""
 NEEDS = {
     "overview": Action.VIEW,
     "new_relay": Action.EDIT,
@@ -47,11 +54,19 @@ NEEDS = {
     "relay_log_selection": Action.ENABLE,
     "show_known": Action.VIEW,
     "batch_status": Action.VIEW,
+    "test_relay": Action.TEST,
+    "show_test": Action.VIEW,
+    "test_status": Action.VIEW,
+    "test_again": Action.TEST,
+    "trust_certificate": Action.EDIT,
+    "save_test": Action.EDIT,
+    "show_test_mail": Action.TEST,
+    "test_mail_status": Action.TEST,
     "show_policy": Action.ADMINISTER,
     "show_all_relays": Action.ADMINISTER,
 }
 """What each page asks the host for."""
-OF_NOTHING = {"overview", "show_known", "new_relay", "show_audit", "download_audit", "show_policy", "show_all_relays"}
+OF_NOTHING = {"overview", "new_relay", "show_audit", "download_audit", "show_policy", "show_all_relays"}
 """Pages that are about no relay and no project."""
 
 
@@ -65,7 +80,13 @@ def relay(db_session, thin) -> Relay:
 
 def _pages(app, relay_id=1, project_id="p1"):
     """Return each page that needs an account, with its method and its address."""
-    values = {"relay_id": relay_id, "project_id": project_id, "batch_id": 1, "name": "invitations.csv"}
+    values = {
+        "relay_id": relay_id,
+        "project_id": project_id,
+        "batch_id": 1,
+        "test_id": 1,
+        "name": "invitations.csv",
+    }
     adapter = app.url_map.bind("localhost")
     for rule in app.url_map.iter_rules():
         if rule.endpoint.startswith("own_smtp.") and rule.endpoint not in PUBLIC:
