@@ -56,6 +56,12 @@ class Situation:
         """Whether a worker is at it."""
         return bool(self.lease and self.lease.expires_at and self.lease.expires_at > self.now)
 
+    @property
+    def rests_until(self) -> datetime | None:
+        """Until when the relay rests between two messages; `None` when it does not."""
+        wake_at = self.lease.wake_at if self.lease else None
+        return wake_at if wake_at and wake_at > self.now else None
+
 
 def holdups(seen: Situation) -> list[Holdup]:
     """Return what the batch waits for, the most important first; empty while it is being sent.
@@ -69,8 +75,10 @@ def holdups(seen: Situation) -> list[Holdup]:
         return [_relay_is_closed(seen)]
     if seen.is_drained or seen.next_attempt_at is None:
         return []
-    found = [*_unreachable(seen), *_limited(seen)] or [*_put_off(seen)]
-    return found or [*_unattended(seen)]
+    found = [*_unreachable(seen), *_limited(seen)]
+    if found or seen.rests_until:
+        return found
+    return [*_put_off(seen)] or [*_unattended(seen)]
 
 
 def _relay_is_closed(seen: Situation) -> Holdup:
@@ -96,8 +104,8 @@ def _unreachable(seen: Situation) -> Iterator[Holdup]:
         return
     since = seen.when(lease.failing_since)
     text = gettext("There is no usable connection to “%(label)s” since %(time)s.", label=seen.relay.label, time=since)
-    if lease.wake_at and lease.wake_at > seen.now:
-        text += " " + gettext("Next attempt: %(time)s.", time=seen.when(lease.wake_at))
+    if seen.rests_until:
+        text += " " + gettext("Next attempt: %(time)s.", time=seen.when(seen.rests_until))
     yield Holdup(text=text, is_trouble=True, is_of_relay=True)
 
 
@@ -112,6 +120,8 @@ def _limited(seen: Situation) -> Iterator[Holdup]:
     now = seen.now.timestamp()
     pacer = Pacer(seen.limits, seen.lease.pace if seen.lease else None, float)
     found = {name: at for name, at in pacer.holdups(now).items() if at - now > WORTH_SAYING}
+    if not pacer.learned:
+        found.pop("spacing", None)  # that is the pace that somebody wanted
     if not found:
         return
     name = max(found, key=lambda item: found[item])

@@ -48,6 +48,8 @@ class Progress:
     """What it waits for; empty while it is being sent."""
     rate: str | None
     """How many were tried lately, in words; `None` for none."""
+    rests_until: str | None
+    """When the next one leaves, where the pace makes the server rest; `None` where it does not."""
     pace: Sequence[str]
     """The limits, in words."""
     learned: str | None
@@ -64,9 +66,8 @@ class Progress:
     @property
     def version(self) -> str:
         """Changes whenever the page would."""
-        return "|".join(
-            [str(item.text) for item in self.holdups] + [str(self.rate), str(self.learned), str(self.finishes_at)]
-        )
+        facts = (self.rate, self.rests_until, self.learned, self.finishes_at)
+        return "|".join([*(item.text for item in self.holdups), *map(str, facts)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ def progress_of(
     return Progress(
         holdups=holdups(seen),
         rate=_rate(session, summary, seen.now),
+        rests_until=seen.when(seen.rests_until) if seen.rests_until else None,
         pace=pace_texts(seen.relay),
         learned=_learned_text(learned) if learned else None,
         finishes_at=seen.when(finish) if finish else None,

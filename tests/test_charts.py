@@ -11,7 +11,7 @@ from flask import Flask
 from flask_babel import force_locale
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, insert
+from sqlalchemy import create_engine, event, insert
 from sqlalchemy.orm import Session
 
 from own_smtp import tallies
@@ -234,3 +234,24 @@ def test_pages_show_the_pictures_with_their_tables(web, thin, db_session):
         assert page.count("1,234") > 2
         assert " style=" not in page
         assert "http://" not in page.replace("http://localhost", "")
+
+
+def test_figures_are_found_by_index(tmp_path):
+    """However many sendings there were: those of a batch, a project and a relay's last days are not searched for."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'plans.sqlite3'}")
+    Base.metadata.create_all(engine)
+    plans: list[str] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def explain(connection, cursor, statement, parameters, _context, _many):
+        rows = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        plans.append(" / ".join(row[3] for row in rows))
+
+    with Session(engine) as session:
+        tallies.of_batch(session, 1)
+        tallies.of_project(session, "acme", "p1")
+        tallies.of_relay(session, 1, NOON)
+    engine.dispose()
+    assert len(plans) == 3
+    assert not [plan for plan in plans if "SCAN" in plan]
+    assert "relay_id=? AND hour>?" in plans[2]

@@ -126,6 +126,14 @@ def test_a_slow_server_and_put_off_messages_say_when_they_are_due():
     ]
 
 
+def test_a_pace_is_no_holdup():
+    """Between two messages, one every two minutes as somebody wanted, nobody is missing."""
+    limits = Limits(min_interval=120.0)
+    lease = used_up(limits, 1, timedelta(seconds=30))
+    lease.wake_at = NOW + timedelta(seconds=90)
+    assert words(situation(limits=limits, lease=lease)) == []
+
+
 def test_nobody_at_work_is_a_holdup_and_somebody_is_none():
     """Due invitations wait for a worker, or for Redis; while a drain has the lease nothing holds them up."""
     assert words(situation()) == ["It waits for a worker of the platform."]

@@ -28,7 +28,7 @@ _BAD = {"refused", "failed", "unknown", "cancelled"}
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One status and how many mails have it; `None` where that cannot be known, for the given reason."""
+    """One status and how many mails have it, `None` where that cannot be known; and why it is known or is not."""
 
     label: str
     count: int | None
@@ -64,14 +64,14 @@ def mails(survey: Survey) -> Report:
 
 
 def _columns(known: Sequence[KnownStatus], counts: Counter[str]) -> list[Column]:
-    """Show what any route reports as a number, and the rest greyed with its reasons; leave out what nobody misses."""
+    """Show what any route reports as a number and the rest greyed, with reasons; leave out what nobody misses."""
     columns = []
     for status in dict.fromkeys(item.status for item in known):
         cells = [item for item in known if item.status == status]
-        if any(item.knowledge == "reported" for item in cells):
-            columns.append(Column(cells[0].label, counts[status]))
-        elif status not in LEFT_OUT:
-            columns.append(Column(cells[0].label, None, " ".join(dict.fromkeys(item.reason for item in cells))))
+        reasons = " ".join(dict.fromkeys(item.reason for item in cells))
+        is_known = any(item.knowledge == "reported" for item in cells)
+        if is_known or status not in LEFT_OUT:
+            columns.append(Column(cells[0].label, counts[status] if is_known else None, reasons))
     return columns
 
 
