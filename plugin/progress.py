@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -52,21 +52,25 @@ class Progress:
     """When the next one leaves, where the pace makes the server rest; `None` where it does not."""
     pace: Sequence[str]
     """The limits, in words."""
-    learned: str | None
-    """The slower pace that the server asked for, in words."""
+    learned: Sequence[str]
+    """What the server taught, in words: the slower pace that it asked for, and how many went out lately."""
     finishes_at: str | None
     """By when the last will have been tried, in the tenant's time zone; `None` when that cannot be said."""
     ends_at: str | None
-    """When what is left then is given up, usually because the survey closes; `None` means never."""
+    """When it is too late; `None` means never."""
+    ends_with_survey: bool
+    """Whether that is when the survey closes."""
     is_late: bool
     """Whether it will not be done by then."""
+    gives_up: bool
+    """Whether what is left is given up then. Else it is sent in vain."""
     fallback_at: str | None
     """From when on the platform's own mail takes over; `None` when it does not."""
 
     @property
     def version(self) -> str:
         """Changes whenever the page would."""
-        facts = (self.rate, self.rests_until, self.learned, self.finishes_at)
+        facts = (self.rate, self.rests_until, self.learned, self.finishes_at, self.is_late)
         return "|".join([*(item.text for item in self.holdups), *map(str, facts)])
 
 
@@ -92,24 +96,31 @@ def pieces_of(numbers: Counts) -> list[Piece]:
 
 
 def progress_of(
-    session: Session, settings: Settings, summary: BatchSummary, *, timezone: str, queue_is_up: bool
+    session: Session,
+    settings: Settings,
+    summary: BatchSummary,
+    *,
+    closes_at: datetime | None,
+    timezone: str,
+    queue_is_up: bool,
 ) -> Progress | None:
-    """Put together how far a batch is; `None` when nothing waits in it any more."""
+    """Put together how far a batch is; `None` when nothing waits in it any more. `closes_at` is the survey's end."""
     if not summary.counts.waiting or summary.state not in {BatchState.OPEN, BatchState.PAUSED}:
         return None
     seen = _look(session, settings, summary, timezone, queue_is_up)
     batch = session.get_one(Batch, summary.batch_id)
     finish = _finish(session, seen, summary, batch)
-    end, fallback = batch.expires_at, batch.fallback_at
-    learned = ((seen.lease.pace if seen.lease else None) or {}).get("learned")
+    end, fallback = batch.expires_at or closes_at, batch.fallback_at
     return Progress(
         holdups=holdups(seen),
         rate=_rate(session, summary, seen.now),
         rests_until=seen.when(seen.rests_until) if seen.rests_until else None,
         pace=pace_texts(seen.relay),
-        learned=_learned_text(learned) if learned else None,
+        learned=_learned_texts((seen.lease.pace if seen.lease else None) or {}),
         finishes_at=seen.when(finish) if finish else None,
         ends_at=seen.when(end) if end else None,
+        ends_with_survey=end is not None and end == closes_at,
+        gives_up=batch.expires_at is not None,
         is_late=bool(end and (end <= seen.now or (finish and finish > end))),
         fallback_at=seen.when(fallback) if fallback else None,
     )
@@ -168,8 +179,16 @@ def _rate(session: Session, summary: BatchSummary, now: datetime) -> str | None:
     return gettext("%(number)s a minute") % {"number": shown}
 
 
-def _learned_text(learned: float) -> str:
-    return gettext(
-        "At present slower, because the server asked for it: one message every %(seconds)s s.",
-        seconds=format_decimal(round(learned, 2)),
-    )
+def _learned_texts(pace: Mapping[str, Any]) -> list[str]:
+    texts = []
+    if learned := pace.get("learned"):
+        seconds = format_decimal(round(learned, 2))
+        texts.append(
+            gettext(
+                "At present slower, because the server asked for it: one message every %(seconds)s s.", seconds=seconds
+            )
+        )
+    if seen := pace.get("seen"):
+        number = format_decimal(round(seen * 60, 1))
+        texts.append(gettext("Lately about %(number)s a minute went out.", number=number))
+    return texts

@@ -129,6 +129,7 @@ def _progress(batch: BatchSummary) -> Progress | None:
         _session(),
         extension().in_force(),
         batch,
+        closes_at=current_project().closes_at,
         timezone=tenant().timezone,
         queue_is_up=not waits or extension().queue_is_up(),
     )

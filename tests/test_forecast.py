@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from own_smtp.forecast import finish_time, messages_per_second
 from own_smtp.pace import Pacer
 from own_smtp.profiles import Limits
+from own_smtp.windows import next_open
 
 MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)
 OFFICE = ({"days": [0, 1, 2, 3, 4], "start": "08:00", "end": "17:00"},)
@@ -157,3 +158,18 @@ def test_it_is_what_a_drain_would_do(values, count, used):
     if limits.sending_windows:
         spare += 3 * 86400  # a message that just misses a closing leaves when it opens again
     assert abs(finish.timestamp() - at) <= spare
+
+
+@settings(deadline=None)
+@given(
+    st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 -- hypothesis wants them naive
+    st.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Kolkata"]),
+    st.integers(1, 400_000),
+)
+def test_the_last_one_leaves_while_a_window_is_open(now, zone, count):
+    """At any time of the year, clock changes included, its second is one in which the tenant lets send."""
+    windows = (*OFFICE, {"days": [5], "start": "22:00", "end": "03:00"})
+    finish = finish_time(Limits(per_second=1, sending_windows=windows, timezone=zone), None, count, now)
+    assert finish is not None
+    last = finish - timedelta(seconds=1)
+    assert next_open(windows, zone, last) == last

@@ -176,11 +176,11 @@ def platform(database_url: str, tmp_path: Path) -> Iterator[Platform]:
         yield platform
 
 
-def look(platform: Platform, batch_id: int, relay_id: int) -> Progress | None:
+def look(platform: Platform, batch_id: int, relay_id: int, closes_at: datetime | None = None) -> Progress | None:
     with platform.app.test_request_context():
         session = platform.own_smtp.db.session()
         summary = reports.project_batch(session, TENANT, f"survey-{relay_id}", batch_id)
-        return progress.progress_of(session, Settings(), summary, timezone="UTC", queue_is_up=True)
+        return progress.progress_of(session, Settings(), summary, closes_at=closes_at, timezone="UTC", queue_is_up=True)
 
 
 def test_it_is_known_how_fast_it_goes_and_when_it_ends(platform: Platform, scripted: ScriptedServer) -> None:
@@ -205,6 +205,21 @@ def test_it_is_known_how_fast_it_goes_and_when_it_ends(platform: Platform, scrip
     platform.drain_again(relay)
     assert platform.states() == {"accepted": 10}
     assert look(platform, batch, relay) is None
+
+
+def test_the_end_is_the_hosts_or_the_surveys(platform: Platform, scripted: ScriptedServer) -> None:
+    """What the host gave up on is given up; without, the survey's closing still makes it late, and is called so."""
+    relay = platform.add_relay(scripted, per_day=4)
+    soon, later = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, 90))
+    free, given = platform.send(relay, 10).batch_id, platform.send(relay, 10, expires_at=later).batch_id
+    never, closing = look(platform, free, relay), look(platform, free, relay, closes_at=soon)
+    ends = look(platform, given, relay, closes_at=soon)
+    assert never is not None
+    assert closing is not None
+    assert ends is not None
+    assert (never.ends_at, never.is_late, never.gives_up) == (None, False, False)
+    assert (closing.ends_with_survey, closing.is_late, closing.gives_up) == (True, True, False)
+    assert (ends.ends_with_survey, ends.is_late, ends.gives_up) == (False, True, True)
 
 
 def test_a_batch_waits_for_its_share_of_the_others(platform: Platform, scripted: ScriptedServer) -> None:
