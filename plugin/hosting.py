@@ -136,8 +136,10 @@ class HookedHost:
 
     def invitations_changed(self, changes: Sequence[InvitationStatus]) -> bool:
         """Tell the host; `False` when it raised. Test mails are none of its business."""
-        changes = [change for change in changes if change.project_id != TEST_PROJECT]
-        return not changes or self._told(self.hook.own_smtp_invitations_changed, changes=changes)
+        known = [change for change in changes if change.project_id != TEST_PROJECT]
+        if changes and not known:
+            return True
+        return self._told(self.hook.own_smtp_invitations_changed, changes=known)
 
     def relay_changed(self, change: RelayChange) -> None:
         """Tell the host; where it does not listen, the relay's owner gets a notice by the platform's own mail."""
