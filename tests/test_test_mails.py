@@ -16,7 +16,7 @@ from own_smtp.models import AuditEntry, Batch, Invitation, Relay
 from own_smtp.states import TEST_PROJECT, PauseReason, RelayState
 from tests.web.app import ALICE
 from tests.web.drafts import add_relay
-from tests.web.everything import answer_test_mail
+from tests.web.trials import answer_test_mail
 
 CONTENT = Content(subject="Test", text="A test.\n")
 

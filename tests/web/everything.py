@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from playwright.sync_api import Page
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from own_smtp import confirmations, projects, relays
@@ -13,10 +12,11 @@ from own_smtp.models import Attempt, Batch, BatchCounts, Invitation, Lease, Rela
 from own_smtp.outcomes import Stage
 from own_smtp.profiles import Outcome, Reply
 from own_smtp.secrets import new_token
-from own_smtp.states import TEST_PROJECT, BatchState, PauseReason, State
+from own_smtp.states import BatchState, PauseReason, State
 from tests.figures import count_anew
 from tests.web.app import ThinExtension
 from tests.web.drafts import add_relay, send_mail
+from tests.web.trials import send_test_mail, tests_in_all_states
 
 REFUSED = Outcome(
     state=State.QUEUED,
@@ -53,6 +53,7 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
     projects.choose(session, "acme", "p1", active, user_id="alice")
     batch = fill_outbox(session, active)
     tally(session, batch, LONG_AGO, (State.ACCEPTED, 250, 1), (State.REFUSED, 550, 2))
+    send_test_mail(session, thin, active)
     quick = add_relay(session, thin, active=True, label="Quick", per_minute=30)
     session.add(Lease(relay_id=quick.id, expires_at=datetime(2030, 1, 1, tzinfo=UTC), pace={"seen": 0.5}))
     held, running, million = fill_outbox(session, paused), fill_outbox(session, quick), fill_outbox(session, quick)
@@ -69,6 +70,7 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         **pages,
         "relay-edit": f"/servers/{active.id}/edit",
         "suggestions": f"/servers/{active.id}/suggestions",
+        **tests_in_all_states(session, thin, active),
         "relay-delete-busy": f"/servers/{active.id}/delete",
         "relay-delete": f"/servers/{paused.id}/delete",
         "project": "/projects/p1/settings",
@@ -93,30 +95,6 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         "confirm-unknown": "/confirm/unknown",
         "not-found": "/servers/999",
     }
-
-
-def answer_test_mail(session: Session, state: str, stage: str, code: int, enhanced: str, text: str) -> None:
-    """Let the server answer to the newest test mail."""
-    mail = session.scalars(
-        select(Invitation)
-        .join(Batch, Batch.id == Invitation.batch_id)
-        .where(Batch.project_id == TEST_PROJECT)
-        .order_by(Invitation.id.desc())
-        .limit(1)
-    ).one()
-    mail.state, mail.attempts = state, 1
-    attempt = Attempt(
-        invitation_id=mail.id,
-        relay_id=1,
-        at=LONG_AGO,
-        state=state,
-        stage=stage,
-        code=code,
-        enhanced=enhanced,
-        text=text,
-    )
-    session.add(attempt)
-    session.commit()
 
 
 def _waiting(session: Session, thin: ThinExtension, label: str) -> Relay:
