@@ -17,6 +17,7 @@ from own_smtp.forms.test_mail import TestMailForm
 from own_smtp.hooks.events import Action, Content, InvitationStatus
 from own_smtp.models import Lease, Relay
 from own_smtp.pages import blueprint, note, render, tenant
+from own_smtp.queue_ids import queue_id
 from own_smtp.relay_views import SAYS_TOO_MUCH
 from own_smtp.reports import STATE_LABELS
 from own_smtp.states import State
@@ -49,6 +50,7 @@ def show_test_mail(relay_id: int) -> ResponseReturnValue:
         labels=STATE_LABELS,
         explanation=_explained(mail.status) if mail else None,
         words=_words(mail.status) if mail else "",
+        queue_id=queue_id(mail.status.reply_text or "") if mail and mail.status.state == State.ACCEPTED else None,
         next_at=lease.wake_at if lease else None,
         queue_is_up=mail is None or mail.status.state not in OPEN or extension().queue_is_up(),
     )
