@@ -36,7 +36,13 @@ from own_smtp.texts import Text, gettext
 from own_smtp.texts import lazy_gettext as _
 
 DEFAULT_PORTS = {Security.STARTTLS: 587, Security.IMPLICIT: 465, Security.NONE: 25}
-UNUSUAL = {(Security.STARTTLS, 465), (Security.IMPLICIT, 587), (Security.IMPLICIT, 25), (Security.IMPLICIT, 2525)}
+UNUSUAL = {
+    (Security.STARTTLS, 465),
+    (Security.IMPLICIT, 587),
+    (Security.IMPLICIT, 25),
+    (Security.IMPLICIT, 2525),
+    (Security.NONE, 465),
+}
 """Pairs of security and port that hardly any server answers to."""
 
 DEFAULT_CONNECTIONS = 4

@@ -23,7 +23,7 @@ from own_smtp.clock import read_clock
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError
 from own_smtp.forms.leftovers import LeftoversForm
-from own_smtp.forms.relay import RelayForm
+from own_smtp.forms.relay import UNUSUAL, RelayForm
 from own_smtp.hooks.events import Action
 from own_smtp.leftovers import settle_leftovers
 from own_smtp.models import Relay
@@ -74,7 +74,8 @@ def edit_relay(relay_id: int) -> ResponseReturnValue:
 
 
 def _form_page(form: RelayForm, relay: Relay | None) -> ResponseReturnValue:
-    page = render("relay_form.html", form=form, relay=relay, presets=PRESETS.values())
+    unusual = " ".join(sorted(f"{security}:{port}" for security, port in UNUSUAL))
+    page = render("relay_form.html", form=form, relay=relay, presets=PRESETS.values(), unusual=unusual)
     return page, 422 if form.is_submitted() else 200
 
 

@@ -42,6 +42,43 @@
   for (const option of document.querySelectorAll('.own-smtp input[name="security"]')) {
     option.addEventListener("change", () => {
       if (port && (port.value === "" || Object.values(ports).includes(port.value))) port.value = ports[option.value];
+      warn();
     });
+  }
+
+  // Encryption and port that hardly ever go together are said to be so before they are saved.
+  const warning = document.querySelector("[data-own-smtp-unusual]");
+  function warn() {
+    if (!warning) return;
+    const security = document.querySelector('.own-smtp input[name="security"]:checked')?.value;
+    warning.hidden = !warning.dataset.ownSmtpUnusual.split(" ").includes(`${security}:${port?.value}`);
+  }
+  port?.addEventListener("input", warn);
+  warn();
+
+  // A pasted address such as smtp://mail.example.com:587/ becomes a name and a port.
+  document.querySelector(".own-smtp-form input#host")?.addEventListener("change", (event) => {
+    const found = /^\s*(?:[a-z]+:\/\/)?([^\s:/?#\[\]@]+)(?::(\d{1,5}))?(?:[/?#].*)?\s*$/i.exec(event.target.value);
+    if (!found) return;
+    event.target.value = found[1];
+    if (found[2] && port && (port.value === "" || Object.values(ports).includes(port.value))) port.value = found[2];
+    warn();
+  });
+
+  // A limit is shown as what it means, while it is typed.
+  const seconds = { min_interval: (n) => n, per_second: (n) => 1 / n, per_minute: (n) => 60 / n, per_hour: (n) => 3600 / n, per_day: (n) => 86400 / n };
+  const written = new Intl.NumberFormat(document.documentElement.lang, { maximumSignificantDigits: 3 });
+  for (const meaning of document.querySelectorAll("[data-own-smtp-means]")) {
+    const field = document.getElementById(meaning.dataset.ownSmtpOf);
+    const explain = () => {
+      const every = seconds[field.id](Number(field.value));
+      const values = { s: every, m: 60 / every, h: 3600 / every, d: 86400 / every };
+      const known = Number(field.value) > 0 && Number.isFinite(every);
+      meaning.textContent = known
+        ? meaning.dataset.ownSmtpMeans.replace(/\{(\w)\}/g, (_, name) => written.format(values[name]))
+        : "";
+    };
+    field.addEventListener("input", explain);
+    explain();
   }
 })();
