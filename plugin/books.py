@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from own_smtp import leases, ledger, outbox, relays
 from own_smtp.composer import Composer
+from own_smtp.facts import Facts
 from own_smtp.hooks.events import RelayChange
 from own_smtp.ledger import Claim, Settlement, Taken
 from own_smtp.models import Lease
@@ -65,6 +66,8 @@ class Closing:
     """Whether `failure` is for want of a connection."""
     pause: Outcome | None
     """Why the relay must pause; `None` when it need not."""
+    facts: Facts | None = None
+    """What a conversation showed of the server; `None` when there was none."""
 
 
 class Books:
@@ -151,6 +154,8 @@ class Books:
         if self._route is Route.PLATFORM:
             return values
         values |= {"pace": closing.pace, "wake_at": moment(closing.wake_at)}
+        if closing.facts is not None:
+            values |= closing.facts.columns(datetime.fromtimestamp(now, UTC))
         if failure is not None:
             at, had_success = datetime.fromtimestamp(now, UTC), closing.last_success_at is not None
             values |= error_values(self._taken, failure, at, had_success=had_success)

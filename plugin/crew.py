@@ -7,6 +7,7 @@ import logging
 
 from own_smtp.config import Settings
 from own_smtp.errors import JournalError, LeaseLostError
+from own_smtp.facts import Facts
 from own_smtp.feed import Feed
 from own_smtp.outcomes import Stage, interrupted
 from own_smtp.profiles import Outcome, RelayProfile
@@ -29,6 +30,8 @@ class Crew:
     def __init__(self, profile: RelayProfile, settings: Settings, feed: Feed, resolve: Resolve, dialer: Dialer) -> None:
         self.failure: Outcome | None = None
         """Why there is no usable connection to the relay."""
+        self.facts: Facts | None = None
+        """What the first conversation showed of the server."""
         self._profile = profile
         self._settings = settings
         self._feed = feed
@@ -78,6 +81,7 @@ class Crew:
         except SetupError as error:
             self._refuse(error.outcome)
             return
+        self.facts = self.facts or Facts.of(session)
         self._open += 1
         self._grow()
         try:

@@ -217,6 +217,7 @@ class Drain:
             failure=failure or self.feed.pause,
             is_unreachable=failure is not None,
             pause=self.feed.pause or self._unreachable(),
+            facts=self._crew.facts,
         )
 
     def _unreachable(self) -> Outcome | None:

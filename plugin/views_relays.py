@@ -31,6 +31,7 @@ from own_smtp.moves import Scope
 from own_smtp.pages import ButtonForm, blueprint, note, render, tenant
 from own_smtp.pictures import Picture, health_picture
 from own_smtp.presets import PRESETS
+from own_smtp.relay_health import health_of
 from own_smtp.relay_tests import Kept
 from own_smtp.relay_views import RelayPanel, pace_texts, panel_of, window_texts
 from own_smtp.saving import back_to, request_confirmation, save_change, save_new, tell
@@ -107,6 +108,7 @@ def show_relay(relay_id: int) -> ResponseReturnValue:
         for_whom=suggestions.by_relay(_session(), panel.relay.tenant_id).get(relay_id),
         name_of=people.name_of,
         titles={item.project_id: item.title for item in extension().host.projects(panel.relay.tenant_id)},
+        condition=health_of(_session(), panel.relay, extension().settings.certificate_warning),
         queue_is_up=not needs_queue or extension().queue_is_up(),
     )
 

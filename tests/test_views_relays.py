@@ -14,6 +14,7 @@ from own_smtp.secrets import new_token
 from own_smtp.states import PauseReason, RelayState, State
 from tests.figures import count_anew
 from tests.web.drafts import TYPED, add_relay, send_mail
+from tests.web.everything import pages_in_all_states
 
 
 @pytest.fixture
@@ -278,3 +279,21 @@ def test_what_was_typed_as_windows_comes_back(web, relay, db_session):
     assert 'value="08:00"' in page
     assert 'name="sending_windows-1-start"' in page
     assert page.count("checked") == 4  # STARTTLS, authentication and two days
+
+
+def test_the_page_says_how_the_server_is(web, thin, db_session):
+    """Share of what was accepted, the limit's use, the last error with its count, and what TLS was last seen."""
+    pages = pages_in_all_states(db_session, thin)
+    page = web.get(f"/own-smtp{pages['relay-active']}").text
+    for text in (
+        "There has been no usable connection for a while.",
+        "0 of 2,000 used in the last 24 hours",
+        "one message every 3.5 s, because the server asked for it",
+        "12 times in a row since",
+        "mail.acme.example [192.0.2.25]",
+        "TLSv1.3, TLS_AES_256_GCM_SHA384",
+        "issued by CN=Acme Issuing CA 7",
+        "AUTH LOGIN PLAIN, PIPELINING",
+        "The time of the server&#39;s certificate is over.",
+    ):
+        assert text in page

@@ -8,11 +8,13 @@ from playwright.sync_api import Page
 from sqlalchemy.orm import Session
 
 from own_smtp import confirmations, projects, relays
-from own_smtp.models import Attempt, Batch, BatchCounts, Invitation, Lease, Relay, Tally
+from own_smtp.certificates import Certificate
+from own_smtp.facts import Facts
+from own_smtp.models import Alert, Attempt, Batch, BatchCounts, Invitation, Lease, Relay, Tally
 from own_smtp.outcomes import Stage
 from own_smtp.profiles import Outcome, Reply
 from own_smtp.secrets import new_token
-from own_smtp.states import BatchState, PauseReason, State
+from own_smtp.states import AlertCause, BatchState, PauseReason, State
 from tests.figures import count_anew
 from tests.web.app import ThinExtension
 from tests.web.drafts import add_relay, send_mail
@@ -43,7 +45,8 @@ def go_on(page: Page, name: str) -> None:
 def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]:
     """Fill the database; return the pages' addresses by a name for each."""
     active = add_relay(session, thin, active=True, label="Active", per_day=2000, min_interval=2, sending_windows=HOURS)
-    session.add(Lease(relay_id=active.id, failing_since=LONG_AGO, pace={"learned": 3.5, "seen": 0.4}))
+    session.add(_troubled(active.id))
+    session.add(Alert(relay_id=active.id, cause=AlertCause.UNREACHABLE, raised_at=LONG_AGO, told_at=LONG_AGO))
     paused = add_relay(session, thin, active=True, label="Paused")
     relays.pause(session, paused.id, PauseReason.CREDENTIALS, "535 5.7.8 Authentication failed", None)
     waiting, failed, sent = (_waiting(session, thin, label) for label in ("Waiting", "Failed", "Sent"))
@@ -95,6 +98,36 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         "confirm-unknown": "/confirm/unknown",
         "not-found": "/servers/999",
     }
+
+
+def _troubled(relay_id: int) -> Lease:
+    """Return the lease of a relay that worked once and cannot be reached now."""
+    ends_at = LONG_AGO + timedelta(days=90)
+    certificate = Certificate(
+        fingerprint="ab" * 32,
+        subject="CN=mail.acme.example",
+        issuer="CN=Acme Issuing CA 7,O=Acme Research and Statistics International",
+        names=("mail.acme.example",),
+        starts_at=LONG_AGO,
+        ends_at=ends_at,
+    )
+    facts = Facts(
+        server="mail.acme.example [192.0.2.25]",
+        offers=("STARTTLS", "AUTH LOGIN PLAIN", "PIPELINING", "CHUNKING", "8BITMIME", "SMTPUTF8", "SIZE 36700160"),
+        protocol="TLSv1.3",
+        cipher="TLS_AES_256_GCM_SHA384",
+        certificate=certificate,
+    )
+    return Lease(
+        relay_id=relay_id,
+        failing_since=LONG_AGO,
+        pace={"learned": 3.5, "seen": 0.4},
+        last_error="connect: mail.acme.example cannot be reached.",
+        last_error_at=LONG_AGO,
+        error_count=12,
+        error_since=LONG_AGO,
+        **facts.columns(LONG_AGO),
+    )
 
 
 def _waiting(session: Session, thin: ThinExtension, label: str) -> Relay:
