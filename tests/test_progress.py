@@ -273,7 +273,7 @@ def test_the_page_follows_a_real_drain_by_itself(person, thin, scripted, tmp_pat
         someone = person.with_options(locale=locale)
         page = someone.open(f"/projects/survey-{relay}/batches/{batch}")
         page.evaluate("window.isTheSamePage = true")
-        accepted, waiting = page.locator("rect.own-smtp-is-accepted"), page.locator("rect.own-smtp-is-queued")
+        accepted, waiting = (page.locator(f".own-smtp-pieces .own-smtp-is-{state}") for state in ("accepted", "queued"))
         expect(waiting).to_have_attribute("width", "100.0%")
         drain(worker, relay)
         expect(accepted).to_have_attribute("width", "40.0%")
