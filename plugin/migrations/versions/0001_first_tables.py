@@ -446,9 +446,6 @@ def create_attempt() -> None:
         sa.Column("text", sa.String(500), nullable=False),
         sa.Column("server", sa.String(300), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_own_smtp_attempt"),
-        sa.ForeignKeyConstraint(
-            ["invitation_id"], ["own_smtp_invitation.id"], name="fk_own_smtp_attempt_invitation_id", ondelete="CASCADE"
-        ),
         **TABLE_OPTIONS,
     )
     op.create_index("ix_own_smtp_attempt_invitation_id", "own_smtp_attempt", ["invitation_id"])
