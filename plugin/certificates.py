@@ -11,9 +11,6 @@ from cryptography import x509
 
 from own_smtp.redaction import clean_reply
 
-WARNING = timedelta(days=14)
-"""So long before its end a certificate is warned of."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
@@ -61,9 +58,9 @@ class Certificate:
         """Whether its time is over."""
         return self.ends_at is not None and self.ends_at <= now
 
-    def days_left(self, now: datetime) -> int | None:
-        """Return for how many days it is still good, when these are few enough to say so; else `None`."""
-        if self.ends_at is None or not now < self.ends_at <= now + WARNING:
+    def days_left(self, now: datetime, warning: timedelta) -> int | None:
+        """Return for how many days it is still good, when it ends within `warning`; else `None`."""
+        if self.ends_at is None or not now < self.ends_at <= now + warning:
             return None
         return (self.ends_at - now).days
 

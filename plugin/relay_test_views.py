@@ -93,8 +93,11 @@ class TestPanel:
         return "|".join(str(part) for part in parts)
 
 
-def panel_of(test: RelayTest, kept: Kept | None, relay: Relay | None, now: datetime) -> TestPanel:
-    """Put together what the page says. `kept` is `None` once the settings were saved."""
+def panel_of(test: RelayTest, kept: Kept | None, relay: Relay | None, now: datetime, warning: timedelta) -> TestPanel:
+    """Put together what the page says.
+
+    `kept` is `None` once the settings were saved. `warning` is how long before its end a certificate is warned of.
+    """
     certificate = Certificate.from_json(test.certificate) if test.certificate else None
     age = now - test.created_at
     is_waiting, is_running = test.state == RelayTestState.WAITING, test.state == RelayTestState.RUNNING
@@ -111,7 +114,7 @@ def panel_of(test: RelayTest, kept: Kept | None, relay: Relay | None, now: datet
         words="" if test.stage in SAYS_TOO_MUCH else test.error or "",
         certificate=certificate,
         is_over=certificate is not None and certificate.is_over(now),
-        days_left=certificate.days_left(now) if certificate else None,
+        days_left=certificate.days_left(now, warning) if certificate else None,
         pinned=spelt(pinned) if pinned else None,
     )
 

@@ -8,7 +8,7 @@ from flask_babel import force_locale
 from sqlalchemy.orm import Session
 
 from own_smtp import relays, test_mails
-from own_smtp.access import current_actor, requires
+from own_smtp.access import current_actor, insist_on_admission, requires
 from own_smtp.addresses import parse_address
 from own_smtp.current import extension
 from own_smtp.errors import AddressError, ConflictError
@@ -67,11 +67,12 @@ def test_mail_status(relay_id: int) -> ResponseReturnValue:
 
 
 def _send(session: Session, relay: Relay, recipient: str) -> None:
+    insist_on_admission()
     try:
         test_mails.send(
             session,
             extension().vault,
-            extension().settings,
+            extension().in_force(),
             relay,
             _content(relay),
             recipient=recipient,

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from own_smtp import audit, relay_tests, relays
-from own_smtp.access import current_actor, may, requires
+from own_smtp.access import current_actor, insist_on_admission, may, requires
 from own_smtp.audit import AuditAction
 from own_smtp.clock import read_clock
 from own_smtp.current import extension
@@ -58,12 +58,13 @@ def vouches_for(test: RelayTest | None, tested: Kept | None, draft: RelayDraft) 
 
 def begin(session: Session, kept: Kept, relay: Relay | None, *, saves: bool = False) -> ResponseReturnValue | None:
     """Ask for a test and go to its page; `None` when there were too many of them, with a word for the next page."""
+    insist_on_admission()
     actor = current_actor()
     try:
         test = relay_tests.request(
             session,
             extension().vault,
-            extension().settings,
+            extension().in_force(),
             kept,
             tenant_id=actor.tenant_id,
             user_id=actor.user_id,
@@ -176,7 +177,7 @@ def _panel(test_id: int) -> TestPanel:
         kept = relay_tests.read_settings(extension().vault, test)
     except SecretError:
         kept = None
-    return panel_of(test, kept, relay, read_clock(session.connection()))
+    return panel_of(test, kept, relay, read_clock(session.connection()), extension().settings.certificate_warning)
 
 
 def _own(session: Session, test_id: int, *, lock: bool = False) -> RelayTest:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from own_smtp.certificates import WARNING, Certificate, spelt
+from own_smtp.certificates import Certificate, spelt
 
+WARNING = timedelta(days=14)
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
 
@@ -57,7 +58,7 @@ def test_rubbish_still_has_a_fingerprint():
 )
 def test_the_end_is_warned_of_fourteen_days_ahead(ends_at, days):
     """Not earlier, and not when it is over: that is another sentence."""
-    assert ending(ends_at).days_left(NOW) == days
+    assert ending(ends_at).days_left(NOW, WARNING) == days
 
 
 def test_the_end_itself_is_the_end():

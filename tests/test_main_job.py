@@ -101,8 +101,8 @@ class Host:
         answer = self.browser.post(path, data=dict(form.pairs(pressed)), follow_redirects=True)
         return Page(f"http://localhost{answer.request.path}", answer.status_code, answer.data)
 
-    def add_server(self, port: int, **fields: str) -> Page:
-        """Enter Postfix as the tenant's mail server; `fields` are what is entered otherwise."""
+    def add_server(self, port: int, button: str = SAVE, **fields: str) -> Page:
+        """Enter Postfix as the tenant's mail server and press `button`; `fields` are what is entered otherwise."""
         typed = {
             "Name_of_this_server": "Acme",
             "Mail_server": "localhost",
@@ -112,7 +112,13 @@ class Host:
             "Sender_address": SENDER,
             "Sender_name": "Acme Research",
         }
-        return self.press(self.open("/own-smtp/servers/new"), SAVE, **typed | fields)
+        return self.press(self.open("/own-smtp/servers/new"), button, **typed | fields)
+
+    def tested(self, page: Page) -> Page:
+        """Let a worker do the test that a page shows, and look again."""
+        page.expect("Testing …")
+        self.work()
+        return self.open(page.url.removeprefix("http://localhost"))
 
     def confirm(self, postfix: Postfix) -> None:
         """Follow the link in the mail that arrived at Postfix."""
@@ -225,6 +231,26 @@ def test_from_an_empty_database_to_the_report(host: Host, postfix: Postfix) -> N
     report.expect(GONE)
     report.expect("550 5.1.1")
     report.expect("No such person here, gone since spring")
+
+
+def test_from_typed_settings_to_a_test_mail(host: Host, postfix: Postfix) -> None:
+    """Tested by a worker, saved, confirmed; a wrong new password is not saved, and the server stays active."""
+    page = host.tested(host.add_server(postfix.submission_port, "Test without saving"))
+    page.expect("All well")
+    host.press(page, SAVE).expect("Not active")
+    host.work()
+    host.confirm(postfix)
+    page = host.press(host.open("/own-smtp/servers/1/edit"), "Save", Password="battery staple")
+    host.tested(page).expect("Nothing was saved")
+    page = host.press(host.open("/own-smtp/servers/1/edit"), "Save", Password="correct horse")
+    host.tested(page).expect("Passed and saved")
+    host.press(host.open("/own-smtp/servers/1/test-mail"), "Send the test mail").expect("on its way")
+    host.work()
+    page = host.open("/own-smtp/servers/1/test-mail")
+    page.expect("Your server has taken the test mail")
+    (mail,) = [copy for copy in postfix.copies() if copy.recipient != SENDER]
+    page.expect(mail.recipient)
+    assert mail.message["Subject"] == "Test mail through localhost"
 
 
 def assert_copies(postfix: Postfix, number: int) -> None:

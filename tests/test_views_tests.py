@@ -301,6 +301,14 @@ def test_a_role_without_permission(web, thin, db_session, mine, typed):
         assert press(web, test, button).status_code == 403
 
 
+def test_a_tenant_that_is_not_admitted_tests_nothing(web, thin, db_session, mine):
+    """The platform took own servers away from it: no worker connects for it, and no mail leaves."""
+    thin.change_settings(allowed_tenants=frozenset({"other"}))
+    for path in ("test", "test-mail"):
+        assert web.post(f"/own-smtp/servers/{mine.id}/{path}").status_code == 409
+    assert (db_session.query(RelayTest).count(), thin.jobs) == (0, [])
+
+
 def test_nobody_elses_test_can_be_seen_or_used(web, thin, db_session, mine):
     """Another tenant's and a colleague's are answered as what does not exist."""
     web.post(f"/own-smtp/servers/{mine.id}/test")

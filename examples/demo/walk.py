@@ -25,6 +25,7 @@ RELAY = "Our mail server"
 SENDER = "surveys@north.example"
 SENDER_NAME = "North University, Enquêtes & Umfragen"
 CONFIRM = "Yes, this server may send for us"
+TEST_TIMEOUT = 60.0
 CONFIRMATION_TIMEOUT = 60.0
 DELIVERY_TIMEOUT = 180.0
 """Seconds. Half a minute is usual; the rest is for loaded machines."""
@@ -92,7 +93,7 @@ class Walker:
 
     def add_a_mail_server(self) -> str:
         page = self._browser.follow(self._own_smtp(), "Add a mail server")
-        form = page.form("Save and send the confirmation mail")
+        form = page.form("Test without saving")
         form.fill("Name of this server", RELAY)
         form.fill("Mail server", "localhost")
         form.tick("STARTTLS")
@@ -102,9 +103,16 @@ class Walker:
         form.fill("Password", PASSWORD)
         form.fill("Sender address", SENDER)
         form.fill("Sender name", SENDER_NAME)
+        page = self._browser.press(page, form, "Test without saving")
+        page = self._until(lambda: self._passed(page.url), TEST_TIMEOUT, "the test of the settings")
+        form = page.form("Save and send the confirmation mail")
         self._relay = self._browser.press(page, form, "Save and send the confirmation mail")
         self._relay.expect("Not active")
-        return f"Added the mail server “{RELAY}”; it is not active yet."
+        return f"Tested and added the mail server “{RELAY}”; it is not active yet."
+
+    def _passed(self, url: str) -> Page | None:
+        page = self._browser.open(url)
+        return page if "All well" in page.text else None
 
     def confirm_the_mail_server(self) -> str:
         mail = self._until(self._confirmation_mail, CONFIRMATION_TIMEOUT, "the confirmation mail")
