@@ -44,8 +44,8 @@ class LogFilter(FlaskForm):
         description=_("Such as 550, 5xx or 5.1.1."),
     )
     text = _part(_("The server's words"), _("A part of its last answer is enough."))
-    since = DateField(_("From"), [Optional()])
-    until = DateField(_("Until"), [Optional()])
+    since = DateField(_("From this day on"), [Optional()])
+    until = DateField(_("Until this day"), [Optional()])
     order = SelectField(_("Order"), default=NEWEST)
     batch = IntegerField(validators=[Optional()], widget=HiddenInput())
 

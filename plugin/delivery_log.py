@@ -131,7 +131,7 @@ def _page_before(where: Connection | Session, scope: LogScope, wanted: StatusFil
 
 def stream(where: Connection | Session, scope: LogScope, wanted: StatusFilter) -> Iterator[LogLine]:
     """Yield all lines, or `wanted.limit` of them, read in chunks: memory stays flat however many there are."""
-    positions = islice(walk(where, scope, wanted), wanted.limit)
+    positions = islice(walk(where, scope, wanted, size=CHUNK), wanted.limit)
     while chunk := list(islice(positions, CHUNK)):
         yield from lines_at(where, chunk)
 

@@ -23,6 +23,7 @@ from own_smtp import (
     confirmations,
     counters,
     counts,
+    delivery_log,
     forgetting,
     ledger,
     offers,
@@ -37,6 +38,7 @@ from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.current import KEY
 from own_smtp.delivery import capped
+from own_smtp.delivery_log import LogLine
 from own_smtp.dispatcher import Dispatcher
 from own_smtp.engines import for_workers
 from own_smtp.errors import ConfigurationError
@@ -70,6 +72,7 @@ from own_smtp.surroundings import Surroundings
 from own_smtp.texts import ensure_babel
 from own_smtp.views import blueprint
 from own_smtp.wakeup import Wakeup
+from own_smtp.walks import LogScope
 
 log = logging.getLogger(__name__)
 
@@ -200,6 +203,14 @@ class OwnSMTP:
     ) -> Iterator[InvitationStatus]:
         """Return what is known of the project's invitations, newest batch first, or as `wanted` says."""
         return statuses.invitation_statuses(self.db.session(), tenant_id, project_id, references, wanted)
+
+    def delivery_log(
+        self, tenant_id: str, project_id: str | None = None, wanted: StatusFilter | None = None
+    ) -> Iterator[LogLine]:
+        """Return the tenant's invitations with all their attempts, as the log's pages show them, read as a stream."""
+        projects = None if project_id is None else frozenset({project_id})
+        scope = LogScope(tenant_id=tenant_id, project_ids=projects)
+        return delivery_log.stream(self.db.session(), scope, wanted or StatusFilter())
 
     def forget_project(self, tenant_id: str, project_id: str) -> None:
         """The project is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""
