@@ -38,9 +38,10 @@ def _move(change: RelayChange) -> tuple[str, str]:
     subject = gettext("The mail server “%(label)s” is paused", label=change.label)
     pause = PauseReason(change.pause_reason) if change.pause_reason else None
     explanation = explain("", None, None, pause, change.reason or "")
+    is_servers = pause is not PauseReason.FORBIDDEN  # then the words are the platform's
     parts = [
         str(explanation.cause),
-        gettext("The server's own words: %(words)s", words=change.reason) if change.reason else "",
+        gettext("The server's own words: %(words)s", words=change.reason) if change.reason and is_servers else "",
         str(explanation.what_to_do),
         gettext("No invitation is lost: all of them wait until the server can be used again."),
     ]

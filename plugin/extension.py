@@ -145,7 +145,8 @@ class OwnSMTP:
             session.connection(), batch, profile, fallback_after=route.fallback_after if route else None
         )
         session.info.setdefault(_TO_WAKE, set()).add(relay.id)
-        return replace(receipt, waits_for=waits_for(relay), finishes_at=self._finishes_at(relay.id, profile.limits))
+        waits = waits_for(relay) or offers.refusal(session, self.rules, batch.tenant_id)
+        return replace(receipt, waits_for=waits, finishes_at=self._finishes_at(relay.id, profile.limits))
 
     def _finishes_at(self, relay_id: int, limits: Limits) -> datetime | None:
         connection = self.db.session().connection()

@@ -13,6 +13,7 @@ from own_smtp.hooks.events import Action, SenderChoice
 from own_smtp.network import NetworkPolicy
 from own_smtp.policy import Policy
 from own_smtp.senders import sender_choices
+from own_smtp.texts import gettext
 
 
 def senders(session: Session, host: Host, rules: Policy, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
@@ -42,6 +43,13 @@ def has_pages(session: Session, host: Host, rules: Policy, tenant_id: str) -> bo
         return True
     actor = host.actor()
     return actor is not None and host.may(actor, Action.ADMINISTER)
+
+
+def refusal(session: Session, rules: Policy, tenant_id: str) -> str | None:
+    """Return why the policy lets nothing leave through a tenant's own servers; `None` when it does."""
+    if _admits(session, rules, tenant_id):
+        return None
+    return gettext("This platform does not offer own mail servers to your account at present.")
 
 
 def _admits(session: Session, rules: Policy, tenant_id: str) -> bool:

@@ -67,15 +67,13 @@ def sender_choices(
 
 
 def _summary(relay: Relay) -> str:
-    name = relay.sender_name or relay.sender_address
-    if relay.reply_to is None or relay.reply_to == relay.sender_address:
-        return gettext("Recipients see “%(name)s”, through %(host)s.", name=name, host=relay.host)
-    return gettext(
-        "Recipients see “%(name)s” and reply to %(reply_to)s, through %(host)s.",
-        name=name,
-        reply_to=relay.reply_to,
-        host=relay.host,
-    )
+    """Say what recipients will see beside the address."""
+    parts = [
+        gettext("Recipients see “%(name)s”.", name=relay.sender_name) if relay.sender_name else "",
+        gettext("Replies go to %(address)s.", address=relay.reply_to) if relay.reply_to else "",
+        gettext("It leaves through %(host)s.", host=relay.host),
+    ]
+    return " ".join(part for part in parts if part)
 
 
 def waits_for(relay: Relay) -> str | None:

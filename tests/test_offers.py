@@ -40,6 +40,17 @@ def test_who_may_choose_is_offered_all(db_session, thin):
     assert offered(db_session, thin) == ["b", "c", "a"]
 
 
+@pytest.mark.usefixtures("in_request")
+def test_the_summary_is_what_recipients_see(db_session, thin):
+    """Name and replies where they differ from the address, and the server."""
+    add_relay(db_session, thin, active=True, sender_name="Acme", reply_to="office@acme.example", label="a")
+    add_relay(db_session, thin, active=True, label="b")
+    assert [choice.summary for choice in offers.senders(db_session, thin.host, thin.rules, "acme", "p1")] == [
+        "Recipients see “Acme”. Replies go to office@acme.example. It leaves through mail.acme.example.",
+        "It leaves through mail.acme.example.",
+    ]
+
+
 @pytest.mark.usefixtures("servers", "in_request")
 def test_who_may_not_choose_is_offered_what_is_chosen(db_session, thin):
     """Sending is not choosing: another way is not on offer."""

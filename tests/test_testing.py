@@ -17,7 +17,7 @@ from jinja2 import DictLoader
 from sqlalchemy.orm import Mapped, mapped_column
 
 from own_smtp import OwnSMTP
-from own_smtp.hooks import Action, Actor, InvitationStatus, PlatformMail, Project, RelayChange, Tenant
+from own_smtp.hooks import Action, Actor, InvitationStatus, Person, PlatformMail, Project, RelayChange, Tenant
 from own_smtp.testing import check_host
 from survey_host import models
 from survey_host.extensions import db as survey_db
@@ -47,6 +47,15 @@ class GoodHost:
 
     def own_smtp_tenant(self, tenant_id: str) -> Tenant | None:
         return Tenant(tenant_id=tenant_id, name="Acme", locale="pt-BR", timezone="Europe/Berlin")
+
+    def own_smtp_tenants(self) -> list[Tenant]:
+        return [Tenant(tenant_id="acme", name="Acme"), Tenant(tenant_id="other", name="Other")]
+
+    def own_smtp_people(self, tenant_id: str) -> list[Person]:
+        return [Person(user_id="5", name="Ann")]
+
+    def own_smtp_user_name(self, user_id: str) -> str | None:
+        return "Ann" if user_id == "5" else None
 
     def own_smtp_projects(self, tenant_id: str) -> list[Project]:
         closes_at = datetime(2027, 1, 1, tzinfo=UTC)
@@ -154,6 +163,11 @@ NAIVE = datetime(2027, 1, 1)  # noqa: DTZ001 -- the mistake that is looked for
         ("tenant", lambda _self: Tenant(tenant_id="acme", name="x", timezone="CEST"), "'CEST' is no IANA time zone"),
         ("tenant", lambda _self: Tenant(tenant_id="acme", name="x", locale="German"), "'German' is no language tag"),
         ("tenant", lambda _self: Tenant(tenant_id=request.path, name="x"), "Working outside of request context"),
+        ("tenants", lambda _self: [Tenant(tenant_id="other", name="x")], "the tenant 'acme' is missing"),
+        ("tenants", lambda _self: ["acme"], "each must be a Tenant"),
+        ("people", lambda _self: ["Ann"], "each must be a Person"),
+        ("people", lambda _self: [Person(user_id="5", name="Ann")] * 2, "two people of one tenant have the same id"),
+        ("user_name", lambda _self: " ", "it returned ' ' for '5'"),
         ("projects", lambda _self: ["7"], "each must be a Project"),
         ("projects", lambda _self: [project(project_id=" 7")], "project_id is ' 7'"),
         ("projects", lambda _self: [project(tenant_id="other")], "it returned a project of 'other'"),
