@@ -19,12 +19,15 @@ from own_smtp.models import ProjectRoute, Relay
 from own_smtp.moves import Scope
 from own_smtp.pages import blueprint, note, render, tenant
 from own_smtp.pictures import code_lines, sending_picture
+from own_smtp.progress import Progress, progress_of
 from own_smtp.reports import BatchSummary, Counts
-from own_smtp.states import RelayState
 from own_smtp.texts import gettext
 
 CARDS = 9
 """So many ways are shown as cards; further servers are a list."""
+
+MOST_UNDER_WAY = 5
+"""So many sendings that are under way are shown with what they wait for."""
 
 
 @blueprint.get("/projects/<path:project_id>/settings")
@@ -129,6 +132,7 @@ def show_report(project_id: str) -> ResponseReturnValue:
     counts = reports.project_counts(session, tenant_id, project_id)
     batches = reports.project_batches(session, tenant_id, project_id)
     figures = tallies.of_project(session, tenant_id, project_id)
+    under_way = _under_way(batches)
     return render(
         "report.html",
         sending=sending_picture(figures, tenant().timezone),
@@ -137,7 +141,7 @@ def show_report(project_id: str) -> ResponseReturnValue:
         counts=counts,
         batches=batches,
         by_platform=reports.sent_by_platform(session, tenant_id, project_id),
-        waits=_waits(session, tenant_id, batches),
+        under_way=under_way,
         queue_is_up=not counts.waiting or extension().queue_is_up(),
         refusals=reports.refusals(session, tenant_id, project_id, before=request.args.get("before", type=int)),
         page=reports.PAGE,
@@ -146,7 +150,7 @@ def show_report(project_id: str) -> ResponseReturnValue:
         hidden=hidden_by_own_server(),
         statuses=STATUSES,
         sentence=reports.status_sentence(counts),
-        version=_version(counts),
+        version=_version(counts, under_way),
     )
 
 
@@ -154,18 +158,36 @@ def show_report(project_id: str) -> ResponseReturnValue:
 @requires(Action.VIEW)
 def report_status(project_id: str) -> ResponseReturnValue:
     """Say whether the report would look different now; asked by the page's script."""
-    return {"version": _version(reports.project_counts(_session(), current_actor().tenant_id, project_id))}
+    session, tenant_id = _session(), current_actor().tenant_id
+    counts = reports.project_counts(session, tenant_id, project_id)
+    batches = reports.project_batches(session, tenant_id, project_id) if counts.waiting else []
+    return {"version": _version(counts, _under_way(batches))}
 
 
-def _version(counts: Counts) -> str:
-    return "|".join(f"{state}={number}" for state, number in sorted(counts.by_state.items()))
+def _version(counts: Counts, under_way: list[tuple[BatchSummary, Progress]]) -> str:
+    numbers = [f"{state}={number}" for state, number in sorted(counts.by_state.items())]
+    return "|".join([*numbers, *(progress.version for _batch, progress in under_way)])
 
 
-def _waits(session: Session, tenant_id: str, batches: list[BatchSummary]) -> list[Relay]:
-    """Return the relays that keep invitations of these batches waiting because they may not send."""
-    relay_ids = {batch.relay_id for batch in batches if batch.counts.waiting}
-    found = [relay for relay in relays.listed(session, tenant_id) if relay.id in relay_ids]
-    return [relay for relay in found if relay.state != RelayState.ACTIVE]
+def _under_way(batches: list[BatchSummary]) -> list[tuple[BatchSummary, Progress]]:
+    """Return the newest batches that something waits in, with how far each is."""
+    waiting = [batch for batch in batches if batch.counts.waiting][:MOST_UNDER_WAY]
+    zone, queue_is_up = tenant().timezone, not waiting or extension().queue_is_up()
+    found = [
+        (
+            batch,
+            progress_of(
+                _session(),
+                extension().settings,
+                batch,
+                closes_at=current_project().closes_at,
+                timezone=zone,
+                queue_is_up=queue_is_up,
+            ),
+        )
+        for batch in waiting
+    ]
+    return [(batch, progress) for batch, progress in found if progress is not None]
 
 
 def _ranked(route: ProjectRoute | None, suggested: Relay | None) -> list[Relay]:
