@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, null, or_, select, update
+from sqlalchemy import Connection, Engine, Select, delete, func, null, or_, select, update
 
 from own_smtp import audit, outbox
 from own_smtp.audit import AuditAction
@@ -94,19 +94,26 @@ def _finish_one(connection: Connection, row: Any) -> None:
 
 def _find(connection: Connection, vault: Vault, tenant_id: str, person: str) -> dict[tuple[int, int], set[int]]:
     """Return the ids of the person's invitations by relay and batch."""
-    columns = select(Batch.relay_id, Batch.id, Invitation.id).join(Batch, Batch.id == Invitation.batch_id)
-    of_tenant = columns.where(Batch.tenant_id == tenant_id)
-    queries = [
-        of_tenant.where(or_(Invitation.address == person, func.lower(Invitation.address) == person)),
-        of_tenant.join(Shortened, Shortened.invitation_id == Invitation.id).where(
-            Shortened.digest.in_(vault.digests(person, tenant_id=tenant_id))
-        ),
-    ]
+    queries = (
+        _of_tenant(tenant_id).where(or_(Invitation.address == person, func.lower(Invitation.address) == person)),
+        shortened_of(tenant_id, vault.digests(person, tenant_id=tenant_id)),
+    )
     found: dict[tuple[int, int], set[int]] = defaultdict(set)
     for query in queries:
         for relay_id, batch_id, invitation_id in connection.execute(query):
             found[relay_id, batch_id].add(invitation_id)
     return found
+
+
+def shortened_of(tenant_id: str, digests: Sequence[str]) -> Select[Any]:
+    """Return the query for relay, batch and id of those whose address was shortened, by its keyed hashes."""
+    by_digest = _of_tenant(tenant_id).join(Shortened, Shortened.invitation_id == Invitation.id)
+    return by_digest.where(Shortened.digest.in_(digests))
+
+
+def _of_tenant(tenant_id: str) -> Select[Any]:
+    columns = select(Batch.relay_id, Batch.id, Invitation.id)
+    return columns.join(Batch, Batch.id == Invitation.batch_id).where(Batch.tenant_id == tenant_id)
 
 
 def _states(connection: Connection, ids: Sequence[int]) -> dict[int, str]:

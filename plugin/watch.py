@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum, auto
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import Connection, Select, delete, select, update
 
 from own_smtp.clock import db_now, read_clock
 from own_smtp.config import Settings
@@ -204,13 +204,16 @@ def _seen(row: Any, now: datetime, overdue_since: datetime | None) -> Seen:
 
 
 def _overdue(connection: Connection, before: datetime) -> dict[int, datetime]:
-    """Return the relays for which something waits that was due before, and since when it is.
+    """Return the relays for which something waits that was due before, and since when it is."""
+    found: dict[int, datetime] = {}
+    for relay_id, since in connection.execute(overdue_batches(before)):
+        found[relay_id] = min(found.get(relay_id, since), since)
+    return found
 
-    A look into the index for each open batch, whatever waits there.
-    """
-    waits = exists().where(
-        Invitation.batch_id == Batch.id, Invitation.state == State.QUEUED, Invitation.next_attempt_at <= before
-    )
+
+def overdue_batches(before: datetime) -> Select[Any]:
+    """Return the query for it: a look into the index for each open batch, however much waits there."""
+    # A scalar subquery, because PostgreSQL turns EXISTS into a join that may read all that waits in every batch.
     first = (
         select(Invitation.next_attempt_at)
         .where(Invitation.batch_id == Batch.id, Invitation.state == State.QUEUED)
@@ -219,9 +222,4 @@ def _overdue(connection: Connection, before: datetime) -> dict[int, datetime]:
         .correlate(Batch)
         .scalar_subquery()
     )
-    found: dict[int, datetime] = {}
-    for relay_id, since in connection.execute(
-        select(Batch.relay_id, first).where(Batch.state == BatchState.OPEN, waits)
-    ):
-        found[relay_id] = min(found.get(relay_id, since), since)
-    return found
+    return select(Batch.relay_id, first.label("since")).where(Batch.state == BatchState.OPEN, first <= before)

@@ -7,14 +7,16 @@ from sqlalchemy import event, update
 
 from own_smtp import errands, outbox, retention
 from own_smtp.errors import ConflictError
+from own_smtp.forgetting import shortened_of
 from own_smtp.hooks.events import Attachment, Content, Invitation
-from own_smtp.models import Attempt, Batch, BatchFile, Shortened
+from own_smtp.models import Attempt, Base, Batch, BatchFile, Shortened
 from own_smtp.models import Invitation as InvitationRow
 from own_smtp.persons import normal_form, scrub, shorten
 from own_smtp.retention import Purge
 from own_smtp.secrets import Vault, generate_key
 from own_smtp.states import State
 from tests.ledgers import ACCEPTED, REFUSED, TENANT, Books
+from tests.plans import analyse, plan_of
 
 VAULT = Vault.from_keys([generate_key("tests")])
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -135,6 +137,32 @@ def test_what_is_deleted_with_a_project_is_deleted_with_its_hashes(books, relay)
     books(outbox.forget, TENANT, "survey")
     assert books.column(Shortened.invitation_id) == books.column(InvitationRow.id) == []
     books(outbox.forget, TENANT, None)
+
+
+def test_whatever_hangs_on_a_tenant_goes_with_it(books, relay):
+    """A table that is added and not thought of is noticed: nothing may rely on cascades, which SQLite leaves out."""
+    sent(books, relay)
+    asked = []
+    event.listen(books.hosts, "before_cursor_execute", lambda *call: asked.append(call[2]))
+    books(outbox.forget, TENANT, None)
+    emptied = {words.split()[2] for words in asked if words.startswith("DELETE FROM")}
+    hanging = {
+        table.name
+        for table in Base.metadata.sorted_tables
+        if "tenant_id" in table.columns
+        or any(key.column.table.name.startswith("own_smtp") for key in table.foreign_keys)
+    }
+    assert emptied == hanging
+
+
+def test_a_shortened_recipient_is_found_by_an_index(books, relay):
+    """However many there are."""
+    sent(books, relay, 4000)
+    purge(books, recipients=YEAR)
+    analyse(books.engine, Shortened, InvitationRow, Batch)
+    scanned, indexes = plan_of(books.engine, shortened_of(TENANT, ["a", "b"]))
+    assert "ix_own_smtp_shortened_digest" in indexes
+    assert scanned.isdisjoint({"own_smtp_shortened", "own_smtp_invitation"})
 
 
 def test_an_errand_is_taken_once_for_all_machines(books):

@@ -18,11 +18,12 @@ from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.hooks.events import RelayAlert
 from own_smtp.models import Alert, Batch, Invitation, Lease, Relay
-from own_smtp.states import AlertCause
-from own_smtp.watch import Seen, Verdict, judge, look_after
+from own_smtp.states import AlertCause, Security
+from own_smtp.watch import Seen, Verdict, judge, look_after, overdue_batches
 from tests.engine import Platform, make_app
 from tests.ledgers import Books
-from tests.scripted import ClosedPort, ScriptedServer
+from tests.plans import analyse, plan_of
+from tests.scripted import Authority, ClosedPort, ScriptedServer
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -187,7 +188,37 @@ def test_what_a_pause_or_a_deletion_says_is_not_said_twice(books, relay, around,
     assert books.column(Alert.id) == []
 
 
+def test_what_is_overdue_is_found_by_the_index_that_drains_use(books, relay):
+    """A million that wait cost as much as one: the look is made every minute."""
+    books.send(relay, 4000)
+    analyse(books.engine, Batch, Invitation)
+    scanned, indexes = plan_of(books.engine, overdue_batches(NOW))
+    assert "ix_own_smtp_invitation_batch_id_state_next_attempt_at_id" in indexes
+    assert "own_smtp_invitation" not in scanned
+
+
 # With real servers
+
+
+def test_a_certificate_that_ends_soon_is_told_of(platform: Platform, trusted: Authority) -> None:
+    """Its end was seen by a drain; the message comes when it is near, and an all-clear when there is a new one."""
+    server_context = trusted.server_context()
+    with ScriptedServer(tls=server_context) as server:
+        relay = platform.add_relay(server, host="localhost", security=Security.STARTTLS)
+        platform.send(relay, 1)
+        platform.drain(relay)
+    ears = Ears()
+    platform.with_parts(listener=ears)
+    assert look_after(platform.around) == 0
+    ends_at = platform.lease(relay).certificate_until
+    platform.with_parts(
+        settings=replace(platform.around.settings, certificate_warning=ends_at - datetime.now(UTC) + DAY)
+    )
+    assert look_after(platform.around) == 1
+    assert (ears.heard[0].cause, ears.heard[0].at) == (CERTIFICATE, ends_at)
+    platform.with_parts(settings=replace(platform.around.settings, certificate_warning=DAY))
+    assert look_after(platform.around) == 1
+    assert ears.lately() == [("certificate", False), ("certificate", True)]
 
 
 def test_a_server_that_goes_and_comes_back(tmp_path: Path, scripted: ScriptedServer) -> None:
