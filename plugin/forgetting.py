@@ -112,8 +112,8 @@ def shortened_of(tenant_id: str, digests: Sequence[str]) -> Select[Any]:
 
 
 def _of_tenant(tenant_id: str) -> Select[Any]:
-    columns = select(Batch.relay_id, Batch.id, Invitation.id)
-    return columns.join(Batch, Batch.id == Invitation.batch_id).where(Batch.tenant_id == tenant_id)
+    columns: tuple[Any, ...] = (Batch.relay_id, Batch.id, Invitation.id)
+    return select(*columns).join(Batch, Batch.id == Invitation.batch_id).where(Batch.tenant_id == tenant_id)
 
 
 def _states(connection: Connection, ids: Sequence[int]) -> dict[int, str]:

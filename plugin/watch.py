@@ -222,4 +222,5 @@ def overdue_batches(before: datetime) -> Select[Any]:
         .correlate(Batch)
         .scalar_subquery()
     )
-    return select(Batch.relay_id, first.label("since")).where(Batch.state == BatchState.OPEN, first <= before)
+    columns: tuple[Any, ...] = (Batch.relay_id, first.label("since"))
+    return select(*columns).where(Batch.state == BatchState.OPEN, first <= before)

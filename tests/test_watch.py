@@ -211,9 +211,8 @@ def test_a_certificate_that_ends_soon_is_told_of(platform: Platform, trusted: Au
     platform.with_parts(listener=ears)
     assert look_after(platform.around) == 0
     ends_at = platform.lease(relay).certificate_until
-    platform.with_parts(
-        settings=replace(platform.around.settings, certificate_warning=ends_at - datetime.now(UTC) + DAY)
-    )
+    left = ends_at - datetime.now(UTC)
+    platform.with_parts(settings=replace(platform.around.settings, certificate_warning=left + DAY))
     assert look_after(platform.around) == 1
     assert (ears.heard[0].cause, ears.heard[0].at) == (CERTIFICATE, ends_at)
     platform.with_parts(settings=replace(platform.around.settings, certificate_warning=DAY))
