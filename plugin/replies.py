@@ -98,8 +98,12 @@ def _decode(line: bytes) -> str:
 
 
 def _hidden(reply: Reply, hide: Callable[[str], str]) -> Reply:
-    """Lines are searched together: a secret may be spread over them. With one in them they are of no further use."""
+    """Lines are searched together as well: a secret may be spread over them, and then none of them is kept."""
     text = hide(reply.text)
-    if text == reply.text and not (reply.lines and hide("\n".join(reply.lines)) != "\n".join(reply.lines)):
+    if text == reply.text and not reply.lines:  # nearly all of them
         return reply
-    return replace(reply, text=text[:LONGEST_REPLY], lines=())
+    joined, lines = hide("\n".join(reply.lines)), tuple(map(hide, reply.lines))
+    if text == reply.text and lines == reply.lines and joined == "\n".join(lines):
+        return reply
+    # A password may be a word that servers say anyway: the other lines still say what is offered.
+    return replace(reply, text=text[:LONGEST_REPLY], lines=lines if joined == "\n".join(lines) else ())

@@ -15,9 +15,12 @@ from own_smtp.models import AuditEntry, Relay, RelayTest
 from own_smtp.outcomes import Stage
 from own_smtp.relay_tests import LIFETIME, PATIENCE, Kept
 from own_smtp.secrets import Vault, generate_key
-from own_smtp.states import PauseReason, RelayState, RelayTestState
+from own_smtp.states import PauseReason, RelayState, RelayTestState, Security
+from own_smtp.wakeup import Wakeup
 from tests.scripted import ClosedPort, ScriptedServer
+from tests.servers.process import eventually
 from tests.web.drafts import PASSWORD, add_relay, draft
+from tests.workers import worker_for
 
 LOGINS = {"surveys": PASSWORD}
 
@@ -265,3 +268,56 @@ def test_a_closed_port_leaves_no_trace_of_what_it_was(db_session, thin):
     for test in (first, second):
         assert (test.stage, [step["stage"] for step in test.steps], test.transcript) == ("connect", ["resolve"], [])
     assert first.error.split(" ", 1)[1] == second.error.split(" ", 1)[1]
+
+
+# Workers
+
+
+def on(platform, server, **values):
+    """Ask a platform for a test of a server."""
+    kept = Kept(draft(host=server.host, port=server.port, security=Security.NONE, username=None, **values), {})
+    own = platform.own_smtp
+    with platform.app.app_context():
+        session = own.db.session()
+        test = relay_tests.request(
+            session, own.vault, own.settings, kept, tenant_id="acme", user_id="alice", relay=None
+        )
+        session.commit()
+        return test.id
+
+
+def state_of(platform, test_id):
+    return next(row.state for row in platform.rows(RelayTest) if row.id == test_id)
+
+
+def test_a_lost_job_is_found_again(platform, scripted, monkeypatch):
+    """Redis lost it: the dispatcher enqueues it once more, and deletes what is old."""
+    wanted, old = on(platform, scripted), on(platform, scripted)
+    with platform.engine.begin() as connection:
+        long_ago = platform.rows(RelayTest)[0].created_at - LIFETIME - timedelta(seconds=1)
+        connection.execute(update(RelayTest).where(RelayTest.id == old).values(created_at=long_ago))
+    enqueued = []
+    monkeypatch.setattr(platform.own_smtp.wakeup, "enqueue", lambda *job: enqueued.append(job) is None)
+    platform.own_smtp.dispatcher.look()
+    assert enqueued == [("run_test", wanted)]
+    assert [row.id for row in platform.rows(RelayTest)] == [wanted]
+
+
+def test_a_worker_that_is_busy_runs_tests_meanwhile(platform, scripted):
+    """The errand that a busy worker runs beside its drains takes up tests before confirmations."""
+    number = on(platform, scripted)
+    platform.around.urgent()
+    assert state_of(platform, number) == RelayTestState.PASSED
+
+
+def test_a_real_worker_takes_the_job(platform, scripted, redis_url):
+    """By Redis: the job is on the worker's list, holds a number only, and goes ahead of others."""
+    platform.own_smtp.settings = replace(platform.own_smtp.settings, redis_url=redis_url)
+    wakeup = Wakeup(platform.own_smtp.settings)
+    number = on(platform, scripted)
+    wakeup.enqueue("drain", 1)
+    wakeup.enqueue("run_test", number)
+    assert [job.func_name for job in wakeup.queue.jobs] == ["own_smtp.jobs.run_test", "own_smtp.jobs.drain"]
+    with worker_for(platform, redis_url):
+        eventually(lambda: state_of(platform, number) == RelayTestState.PASSED, "the test is run")
+    assert scripted.copies == []

@@ -191,6 +191,14 @@ def test_an_echoed_password_is_hidden(lines):
     assert TOKEN[12:20].lower() not in shown
 
 
+def test_a_password_that_servers_say_anyway():
+    """Whoever chose `mail` as the password still learns what the server offers."""
+    parser = ReplyParser(hide=Redactor(["mail"]))
+    (reply,), _error = parse(b"250-mail.example.org\r\n250-SIZE 10\r\n250 STARTTLS\r\n", parser=parser)
+    assert reply.lines == (f"{REMOVED}.example.org", "SIZE 10", "STARTTLS")
+    assert "mail" not in reply.text
+
+
 def test_hiding_changes_nothing_else():
     """A reply without the password in it stays what it was, its lines included."""
     parser = ReplyParser(hide=Redactor([PASSWORD]))
