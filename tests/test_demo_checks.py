@@ -68,7 +68,13 @@ def test_many_problems_of_one_kind_are_counted_and_sampled():
 
 QUOTES = dict(REFUSED)
 TRUE = Told(
-    {"Accepted by your server": 2, "Refused by your server": 3, "Delivered": None, "Bounced": None},
+    {
+        "Accepted by your server": 2,
+        "Refused by your server": 3,
+        "Delivered": None,
+        "Bounced for now": None,
+        "Bounced for good": None,
+    },
     QUOTES,
 )
 
@@ -83,7 +89,10 @@ def test_a_true_report_has_no_problem():
     ("told", "complaint"),
     [
         (replace(TRUE, numbers=TRUE.numbers | {"Accepted by your server": 1}), "should say 2 accepted, and says 1."),
-        (replace(TRUE, numbers={"Delivered": None, "Bounced": None}), "should say 3 refused, and says nothing."),
+        (
+            replace(TRUE, numbers={"Delivered": None, "Bounced for now": None, "Bounced for good": None}),
+            "should say 3 refused, and says nothing.",
+        ),
         (replace(TRUE, numbers=TRUE.numbers | {"Delivered": 2}), "not claim to know what was delivered."),
         (replace(TRUE, refusals=QUOTES | {GONE: "550 no"}), f"for {GONE}, and says “550 no”."),
         (replace(TRUE, refusals=QUOTES | {"a@example.org": "x"}), "are reported as not accepted: a@example.org."),

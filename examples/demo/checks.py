@@ -87,9 +87,9 @@ def problems_with_report(people: Sequence[Person], told: Told) -> Iterator[str]:
         if words is None or reply.split(" ", 2)[2] not in words:
             yield f"The report should quote “{reply}” for {address}, and says “{words or ''}”."
     yield from _listed("are reported as not accepted", told.refusals.keys() - REFUSED.keys())
-    for state in ("delivered", "bounced"):
-        if told.numbers.get(state.capitalize(), 0) is not None:
-            yield f"The report must not claim to know what was {state}."
+    for state in ("Delivered", "Bounced for now", "Bounced for good"):
+        if told.numbers.get(state, 0) is not None:
+            yield f"The report must not claim to know what was {state.casefold()}."
 
 
 def _fits(mail: Mail, people: Mapping[str, Person], links: Mapping[str, str]) -> bool:
