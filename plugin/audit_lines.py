@@ -136,6 +136,8 @@ class Names:
     projects: Mapping[str, str]
     name_of: Callable[[str], str]
     """Returns what a person is called."""
+    tenant_name: Callable[[str], str] = str
+    """Returns what a tenant is called."""
 
 
 def relay_names(session: Session, tenant_id: str) -> dict[int, str]:
@@ -203,6 +205,8 @@ def _saying(name: str, names: Names) -> Callable[[Any], str]:
             return lambda ids: ", ".join(names.name_of(user_id) for user_id in ids)
         case "suggested_projects":
             return lambda ids: ", ".join(names.projects.get(project_id, project_id) for project_id in ids)
+        case "allowed_tenants":
+            return lambda ids: gettext("all") if ids == EVERYBODY else ", ".join(map(names.tenant_name, ids))
         case _:
             return _SAY.get(name, _words)
 
@@ -254,7 +258,6 @@ _SAY: dict[str, Callable[[Any], str]] = {
     "batch": str,
     "allowed_ports": lambda ports: ", ".join(str(port) for port in ports),
     "sending_windows": lambda windows: "; ".join(said(windows)),
-    "allowed_tenants": lambda ids: gettext("all") if ids == EVERYBODY else ", ".join(ids),
     "fallback_after": _hours,
     "keep_content": _days,
     "keep_recipients": _days,

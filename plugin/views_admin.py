@@ -46,8 +46,8 @@ def show_policy() -> ResponseReturnValue:
 
 
 def _value_text(item: Fixed) -> str:
-    if item.name == "allowed_tenants":
-        return gettext("all") if item.value is None else ", ".join(sorted(item.value))
+    if item.name == "allowed_tenants" and item.value is None:
+        return gettext("all")
     said = audit_lines.value_text(item.name, stored(item.value), _names())
     return said or gettext("none")
 
@@ -79,7 +79,8 @@ def _tenants(chosen: list[str] | None = None) -> list[Tenant]:
 
 
 def _names() -> Names:
-    return Names(relays={}, projects={}, name_of=people.name_of)
+    host = extension().host
+    return Names(relays={}, projects={}, name_of=people.name_of, tenant_name=lambda key: host.tenant(key).name)
 
 
 def _session() -> Session:
