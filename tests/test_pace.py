@@ -167,3 +167,18 @@ def test_a_window_counts_what_it_holds(gaps: list[float], limit: int) -> None:
         else:
             assert window.next_at(now) > now
         assert window.total == sum(count for _slice, count in window.slices) <= limit
+
+
+@given(
+    st.fixed_dictionaries(
+        {name: st.none() | st.integers(1, 30) for name in ("per_second", "per_minute", "per_hour", "per_day")}
+        | {"min_interval": st.none() | st.floats(0.1, 100)}
+    ),
+    st.integers(0, 100),
+)
+def test_what_holds_up_is_over_when_the_next_may_leave(limits: dict[str, Any], count: int) -> None:
+    """Nothing that is named lasts longer than the wait, and where nothing is named there is none."""
+    pace = pacer(pacer(**limits).keep(NOON, count), **limits)
+    found = pace.holdups(NOON)
+    assert bool(found) == (pace.next_at(NOON) > NOON)
+    assert all(NOON < at <= pace.next_at(NOON) for at in found.values())

@@ -273,6 +273,8 @@ def test_the_page_follows_a_real_drain_by_itself(person, thin, scripted, tmp_pat
         someone = person.with_options(locale=locale)
         page = someone.open(f"/projects/survey-{relay}/batches/{batch}")
         page.evaluate("window.isTheSamePage = true")
+        link = page.locator("#own-smtp-live a[href$='/known']")
+        link.focus()
         accepted, waiting = (page.locator(f".own-smtp-pieces .own-smtp-is-{state}") for state in ("accepted", "queued"))
         expect(waiting).to_have_attribute("width", "100.0%")
         drain(worker, relay)
@@ -286,6 +288,7 @@ def test_the_page_follows_a_real_drain_by_itself(person, thin, scripted, tmp_pat
         expect(page.get_by_text(done)).to_be_visible()
         expect(page.locator("#own-smtp-waiting button")).to_have_count(0)
         assert page.evaluate("window.isTheSamePage")
+        expect(link).to_be_focused()
         assert someone.complaints == []
 
 

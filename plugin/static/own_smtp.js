@@ -21,7 +21,10 @@
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("own-smtp-live");
     if (!fresh) return;
+    const held = live().contains(document.activeElement) && document.activeElement.getAttribute("href");
     live().replaceWith(document.adoptNode(fresh));
+    // Who goes by keyboard stays on the link that the old part had.
+    if (held) live().querySelector(`a[href="${CSS.escape(held)}"]`)?.focus();
     for (const part of document.querySelectorAll("[data-own-smtp-follows]")) {
       const follower = page.getElementById(part.id);
       if (follower && !inUse(part)) part.replaceWith(document.adoptNode(follower));
