@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from own_smtp import confirmations, errands, outbox, relay_tests, relays
 from own_smtp.clock import db_now
+from own_smtp.errands import Errands
 from own_smtp.forgetting import finish_forgetting
 from own_smtp.models import Relay
 from own_smtp.recovery import recover_all
@@ -45,6 +46,7 @@ class Dispatcher:
         self._around = around
         self._session = session
         self._wakeup = wakeup
+        self._errands = Errands(around.engine, around.clock)
         self._stop = threading.Event()
 
     def run(self, parent: int) -> None:
@@ -131,7 +133,7 @@ class Dispatcher:
         tell_overdue(self._around)
 
     def _show_life(self) -> None:
-        errands.take(self._around.engine, errands.LOOK, errands.LOOK_EVERY)
+        self._errands.take(errands.LOOK, errands.LOOK_EVERY)
 
     def _finish_forgetting(self) -> None:
         finish_forgetting(self._around.engine)
@@ -139,14 +141,14 @@ class Dispatcher:
     def _purge(self) -> None:
         """Once a day for all machines: delete what is old enough, a little between two looks."""
         engine = self._around.engine
-        if errands.take(engine, errands.PURGE, PURGE_EVERY):
+        if self._errands.take(errands.PURGE, PURGE_EVERY):
             with engine.connect() as connection:
                 settings = self._around.policy.in_force(connection)
             ages = {"content": settings.keep_content, "recipients": settings.keep_recipients}
             if not Purge(engine, self._around.vault, **ages).run(PURGE_STEPS).is_done:
-                errands.do_again(engine, errands.PURGE)
+                self._errands.do_again(errands.PURGE)
 
     def _watch(self) -> None:
         """Once a minute for all machines: alert of what is wrong with relays."""
-        if errands.take(self._around.engine, errands.ALERTS, WATCH_EVERY):
+        if self._errands.take(errands.ALERTS, WATCH_EVERY):
             look_after(self._around)

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import event, update
 
 from own_smtp import errands, outbox, retention
+from own_smtp.errands import Errands
 from own_smtp.errors import ConflictError
 from own_smtp.forgetting import shortened_of
 from own_smtp.hooks.events import Attachment, Content, Invitation
@@ -163,11 +164,16 @@ def test_a_shortened_recipient_is_found_by_an_index(books, relay):
 
 def test_an_errand_is_taken_once_for_all_machines(books):
     """Whoever comes second finds it taken, until its time has passed or somebody says that there is more."""
-    assert errands.take(books.engine, "purge", timedelta(days=1))
-    assert not errands.take(books.engine, "purge", timedelta(days=1))
-    errands.do_again(books.engine, "purge")
-    assert errands.take(books.engine, "purge", timedelta(0))
-    assert errands.take(books.engine, "purge", timedelta(days=1))
+    moment = [0.0]
+    one, other = (Errands(books.engine, lambda: moment[0]) for _machine in range(2))
+    assert one.take("purge", timedelta(days=1))
+    assert not other.take("purge", timedelta(days=1))
+    one.do_again("purge")
+    assert one.take("purge", timedelta(days=1))
+    one.do_again("purge")
+    assert not other.take("purge", timedelta(days=1))  # it asked a moment ago
+    moment[0] += 60
+    assert other.take("purge", timedelta(days=1))
     last, now = errands.last_taken(books.engine, "purge")
     assert last is not None
     assert last <= now

@@ -16,6 +16,8 @@ from sqlalchemy import insert, update
 from own_smtp import OwnSMTP, errands, schema
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
+from own_smtp.dispatcher import Dispatcher
+from own_smtp.errands import Errands
 from own_smtp.hooks.events import RelayAlert
 from own_smtp.models import Alert, Batch, Invitation, Lease, Relay
 from own_smtp.states import AlertCause, Security
@@ -235,12 +237,11 @@ def test_a_server_that_goes_and_comes_back(tmp_path: Path, scripted: ScriptedSer
             platform.send(relay, 1)
             for _drain in range(3):
                 platform.drain_again(relay)
-                platform.own_smtp.dispatcher.look()
-                _let_errands_be_due(platform)
+                _new_dispatcher(platform).look()
             assert platform.lease(relay).error_count == 3
             platform.change(relay, host=scripted.host, port=scripted.port)
             platform.drain_again(relay)
-            platform.own_smtp.dispatcher.look()
+            _new_dispatcher(platform).look()
     assert platform.states() == {"accepted": 1}
     assert [copy.recipients for copy in mail.copies] == [("research@acme.example",)] * 2
     subjects = [message_from_bytes(copy.data, policy=policy.default)["Subject"] for copy in mail.copies]
@@ -258,5 +259,7 @@ def _platform(app: Flask) -> Platform:
     return platform
 
 
-def _let_errands_be_due(platform: Platform) -> None:
-    errands.do_again(platform.engine, errands.ALERTS)
+def _new_dispatcher(platform: Platform) -> Dispatcher:
+    """One that finds the look at all relays due."""
+    Errands(platform.engine, platform.around.clock).do_again(errands.ALERTS)
+    return Dispatcher(platform.around, platform.own_smtp.wakeup, platform.own_smtp.db.session)
