@@ -174,6 +174,8 @@ class Receipt:
     """Whether the idempotency key had been seen before, and nothing was added now."""
     waits_for: str | None = None
     """Why nothing leaves at the moment, in plain words; `None` when delivery can start."""
+    url: str | None = None
+    """The page that follows the sending by itself; `None` outside a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

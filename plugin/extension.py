@@ -60,7 +60,7 @@ from own_smtp.hooks.markers import hookimpl
 from own_smtp.hosting import HookedHost, add_specifications, manager_for
 from own_smtp.journal import Machine
 from own_smtp.knowledge import known_statuses
-from own_smtp.links import project_links, settings_links
+from own_smtp.links import batch_url, project_links, settings_links
 from own_smtp.network import NetworkPolicy
 from own_smtp.platform import platform_for
 from own_smtp.policy import Policy
@@ -146,7 +146,8 @@ class OwnSMTP:
         )
         session.info.setdefault(_TO_WAKE, set()).add(relay.id)
         waits = waits_for(relay) or offers.refusal(session, self.rules, batch.tenant_id)
-        return replace(receipt, waits_for=waits, finishes_at=self._finishes_at(relay.id, profile.limits))
+        finishes_at = self._finishes_at(relay.id, profile.limits)
+        return replace(receipt, waits_for=waits, finishes_at=finishes_at, url=batch_url(batch, receipt.batch_id))
 
     def _finishes_at(self, relay_id: int, limits: Limits) -> datetime | None:
         connection = self.db.session().connection()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from flask import url_for
+from flask import has_request_context, url_for
 
 from own_smtp.current import Host
-from own_smtp.hooks.events import Action, Link
+from own_smtp.hooks.events import Action, InvitationBatch, Link
 from own_smtp.texts import gettext
 
 
@@ -32,6 +32,13 @@ def project_links(host: Host, tenant_id: str, project_id: str) -> list[Link]:
             url=url_for("own_smtp.show_report", project_id=project_id),
         ),
     ]
+
+
+def batch_url(batch: InvitationBatch, batch_id: int) -> str | None:
+    """Return the page of a sending; `None` outside a request, where no address can be made."""
+    if not has_request_context():
+        return None
+    return url_for("own_smtp.show_batch", project_id=batch.project_id, batch_id=batch_id)
 
 
 def _may_view(host: Host, tenant_id: str, project_id: str | None) -> bool:

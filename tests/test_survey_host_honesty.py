@@ -56,6 +56,15 @@ def test_the_send_page_says_by_when_before_anything_is_sent(app: Flask, manager:
     assert "after the survey closes" in manager.get(SEND).text
 
 
+def test_what_was_sent_leads_to_the_page_that_follows_it(app: Flask, manager: Visitor) -> None:
+    """Where a plugin took it; the page is in the platform's own frame."""
+    choose_relay(app)
+    add_people(app, "ada@r.example")
+    answer = manager.post(SEND, {"audience": "new", "sender": "relay:1"})
+    assert 'href="/own-smtp/projects/1/batches/1">Follow it</a>' in manager.get(answer.location).text
+    assert "1 invitation: 1 waiting." in text_of(manager.get("/own-smtp/projects/1/batches/1"))
+
+
 def test_the_report_shows_what_is_known_and_says_why_no_more(app: Flask, manager: Visitor) -> None:
     """Numbers where the server answers; bounces and deliveries greyed with reasons; nothing that nobody counts."""
     assert "Bounced" not in text_of(manager.get("/surveys/1/report"))

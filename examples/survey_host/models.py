@@ -175,6 +175,8 @@ class SendRun(Base):
     refused: Mapped[list[dict[str, str]]] = mapped_column(JSON, default=list)
     waits_for: Mapped[str | None] = mapped_column(Text)
     finishes_at: Mapped[datetime | None]
+    url: Mapped[str | None] = mapped_column(String(500))
+    """The plugin's page that follows it."""
     problem: Mapped[str | None] = mapped_column(Text)
     """Why the platform's own sending stopped early."""
     created_by: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="SET NULL"))

@@ -234,6 +234,7 @@ def _keep(run: SendRun, order: Order, receipt: Receipt) -> None:
     ]
     run.waits_for = receipt.waits_for
     run.finishes_at = receipt.finishes_at
+    run.url = receipt.url
     release(run, _reasons(run, order, receipt))
 
 
