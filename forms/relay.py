@@ -7,25 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from flask import request
-from flask_wtf import FlaskForm
 from werkzeug.datastructures import MultiDict
 from wtforms import (
-    BooleanField,
     Field,
-    HiddenField,
-    IntegerField,
-    PasswordField,
-    RadioField,
-    SelectField,
-    StringField,
-    TextAreaField,
 )
-from wtforms.validators import Length, NumberRange, Optional, ValidationError
+from wtforms.validators import ValidationError
 
 from own_smtp.config import Settings
 from own_smtp.errors import TargetError
-from own_smtp.forms.checks import Address, number_of, one_line, required, stripped
-from own_smtp.forms.windows import rows_of, window_rows, windows_of, zone_choices
+from own_smtp.forms.relay_fields import DEFAULT_CONNECTIONS, RelayFields
+from own_smtp.forms.windows import rows_of, windows_of, zone_choices
 from own_smtp.models import Relay
 from own_smtp.network import clean_host
 from own_smtp.presets import PRESETS, Preset
@@ -45,122 +36,11 @@ UNUSUAL = {
 }
 """Pairs of security and port that hardly any server answers to."""
 
-DEFAULT_CONNECTIONS = 4
 EHLO_NAME = re.compile(r"(?=.{4,255}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}", re.IGNORECASE)
 
 
-def known_preset(key: str | None) -> str | None:
-    """Take a preset's key; anything else counts for nothing."""
-    return key if key in PRESETS else None
-
-
-class RelayForm(FlaskForm):
+class RelayForm(RelayFields):
     """One mail server."""
-
-    label = StringField(
-        _("Name of this server"),
-        [required(), Length(max=100), one_line],
-        filters=[stripped],
-        description=_("How you recognise it in lists, for example “Company mail”."),
-    )
-    preset = HiddenField(filters=[known_preset])
-    description = TextAreaField(_("Note"), [Length(max=1000)], filters=[stripped])
-    host = StringField(
-        _("Mail server"),
-        [required(), Length(max=255)],
-        filters=[stripped],
-        description=_("Its name, as your mail administrator or provider gives it, for example mail.example.com."),
-    )
-    security = RadioField(_("Encryption"), default=Security.STARTTLS)
-    port = IntegerField(
-        _("Port"),
-        [Optional(), NumberRange(1, 65535, _("A port is a number from 1 to 65535."))],
-        description=_("Leave empty for the usual one: 587 for STARTTLS, 465 for implicit TLS."),
-    )
-    auth = BooleanField(_("The server wants a user name and a password"), default=True)
-    username = StringField(_("User name"), [Length(max=320), one_line], filters=[stripped])
-    password = PasswordField(_("Password"), [Length(max=1000)])
-    sender_address = StringField(
-        _("Sender address"),
-        [required(), Address()],
-        filters=[stripped],
-        description=_("What recipients see as From. The confirmation mail goes there, too."),
-    )
-    sender_name = StringField(_("Sender name"), [Length(max=200), one_line], filters=[stripped])
-    reply_to = StringField(
-        _("Replies to"),
-        [Address()],
-        filters=[stripped],
-        description=_("Leave empty to get replies at the sender address."),
-    )
-    is_default = BooleanField(
-        _("Suggest this server for new projects"),
-        description=_("To suggest it for some people or projects only, save first: its page leads there."),
-    )
-
-    envelope_sender = StringField(
-        _("Envelope sender"),
-        [Address()],
-        filters=[stripped],
-        description=_("Where bounce messages go. Leave empty for the sender address."),
-    )
-    confirmation_address = StringField(
-        _("Address for the confirmation mail"),
-        [Address()],
-        filters=[stripped],
-        description=_("Leave empty for the sender address."),
-    )
-    ehlo_name = StringField(
-        _("EHLO name"),
-        [Optional(), one_line],
-        filters=[stripped],
-        description=_(
-            "A full host name by which this platform introduces itself. Leave empty unless your server asks for one."
-        ),
-    )
-    max_connections = IntegerField(
-        _("Connections at a time"),
-        [Optional(), NumberRange(1, 100, _("A number from %(min)s to %(max)s, please."))],
-        default=DEFAULT_CONNECTIONS,
-        description=_("All limits hold for all connections together."),
-    )
-    messages_per_connection = number_of(
-        _("Messages per connection"),
-        _("After so many a new connection is opened. Leave empty for no limit."),
-        least=1,
-        most=1_000_000,
-    )
-    min_interval = number_of(
-        _("Least time between two messages, in seconds"),
-        _("2 means 30 a minute, 1,800 an hour."),
-        least=0.001,
-        most=86_400,
-        whole=False,
-    )
-    jitter = number_of(
-        _("Random extra time, in percent"),
-        _("Lengthens each spacing by up to this much: with 2 seconds and 50 percent, 2 to 3 seconds."),
-        least=0,
-        most=100,
-    )
-    per_second = number_of(
-        _("Messages per second"), _("0.5 means one every 2 seconds."), least=0.001, most=10_000, whole=False
-    )
-    per_minute = number_of(_("Messages per minute"), _("In any 60 seconds."), least=1, most=1_000_000)
-    per_hour = number_of(_("Messages per hour"), _("In any 60 minutes, not by the clock."), least=1, most=10_000_000)
-    per_day = number_of(
-        _("Messages per day"),
-        _("In any 24 hours: what your provider allows, less what else it sends."),
-        least=1,
-        most=100_000_000,
-    )
-    sending_windows = window_rows()
-    timezone = SelectField(_("Time zone of these hours"))
-
-    usual_authorities = BooleanField(_("Trust the usual authorities again, and not only this one certificate"))
-
-    more = ("envelope_sender", "confirmation_address", "ehlo_name", "max_connections", "messages_per_connection")
-    pace = ("min_interval", "jitter", "per_second", "per_minute", "per_hour", "per_day")
 
     def __init__(
         self,
