@@ -16,6 +16,7 @@ import pluggy
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from own_smtp import (
@@ -161,14 +162,22 @@ class OwnSMTP:
 
     def settings_links(self, tenant_id: str) -> Sequence[Link]:
         """Return the pages for the tenant's settings menu."""
-        return settings_links(self.host, tenant_id) if self._has_pages(tenant_id) else []
+        links = settings_links(self.host, tenant_id)
+        return links if links and self._has_pages(tenant_id) else []
 
     def project_links(self, tenant_id: str, project_id: str) -> Sequence[Link]:
         """Return the pages for the project's menu."""
-        return project_links(self.host, tenant_id, project_id) if self._has_pages(tenant_id) else []
+        links = project_links(self.host, tenant_id, project_id)
+        return links if links and self._has_pages(tenant_id) else []
 
     def _has_pages(self, tenant_id: str) -> bool:
-        return offers.has_pages(self.db.session(), self.host, self.rules, tenant_id)
+        """Look beside the host's session: its menus must work before our tables are there."""
+        try:
+            with Session(self.db.engine) as session:
+                return offers.has_pages(session, self.host, self.rules, tenant_id)
+        except DBAPIError as error:
+            log.warning("Whether tenant %s may use own mail servers is not known: %s", tenant_id, type(error).__name__)
+            return True
 
     def senders(self, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
         """Return the relays that the acting person may use in the project, as senders for the "send" page.

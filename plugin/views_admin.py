@@ -57,14 +57,12 @@ def _value_text(item: Fixed) -> str:
 def show_all_relays() -> ResponseReturnValue:
     """Show the mail servers of all tenants and how they are: no secrets, and nobody's address but the senders'."""
     wanted, session = asked(None), _session()
-    tenants = _tenants()
     if wanted.text:
-        hits = [tenant.tenant_id for tenant in tenants if wanted.text.lower() in tenant.name.lower()]
+        hits = [tenant.tenant_id for tenant in _tenants() if wanted.text.lower() in tenant.name.lower()]
         wanted = replace(wanted, tenants=hits)
     listing = relay_lists.find(session, wanted)
-    names = {tenant.tenant_id: tenant.name for tenant in tenants}
-    for line in listing.lines:
-        names.setdefault(line.relay.tenant_id, extension().host.tenant(line.relay.tenant_id).name)
+    shown = {line.relay.tenant_id for line in listing.lines}
+    names = {tenant_id: extension().host.tenant(tenant_id).name for tenant_id in shown}
     return render("all_relays.html", listing=listing, names=names)
 
 

@@ -10,10 +10,10 @@ import pytest
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from own_smtp import OwnSMTP
+from own_smtp import OwnSMTP, schema
 from own_smtp.errors import ConfigurationError, NotFoundError
 from own_smtp.extension import plugin
-from own_smtp.hooks import Content, Invitation, InvitationBatch
+from own_smtp.hooks import Actor, Content, Invitation, InvitationBatch
 from own_smtp.hooks import survey as survey_hooks
 from own_smtp.hosting import HOST_PREFIX
 from tests.engine import PROJECT, TENANT, Platform, make_app
@@ -88,6 +88,33 @@ def test_a_setting_that_is_missing_or_wrong_stops_the_start(change: dict[str, An
     app.config.update(change)
     with pytest.raises(ConfigurationError, match=complaint):
         OwnSMTP(app, SQLAlchemy(app))
+
+
+class Signed:
+    """A host with somebody who may look."""
+
+    def own_smtp_actor(self) -> Actor:
+        return Actor(user_id="5", tenant_id=TENANT, name="Ann", email="ann@acme.example")
+
+
+def test_menus_work_before_the_tables_are_there(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """A host that is updated before its tables are keeps its own pages, and its transaction."""
+    own_smtp = OwnSMTP(app, SQLAlchemy(app), host=Signed())
+    with app.test_request_context():
+        assert [link.key for link in own_smtp.settings_links(TENANT)] == ["own_smtp"]
+        assert len(own_smtp.project_links(TENANT, PROJECT)) == 2
+        assert not own_smtp.db.session().in_transaction()
+    assert "OperationalError" in caplog.text
+
+
+def test_a_tenant_without_use_for_it_has_no_menus(app: Flask) -> None:
+    """Where the policy does not let a tenant use own servers, and it has none, nothing leads there."""
+    app.config["OWN_SMTP_ALLOWED_TENANTS"] = "other"
+    own_smtp = OwnSMTP(app, SQLAlchemy(app), host=Signed())
+    with app.test_request_context():
+        schema.upgrade(own_smtp.db.engine)
+        assert own_smtp.settings_links(TENANT) == own_smtp.project_links(TENANT, PROJECT) == []
+        own_smtp.db.engine.dispose()
 
 
 def test_the_plugin_implements_every_hook_that_a_host_fires() -> None:
