@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,11 +40,14 @@ class Gate:
     mail: CountingServer
     database: PostgreSQL | None
     dice: random.Random
+    told: Path
+    """What the host was told, a line for each change."""
     workers: list[Worker] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
 
     def start_worker(self) -> Worker:
-        return worker_for(self.platform, self.redis.url, slice=10, longest_reconnect=0.5, longest_retry=0.5).start()
+        told, quick = self.told, {"slice": 10, "longest_reconnect": 0.5, "longest_retry": 0.5}
+        return worker_for(self.platform, self.redis.url, told=told, **quick).start()
 
     def kill_horse(self) -> None:
         """The process that sends, in the middle of whatever it does."""
@@ -101,12 +105,12 @@ def gate(request, tmp_path):
     with Redis() as redis, CountingServer(delay=0.02) as mail:
         if request.param == "sqlite":
             with Platform.at(f"sqlite:///{tmp_path}/gate.sqlite3", tmp_path / "journal") as platform:
-                yield from run_gate(Gate(platform, redis, mail, None, dice))
+                yield from run_gate(Gate(platform, redis, mail, None, dice, tmp_path / "told"))
         else:
             with PostgreSQL() as database:
                 url = database.url(database.create())
                 with Platform.at(url, tmp_path / "journal") as platform:
-                    yield from run_gate(Gate(platform, redis, mail, database, dice))
+                    yield from run_gate(Gate(platform, redis, mail, database, dice, tmp_path / "told"))
 
 
 def run_gate(gate: Gate) -> Any:
@@ -166,3 +170,7 @@ def judge(gate, invitations, kills):
     assert by_state["unknown"] <= kills * CONNECTIONS * RELAYS, f"seed {SEED}"
     assert not set(copies) - {row.address for row in rows}
     eventually(lambda: gate.platform.rows(Journal) == [], "every journal is settled")
+    final = {f"{row.address} {row.state}" for row in rows}
+    eventually(
+        lambda: final <= set(gate.told.read_text().splitlines()), f"the host heard of all, seed {SEED}", PATIENCE
+    )

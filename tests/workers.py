@@ -31,11 +31,28 @@ PATIENT = {"connect": 60, "banner": 60, "command": 60, "data": 60, "body": 60, "
 
 
 class Worker:
-    """One worker: its own process, its dispatcher's, and while a job runs the one that sends, the horse."""
+    """One worker: its own process, its dispatcher's, and while a job runs the one that sends, the horse.
 
-    def __init__(self, url: str, journal: Path, *, redis_url: str, command: tuple[str, ...] = (), **settings: Any):
+    Its host writes what it is told into the file `told`; without one it does not listen.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        journal: Path,
+        *,
+        redis_url: str,
+        command: tuple[str, ...] = (),
+        told: Path | None = None,
+        **settings: Any,
+    ):
         settings = {**QUICK, "redis_url": redis_url, "deadlines": PATIENT, **settings}
-        self._made_of = {"url": url, "journal": str(journal), "settings": settings}
+        self._made_of = {
+            "url": url,
+            "journal": str(journal),
+            "settings": settings,
+            "told": str(told) if told else None,
+        }
         self._command = command or ("worker",)
         self.process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.NamedTemporaryFile("w+b", prefix="own-smtp-worker-", suffix=".log")  # noqa: SIM115
