@@ -13,7 +13,9 @@ from own_smtp.models import Invitation as InvitationRow
 from own_smtp.retention import Purge
 from own_smtp.secrets import Vault, generate_key
 from own_smtp.states import State
+from tests.engine import Platform
 from tests.ledgers import DEFERRED, REFUSED, TENANT, Books
+from tests.servers.postfix import Postfix
 
 OLD_KEY, NEW_KEY = generate_key("old"), generate_key("new")
 VAULT = Vault.from_keys([OLD_KEY])
@@ -121,3 +123,21 @@ def test_a_shortened_recipient_is_found_by_hash(books, relay):
     assert forget(books, "ANN@example.org", vault=Vault.from_keys([NEW_KEY, OLD_KEY])).invitations == 1
     assert books.column(InvitationRow.address) == ["", "b…@example.org"]
     assert len(books.column(Shortened.digest)) == 1
+
+
+@pytest.mark.servers
+def test_what_a_real_server_wrote_names_nobody_any_more(platform: Platform, postfix: Postfix) -> None:
+    """Postfix repeats the recipient in its refusal; after it is forgotten, only the reason is left."""
+    postfix.set_replies({ANN: "550 5.1.1 No such user"})
+    relay = platform.add_relay(postfix, port=postfix.plain_port)
+    platform.send(relay, [ANN, BOB])
+    platform.drain(relay)
+    postfix.set_replies({})
+    assert ANN in platform.attempts[0].text + platform.attempts[1].text
+    with platform.app.app_context():
+        platform.own_smtp.forget_person(TENANT, ANN)
+        platform.own_smtp.db.session.commit()
+    words = [row.text for row in platform.attempts]
+    assert not any("ann" in text for text in words)
+    assert any("No such user" in text for text in words)
+    assert platform.states() == {"refused": 1, "accepted": 1}

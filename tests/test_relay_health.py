@@ -13,9 +13,11 @@ from own_smtp.facts import Facts, offers_of
 from own_smtp.models import Lease, Relay
 from own_smtp.relay_health import health_of
 from own_smtp.states import Security
+from own_smtp.tls import verifying_context
 from tests.engine import Platform
 from tests.ledgers import ACCEPTED, REFUSED, Books
 from tests.scripted import Authority, ClosedPort, ScriptedServer
+from tests.servers.postfix import Postfix
 
 WARNING = timedelta(days=14)
 
@@ -136,3 +138,21 @@ def test_offers_are_written_as_servers_write_them():
     assert offers_of(NOTHING) == ()
     some = Capabilities(sized=True, auth=frozenset({"PLAIN", "LOGIN"}), chunking=True)
     assert offers_of(some) == ("AUTH LOGIN PLAIN", "CHUNKING", "SIZE")
+
+
+@pytest.mark.servers
+def test_a_real_server_is_described_as_it_is(platform: Platform, postfix: Postfix) -> None:
+    """Postfix with a login: STARTTLS, the authority's certificate, and what it offers after TLS."""
+    verifying_context().load_verify_locations(cadata=postfix.ca_file.read_text())
+    relay = platform.add_relay(
+        postfix, port=postfix.submission_port, security=Security.STARTTLS, username="survey", password="correct horse"
+    )
+    platform.send(relay, 1)
+    platform.drain(relay)
+    facts = health(platform.engine, relay).facts
+    assert platform.states() == {"accepted": 1}
+    assert facts is not None
+    assert facts.protocol == "TLSv1.3"
+    assert facts.certificate is not None
+    assert facts.certificate.names == ("localhost", "127.0.0.1")
+    assert {"PIPELINING", "CHUNKING", "8BITMIME", "DSN", "AUTH LOGIN PLAIN"} <= set(facts.offers)
