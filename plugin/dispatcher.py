@@ -28,7 +28,7 @@ from own_smtp.states import RelayState
 from own_smtp.surroundings import Surroundings
 from own_smtp.telling import tell_overdue
 from own_smtp.wakeup import Wakeup
-from own_smtp.watch import look_after
+from own_smtp.watch import has_news
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +149,6 @@ class Dispatcher:
                 self._errands.do_again(errands.PURGE)
 
     def _watch(self) -> None:
-        """Once a minute for all machines: alert of what is wrong with relays."""
-        if self._errands.take(errands.ALERTS, WATCH_EVERY):
-            look_after(self._around)
+        """Once a minute for all machines: have alerts told. By a job, because the platform's mail may take its time."""
+        if self._errands.take(errands.ALERTS, WATCH_EVERY) and has_news(self._around):
+            self._wakeup.enqueue("look_after_relays")

@@ -6,6 +6,7 @@ from own_smtp import confirmation_mails, relay_test_runs
 from own_smtp.current import extension
 from own_smtp.service import serve
 from own_smtp.states import Route
+from own_smtp.watch import look_after
 
 
 def drain(relay_id: int) -> None:
@@ -29,3 +30,8 @@ def send_confirmation(confirmation_id: int) -> None:
 def run_test(test_id: int) -> None:
     """Try settings that somebody typed, step by step, while the page shows it."""
     relay_test_runs.run(test_id, extension())
+
+
+def look_after_relays() -> None:
+    """Alert the owners of relays of what is wrong, and of what is right again."""
+    look_after(extension().surroundings)

@@ -27,7 +27,7 @@ ANSWER = 0.5
 DAMPER = 30
 """Seconds within which the same job is not enqueued again, unless it began: the queue must not grow while all workers
 are busy. A job that got lost is made up for after it."""
-JOBS = frozenset({"drain", "fall_back", "run_test", "send_confirmation"})
+JOBS = frozenset({"drain", "fall_back", "look_after_relays", "run_test", "send_confirmation"})
 """The functions of `own_smtp.jobs` that a worker runs; it refuses any other."""
 URGENT = frozenset({"run_test", "send_confirmation"})
 """Those that somebody waits for in front of a page: they go to the front of the queue."""

@@ -92,13 +92,33 @@ def _certificate(seen: Seen, settings: Settings) -> Verdict:
 # A round
 
 
+def has_news(around: Surroundings) -> bool:
+    """Look at all relays, put on record what is wrong, and return whether there is anything to tell or to end."""
+    return any(
+        verdict is not Verdict.OPEN and not (verdict is Verdict.WRONG and row.told_at)
+        for row, _seen, verdict in _look(around)
+    )
+
+
 def look_after(around: Surroundings) -> int:
-    """Look at all relays, and tell what is new. Return how many messages were handed over."""
+    """Look at all relays, and tell what is new. Return how many messages were handed over.
+
+    That may take as long as the platform's mail service or the host's hook does.
+    """
+    return sum(_tell(around, *found) for found in _look(around))
+
+
+def _look(around: Surroundings) -> list[tuple[Any, Seen | None, Verdict]]:
+    """Return each alert on record with what its relay is like now, and what that says of it."""
     with around.engine.begin() as connection:
         relays = {seen.relay_id: seen for seen in _see(connection, around.settings)}
         _raise(connection, relays.values(), around.settings)
         alerts = connection.execute(select(Alert.id, Alert.relay_id, Alert.cause, Alert.raised_at, Alert.told_at)).all()
-    return sum(_tell(around, row, relays.get(row.relay_id)) for row in alerts)
+    found = [(row, relays.get(row.relay_id)) for row in alerts]
+    return [
+        (row, seen, judge(seen, around.settings)[AlertCause(row.cause)] if seen else Verdict.MOOT)
+        for row, seen in found
+    ]
 
 
 def _raise(connection: Connection, relays: Iterable[Seen], settings: Settings) -> None:
@@ -109,9 +129,8 @@ def _raise(connection: Connection, relays: Iterable[Seen], settings: Settings) -
                 connection.execute(row.values(relay_id=seen.relay_id, cause=cause, raised_at=seen.now))
 
 
-def _tell(around: Surroundings, row: Any, seen: Seen | None) -> bool:
+def _tell(around: Surroundings, row: Any, seen: Seen | None, verdict: Verdict) -> bool:
     """Tell one alert, or that it is over, unless another machine did. Return whether a message was handed over."""
-    verdict = judge(seen, around.settings)[AlertCause(row.cause)] if seen else Verdict.MOOT
     if verdict is Verdict.WRONG:
         return seen is not None and row.told_at is None and _tell_new(around, row, seen)
     if verdict is Verdict.OPEN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -13,7 +14,7 @@ from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import insert, update
 
-from own_smtp import OwnSMTP, errands, schema
+from own_smtp import OwnSMTP, errands, jobs, schema
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.dispatcher import Dispatcher
@@ -21,11 +22,13 @@ from own_smtp.errands import Errands
 from own_smtp.hooks.events import RelayAlert
 from own_smtp.models import Alert, Batch, Invitation, Lease, Relay
 from own_smtp.states import AlertCause, Security
-from own_smtp.watch import Seen, Verdict, judge, look_after, overdue_batches
+from own_smtp.watch import Seen, Verdict, has_news, judge, look_after, overdue_batches
 from tests.engine import Platform, make_app
 from tests.ledgers import Books
 from tests.plans import analyse, plan_of
 from tests.scripted import Authority, ClosedPort, ScriptedServer
+from tests.servers.process import eventually
+from tests.workers import worker_for
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -126,7 +129,9 @@ def relay(books):
 def test_a_problem_is_told_once_and_its_end_once(books, relay, around):
     """Two machines that look, and look again, send one message for the problem and one for its end."""
     set_lease(books, relay, failing_since=-HOUR, last_error="connect: mail.acme.example cannot be reached.")
+    assert has_news(around)
     assert [look_after(around) for _machine in range(3)] == [1, 0, 0]
+    assert not has_news(around)
     alert = around.listener.heard[0]
     assert (alert.relay_id, alert.label, alert.address) == (relay, "Acme", "admin@acme.example")
     assert alert.reason == "connect: mail.acme.example cannot be reached."
@@ -222,7 +227,9 @@ def test_a_certificate_that_ends_soon_is_told_of(platform: Platform, trusted: Au
     assert ears.lately() == [("certificate", False), ("certificate", True)]
 
 
-def test_a_server_that_goes_and_comes_back(tmp_path: Path, scripted: ScriptedServer) -> None:
+def test_a_server_that_goes_and_comes_back(
+    tmp_path: Path, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The owner gets one mail by the platform's own service, and one when the server works again."""
     app = make_app(f"sqlite:///{tmp_path}/a.sqlite3", tmp_path / "journal", failure_warning=0, reconnect=0)
     with ScriptedServer() as mail:
@@ -233,6 +240,7 @@ def test_a_server_that_goes_and_comes_back(tmp_path: Path, scripted: ScriptedSer
             MAIL_SUPPRESS_SEND=False,
         )
         with _platform(app) as platform, ClosedPort() as closed:
+            monkeypatch.setattr(platform.own_smtp.wakeup, "enqueue", _at_once(platform))
             relay = platform.add_relay(closed, label="Company mail")
             platform.send(relay, 1)
             for _drain in range(3):
@@ -259,7 +267,29 @@ def _platform(app: Flask) -> Platform:
     return platform
 
 
+def _at_once(platform: Platform) -> Callable[..., bool]:
+    """Return what runs a job where it would be enqueued."""
+
+    def run(job: str, *ids: int) -> bool:
+        if job == "look_after_relays":
+            with platform.app.app_context():
+                jobs.look_after_relays(*ids)
+        return True
+
+    return run
+
+
 def _new_dispatcher(platform: Platform) -> Dispatcher:
     """One that finds the look at all relays due."""
     Errands(platform.engine, platform.around.clock).do_again(errands.ALERTS)
     return Dispatcher(platform.around, platform.own_smtp.wakeup, platform.own_smtp.db.session)
+
+
+def test_two_workers_tell_it_once(platform: Platform, redis_url: str) -> None:
+    """Their dispatchers agree by a row, and by a job it is told; a platform without mail says so, once."""
+    relay = platform.add_relay(host="mail.acme.example", port=587)
+    with platform.engine.begin() as connection:
+        connection.execute(insert(Lease).values(relay_id=relay, failing_since=read_clock(connection) - HOUR))
+    with worker_for(platform, redis_url) as one, worker_for(platform, redis_url) as other:
+        eventually(lambda: [row.told_at for row in platform.rows(Alert) if row.told_at], "it was told")
+        assert eventually(lambda: (one.log + other.log).count("A notice was not sent"), "a worker said so") == 1
