@@ -23,7 +23,7 @@ class Action(StrEnum):
     EDIT = "edit"
     """Create, change, delete, pause and resume relays."""
     TEST = "test"
-    """Send a test or a confirmation mail through a relay."""
+    """Test the settings of a relay, and send a test or a confirmation mail through it."""
     ENABLE = "enable"
     """Choose how one project's invitations leave; asked with the project's id."""
     ADMINISTER = "administer"

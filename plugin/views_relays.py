@@ -71,7 +71,10 @@ def edit_relay(relay_id: int) -> ResponseReturnValue:
     saves = not views_tests.is_wanted()
     if saves and (not relay_edits.is_password_only(relay, draft) or views_tests.vouches_for(test, tested, draft)):
         return save_change(session, relay, draft, test)
-    return views_tests.begin(session, Kept(draft, form.typed()), relay, saves=saves) or _form_page(form, relay)
+    answer = views_tests.begin(session, Kept(draft, form.typed()), relay, saves=saves)
+    if answer is None:
+        return save_change(session, relay, draft, test) if saves else _form_page(form, relay)
+    return answer
 
 
 def _form_page(form: RelayForm, relay: Relay | None) -> ResponseReturnValue:

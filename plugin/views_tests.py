@@ -57,7 +57,10 @@ def vouches_for(test: RelayTest | None, tested: Kept | None, draft: RelayDraft) 
 
 
 def begin(session: Session, kept: Kept, relay: Relay | None, *, saves: bool = False) -> ResponseReturnValue | None:
-    """Ask for a test and go to its page; `None` when there were too many of them, with a word for the next page."""
+    """Ask for a test and go to its page; `None` when there were too many of them, with a word for the next page.
+
+    With `saves` what passes is saved, and the caller saves what cannot be tested.
+    """
     insist_on_admission()
     actor = current_actor()
     try:
@@ -73,7 +76,8 @@ def begin(session: Session, kept: Kept, relay: Relay | None, *, saves: bool = Fa
         )
     except ConflictError as error:
         session.rollback()
-        note(str(error), "warning")
+        untested = gettext("The new password was not tested: there were too many tests within an hour.")
+        note(untested if saves else str(error), "warning")
         return None
     session.commit()
     extension().enqueue("run_test", test.id)

@@ -170,14 +170,15 @@ def test_old_tests_are_deleted_with_what_was_typed(db_session, thin):
 
 
 def test_a_deleted_server_and_a_deleted_tenant_leave_nothing_that_was_typed(db_session, thin):
-    """Passwords go with what they belong to, and not an hour later."""
+    """Passwords go with what they belong to, and not an hour later; a deleted server's tests still count."""
     relay = add_relay(db_session, thin)
-    ask(db_session, thin, relay=relay)
+    test = ask(db_session, thin, relay=relay)
     ask(db_session, thin)
     kept = ask(db_session, thin, tenant_id="evil")
     relay_edits.delete(db_session, relay, user_id="alice")
     db_session.commit()
-    assert db_session.query(RelayTest).count() == 2
+    db_session.refresh(test)
+    assert (test.settings, db_session.query(RelayTest).count()) == (None, 3)
     outbox.forget(db_session.connection(), "acme", None)
     db_session.commit()
     assert db_session.scalars(select(RelayTest.id)).all() == [kept.id]

@@ -276,6 +276,17 @@ def test_too_many_tests_are_said_on_the_form(web, thin, db_session, typed):
     assert f'value="{typed["port"]}"' in answer.text
 
 
+def test_a_new_password_is_saved_even_where_it_cannot_be_tested(web, thin, db_session, mine):
+    """Too many tests must not keep anybody from changing a password; the page says that it was not tested."""
+    thin.change_settings(allowed_ports=frozenset(range(1, 65536)), tests_per_tenant=1)
+    web.post(f"/own-smtp/servers/{mine.id}/test")
+    typed = {**TYPED, "host": mine.host, "port": str(mine.port), "password": "new"}
+    answer = web.post(f"/own-smtp/servers/{mine.id}/edit", data=typed, follow_redirects=True)
+    assert "The new password was not tested" in answer.text
+    db_session.refresh(mine)
+    assert relays.load_profile(db_session.connection(), mine.id, thin.vault).credentials.password == "new"
+
+
 def test_wrong_values_are_said_before_anything_is_tested(web, thin, db_session, typed):
     """The form's own checks come first."""
     answer = web.post("/own-smtp/servers/new", data={**typed, "host": "http://", "test": "1"})
