@@ -215,3 +215,13 @@ def test_changing_only_the_way_out_asks_nothing(web, relay, db_session):
     web.post(SETTINGS, data={"route": str(relay.id)})
     _send(db_session, relay, queued=2)
     assert web.post(SETTINGS, data={"route": str(relay.id), "falls_back": "y", "hours": "5"}).status_code == 302
+
+
+def test_the_question_complains_only_when_it_was_not_answered(web, relay, db_session):
+    """Who is asked for the first time has done nothing wrong; who presses the button without a choice is told."""
+    web.post(SETTINGS, data={"route": str(relay.id)})
+    _send(db_session, relay, queued=2)
+    asked = web.post(SETTINGS, data={"route": "platform"})
+    assert (asked.status_code, "Please choose one." in asked.text) == (200, False)
+    pressed = web.post(SETTINGS, data={"route": "platform", "is_answered": "y"})
+    assert (pressed.status_code, "Please choose one." in pressed.text) == (422, True)
