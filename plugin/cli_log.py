@@ -15,6 +15,7 @@ from own_smtp.current import extension
 from own_smtp.delivery_log import LogLine
 from own_smtp.hooks.events import StatusFilter
 from own_smtp.log_exports import FILES, as_object
+from own_smtp.sought import with_shortened
 from own_smtp.states import State
 from own_smtp.walks import LogScope, Position, check
 
@@ -45,7 +46,7 @@ def log(
 
     Prints while it reads, however many there are.
     """
-    wanted = _wanted(**options)
+    wanted = with_shortened(_wanted(**options), extension().vault, tenant_id)
     scope = LogScope(tenant_id=tenant_id, project_ids=frozenset(projects) or None, relay_id=relay)
     with extension().db.engine.connect() as connection:
         lines = delivery_log.stream(connection, scope, wanted)

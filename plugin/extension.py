@@ -68,6 +68,7 @@ from own_smtp.policy import Policy
 from own_smtp.profiles import Limits
 from own_smtp.secrets import Vault, derive_development_key
 from own_smtp.senders import relay_for, relay_named, waits_for
+from own_smtp.sought import with_shortened
 from own_smtp.submission import resolver_for
 from own_smtp.surroundings import Surroundings
 from own_smtp.texts import ensure_babel
@@ -213,7 +214,8 @@ class OwnSMTP:
         wanted: StatusFilter | None = None,
     ) -> Iterator[InvitationStatus]:
         """Return what is known of the project's invitations, newest batch first, or as `wanted` says."""
-        return statuses.invitation_statuses(self.db.session(), tenant_id, project_id, references, wanted)
+        sought = wanted and with_shortened(wanted, self.vault, tenant_id)
+        return statuses.invitation_statuses(self.db.session(), tenant_id, project_id, references, sought)
 
     def delivery_log(
         self, tenant_id: str, project_id: str | None = None, wanted: StatusFilter | None = None
@@ -221,7 +223,9 @@ class OwnSMTP:
         """Return the tenant's invitations with all their attempts, as the log's pages show them, read as a stream."""
         projects = None if project_id is None else frozenset({project_id})
         scope = LogScope(tenant_id=tenant_id, project_ids=projects)
-        return delivery_log.stream(self.db.session(), scope, wanted or StatusFilter())
+        return delivery_log.stream(
+            self.db.session(), scope, with_shortened(wanted or StatusFilter(), self.vault, tenant_id)
+        )
 
     def forget_project(self, tenant_id: str, project_id: str) -> None:
         """The project is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""

@@ -20,6 +20,7 @@ from own_smtp.models import Relay
 from own_smtp.pages import blueprint, note, render, tenant
 from own_smtp.reports import STATE_LABELS, project_batch
 from own_smtp.selections import STATES, Deed, Selection
+from own_smtp.sought import with_shortened
 from own_smtp.texts import gettext, ngettext
 from own_smtp.walks import LogScope
 
@@ -103,7 +104,7 @@ def _show(place: Place) -> ResponseReturnValue:
     filters = LogFilter(request.args, STATE_LABELS)
     if not filters.validate():
         return _page(place, filters, None), 422
-    wanted = filters.wanted(tenant().timezone, after=request.args.get("after"))
+    wanted = _wanted(filters, place, after=request.args.get("after"))
     try:
         shown = delivery_log.page(_session(), place.scope, wanted, before=request.args.get("before"))
     except ValueError as error:
@@ -151,7 +152,7 @@ def _download(place: Place, name: str) -> ResponseReturnValue:
     filters = LogFilter(request.args, STATE_LABELS)
     if not filters.validate():
         return _page(place, filters, None), 422
-    lines = delivery_log.stream(_session(), place.scope, filters.wanted(tenant().timezone))
+    lines = delivery_log.stream(_session(), place.scope, _wanted(filters, place))
     file = log_exports.FILES[name]
     headers = {"Content-Disposition": f'attachment; filename="own-smtp-{name}"'}
     return Response(stream_with_context(file.write(lines)), mimetype=file.mimetype, headers=headers)
@@ -164,7 +165,7 @@ def _act(place: Place) -> ResponseReturnValue:
         problems = [text for texts in form.errors.values() for text in texts]
         note(" ".join(map(str, problems)) or gettext("Please choose again."), "warning")
         return redirect(place.url("", filters if not filters.errors else None))
-    deed, chosen = Deed(form.deed.data), _selection(place, form, filters.wanted(tenant().timezone))
+    deed, chosen = Deed(form.deed.data), _selection(place, form, _wanted(filters, place))
     if not form.confirmed.data or (deed is Deed.RESEND and not form.copies.data):
         return _ask(place, filters, form, deed, chosen)
     done = selections.perform(_session().connection(), deed, chosen, user_id=current_actor().user_id)
@@ -173,6 +174,12 @@ def _act(place: Place) -> ResponseReturnValue:
         extension().wake(relay_id)
     _say(deed, done)
     return redirect(place.url("", filters))
+
+
+def _wanted(filters: LogFilter, place: Place, after: str | None = None) -> StatusFilter:
+    """Return what a person looks for, a recipient whose address was shortened included."""
+    wanted = filters.wanted(tenant().timezone, after=after)
+    return with_shortened(wanted, extension().vault, place.scope.tenant_id)
 
 
 def _selection(place: Place, form: SelectionForm, wanted: StatusFilter) -> Selection:

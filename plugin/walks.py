@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from own_smtp.clock import UTCDateTime
 from own_smtp.hooks.events import StatusFilter
 from own_smtp.models import Attempt, Batch, BigId, Invitation
+from own_smtp.sought import is_recipient
 from own_smtp.states import State
 
 CHUNK = 500
@@ -215,7 +216,7 @@ def _rest(wanted: StatusFilter) -> list[ColumnElement[bool]]:
     if wanted.until is not None:
         conditions.append(Invitation.changed_at < wanted.until)
     if wanted.recipient:
-        conditions.append(_contains(Invitation.address, wanted.recipient))
+        conditions.append(is_recipient(wanted))
     if last := [*_of_reply(wanted.reply), *([_contains(Attempt.text, wanted.text)] if wanted.text else [])]:
         conditions.append(_last_attempt(last))
     return conditions
