@@ -1,6 +1,7 @@
 """The demo as people start it: `python -m demo`, with and without `--walk`."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from playwright.sync_api import expect
 
 from demo.browser import Browser
 from demo.recipients import REFUSED
@@ -68,6 +70,46 @@ def test_the_walk_does_the_whole_job(start):
     assert "The inbox holds 497 invitations, each once, to the right person with the right link." in out
     words = " ".join(out.split())
     assert all(" ".join(reply.split()[2:]) in words for reply in REFUSED.values())
+
+
+@pytest.mark.browser
+def test_a_person_tests_saves_and_confirms_a_mail_server_in_chromium(start, browser_page):
+    """On the example platform, with its worker and its mail server: live, and nothing is reloaded by hand."""
+    said = said_when_running(start())
+    page = browser_page
+    page.goto(shown(said, "Survey platform"))
+    email, password = shown(said, "tenant admin").split(" / ")
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("link", name="Settings").first.click()
+    page.get_by_role("link", name="Own SMTP server").first.click()
+    page.get_by_role("link", name="Add a mail server").first.click()
+    user, password = shown(said, "user and password").split(" / ")
+    typed = {"Name of this server": "Our mail server", "Mail server": "localhost", "User name": user}
+    for label, text in (typed | {"Password": "a wrong one", "Sender address": "surveys@north.example"}).items():
+        page.get_by_label(label, exact=True).first.fill(text)
+    page.get_by_role("spinbutton", name="Port").fill(re.search(r"port (\d+)", said)[1])
+    page.get_by_role("button", name="Test without saving").click()
+    expect(page.get_by_text("refuses the user name or the password")).to_be_visible()
+    page.get_by_role("link", name="Go to the field").click()
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Test without saving").click()
+    expect(page.get_by_role("heading", name="All well")).to_be_visible()
+    page.get_by_role("button", name="Save and send the confirmation mail").click()
+    expect(page.get_by_text("A mail went to surveys@north.example")).to_be_visible()
+    inbox = page.context.new_page()
+    inbox.goto(shown(said, "Inbox of all mails"))
+    inbox.get_by_role("link", name="Confirm the mail server").click()
+    inbox.goto(inbox.locator("section .text a[href*='/confirm/']").first.get_attribute("href"))
+    inbox.get_by_role("button", name="Yes, this server may send for us").click()
+    expect(inbox.get_by_role("heading", name="Confirmed")).to_be_visible()
+    expect(page.get_by_role("heading", name="Active")).to_be_visible()
+
+
+def shown(said, name):
+    """Return what the demo says of something."""
+    return re.search(rf"{re.escape(name)}.*?  +(\S.*)", said)[1].strip()
 
 
 def test_the_walk_fails_where_something_is_off(start, tmp_path):

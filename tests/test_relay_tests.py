@@ -19,6 +19,7 @@ from own_smtp.states import PauseReason, RelayState, RelayTestState, Security
 from own_smtp.wakeup import Wakeup
 from tests.scripted import ClosedPort, ScriptedServer
 from tests.servers.process import eventually
+from tests.web.app import build_app
 from tests.web.drafts import PASSWORD, add_relay, draft
 from tests.workers import worker_for
 
@@ -322,3 +323,25 @@ def test_a_real_worker_takes_the_job(platform, scripted, redis_url):
     with worker_for(platform, redis_url):
         eventually(lambda: state_of(platform, number) == RelayTestState.PASSED, "the test is run")
     assert scripted.copies == []
+
+
+def test_limits_and_their_end_on_each_database(migrated_url):
+    """Counting, taking up once and sweeping mean the same on SQLite, PostgreSQL and MariaDB."""
+    app = build_app(migrated_url)
+    thin = app.extensions["own_smtp"]
+    thin.change_settings(tests_per_tenant=2)
+    with app.app_context():
+        session = thin.db.session()
+        old, young = ask(session, thin), ask(session, thin)
+        with pytest.raises(ConflictError):
+            ask(session, thin)
+        session.rollback()
+        age(session, old, LIFETIME + timedelta(seconds=1))
+        assert relay_tests.unstarted(session) == [young.id]
+        assert relay_tests.claim(session, young.id) is not None
+        assert relay_tests.claim(session, young.id) is None
+        assert (relay_tests.sweep(session), relay_tests.sweep(session)) == (1, 0)
+        session.commit()
+        ask(session, thin)
+        session.close()
+        thin.db.engine.dispose()
