@@ -102,7 +102,7 @@ class Gate:
 def gate(request, tmp_path):
     """A gate on each of two databases; on PostgreSQL the database dies, too."""
     dice = random.Random(f"{SEED} {request.param}")
-    with Redis() as redis, CountingServer(delay=0.02) as mail:
+    with Redis() as redis, CountingServer(delay=0.03) as mail:
         if request.param == "sqlite":
             with Platform.at(f"sqlite:///{tmp_path}/gate.sqlite3", tmp_path / "journal") as platform:
                 yield from run_gate(Gate(platform, redis, mail, None, dice, tmp_path / "told"))
