@@ -59,7 +59,7 @@ def _rows(rounds: Rounds, database: str, many: int) -> list[Row]:
         ("seconds_each", "the drain's time a message, the database's included", "µs"),
         ("memory", "the drain's memory", "MiB"),
         ("due", "looking for relays with work", "ms"),
-        *((name, f"the report page's `{name}`", "ms") for name in QUERIES),
+        *((name, f"a page's `{name}`", "ms") for name in QUERIES),
     )
     return [_row(rounds, name, what + text, unit) for name, text, unit in kinds]
 

@@ -18,9 +18,11 @@ from sqlalchemy.orm import Session
 from benchmarks.measure import Figures
 from benchmarks.send import At, drain
 from benchmarks.stage import PROJECT, TENANT, Platform, Stage
-from own_smtp import reports
+from own_smtp import delivery_log, reports
+from own_smtp.hooks.events import StatusFilter
 from own_smtp.models import Batch, Invitation
 from own_smtp.service import find_due
+from own_smtp.walks import LogScope, Position
 
 COPIED = 10_000
 """So many are added as a host does it; the others are copies of theirs."""
@@ -30,7 +32,18 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "project_counts": lambda session: reports.project_counts(session, TENANT, PROJECT),
     "waiting_by_relay": lambda session: reports.waiting_by_relay(session, TENANT),
     "refusals": lambda session: reports.refusals(session, TENANT, PROJECT),
+    "log_first": lambda session: delivery_log.page(session, LOG, StatusFilter()),
+    "log_deep": lambda session: delivery_log.page(session, LOG, StatusFilter(after=_middle(session))),
 }
+LOG = LogScope(tenant_id=TENANT, project_ids=frozenset({PROJECT}))
+
+
+def _middle(session: Session) -> str:
+    """Return the position of the invitation in the middle."""
+    last = session.scalars(select(Invitation.id).order_by(Invitation.id.desc()).limit(1)).one()
+    columns = select(Invitation.batch_id, Invitation.next_attempt_at, Invitation.id)
+    found = session.execute(columns.where(Invitation.id <= last // 2).order_by(Invitation.id.desc()).limit(1)).one()
+    return str(Position(*found))
 
 
 def measure(stage: Stage, *, port: int, waiting: int) -> Figures:

@@ -142,6 +142,52 @@ def test_german_pages_are_german(person, thin, everything):
             assert word not in text.replace("Authentication failed", ""), (name, word)
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+def test_refused_invitations_are_found_and_sent_again(person, db_session, thin, scripts):
+    """Filtered, opened, ticked, confirmed and told, with scripts and without; each step passes axe."""
+    batch = fill_outbox(db_session, add_relay(db_session, thin, active=True))
+    batch.expires_at = None
+    db_session.commit()
+    someone = person.with_options(java_script_enabled=scripts)
+    page = someone.open("/projects/p1/report")
+    page.get_by_role("link", name="the delivery log").click()
+    page.get_by_text("Filter and order").click()
+    page.get_by_label("Refused by your server").check()
+    page.get_by_label("Reply code").fill("5xx")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("row")).to_have_count(3)
+    page.get_by_text("1 attempt").first.click()
+    expect(page.get_by_text("recipient (RCPT)").first).to_be_visible()
+    page.get_by_role("checkbox", name="Choose refused").first.check()
+    assert not scripts or someone.violations() == ""
+    page.get_by_role("button", name="Send refused").click()
+    expect(page.get_by_text("These are sent again:")).to_be_visible()
+    assert not scripts or someone.violations() == ""
+    page.get_by_role("button", name="Yes, send them again").click()
+    expect(page.get_by_text("1 invitation is sent again.")).to_be_visible()
+    expect(page.get_by_role("row")).to_have_count(2)
+    assert someone.complaints == []
+
+
+def test_unknown_invitations_are_sent_again_only_with_a_tick(person, db_session, thin):
+    """By keyboard alone: the page that warns comes back until the risk is accepted."""
+    batch = fill_outbox(db_session, add_relay(db_session, thin, active=True))
+    batch.expires_at = None
+    db_session.commit()
+    page = person.open(f"/projects/p1/log?state=unknown&batch={batch.id}")
+    page.get_by_role("checkbox", name="Not only those").focus()
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Send unknown").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Yes").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Please confirm this")
+    page.get_by_role("checkbox", name="I know").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("1 invitation is sent again.")).to_be_visible()
+
+
 def test_the_report_follows_the_sending(person, db_session, thin):
     """The counts of an open report change by themselves."""
     relay = add_relay(db_session, thin, active=True)
