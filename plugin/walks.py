@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Connection, Select, func, literal, or_, select, tuple_, union_all
 from sqlalchemy.orm import Session
 
 from own_smtp.clock import UTCDateTime
@@ -155,14 +155,23 @@ def batches(
 
 def batches_of(scope: LogScope, wanted: StatusFilter, start: Position | None, *, is_rising: bool) -> Select[Any]:
     """Return the query for the first of these batches."""
-    # A scalar subquery, because PostgreSQL turns EXISTS into a join that may read every batch through.
-    one = select(Invitation.id).where(Invitation.batch_id == Batch.id, Invitation.state.in_(states_of(wanted))).limit(1)
-    has_some = one.correlate(Batch).scalar_subquery().is_not(None)
+    has_some = or_(*map(_has_one, states_of(wanted)))
     query = select(Batch.id).where(*scope.conditions(), *_of_batch(wanted), has_some).limit(CHUNK)
     query = query.order_by(Batch.id if is_rising else Batch.id.desc())
     if start is None:
         return query
     return query.where(Batch.id >= start.batch_id if is_rising else Batch.id <= start.batch_id)
+
+
+def _has_one(state: State) -> ColumnElement[bool]:
+    """Whether a batch has something in a state.
+
+    A scalar subquery, because PostgreSQL turns EXISTS into a join that may read every batch through; and one for each
+    state, because MariaDB would look for several by reading through all that the batch has.
+    """
+    one = select(Invitation.id).where(Invitation.batch_id == Batch.id, Invitation.state == state).limit(1)
+    is_there: ColumnElement[bool] = one.correlate(Batch).scalar_subquery().is_not(None)
+    return is_there
 
 
 def _of_batch(wanted: StatusFilter) -> list[ColumnElement[bool]]:
@@ -238,8 +247,8 @@ def _rest(wanted: StatusFilter) -> list[ColumnElement[bool]]:
 
 def _last(column: Any) -> Any:
     """Return what the last attempt has there. A scalar subquery: MariaDB reads every attempt through for an EXISTS."""
-    newest = select(column).where(Attempt.invitation_id == Invitation.id).order_by(Attempt.id.desc()).limit(1)
-    return newest.correlate(Invitation).scalar_subquery()
+    newest = select(func.max(Attempt.id)).where(Attempt.invitation_id == Invitation.id).correlate(Invitation)
+    return select(column).where(Attempt.id == newest.scalar_subquery()).correlate(Invitation).scalar_subquery()
 
 
 def _is_reply(reply: str) -> ColumnElement[bool]:
