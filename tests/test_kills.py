@@ -130,6 +130,8 @@ def test_a_frozen_drain_that_was_overtaken_sends_nothing_twice(platform, scripte
     platform.send(relay, 10)
     with work() as first, work() as second:
         eventually(lambda: begun_in(platform) == {4}, "the fourth was marked")
+        # Frozen inside a transaction it would keep SQLite's one lock from everybody.
+        eventually(lambda: platform.states().get("accepted") == 3, "those before it are settled")
         horse = sending(first, second).horse()
         horse.suspend()
         platform.send(relay, ["late@example.org"])
