@@ -18,7 +18,7 @@ from own_smtp.clock import db_now, read_clock
 from own_smtp.counts import Ended, add_attempts, move
 from own_smtp.inserts import among, insert_rows
 from own_smtp.journal import Findings
-from own_smtp.leases import Taken, give_back_lease, kept_pace, renew_lease, take_lease
+from own_smtp.leases import Taken, give_back_lease, kept_pace, lock_books, renew_lease, take_lease
 from own_smtp.models import Attempt, Batch, Invitation, Journal
 from own_smtp.outcomes import Stage, interrupted
 from own_smtp.profiles import Outcome
@@ -182,20 +182,21 @@ def mark_untold(connection: Connection, token: int, ids: Sequence[int]) -> None:
 def mark_told(connection: Connection, ids_by_state: dict[State, list[int]]) -> None:
     """The host knows of these states. One that changed again in the meantime is told again.
 
-    Needs no lock on the books: what another transaction is writing at this moment is passed over, and told again.
+    Needs nothing of its caller: it holds the books by itself, and keeps them until the caller's commit.
     """
+    relays: set[int] = set()
+    of_invitation = select(Batch.relay_id).join(Invitation, Invitation.batch_id == Batch.id).distinct()
+    for ids in ids_by_state.values():
+        for some in in_chunks(ids):
+            relays.update(connection.scalars(of_invitation.where(among(connection, Invitation.id, some))))
+    lock_books(connection, relays)
     for state, ids in ids_by_state.items():
         for some in in_chunks(ids):
-            where = [among(connection, Invitation.id, some), Invitation.state == state]
-            free = select(Invitation.id).where(*where).with_for_update(skip_locked=True)
-            match connection.dialect.name:
-                case "sqlite":  # which knows one writer at a time only
-                    pass
-                case "postgresql":
-                    where = [Invitation.id.in_(free)]
-                case _:  # which cannot look into the table that it changes
-                    where = [Invitation.id.in_(connection.scalars(free).all())]
-            connection.execute(update(Invitation).where(*where).values(untold_since=None))
+            connection.execute(
+                update(Invitation)
+                .where(among(connection, Invitation.id, some), Invitation.state == state)
+                .values(untold_since=None)
+            )
 
 
 def finish_batches(connection: Connection, relay_id: int) -> None:

@@ -146,6 +146,7 @@ def run_worker(settings: Settings, dispatcher: Dispatcher, *, burst: bool = Fals
     process = DispatcherProcess(dispatcher)
     stop = threading.Event()
     _let_signals_set(stop)
+    log.info("Working on the queue %r until TERM or INT.", settings.queue)
     try:
         while not stop.is_set():
             process.ensure_running()

@@ -12,7 +12,6 @@ from own_smtp.confirmations import LinkState
 from own_smtp.errors import ConfigurationError
 from own_smtp.hooks.events import Tenant
 from own_smtp.models import Confirmation
-from own_smtp.states import Security
 from tests.scripted import ScriptedServer
 from tests.web.drafts import PASSWORD, add_relay
 
@@ -96,22 +95,11 @@ def test_no_transaction_is_open_while_the_server_is_waited_for(db_session, thin,
     assert seen == [False]
 
 
-def test_a_name_from_a_form_adds_no_header(db_session, thin, scripted):
+def test_a_name_from_a_form_adds_no_header(db_session, thin, server, test_authority):
     """A sender name with specials is encoded, never a header of its own."""
-    relay = add_relay(
-        db_session,
-        thin,
-        host=scripted.host,
-        port=scripted.port,
-        security=Security.NONE,
-        username=None,
-        password=None,
-        sender_name='Ünïcode "quoted", <x@y>',
-    )
-    number = confirmations.request(db_session, thin.settings, relay, user_id="alice").id
-    db_session.commit()
+    _relay, number = _ask(db_session, thin, server, test_authority, sender_name='Ünïcode "quoted", <x@y>')
     confirmation_mails.deliver(number, thin)
-    [sender] = _received(scripted)["From"].addresses
+    [sender] = _received(server)["From"].addresses
     assert (sender.display_name, sender.addr_spec) == ('Ünïcode "quoted", <x@y>', "surveys@acme.example")
 
 

@@ -21,7 +21,9 @@ from tests.wire_kit import LOGIN, envelope, profile_for
 
 def policy(*ports, networks=("127.0.0.0/8",)):
     return NetworkPolicy(
-        allowed_ports=frozenset(ports), allowed_networks=tuple(ipaddress.ip_network(item) for item in networks)
+        allowed_ports=frozenset(ports),
+        allowed_networks=tuple(ipaddress.ip_network(item) for item in networks),
+        allow_plaintext=True,
     )
 
 

@@ -64,6 +64,22 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
+def kill_those_in(folder: Path) -> list[psutil.Process]:
+    """Kill the processes that work in a folder, and return which those were."""
+    found = [process for process in psutil.process_iter() if works_in(process, folder) and not is_gone(process)]
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    return found
+
+
+def works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return Path(process.cwd()).is_relative_to(folder)
+    except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+        return False
+
+
 class Server:
     """One server process in a temporary folder. A context manager: it runs inside, and is gone afterwards.
 
@@ -148,6 +164,7 @@ class Server:
             for child in children:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     child.kill()
+            eventually(lambda: not kill_those_in(self.folder), "what it began at that moment is gone, too")
         eventually(lambda: all(map(is_gone, children)), "the server's children ended")
 
     def __enter__(self) -> Self:
