@@ -40,7 +40,14 @@ PAGES = [
     "/surveys/1/responses",
     "/surveys/1/responses.csv",
 ]
-ADMIN_PAGES = ["/settings", "/settings/people", "/settings/people/new", "/settings/people/2", "/surveys/1/delete"]
+ADMIN_PAGES = [
+    "/settings",
+    "/settings/people",
+    "/settings/people/new",
+    "/settings/people/2",
+    "/settings/forget",
+    "/surveys/1/delete",
+]
 PLATFORM_PAGES = ["/platform/tenants", "/platform/tenants/2/delete"]
 SOUTH = "South Clinics"
 

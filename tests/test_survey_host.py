@@ -20,12 +20,14 @@ from tests.survey_host_kit import (
     ADMIN_PAGES,
     PAGES,
     PLATFORM_PAGES,
+    SOUTH,
     Visitor,
     add_people,
     add_plugin,
     people,
     platform,
     signed_in,
+    survey_of,
     text_of,
 )
 
@@ -103,6 +105,30 @@ def test_deletions_are_told_to_plugins_and_take_everything_along(app: Flask) -> 
     assert told == [("1", "1"), ("1",)]
     assert people(app) == {}
     assert Visitor(app).sign_in("manager@north.example").status_code == 422
+
+
+def test_who_asks_to_be_forgotten_is_deleted_everywhere(app: Flask) -> None:
+    """From each survey of the organisation, with the answers; plugins hear of it, and other tenants keep theirs."""
+    told: list[tuple[str, str]] = []
+
+    class Listener:
+        @hookimpl
+        def survey_person_deleted(self, tenant_id: str, address: str) -> None:
+            told.append((tenant_id, address))
+
+    add_plugin(app, Listener())
+    other = survey_of(app, SOUTH)
+    for survey in (1, other):
+        add_people(app, "kim@people.example", "lee@people.example", survey_id=survey)
+    visitor = signed_in(app, "admin@north.example")
+    said = visitor.post("/settings/forget", {"email": "Kim@people.example"})
+    assert "Deleted from 1 survey." in visitor.get(said.location).text
+    assert told == [("1", "Kim@people.example")]
+    assert "kim@people.example" not in people(app)
+    assert {"kim@people.example", "lee@people.example"} <= people(app, other).keys()
+    assert "lee@people.example" in people(app)
+    assert visitor.post("/settings/forget", {"email": "nobody"}).status_code == 422
+    assert signed_in(app, "manager@north.example").get("/settings/forget").status_code == 403
 
 
 def test_plugins_links_are_in_the_menus(app: Flask) -> None:

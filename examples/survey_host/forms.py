@@ -52,6 +52,10 @@ class EmptyForm(FlaskForm):
     """Only the CSRF token."""
 
 
+class ForgetForm(FlaskForm):
+    email = EmailField(_("E-mail address"), [DataRequired(), ADDRESS, Length(max=254)])
+
+
 class SurveyForm(FlaskForm):
     title = StringField(_("Title"), [DataRequired(), Length(max=200)])
     welcome = TextAreaField(_("Welcome text"), [Length(max=5000)])

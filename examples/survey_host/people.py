@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from sqlalchemy import delete, func, select
 
+from survey_host import plugins
 from survey_host.extensions import db
-from survey_host.models import Account, ImportDraft, Participant, Survey
+from survey_host.models import Account, ImportDraft, Participant, Response, Survey, Tenant
 from survey_host.people_csv import Person, Reading, Taken, read
 
 
@@ -73,3 +74,16 @@ def drop_draft(survey: Survey, account: Account) -> None:
     db.session.execute(
         delete(ImportDraft).where(ImportDraft.survey_id == survey.id, ImportDraft.account_id == account.id)
     )
+
+
+def forget(tenant: Tenant, email: str) -> int:
+    """Delete a person with all answers from all of a tenant's surveys, and return from how many; the caller commits."""
+    query = select(Participant).join(Survey, Survey.id == Participant.survey_id)
+    found = db.session.scalars(
+        query.where(Survey.tenant_id == tenant.id, func.lower(Participant.email) == email.lower())
+    ).all()
+    for participant in found:
+        db.session.execute(delete(Response).where(Response.participant_id == participant.id))
+        db.session.delete(participant)
+    plugins.current().person_deleted(str(tenant.id), email)
+    return len(found)

@@ -104,6 +104,10 @@ class Plugins:
         """Say, inside the transaction, that a survey is deleted."""
         self._fire("survey_project_deleted", tenant_id=tenant_id, project_id=project_id)
 
+    def person_deleted(self, tenant_id: str, address: str) -> None:
+        """Say, inside the transaction, that somebody is to be forgotten."""
+        self._fire("survey_person_deleted", tenant_id=tenant_id, address=address)
+
     def tenant_deleted(self, tenant_id: str) -> None:
         """Say, inside the transaction, that a tenant is deleted."""
         self._fire("survey_tenant_deleted", tenant_id=tenant_id)

@@ -6,12 +6,14 @@ from typing import Any
 
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask_babel import gettext as _
+from flask_babel import ngettext
 from sqlalchemy import select
 from werkzeug.security import check_password_hash, generate_password_hash
 
+from survey_host import people as participants
 from survey_host.access import needs
 from survey_host.extensions import db
-from survey_host.forms import AccountForm, ProfileForm, TenantForm
+from survey_host.forms import AccountForm, ForgetForm, ProfileForm, TenantForm
 from survey_host.models import Account, Role, Tenant
 
 blueprint = Blueprint("settings", __name__, url_prefix="/settings")
@@ -87,6 +89,18 @@ def _save(person: Account, form: AccountForm) -> Any:
     db.session.commit()
     flash(_("Saved."), "success")
     return redirect(url_for("settings.people"))
+
+
+@blueprint.route("/forget", methods=["GET", "POST"])
+@needs(Role.TENANT_ADMIN)
+def forget() -> Any:
+    form = ForgetForm()
+    if not form.validate_on_submit():
+        return render_template("settings/forget.html", form=form), _status()
+    number = participants.forget(g.tenant, form.email.data)
+    db.session.commit()
+    flash(ngettext("Deleted from %(num)s survey.", "Deleted from %(num)s surveys.", number), "success")
+    return redirect(url_for("settings.forget"))
 
 
 @blueprint.route("/profile", methods=["GET", "POST"])
