@@ -17,5 +17,6 @@ pytest_plugins = [
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let `make gate` ask for the crash gate at full size; without, it runs at a tenth."""
+    """Let `make gate` ask for the crash gate at full size (without, it runs at a tenth), and keep mails anew."""
     parser.addoption("--full-gate", action="store_true", help="run the crash gate at full size")
+    parser.addoption("--renew-mails", action="store_true", help="write tests/data/mails anew, to be read and committed")

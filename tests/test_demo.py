@@ -104,7 +104,7 @@ def test_a_person_tests_saves_and_confirms_a_mail_server_in_chromium(start, brow
     inbox.goto(inbox.locator("section .text a[href*='/confirm/']").first.get_attribute("href"))
     inbox.get_by_role("button", name="Yes, this server may send for us").click()
     expect(inbox.get_by_role("heading", name="Confirmed")).to_be_visible()
-    expect(page.get_by_role("heading", name="Active")).to_be_visible()
+    expect(page.get_by_role("heading", name="Active", exact=True)).to_be_visible()
 
 
 def shown(said, name):

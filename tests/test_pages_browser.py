@@ -82,7 +82,7 @@ def test_from_the_empty_page_to_a_green_server(person, thin, db_session):
     link.get_by_role("button", name="Yes, this server may send for us").click()
     expect(link.get_by_role("heading", name="Confirmed")).to_be_visible()
     thin.host.present = alice
-    expect(page.get_by_role("heading", name="Active")).to_be_visible()
+    expect(page.get_by_role("heading", name="Active", exact=True)).to_be_visible()
     assert other.complaints == []
 
 

@@ -83,7 +83,7 @@ def test_from_typed_settings_to_a_confirmed_server(person, web_app, thin, db_ses
     token = re.search(rb"/own-smtp/confirm/(\S+)", server.copies[0].data.replace(b"=\r\n", b""))[1].decode()
     other = person.with_options()
     other.open(f"/confirm/{token}").get_by_role("button", name="Yes, this server may send").click()
-    expect(page.get_by_role("heading", name="Active")).to_be_visible()
+    expect(page.get_by_role("heading", name="Active", exact=True)).to_be_visible()
     db_session.expire_all()
     assert db_session.query(Relay).one().state == RelayState.ACTIVE
     assert db_session.query(Confirmation).one().used_at is not None
