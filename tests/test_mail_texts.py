@@ -53,7 +53,9 @@ ALERTS = {
         cause=cause,
         at=MOMENT,
         is_over=is_over,
-        reason=None if is_over else "connect: Connection refused",
+        reason="banner: 421 4.3.2 Service shutting down"
+        if (cause, is_over) == (AlertCause.UNREACHABLE, False)
+        else None,
         address="surveys@acme.example",
     )
     for cause in AlertCause
