@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from own_smtp.explanations import explain
 from own_smtp.hooks.events import PlatformMail, RelayAlert, RelayChange
-from own_smtp.states import AlertCause, PauseReason, RelayState
+from own_smtp.states import WITHOUT_WORDS, AlertCause, PauseReason, RelayState
 from own_smtp.texts import Text, format_time, gettext
 from own_smtp.texts import lazy_gettext as _
 
@@ -38,7 +38,7 @@ def _move(change: RelayChange) -> tuple[str, str]:
     subject = gettext("The mail server “%(label)s” is paused", label=change.label)
     pause = PauseReason(change.pause_reason) if change.pause_reason else None
     explanation = explain("", None, None, pause, change.reason or "")
-    is_servers = pause is not PauseReason.FORBIDDEN  # then the words are the platform's
+    is_servers = pause not in WITHOUT_WORDS
     parts = [
         str(explanation.cause),
         gettext("The server's own words: %(words)s", words=change.reason) if change.reason and is_servers else "",

@@ -126,6 +126,18 @@ class AlertCause(StrEnum):
     """The server's certificate ends soon, or has ended."""
 
 
+WITHOUT_WORDS = frozenset(
+    {
+        PauseReason.FORBIDDEN,
+        PauseReason.NOT_ALLOWED,
+        PauseReason.NO_SUCH_HOST,
+        PauseReason.UNREACHABLE,
+        PauseReason.SECRET_UNREADABLE,
+    }
+)
+"""Reasons for which no server said anything: what is kept as the reason is our own sentence."""
+
+
 class Route(StrEnum):
     """Which way an invitation left."""
 

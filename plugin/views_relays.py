@@ -35,7 +35,7 @@ from own_smtp.relay_health import health_of
 from own_smtp.relay_tests import Kept
 from own_smtp.relay_views import RelayPanel, pace_texts, panel_of, window_texts
 from own_smtp.saving import back_to, request_confirmation, save_change, save_new, tell
-from own_smtp.states import PauseReason, RelayState
+from own_smtp.states import WITHOUT_WORDS, PauseReason, RelayState
 from own_smtp.texts import gettext, zone_of
 
 
@@ -111,6 +111,7 @@ def show_relay(relay_id: int) -> ResponseReturnValue:
         for_whom=suggestions.by_relay(_session(), panel.relay.tenant_id).get(relay_id),
         name_of=people.name_of,
         titles={item.project_id: item.title for item in extension().host.projects(panel.relay.tenant_id)},
+        without_words=WITHOUT_WORDS,
         condition=health_of(_session(), panel.relay, extension().settings.certificate_warning),
         queue_is_up=not needs_queue or extension().queue_is_up(),
     )
