@@ -161,13 +161,9 @@ def release(connection: Connection, token: int, ids: Sequence[int]) -> None:
         )
 
 
-def still_ours(
-    connection: Connection, token: int, ids: Sequence[int], state: State, changed_at: datetime | None = None
-) -> set[int]:
-    """Return which of these carry the token in this state, and were changed at that moment if one is given."""
+def still_ours(connection: Connection, token: int, ids: Sequence[int], state: State) -> set[int]:
+    """Return which of these carry the token in this state."""
     where = [Invitation.token == token, Invitation.state == state]
-    if changed_at is not None:
-        where.append(Invitation.changed_at == changed_at)
     found: set[int] = set()
     for some in in_chunks(ids):
         found.update(connection.scalars(select(Invitation.id).where(among(connection, Invitation.id, some), *where)))

@@ -86,13 +86,12 @@ def settle(connection: Connection, taken: Taken, settlements: Sequence[Settlemen
     for item in settlements:
         by_state[item.state].append(item)
     if again := by_state.pop(State.QUEUED, []):
-        _settle_again(connection, taken.token, again, {"changed_at": now, "route": again[0].route, **told})
+        values = {"changed_at": now, "route": again[0].route, **told}
+        by_state[State.QUEUED] = _settle_again(connection, taken.token, again, values)
     for state, items in by_state.items():
-        values = {"state": state, "changed_at": now, "route": items[0].route, **told}
-        by_state[state] = _settle_alike(connection, taken.token, items, values)
-    if again:
-        ours = still_ours(connection, taken.token, [item.invitation_id for item in again], State.QUEUED, now)
-        by_state[State.QUEUED] = [item for item in again if item.invitation_id in ours]
+        if state is not State.QUEUED:
+            values = {"state": state, "changed_at": now, "route": items[0].route, **told}
+            by_state[state] = _settle_alike(connection, taken.token, items, values)
     written = [item for items in by_state.values() for item in items]
     insert_rows(connection, Attempt, [_attempt(taken.relay_id, item) for item in written])
     ended = Counter(Ended(item.batch_id, item.state, _code(item)) for item in written)
@@ -123,35 +122,41 @@ def _settle_alike(
     connection: Connection, token: int, items: list[Settlement], values: dict[str, Any]
 ) -> list[Settlement]:
     """Settle outcomes of one state, and return those that found their invitation."""
-    ids = [item.invitation_id for item in items]
-    if _end(connection, token, ids, State.SENDING, values) == len(items):
-        return items
-    if values["state"] is not State.UNKNOWN:  # which is a drain's last word, too
-        _correct(connection, token, items, values)
-    ours = still_ours(connection, token, ids, values["state"], values["changed_at"])
-    return [item for item in items if item.invitation_id in ours]
+    found = _ours(connection, token, items, State.SENDING)
+    _end(connection, token, found, State.SENDING, values)
+    if len(found) == len(items) or values["state"] is State.UNKNOWN:  # which is a drain's last word, too
+        return found
+    return found + _correct(connection, token, items, values)
 
 
-def _end(connection: Connection, token: int, ids: Sequence[int], state: State, values: dict[str, Any]) -> int:
-    return sum(
+def _ours(connection: Connection, token: int, items: list[Settlement], state: State) -> list[Settlement]:
+    """Return those whose invitation is in this state and still the drain's. Afterwards they look like any other."""
+    ids = still_ours(connection, token, [item.invitation_id for item in items], state)
+    return items if len(ids) == len(items) else [item for item in items if item.invitation_id in ids]
+
+
+def _end(connection: Connection, token: int, items: list[Settlement], state: State, values: dict[str, Any]) -> None:
+    for some in in_chunks([item.invitation_id for item in items]):
         connection.execute(
             update(Invitation)
             .where(among(connection, Invitation.id, some), Invitation.token == token, Invitation.state == state)
             .values(attempts=Invitation.attempts + 1, **values)
-        ).rowcount
-        for some in in_chunks(ids)
-    )
+        )
 
 
-def _correct(connection: Connection, token: int, items: list[Settlement], values: dict[str, Any]) -> None:
+def _correct(connection: Connection, token: int, items: list[Settlement], values: dict[str, Any]) -> list[Settlement]:
     """Settle what a recovery took for `unknown`, because the drain was silent for too long."""
-    lost = still_ours(connection, token, [item.invitation_id for item in items], State.UNKNOWN)
-    if _end(connection, token, sorted(lost), State.UNKNOWN, values):
-        for batch_id, number in Counter(item.batch_id for item in items if item.invitation_id in lost).items():
-            move(connection, batch_id, {State.UNKNOWN: -number})
+    lost = _ours(connection, token, items, State.UNKNOWN)
+    _end(connection, token, lost, State.UNKNOWN, values)
+    for batch_id, number in Counter(item.batch_id for item in lost).items():
+        move(connection, batch_id, {State.UNKNOWN: -number})
+    return lost
 
 
-def _settle_again(connection: Connection, token: int, items: list[Settlement], values: dict[str, Any]) -> None:
+def _settle_again(
+    connection: Connection, token: int, items: list[Settlement], values: dict[str, Any]
+) -> list[Settlement]:
+    found = _ours(connection, token, items, State.SENDING)
     statement = (
         update(Invitation)
         .where(Invitation.id == bindparam("of"), Invitation.token == token, Invitation.state == State.SENDING)
@@ -164,9 +169,11 @@ def _settle_again(connection: Connection, token: int, items: list[Settlement], v
         )
     )
     rows = [
-        {"of": item.invitation_id, "next_at": item.next_attempt_at, "first_at": item.first_failure_at} for item in items
+        {"of": item.invitation_id, "next_at": item.next_attempt_at, "first_at": item.first_failure_at} for item in found
     ]
-    connection.execute(statement, rows)
+    if rows:
+        connection.execute(statement, rows)
+    return found
 
 
 def mark_untold(connection: Connection, token: int, ids: Sequence[int]) -> None:

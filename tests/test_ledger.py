@@ -295,6 +295,22 @@ def test_only_the_state_that_was_told_counts_as_told(books):
     assert [bool(since) for since in books.column(Invitation.untold_since)] == [False, True]
 
 
+def test_what_is_settled_twice_at_one_moment_counts_once(books):
+    """After a commit whose answer got lost, however fast the drain is and however coarse the database's clock."""
+    relay = books.relay()
+    books.send(relay, 3)
+    taken = books.take(relay)
+    one, two, three = ids_of(books.claim(taken))
+    with books.engine.begin() as connection:
+        leases.lock_books(connection, [relay])
+        now = read_clock(connection)
+        items = [settlement(one, ACCEPTED, now), settlement(two, REFUSED, now), settlement(three, DEFERRED, now)]
+        for _time in range(20):
+            ledger.settle(connection, taken, items, tells_host=True)
+    assert sorted(books.attempts()) == ["accepted", "queued", "refused"]
+    assert sum(books.column(Tally.count)) == 3
+
+
 def test_attempts_are_tallied_by_their_hour(books):
     """Charts and rates read a line for each hour, batch, state and reply code, however many messages there were."""
     relay = books.relay()

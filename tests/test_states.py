@@ -145,7 +145,8 @@ class Life(RuleBasedStateMachine):
             journal = next(item for item in leases.open_journals(connection) if item.id == taken.token)
             assert leases.take_over_journal(connection, journal)
             now = read_clock(connection)
-            known = [settlement(id_, ended.outcome, now) for id_, ended in findings.ended.items()]
+            ended = {} if is_lost else findings.ended
+            known = [settlement(id_, item.outcome, now) for id_, item in ended.items()]
             ledger.recover(connection, journal, None if is_lost else findings, known, tells_host=True)
             outbox.sweep_cancelled(connection, self.relay)
             ledger.finish_batches(connection, self.relay)
