@@ -23,6 +23,7 @@ PHASES = ("connect", "tls", "banner", "ehlo", "starttls", "mail", "rcpt", "data"
 @pytest.mark.parametrize("phase", PHASES)
 def test_no_socket_outlives_the_message(test_authority, phase, act):
     """Wherever the server leaves, falls silent or talks nonsense, the connection is closed when the answer is there."""
+    gc.collect()  # Python 3.13 tells of what other tests left, too
     large = envelope(data=b"Subject: x\r\n\r\n" + 40_000 * b"All work and no play.\r\n")
     with ScriptedServer(tls=test_authority.server_context()) as server, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -30,4 +31,8 @@ def test_no_socket_outlives_the_message(test_authority, phase, act):
         profile = profile_for(server, security=Security.STARTTLS, fingerprint=test_authority.fingerprint())
         submit(profile, large, policy=NetworkPolicy.trusting(), deadlines=BRISK)
         gc.collect()
-    assert [str(warning.message) for warning in caught if issubclass(warning.category, ResourceWarning)] == []
+    assert [str(warning.message) for warning in caught if is_about_sockets(warning)] == []
+
+
+def is_about_sockets(warning):
+    return issubclass(warning.category, ResourceWarning) and "database" not in str(warning.message)
