@@ -1,9 +1,9 @@
 """Figures that are kept instead of counted: how many invitations of a batch ended how, and what each hour's attempts
 came to.
 
-Every function takes a connection inside a transaction of the caller's, which holds the relay's books already (see
-`own_smtp.leases`), and commits nothing. Whoever moves invitations into or out of a final state says so here, in the
-same transaction: so the figures are exact at any time. What still waits is what was taken, less what ended.
+Whoever moves invitations into or out of a final state says so here, in the same transaction: so the figures are exact
+at any time. Functions that write take a connection inside a transaction of the caller's, which holds the relay's books
+already (see `own_smtp.leases`), and commit nothing.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, literal, select, update
+from sqlalchemy.orm import Session
 
 from own_smtp.inserts import insert_or_add
 from own_smtp.models import Batch, BatchCounts, Tally
 from own_smtp.states import FINAL, BatchState, State
+
+WAITING_NUMBER: ColumnElement[int] = Batch.taken_count - sum(
+    (getattr(BatchCounts, state.value) for state in sorted(FINAL)), literal(0)
+)
+"""How many of a batch's invitations wait or are being sent: what was taken, less what ended. For `select_kept`."""
 
 
 class Ended(NamedTuple):
@@ -43,26 +49,32 @@ def move(connection: Connection, batch_id: int, changes: Mapping[State, int], *,
         connection.execute(update(BatchCounts).where(BatchCounts.batch_id == batch_id).values(**values))
 
 
+def select_kept(*columns: Any) -> Select[Any]:
+    """Begin a query over batches and what is kept of them."""
+    return select(*columns).select_from(Batch).join(BatchCounts, BatchCounts.batch_id == Batch.id)
+
+
 def count_waiting(connection: Connection, relay_id: int) -> int:
     """Return how many invitations wait for a relay, in all its open batches."""
-    ended = sum((getattr(BatchCounts, state.value) for state in sorted(FINAL)), literal(0))
-    waiting = (
-        select(func.sum(Batch.taken_count - ended))
-        .join(BatchCounts, BatchCounts.batch_id == Batch.id)
-        .where(Batch.relay_id == relay_id, Batch.state == BatchState.OPEN)
-    )
-    return int(connection.scalar(waiting) or 0)
+    return sum(waiting for waiting, _is_urgent in waiting_by_batch(connection, relay_id).values())
 
 
 def waiting_by_batch(connection: Connection, relay_id: int) -> dict[int, tuple[int, bool]]:
     """Return for each open batch of a relay how many invitations wait in it, and whether it is urgent."""
-    ended = sum((getattr(BatchCounts, state.value) for state in sorted(FINAL)), literal(0))
     rows = connection.execute(
-        select(Batch.id, Batch.taken_count - ended, Batch.is_urgent)
-        .join(BatchCounts, BatchCounts.batch_id == Batch.id)
-        .where(Batch.relay_id == relay_id, Batch.state == BatchState.OPEN)
+        select_kept(Batch.id, WAITING_NUMBER, Batch.is_urgent).where(
+            Batch.relay_id == relay_id, Batch.state == BatchState.OPEN
+        )
     )
     return {batch_id: (int(waiting), is_urgent) for batch_id, waiting, is_urgent in rows if waiting}
+
+
+def waiting_of_relays(where: Connection | Session, *conditions: ColumnElement[bool]) -> dict[int, int]:
+    """Return for relays how many invitations wait for them, in batches that meet the conditions."""
+    rows = where.execute(
+        select_kept(Batch.relay_id, func.sum(WAITING_NUMBER)).where(*conditions).group_by(Batch.relay_id)
+    )
+    return {relay_id: int(waiting) for relay_id, waiting in rows if waiting}
 
 
 def add_attempts(

@@ -14,12 +14,13 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from sqlalchemy import Connection, case, func, literal, select
+from sqlalchemy import Connection, case, func, select
 
 from own_smtp import counters, errands
 from own_smtp.clock import read_clock
-from own_smtp.models import Alert, Batch, BatchCounts, Counter, Errand, Invitation, Journal, Lease, Relay, Tally
-from own_smtp.states import FINAL, BatchState, RelayState
+from own_smtp.counts import WAITING_NUMBER, select_kept
+from own_smtp.models import Alert, Batch, Counter, Errand, Invitation, Journal, Lease, Relay, Tally
+from own_smtp.states import BatchState, RelayState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -168,16 +169,14 @@ def _class_name(number: int) -> str:
     return f"{number}xx" if number else "none"
 
 
-_ended = sum((getattr(BatchCounts, state.value) for state in sorted(FINAL)), literal(0))
 _WAITING = (
-    select(
+    select_kept(
         Batch.tenant_id,
         Batch.relay_id,
-        func.sum(Batch.taken_count - _ended).label("waiting"),
+        func.sum(WAITING_NUMBER).label("waiting"),
         func.min(Batch.created_at).label("since"),
     )
-    .join(BatchCounts, BatchCounts.batch_id == Batch.id)
-    .where(Batch.state.in_([BatchState.OPEN, BatchState.PAUSED]), Batch.taken_count > _ended)
+    .where(Batch.state.in_([BatchState.OPEN, BatchState.PAUSED]), WAITING_NUMBER > 0)
     .group_by(Batch.tenant_id, Batch.relay_id)
 )
 _ATTEMPTS = select(Tally.state, Tally.code, func.sum(Tally.count).label("number")).group_by(Tally.state, Tally.code)

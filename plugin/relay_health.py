@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, func, literal, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from own_smtp.clock import read_clock
+from own_smtp.counts import WAITING_NUMBER, select_kept
 from own_smtp.facts import Facts
-from own_smtp.models import Alert, Batch, BatchCounts, Lease, Relay, Tally
+from own_smtp.models import Alert, Batch, Lease, Relay, Tally
 from own_smtp.pace import PERIODS, SLICES
-from own_smtp.states import FINAL, AlertCause, BatchState, State
+from own_smtp.states import AlertCause, BatchState, State
 from own_smtp.texts import Text
 from own_smtp.texts import lazy_gettext as _
 
@@ -100,14 +101,11 @@ def _used(lease: Lease | None, now: datetime) -> int:
 
 
 def _oldest(session: Session, relay_id: int) -> datetime | None:
-    ended = sum((getattr(BatchCounts, state.value) for state in sorted(FINAL)), literal(0))
     oldest: datetime | None = session.scalar(
-        select(func.min(Batch.created_at))
-        .join(BatchCounts, BatchCounts.batch_id == Batch.id)
-        .where(
+        select_kept(func.min(Batch.created_at)).where(
             Batch.relay_id == relay_id,
             Batch.state.in_([BatchState.OPEN, BatchState.PAUSED]),
-            Batch.taken_count > ended,
+            WAITING_NUMBER > 0,
         )
     )
     return oldest

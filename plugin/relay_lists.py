@@ -9,11 +9,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from own_smtp.models import Batch, BatchCounts, Lease, Relay
-from own_smtp.states import FINAL, BatchState, RelayState
+from own_smtp.counts import waiting_of_relays
+from own_smtp.models import Batch, Lease, Relay
+from own_smtp.states import BatchState, RelayState
 
 PAGE = 25
 """Relays on one page."""
@@ -160,14 +161,8 @@ def _counts(session: Session, tenant_id: str | None) -> dict[Show, int]:
 
 
 def _waiting(session: Session, relay_ids: list[int]) -> dict[int, int]:
-    ended = sum((getattr(BatchCounts, state.value) for state in sorted(FINAL)), literal(0))
-    rows = session.execute(
-        select(Batch.relay_id, func.sum(Batch.taken_count - ended))
-        .join(BatchCounts, BatchCounts.batch_id == Batch.id)
-        .where(Batch.relay_id.in_(relay_ids), Batch.state.in_([BatchState.OPEN, BatchState.PAUSED]))
-        .group_by(Batch.relay_id)
-    )
-    return {row[0]: int(row[1] or 0) for row in rows}
+    is_unfinished = Batch.state.in_([BatchState.OPEN, BatchState.PAUSED])
+    return waiting_of_relays(session, Batch.relay_id.in_(relay_ids), is_unfinished)
 
 
 def _line(relay: Relay, lease: Lease | None, waiting: int) -> RelayLine:

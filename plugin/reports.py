@@ -12,6 +12,7 @@ from sqlalchemy import RowMapping, Select, func, select
 from sqlalchemy.orm import Session
 
 from own_smtp import projects
+from own_smtp.counts import select_kept, waiting_of_relays
 from own_smtp.errors import NotFoundError
 from own_smtp.hooks.events import ReportColumn
 from own_smtp.knowledge import STATUSES, Way, hidden_by_own_server
@@ -150,10 +151,10 @@ def _counts_by_batch(session: Session, batch_ids: Sequence[int]) -> dict[int, Co
     return {row.id: _counts(row, sending.get(row.id, 0)) for row in rows}
 
 
-_KEPT: Select[Any] = select(
+_KEPT = select_kept(
     func.sum(Batch.taken_count).label("taken"),
     *(func.sum(getattr(BatchCounts, state.value)).label(state.value) for state in FINAL),
-).join(BatchCounts, BatchCounts.batch_id == Batch.id)
+)
 
 
 def _counts(kept: Any, sending: int) -> Counts:
@@ -199,12 +200,7 @@ def ways_of(session: Session, tenant_id: str, project_id: str) -> set[Way]:
 
 def waiting_by_relay(session: Session, tenant_id: str) -> dict[int, int]:
     """Return how many invitations wait for each of the tenant's relays."""
-    rows = session.execute(
-        _KEPT.add_columns(Batch.relay_id)
-        .where(Batch.tenant_id == tenant_id, Batch.state != BatchState.DONE)
-        .group_by(Batch.relay_id)
-    )
-    return {row.relay_id: waiting for row in rows if (waiting := _counts(row, 0).waiting)}
+    return waiting_of_relays(session, Batch.tenant_id == tenant_id, Batch.state != BatchState.DONE)
 
 
 def refusals(
