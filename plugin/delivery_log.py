@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from own_smtp.explanations import Explanation, explain
 from own_smtp.hooks.events import InvitationStatus, StatusFilter
 from own_smtp.models import Attempt, Batch, Relay
-from own_smtp.outcomes import Stage
 from own_smtp.queue_ids import queue_id
+from own_smtp.rules import UNREACHED, Stage
 from own_smtp.states import Route, State
 from own_smtp.statuses import statuses_at
 from own_smtp.texts import Text
@@ -25,9 +25,6 @@ from own_smtp.walks import CHUNK, LogScope, Position, walk
 
 PAGE = 50
 """Invitations on one page."""
-
-WORDLESS = frozenset({Stage.RESOLVE, Stage.CONNECT})
-"""Stages before a server spoke: their technical words could be used to scan a network."""
 
 STAGE_LABELS: dict[str, Text] = {
     Stage.LOCAL: _("before sending"),
@@ -167,7 +164,7 @@ def _attempts_of(where: Connection | Session, ids: Sequence[int]) -> dict[int, l
 
 def _attempt(row: RowMapping) -> LoggedAttempt:
     state, stage = State(row["state"]), row["stage"]
-    text = "" if stage in WORDLESS else row["text"]
+    text = "" if stage in UNREACHED else row["text"]
     is_accepted = state is State.ACCEPTED
     return LoggedAttempt(
         at=row["at"],

@@ -10,10 +10,9 @@ from typing import Any
 from own_smtp.certificates import Certificate, spelt
 from own_smtp.explanations import Explanation, explain
 from own_smtp.models import Relay, RelayTest
-from own_smtp.outcomes import Stage
 from own_smtp.probe import plan
 from own_smtp.relay_tests import LOST, PATIENCE, Kept
-from own_smtp.relay_views import SAYS_TOO_MUCH
+from own_smtp.rules import SPEECHLESS, Stage
 from own_smtp.states import PauseReason, RelayTestState, Security
 from own_smtp.texts import Text, gettext
 from own_smtp.texts import lazy_gettext as _
@@ -111,7 +110,7 @@ def panel_of(test: RelayTest, kept: Kept | None, relay: Relay | None, now: datet
         is_late=is_waiting and age > LATE,
         is_lost=(is_waiting and age > PATIENCE) or (is_running and age > PATIENCE + LOST),
         explanation=_explained(test),
-        words="" if test.stage in SAYS_TOO_MUCH else test.error or "",
+        words="" if test.stage in SPEECHLESS else test.error or "",
         certificate=certificate,
         is_over=certificate is not None and certificate.is_over(now),
         days_left=certificate.days_left(now, warning) if certificate else None,

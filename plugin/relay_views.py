@@ -18,15 +18,12 @@ from own_smtp.explanations import Explanation, explain
 from own_smtp.forecast import finish_time
 from own_smtp.forms.windows import said
 from own_smtp.models import Confirmation, Lease, Relay
-from own_smtp.outcomes import Stage
 from own_smtp.relays import limits_of
+from own_smtp.rules import SPEECHLESS
 from own_smtp.states import PauseReason, RelayState
 from own_smtp.texts import gettext
 
 _OF_LEASE = ("last_success_at", "last_error_at", "last_error", "failing_since", "fallback_since")
-
-SAYS_TOO_MUCH = frozenset({Stage.LOCAL, Stage.RESOLVE, Stage.CONNECT})
-"""Stages before a server spoke: their technical words could be used to scan a network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +154,7 @@ def _mail_report(confirmation: Confirmation, now: datetime) -> MailReport:
         explanation=_failure_of(confirmation),
         code=confirmation.code,
         enhanced=confirmation.enhanced,
-        words="" if confirmation.stage in SAYS_TOO_MUCH else confirmation.error or "",
+        words="" if confirmation.stage in SPEECHLESS else confirmation.error or "",
     )
 
 

@@ -40,6 +40,12 @@ SETUP = frozenset({Stage.RESOLVE, Stage.CONNECT, Stage.BANNER, Stage.EHLO, Stage
 
 TRANSACTION = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.MESSAGE})
 
+UNREACHED = frozenset({Stage.RESOLVE, Stage.CONNECT})
+"""Stages before a server spoke: their technical words are shown to nobody, as they could be used to scan a network."""
+
+SPEECHLESS = UNREACHED | {Stage.LOCAL}
+"""Stages in which no server spoke: what is kept of them is not a server's words."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:

@@ -18,13 +18,11 @@ from own_smtp.hooks.events import Action, Content, InvitationStatus
 from own_smtp.models import Lease, Relay
 from own_smtp.pages import blueprint, note, render, tenant
 from own_smtp.queue_ids import queue_id
-from own_smtp.relay_views import SAYS_TOO_MUCH
 from own_smtp.reports import STATE_LABELS
-from own_smtp.states import State
+from own_smtp.rules import SPEECHLESS
+from own_smtp.states import WAITING, State
 from own_smtp.test_mails import TestMail
 from own_smtp.texts import gettext
-
-OPEN = frozenset({State.QUEUED, State.SENDING})
 
 
 @blueprint.route("/servers/<int:relay_id>/test-mail", methods=["GET", "POST"])
@@ -46,13 +44,13 @@ def show_test_mail(relay_id: int) -> ResponseReturnValue:
         own=form.own,
         mail=mail,
         version=_version(relay, mail),
-        is_open=mail is not None and mail.status.state in OPEN,
+        is_open=mail is not None and mail.status.state in WAITING,
         labels=STATE_LABELS,
         explanation=_explained(mail.status) if mail else None,
         words=_words(mail.status) if mail else "",
         queue_id=queue_id(mail.status.reply_text or "") if mail and mail.status.state == State.ACCEPTED else None,
         next_at=lease.wake_at if lease else None,
-        queue_is_up=mail is None or mail.status.state not in OPEN or extension().queue_is_up(),
+        queue_is_up=mail is None or mail.status.state not in WAITING or extension().queue_is_up(),
     )
     return page, 422 if form.is_submitted() else 200
 
@@ -126,7 +124,7 @@ def _explained(status: InvitationStatus) -> Explanation | None:
 
 
 def _words(status: InvitationStatus) -> str:
-    return "" if status.stage in SAYS_TOO_MUCH else status.reply_text or ""
+    return "" if status.stage in SPEECHLESS else status.reply_text or ""
 
 
 def _session() -> Session:
