@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Protocol
+
+from own_smtp.redaction import mask_addresses
 
 deliveries = logging.getLogger("own_smtp.deliveries")
 """One line for each attempt: INFO for those that were not accepted, DEBUG for those that were."""
@@ -28,9 +29,6 @@ FIELDS = (
 )
 """What lines may carry beside their text, as attributes of the record: `extra={"relay_id": 7}`."""
 
-REMOVED = "•••"
-_ADDRESS = re.compile(r"[^\s<>\"'(),:;=\[\]]+@[^\s<>\"'(),:;=\[\]]+")
-
 
 class JSONFormatter(logging.Formatter):
     """Writes `time`, `level`, `logger`, `message`, those of `FIELDS` that a line has, and `exception`.
@@ -43,11 +41,11 @@ class JSONFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": _without_addresses(record.getMessage()),
+            "message": mask_addresses(record.getMessage()),
         }
         line |= {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}
         if record.exc_info:
-            line["exception"] = _without_addresses(self.formatException(record.exc_info))
+            line["exception"] = mask_addresses(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
@@ -55,11 +53,7 @@ class TextFormatter(logging.Formatter):
     """Writes lines for people, and no address either."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return _without_addresses(super().format(record))
-
-
-def _without_addresses(text: str) -> str:
-    return _ADDRESS.sub(REMOVED, text)
+        return mask_addresses(super().format(record))
 
 
 class Reply(Protocol):

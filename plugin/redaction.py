@@ -13,7 +13,7 @@ LONGEST_REPLY = 500
 """In characters."""
 
 REMOVED = "•••"
-"""What stands where a secret was."""
+"""What stands where a secret or an address was."""
 
 # Sequences that a terminal obeys (ECMA-48, 5.4 and 5.6): control sequences, strings up to their terminator, the rest.
 _ESCAPES = re.compile(
@@ -44,6 +44,15 @@ def _visible(character: str) -> str:
 
 _REPLACEMENTS = {"Cc": " ", "Zs": " ", "Zl": " ", "Zp": " ", "Cf": ""}
 """By category: controls and separators; formats such as bidirectional overrides and zero-width characters."""
+
+
+def mask_addresses(text: str) -> str:
+    """Take out whatever looks like somebody's address: for texts of which nobody knows whose could be in them."""
+    return _ADDRESS.sub(REMOVED, text)
+
+
+_ADDRESS = re.compile(r"(?<![^\s<>\"'(),:;\[\]])[^\s<>\"'(),:;\[\]]+@[^\s<>\"'(),:;\[\]]+")
+"""Looked for from the beginnings of words only: a long word without any address is read once."""
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,12 +13,11 @@ from sqlalchemy.orm import Session
 
 from own_smtp.counts import waiting_of_relays
 from own_smtp.models import Batch, Lease, Relay
+from own_smtp.redaction import mask_addresses
 from own_smtp.states import BatchState, RelayState
 
 PAGE = 25
 """Relays on one page."""
-
-_ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:]+@[^\s<>()\[\]\"',;:]+")
 
 
 class Health(StrEnum):
@@ -69,7 +67,7 @@ class RelayLine:
     @property
     def shown_error(self) -> str:
         """The last error without anybody's address: a server's words may name a recipient."""
-        return _ADDRESS.sub("…@…", self.last_error or "")
+        return mask_addresses(self.last_error or "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from own_smtp.redaction import LONGEST_REPLY, REMOVED, clean_reply, redact
+from own_smtp.redaction import LONGEST_REPLY, REMOVED, clean_reply, mask_addresses, redact
 
 SECRETS = st.text(min_size=4, max_size=40).filter(lambda text: len("".join(text.split())) >= 4 and "•" not in text)
 
@@ -125,3 +125,18 @@ def test_long_secrets_and_texts_take_little_time():
     started = time.process_time()
     assert redact("t" * 65_536, ["t" * 4000]) == REMOVED
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("550 5.1.1 <ann@example.org>: unknown", "550 5.1.1 <•••>: unknown"),
+        ("{'address': 'ann@example.org', 'id': 7}", "{'address': '•••', 'id': 7}"),
+        ("from bounces+ann=example.org@lists.example", "from •••"),
+        ("at 5@ or @home", "at 5@ or @home"),
+        ("x" * 200_000, "x" * 200_000),
+    ],
+)
+def test_whatever_looks_like_an_address_is_masked(said, kept):
+    """In brackets and quotes, and encoded into another's local part; a long word takes no time."""
+    assert mask_addresses(said) == kept
