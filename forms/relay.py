@@ -114,7 +114,7 @@ class RelayForm(RelayFields):
         if self.port.data in self.settings.allowed_ports:
             return True
         ports = ", ".join(str(port) for port in sorted(self.settings.allowed_ports))
-        return _refuse(self.port, gettext("This platform allows the ports %(ports)s.", ports=ports))
+        return _refuse(self.port, gettext("Allowed on this platform: %(ports)s.", ports=ports))
 
     def _check_account(self) -> bool:
         if not self.auth.data:

@@ -87,6 +87,12 @@ def test_the_common_servers_are_there():
     assert [name for name in NAMED if name not in known] == []
 
 
+def test_words_that_many_servers_say_do_not_name_one_of_them():
+    """Amazon SES, GMX and small servers refuse a password in the same words: the cause holds for all of them."""
+    cause = str(explained("auth 535 5.7.8 Authentication credentials invalid").cause)
+    assert cause == "The server refuses the user name or the password."
+
+
 def test_every_stage_and_class_has_an_explanation():
     """Whatever comes, something can be said, and a field that is named is one of the form."""
     for stage in Stage:

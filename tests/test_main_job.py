@@ -335,7 +335,7 @@ def test_a_wrong_encryption_for_the_port_is_said(thin_host: Host, postfix: Postf
 def test_a_form_with_a_mistake_keeps_all_but_the_password(thin_host: Host) -> None:
     """A port that the platform does not allow: the field says so, the rest is still there, the password is not."""
     page = thin_host.add_server(9)
-    page.expect("This platform allows the ports")
+    page.expect("Allowed on this platform: ")
     form = page.form(SAVE)
     assert form.control("Mail server").value == "localhost"
     assert form.control("User name").value == "survey"

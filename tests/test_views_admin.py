@@ -123,7 +123,7 @@ def test_ports_only_become_fewer(web, thin):
     web.post(POLICY, data={**OPEN, "allowed_ports": "587"})
     assert thin.in_force().allowed_ports == {587}
     refused = web.post("/own-smtp/servers/new", data={**TYPED, "port": "465"})
-    assert "This platform allows the ports 587." in refused.text
+    assert "Allowed on this platform: 587." in refused.text
 
 
 def test_networks_and_plain_text_are_the_operators(web, thin):
