@@ -9,6 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, make_response, render_template, request, session, url_for
 from flask_babel import format_date, format_decimal, get_locale
 from flask_wtf import FlaskForm
+from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
 from own_smtp import templates
@@ -48,6 +49,17 @@ _FIND = ("q", "show", "page", "projects")
 
 class ButtonForm(FlaskForm):
     """A form that is only a button: it holds the CSRF token."""
+
+
+def check_button() -> None:
+    """Raise `ConflictError` for a button whose token is over: it was pressed on a page from long ago."""
+    if not ButtonForm().validate_on_submit():
+        raise ConflictError(gettext("This page was open for too long. Go back, reload it and try again."))
+
+
+def db_session() -> Session:
+    """Return the session that the host and we share in this request."""
+    return extension().db.session()
 
 
 def render(name: str, **values: Any) -> str:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
 from own_smtp import audit, audit_lines, people, relay_lists
 from own_smtp.access import current_actor, requires
@@ -14,7 +13,7 @@ from own_smtp.audit_lines import Names
 from own_smtp.current import extension
 from own_smtp.forms.policy import Fixed, PolicyForm
 from own_smtp.hooks.events import Action, Tenant
-from own_smtp.pages import blueprint, note, render
+from own_smtp.pages import blueprint, db_session, note, render
 from own_smtp.policy import stored
 from own_smtp.texts import gettext
 from own_smtp.views_overview import asked
@@ -27,7 +26,7 @@ MOST_TENANTS = 2000
 @requires(Action.ADMINISTER)
 def show_policy() -> ResponseReturnValue:
     """Show who may use own mail servers and how, and change what the configuration leaves open."""
-    session, rules, now = _session(), extension().rules, extension().in_force()
+    session, rules, now = db_session(), extension().rules, extension().in_force()
     form = PolicyForm(rules, now, _tenants(sorted(now.allowed_tenants or ())))
     if form.validate_on_submit():
         if rules.change(session, form.values(), user_id=current_actor().user_id):
@@ -56,7 +55,7 @@ def _value_text(item: Fixed) -> str:
 @requires(Action.ADMINISTER)
 def show_all_relays() -> ResponseReturnValue:
     """Show the mail servers of all tenants and how they are: no secrets, and nobody's address but the senders'."""
-    wanted, session = asked(None), _session()
+    wanted, session = asked(None), db_session()
     if wanted.text:
         hits = [tenant.tenant_id for tenant in _tenants() if wanted.text.lower() in tenant.name.lower()]
         wanted = replace(wanted, tenants=hits)
@@ -71,7 +70,7 @@ def _tenants(chosen: list[str] | None = None) -> list[Tenant]:
     host = extension().host
     named = list(host.all_tenants())
     known = {tenant.tenant_id for tenant in named}
-    others = [*(chosen or ()), *relay_lists.tenants(_session(), MOST_TENANTS), current_actor().tenant_id]
+    others = [*(chosen or ()), *relay_lists.tenants(db_session(), MOST_TENANTS), current_actor().tenant_id]
     missing = [host.tenant(tenant_id) for tenant_id in dict.fromkeys(others) if tenant_id not in known]
     return named + sorted(missing, key=lambda tenant: tenant.name.casefold())
 
@@ -79,7 +78,3 @@ def _tenants(chosen: list[str] | None = None) -> list[Tenant]:
 def _names() -> Names:
     host = extension().host
     return Names(relays={}, projects={}, name_of=people.name_of, tenant_name=lambda key: host.tenant(key).name)
-
-
-def _session() -> Session:
-    return extension().db.session()

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 from flask import Response, request, stream_with_context
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
 from own_smtp import audit_lines, people
 from own_smtp.access import current_actor, requires
 from own_smtp.audit_lines import Line, Names
 from own_smtp.current import extension
 from own_smtp.hooks.events import Action
-from own_smtp.pages import blueprint, render
+from own_smtp.pages import blueprint, db_session, render
 from own_smtp.spreadsheets import BEGINNING, csv_row
 from own_smtp.texts import gettext
 
@@ -23,7 +22,7 @@ from own_smtp.texts import gettext
 def show_audit() -> ResponseReturnValue:
     """Show who changed what, newest first."""
     before = request.args.get("before", type=int)
-    found = audit_lines.lines(_session(), current_actor().tenant_id, _names(), before=before)
+    found = audit_lines.lines(db_session(), current_actor().tenant_id, _names(), before=before)
     return render("audit.html", lines=found, page=audit_lines.PAGE, change_text=audit_lines.change_text)
 
 
@@ -31,7 +30,7 @@ def show_audit() -> ResponseReturnValue:
 @requires(Action.EDIT)
 def download_audit() -> ResponseReturnValue:
     """Return the whole log for a spreadsheet, times in UTC."""
-    found = audit_lines.all_lines(_session(), current_actor().tenant_id, _names())
+    found = audit_lines.all_lines(db_session(), current_actor().tenant_id, _names())
     headers = {"Content-Disposition": 'attachment; filename="own-smtp-audit.csv"'}
     return Response(stream_with_context(_rows(found)), mimetype="text/csv", headers=headers)
 
@@ -54,11 +53,7 @@ def _rows(found: Iterator[Line]) -> Iterator[str]:
 def _names() -> Names:
     actor = current_actor()
     return Names(
-        relays=audit_lines.relay_names(_session(), actor.tenant_id),
+        relays=audit_lines.relay_names(db_session(), actor.tenant_id),
         projects={item.project_id: item.title for item in extension().host.projects(actor.tenant_id)},
         name_of=people.name_of,
     )
-
-
-def _session() -> Session:
-    return extension().db.session()

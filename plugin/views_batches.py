@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
 from own_smtp import audit, outbox, reports, tallies
 from own_smtp.access import current_actor, current_project, requires
@@ -17,7 +16,7 @@ from own_smtp.current import extension
 from own_smtp.errors import ConflictError
 from own_smtp.forms.retry import RetryForm
 from own_smtp.hooks.events import Action
-from own_smtp.pages import ButtonForm, blueprint, note, render, tenant
+from own_smtp.pages import ButtonForm, blueprint, check_button, db_session, note, render, tenant
 from own_smtp.pictures import code_lines, sending_picture
 from own_smtp.progress import Progress, pieces_of, progress_of
 from own_smtp.reports import BatchSummary
@@ -78,7 +77,7 @@ def retry_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
     if not form.validate_on_submit():
         return _page(batch, form), 422
     states = form.states.data
-    queued = outbox.retry(_session().connection(), batch_id, states)
+    queued = outbox.retry(db_session().connection(), batch_id, states)
     note(ngettext("%(num)s invitation is sent again.", "%(num)s invitations are sent again.", queued))
     return _changed(batch, AuditAction.BATCH_RETRIED, {"invitations": (None, queued), "states": (None, states)})
 
@@ -87,14 +86,13 @@ def _change(
     project_id: str, batch_id: int, change: Callable[..., int | None], action: AuditAction
 ) -> ResponseReturnValue:
     batch = _batch(project_id, batch_id)
-    if not ButtonForm().validate_on_submit():
-        raise ConflictError(gettext("This page was open for too long. Go back, reload it and try again."))
-    number = change(_session().connection(), batch_id)
+    check_button()
+    number = change(db_session().connection(), batch_id)
     return _changed(batch, action, {} if number is None else {"invitations": (None, number)})
 
 
 def _changed(batch: BatchSummary, action: AuditAction, changes: dict[str, tuple[Any, Any]]) -> ResponseReturnValue:
-    session, project = _session(), current_project()
+    session, project = db_session(), current_project()
     audit.record(
         session,
         action,
@@ -110,7 +108,7 @@ def _changed(batch: BatchSummary, action: AuditAction, changes: dict[str, tuple[
 
 
 def _batch(project_id: str, batch_id: int) -> BatchSummary:
-    return reports.project_batch(_session(), current_actor().tenant_id, project_id, batch_id)
+    return reports.project_batch(db_session(), current_actor().tenant_id, project_id, batch_id)
 
 
 def _retry_form(batch: BatchSummary) -> RetryForm | None:
@@ -126,7 +124,7 @@ def _retry_form(batch: BatchSummary) -> RetryForm | None:
 def _progress(batch: BatchSummary) -> Progress | None:
     waits = batch.state == BatchState.OPEN and batch.counts.waiting
     return progress_of(
-        _session(),
+        db_session(),
         extension().in_force(),
         batch,
         closes_at=current_project().closes_at,
@@ -143,12 +141,12 @@ def _version(batch: BatchSummary, progress: Progress | None) -> str:
 def _causes(batch: BatchSummary) -> Causes:
     project = current_project()
     scope = LogScope(tenant_id=project.tenant_id, project_ids=frozenset({project.project_id}))
-    return causes_of(_session(), scope, batch.batch_id)
+    return causes_of(db_session(), scope, batch.batch_id)
 
 
 def _page(batch: BatchSummary, form: RetryForm | None) -> str:
     progress = _progress(batch)
-    figures = tallies.of_batch(_session(), batch.batch_id)
+    figures = tallies.of_batch(db_session(), batch.batch_id)
     return render(
         "batch.html",
         project=current_project(),
@@ -165,7 +163,3 @@ def _page(batch: BatchSummary, form: RetryForm | None) -> str:
         codes=code_lines(figures),
         causes=_causes(batch),
     )
-
-
-def _session() -> Session:
-    return extension().db.session()

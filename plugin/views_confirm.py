@@ -15,7 +15,7 @@ from own_smtp.confirmations import LinkState
 from own_smtp.current import extension
 from own_smtp.hooks.events import RelayChange, Tenant
 from own_smtp.models import Confirmation, Relay
-from own_smtp.pages import ButtonForm, blueprint, render
+from own_smtp.pages import ButtonForm, blueprint, db_session, render
 from own_smtp.texts import format_time
 
 CODES = {LinkState.UNKNOWN: 404, LinkState.USED: 410, LinkState.EXPIRED: 410, LinkState.SUPERSEDED: 410}
@@ -24,7 +24,7 @@ CODES = {LinkState.UNKNOWN: 404, LinkState.USED: 410, LinkState.EXPIRED: 410, Li
 @blueprint.get("/confirm/<token>")
 def show_confirmation(token: str) -> ResponseReturnValue:
     """Say what the link is for, and offer the button."""
-    state, confirmation = confirmations.look_up(_session(), token)
+    state, confirmation = confirmations.look_up(db_session(), token)
     return _page(state, confirmation)
 
 
@@ -33,7 +33,7 @@ def follow_confirmation(token: str) -> ResponseReturnValue:
     """Activate the relay, once."""
     if not ButtonForm().validate_on_submit():
         return show_confirmation(token)
-    session = _session()
+    session = db_session()
     state, confirmation = confirmations.confirm(session, token)
     session.commit()
     if state is LinkState.VALID and confirmation is not None:
@@ -51,7 +51,7 @@ def _announce(session: Session, confirmation: Confirmation) -> None:
 
 
 def _page(state: LinkState, confirmation: Confirmation | None, *, is_done: bool = False) -> Response:
-    relay = _session().get(Relay, confirmation.relay_id) if confirmation else None
+    relay = db_session().get(Relay, confirmation.relay_id) if confirmation else None
     tenant = extension().host.tenant(relay.tenant_id) if relay else None
     with _language_of(tenant):
         page = render(
@@ -76,7 +76,3 @@ def _language_of(tenant: Tenant | None) -> Iterator[None]:
     else:
         with force_locale(tenant.locale):
             yield
-
-
-def _session() -> Session:
-    return extension().db.session()

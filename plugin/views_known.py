@@ -6,10 +6,9 @@ from flask.typing import ResponseReturnValue
 
 from own_smtp import reports
 from own_smtp.access import current_actor, current_project, requires
-from own_smtp.current import extension
 from own_smtp.hooks.events import Action
 from own_smtp.knowledge import KNOWLEDGE, STATUSES, TABLE, WAYS
-from own_smtp.pages import blueprint, render
+from own_smtp.pages import blueprint, db_session, render
 
 
 @blueprint.get("/projects/<path:project_id>/known")
@@ -19,7 +18,7 @@ def show_known(project_id: str) -> ResponseReturnValue:
     return render(
         "known.html",
         project=current_project(),
-        used=reports.ways_of(extension().db.session(), current_actor().tenant_id, project_id),
+        used=reports.ways_of(db_session(), current_actor().tenant_id, project_id),
         ways=WAYS,
         statuses=STATUSES,
         knowledge=KNOWLEDGE,

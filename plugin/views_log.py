@@ -8,7 +8,6 @@ from typing import Any
 
 from flask import Response, abort, redirect, request, stream_with_context, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
 from own_smtp import delivery_log, log_exports, relays, selections
 from own_smtp.access import current_actor, current_project, may, requires
@@ -17,7 +16,7 @@ from own_smtp.errors import NotFoundError
 from own_smtp.forms.log import LogFilter, SelectionForm
 from own_smtp.hooks.events import Action, StatusFilter
 from own_smtp.models import Relay
-from own_smtp.pages import blueprint, note, render, tenant
+from own_smtp.pages import blueprint, db_session, note, render, tenant
 from own_smtp.reports import STATE_LABELS, project_batch
 from own_smtp.selections import STATES, Deed, Selection
 from own_smtp.sought import with_shortened
@@ -94,7 +93,7 @@ def _of_project(project_id: str) -> Place:
 
 def _of_relay(relay_id: int, action: Action) -> Place:
     tenant_id = current_actor().tenant_id
-    relay = relays.get(_session(), tenant_id, relay_id)
+    relay = relays.get(db_session(), tenant_id, relay_id)
     allowed = (item.project_id for item in _projects() if may(action, item.project_id))
     scope = LogScope(tenant_id=tenant_id, project_ids=frozenset(allowed), relay_id=relay_id)
     return Place(scope=scope, kind="relay", key={"relay_id": relay_id}, relay=relay)
@@ -106,7 +105,7 @@ def _show(place: Place) -> ResponseReturnValue:
         return _page(place, filters, None), 422
     wanted = _wanted(filters, place, after=request.args.get("after"))
     try:
-        shown = delivery_log.page(_session(), place.scope, wanted, before=request.args.get("before"))
+        shown = delivery_log.page(db_session(), place.scope, wanted, before=request.args.get("before"))
     except ValueError as error:
         raise NotFoundError("There is no such place in the log.") from error
     return _page(place, filters, shown)
@@ -141,7 +140,7 @@ def _batch(place: Place, filters: LogFilter) -> Any:
     """Return the one sending that the log is narrowed to; `None` when it is not, or in a server's log."""
     if not isinstance(filters.batch.data, int) or place.kind != "project":
         return None
-    return project_batch(_session(), place.scope.tenant_id, place.key["project_id"], filters.batch.data)
+    return project_batch(db_session(), place.scope.tenant_id, place.key["project_id"], filters.batch.data)
 
 
 def _may_change(place: Place) -> bool:
@@ -152,7 +151,7 @@ def _download(place: Place, name: str) -> ResponseReturnValue:
     filters = LogFilter(request.args, STATE_LABELS)
     if not filters.validate():
         return _page(place, filters, None), 422
-    lines = delivery_log.stream(_session(), place.scope, _wanted(filters, place))
+    lines = delivery_log.stream(db_session(), place.scope, _wanted(filters, place))
     file = log_exports.FILES[name]
     headers = {"Content-Disposition": f'attachment; filename="own-smtp-{name}"'}
     return Response(stream_with_context(file.write(lines)), mimetype=file.mimetype, headers=headers)
@@ -168,8 +167,8 @@ def _act(place: Place) -> ResponseReturnValue:
     deed, chosen = Deed(form.deed.data), _selection(place, form, _wanted(filters, place))
     if not form.confirmed.data or (deed is Deed.RESEND and not form.copies.data):
         return _ask(place, filters, form, deed, chosen)
-    done = selections.perform(_session().connection(), deed, chosen, user_id=current_actor().user_id)
-    _session().commit()
+    done = selections.perform(db_session().connection(), deed, chosen, user_id=current_actor().user_id)
+    db_session().commit()
     for relay_id in done.relay_ids:
         extension().wake(relay_id)
     _say(deed, done)
@@ -190,7 +189,7 @@ def _selection(place: Place, form: SelectionForm, wanted: StatusFilter) -> Selec
 
 def _ask(place: Place, filters: LogFilter, form: SelectionForm, deed: Deed, chosen: Selection) -> ResponseReturnValue:
     """Show what would be done to how many, and ask; to send what is unknown again needs a tick besides."""
-    counts = selections.count_selected(_session().connection(), chosen)
+    counts = selections.count_selected(db_session().connection(), chosen)
     meant = {state: number for state, number in counts.items() if state in STATES[deed]}
     left_alone = {state: number for state, number in counts.items() if state not in STATES[deed]}
     page = render(
@@ -226,7 +225,3 @@ _SAID = {Deed.RETRY: _said_again, Deed.RESEND: _said_again, Deed.CANCEL: _said_c
 
 def _projects() -> Iterator[Any]:
     return iter(extension().host.projects(current_actor().tenant_id))
-
-
-def _session() -> Session:
-    return extension().db.session()

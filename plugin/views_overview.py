@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from flask import request
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
 from own_smtp import people, projects, relay_lists, relays, suggestions
 from own_smtp.access import current_actor, is_admitted, requires
@@ -14,7 +13,7 @@ from own_smtp.appearances import appearance_of, platform_appearance
 from own_smtp.current import extension
 from own_smtp.hooks.events import Action, Project
 from own_smtp.models import ProjectRoute, Relay
-from own_smtp.pages import blueprint, render
+from own_smtp.pages import blueprint, db_session, render
 from own_smtp.relay_lists import PAGE, Show, Wanted
 from own_smtp.states import RelayState
 from own_smtp.texts import gettext, ngettext
@@ -24,7 +23,7 @@ from own_smtp.texts import gettext, ngettext
 @requires(Action.VIEW)
 def overview() -> ResponseReturnValue:
     """Show what is in force, the tenant's servers and its projects."""
-    session, tenant_id = _session(), current_actor().tenant_id
+    session, tenant_id = db_session(), current_actor().tenant_id
     wanted, routes = asked(tenant_id), projects.listed(session, tenant_id)
     every = {relay.id: relay for relay in relays.listed(session, tenant_id)}
     all_projects = list(extension().host.projects(tenant_id))
@@ -97,7 +96,3 @@ def _in_force(users: Mapping[str, Relay], every: Mapping[int, Relay]) -> str:
         "Invitations of %(num)s projects wait, because their server may not send.",
         held,
     )
-
-
-def _session() -> Session:
-    return extension().db.session()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
 from own_smtp import moves, people, projects, relays, reports, suggestions, tallies
 from own_smtp.access import current_actor, current_project, insist_on_admission, may, requires
@@ -17,7 +16,7 @@ from own_smtp.knowledge import STATUSES, hidden_by_own_server
 from own_smtp.leftovers import settle_leftovers
 from own_smtp.models import ProjectRoute, Relay
 from own_smtp.moves import Scope
-from own_smtp.pages import blueprint, note, render, tenant
+from own_smtp.pages import blueprint, db_session, note, render, tenant
 from own_smtp.pictures import code_lines, sending_picture
 from own_smtp.progress import Progress, progress_of
 from own_smtp.reports import BatchSummary, Counts
@@ -35,9 +34,9 @@ MOST_UNDER_WAY = 5
 def show_project(project_id: str) -> ResponseReturnValue:
     """Show how the project's invitations leave, with the form for those who may change it."""
     actor = current_actor()
-    route, suggested = projects.find(_session(), actor.tenant_id, project_id), None
+    route, suggested = projects.find(db_session(), actor.tenant_id, project_id), None
     if route is None and may(Action.ENABLE, project_id):
-        suggested = suggestions.suggested(_session(), actor.tenant_id, project_id, actor.user_id)
+        suggested = suggestions.suggested(db_session(), actor.tenant_id, project_id, actor.user_id)
     return _project_page(project_id, ProjectForm(_ranked(route, suggested), route, suggested), suggested)
 
 
@@ -45,7 +44,7 @@ def show_project(project_id: str) -> ResponseReturnValue:
 @requires(Action.ENABLE)
 def route_project(project_id: str) -> ResponseReturnValue:
     """Choose how the project's invitations leave, and what becomes of those that wait to leave another way."""
-    session, actor = _session(), current_actor()
+    session, actor = db_session(), current_actor()
     form = ProjectForm(_relays(), None)
     if not form.validate_on_submit():
         return _project_page(project_id, form), 422
@@ -69,7 +68,7 @@ def route_project(project_id: str) -> ResponseReturnValue:
 
 def _leftovers_form(project_id: str, relay: Relay | None) -> LeftoversForm | None:
     """Return the question what becomes of waiting invitations; `None` when the way stays, or nothing waits."""
-    session, tenant_id = _session(), current_actor().tenant_id
+    session, tenant_id = db_session(), current_actor().tenant_id
     route = projects.find(session, tenant_id, project_id)
     relay_id = relay.id if relay else None
     if (route.relay_id if route else None) == relay_id:
@@ -85,7 +84,7 @@ def _scope() -> Scope:
 
 
 def _ask_about_leftovers(form: ProjectForm, leftovers: LeftoversForm, relay: Relay | None) -> ResponseReturnValue:
-    waiting = moves.count_elsewhere(_session().connection(), _scope(), relay.id if relay else None)
+    waiting = moves.count_elsewhere(db_session().connection(), _scope(), relay.id if relay else None)
     is_answered = "is_answered" in request.form
     if not is_answered:
         leftovers.leftovers.errors = ()  # it was only the choice before that was sent
@@ -108,7 +107,7 @@ def _consequence(relay: Relay | None) -> str:
 
 
 def _project_page(project_id: str, form: ProjectForm, suggested: Relay | None = None) -> str:
-    session, tenant_id = _session(), current_actor().tenant_id
+    session, tenant_id = db_session(), current_actor().tenant_id
     return render(
         "project.html",
         project=current_project(),
@@ -128,7 +127,7 @@ def _project_page(project_id: str, form: ProjectForm, suggested: Relay | None = 
 @requires(Action.VIEW)
 def show_report(project_id: str) -> ResponseReturnValue:
     """Show what is known of the project's invitations, and why no more is known."""
-    session, tenant_id = _session(), current_actor().tenant_id
+    session, tenant_id = db_session(), current_actor().tenant_id
     counts = reports.project_counts(session, tenant_id, project_id)
     batches = reports.project_batches(session, tenant_id, project_id)
     figures = tallies.of_project(session, tenant_id, project_id)
@@ -158,7 +157,7 @@ def show_report(project_id: str) -> ResponseReturnValue:
 @requires(Action.VIEW)
 def report_status(project_id: str) -> ResponseReturnValue:
     """Say whether the report would look different now; asked by the page's script."""
-    session, tenant_id = _session(), current_actor().tenant_id
+    session, tenant_id = db_session(), current_actor().tenant_id
     counts = reports.project_counts(session, tenant_id, project_id)
     batches = reports.project_batches(session, tenant_id, project_id) if counts.waiting else []
     return {"version": _version(counts, _under_way(batches))}
@@ -177,7 +176,7 @@ def _under_way(batches: list[BatchSummary]) -> list[tuple[BatchSummary, Progress
         (
             batch,
             progress_of(
-                _session(),
+                db_session(),
                 extension().settings,
                 batch,
                 closes_at=current_project().closes_at,
@@ -197,8 +196,4 @@ def _ranked(route: ProjectRoute | None, suggested: Relay | None) -> list[Relay]:
 
 
 def _relays() -> list[Relay]:
-    return list(relays.listed(_session(), current_actor().tenant_id))
-
-
-def _session() -> Session:
-    return extension().db.session()
+    return list(relays.listed(db_session(), current_actor().tenant_id))

@@ -28,7 +28,7 @@ from own_smtp.hooks.events import Action
 from own_smtp.leftovers import settle_leftovers
 from own_smtp.models import Relay
 from own_smtp.moves import Scope
-from own_smtp.pages import ButtonForm, blueprint, note, render, tenant
+from own_smtp.pages import ButtonForm, blueprint, check_button, db_session, note, render, tenant
 from own_smtp.pictures import Picture, health_picture
 from own_smtp.presets import PRESETS
 from own_smtp.relay_health import health_of
@@ -44,7 +44,7 @@ from own_smtp.texts import gettext, zone_of
 def new_relay() -> ResponseReturnValue:
     """Enter a new server."""
     insist_on_admission()
-    session = _session()
+    session = db_session()
     test, tested = views_tests.tested_settings(session, None)
     zone = zone_of(tenant().timezone).key
     preset = request.args.get("preset")
@@ -60,7 +60,7 @@ def new_relay() -> ResponseReturnValue:
 @requires(Action.EDIT)
 def edit_relay(relay_id: int) -> ResponseReturnValue:
     """Change a server. A new password of a confirmed one is tested before it is saved."""
-    session, actor = _session(), current_actor()
+    session, actor = db_session(), current_actor()
     relay = relays.get(session, actor.tenant_id, relay_id)
     insist_on_admission()
     test, tested = views_tests.tested_settings(session, relay)
@@ -106,19 +106,19 @@ def show_relay(relay_id: int) -> ResponseReturnValue:
         button=ButtonForm(),
         pace=pace_texts(panel.relay),
         windows=window_texts(panel.relay),
-        users=projects.using(_session(), relay_id),
+        users=projects.using(db_session(), relay_id),
         health=_health(relay_id),
-        for_whom=suggestions.by_relay(_session(), panel.relay.tenant_id).get(relay_id),
+        for_whom=suggestions.by_relay(db_session(), panel.relay.tenant_id).get(relay_id),
         name_of=people.name_of,
         titles={item.project_id: item.title for item in extension().host.projects(panel.relay.tenant_id)},
         without_words=WITHOUT_WORDS,
-        condition=health_of(_session(), panel.relay, extension().settings.certificate_warning),
+        condition=health_of(db_session(), panel.relay, extension().settings.certificate_warning),
         queue_is_up=not needs_queue or extension().queue_is_up(),
     )
 
 
 def _health(relay_id: int) -> Picture:
-    session, timezone = _session(), tenant().timezone
+    session, timezone = db_session(), tenant().timezone
     now = read_clock(session.connection())
     return health_picture(tallies.of_relay(session, relay_id, health_since(now, zone_of(timezone))), timezone, now)
 
@@ -131,7 +131,7 @@ def relay_status(relay_id: int) -> ResponseReturnValue:
 
 
 def _panel(relay_id: int) -> RelayPanel:
-    session, tenant_id = _session(), current_actor().tenant_id
+    session, tenant_id = db_session(), current_actor().tenant_id
     relay = relays.get(session, tenant_id, relay_id)
     waiting = reports.waiting_by_relay(session, tenant_id).get(relay_id, 0)
     return panel_of(session, extension().in_force(), relay, waiting)
@@ -141,7 +141,7 @@ def _panel(relay_id: int) -> RelayPanel:
 @requires(Action.TEST)
 def send_confirmation_again(relay_id: int) -> ResponseReturnValue:
     """Send the confirmation mail once more, unless that was done a moment ago."""
-    relay, session = _pressed(relay_id), _session()
+    relay, session = _pressed(relay_id), db_session()
     insist_on_admission()
     if relay.state != RelayState.UNCONFIRMED:
         raise ConflictError(gettext("This server is confirmed already."))
@@ -157,7 +157,7 @@ def send_confirmation_again(relay_id: int) -> ResponseReturnValue:
 @requires(Action.EDIT)
 def pause_relay(relay_id: int) -> ResponseReturnValue:
     """Stop a server; what waits for it keeps waiting."""
-    relay, session = _pressed(relay_id), _session()
+    relay, session = _pressed(relay_id), db_session()
     done = relays.pause(session, relay_id, PauseReason.PERSON, "", None, user_id=current_actor().user_id)
     return _moved(session, relay, is_new=done)
 
@@ -166,7 +166,7 @@ def pause_relay(relay_id: int) -> ResponseReturnValue:
 @requires(Action.EDIT)
 def resume_relay(relay_id: int) -> ResponseReturnValue:
     """Let a paused server go on."""
-    relay, session = _pressed(relay_id), _session()
+    relay, session = _pressed(relay_id), db_session()
     done = relays.resume(session, relay_id, user_id=current_actor().user_id)
     return _moved(session, relay, is_new=done)
 
@@ -184,7 +184,7 @@ def _moved(session: Session, relay: Relay, *, is_new: bool) -> ResponseReturnVal
 @requires(Action.EDIT)
 def delete_relay(relay_id: int) -> ResponseReturnValue:
     """Ask once more, and what becomes of invitations that wait for it; then delete."""
-    session, actor = _session(), current_actor()
+    session, actor = db_session(), current_actor()
     relay = relays.get(session, actor.tenant_id, relay_id)
     waiting = reports.waiting_by_relay(session, actor.tenant_id).get(relay_id, 0)
     others = [other for other in relays.listed(session, actor.tenant_id) if other.id != relay_id]
@@ -205,11 +205,6 @@ def delete_relay(relay_id: int) -> ResponseReturnValue:
 
 def _pressed(relay_id: int) -> Relay:
     """Return the relay whose button was pressed."""
-    relay = relays.get(_session(), current_actor().tenant_id, relay_id)
-    if not ButtonForm().validate_on_submit():
-        raise ConflictError(gettext("This page was open for too long. Go back, reload it and try again."))
+    relay = relays.get(db_session(), current_actor().tenant_id, relay_id)
+    check_button()
     return relay
-
-
-def _session() -> Session:
-    return extension().db.session()

@@ -10,7 +10,7 @@ from own_smtp.access import current_actor, requires
 from own_smtp.current import extension
 from own_smtp.forms.suggestions import SuggestionsForm
 from own_smtp.hooks.events import Action, Person
-from own_smtp.pages import blueprint, note, render
+from own_smtp.pages import blueprint, db_session, note, render
 from own_smtp.suggestions import Subjects
 from own_smtp.texts import gettext
 
@@ -19,7 +19,7 @@ from own_smtp.texts import gettext
 @requires(Action.EDIT)
 def suggest_relay(relay_id: int) -> ResponseReturnValue:
     """Choose the people and projects for whom a server is selected until somebody chooses another way."""
-    session, actor = extension().db.session(), current_actor()
+    session, actor = db_session(), current_actor()
     relay = relays.get(session, actor.tenant_id, relay_id)
     chosen = suggestions.by_relay(session, actor.tenant_id).get(relay_id, Subjects())
     form = SuggestionsForm(

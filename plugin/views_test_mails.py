@@ -16,7 +16,7 @@ from own_smtp.explanations import Explanation, explain
 from own_smtp.forms.test_mail import TestMailForm
 from own_smtp.hooks.events import Action, Content, InvitationStatus
 from own_smtp.models import Lease, Relay
-from own_smtp.pages import blueprint, note, render, tenant
+from own_smtp.pages import blueprint, db_session, note, render, tenant
 from own_smtp.queue_ids import queue_id
 from own_smtp.reports import STATE_LABELS
 from own_smtp.rules import SPEECHLESS
@@ -29,7 +29,7 @@ from own_smtp.texts import gettext
 @requires(Action.TEST)
 def show_test_mail(relay_id: int) -> ResponseReturnValue:
     """Offer a test mail, send it, and show what became of the newest one."""
-    session, actor = _session(), current_actor()
+    session, actor = db_session(), current_actor()
     relay = relays.get(session, actor.tenant_id, relay_id)
     form = TestMailForm(extension().in_force(), _own_address())
     if form.validate_on_submit() and form.recipient:
@@ -59,7 +59,7 @@ def show_test_mail(relay_id: int) -> ResponseReturnValue:
 @requires(Action.TEST)
 def test_mail_status(relay_id: int) -> ResponseReturnValue:
     """Say whether the page would look different now; asked by the page's script."""
-    session, actor = _session(), current_actor()
+    session, actor = db_session(), current_actor()
     relay = relays.get(session, actor.tenant_id, relay_id)
     return {"version": _version(relay, test_mails.newest(session, relay, actor.user_id))}
 
@@ -125,7 +125,3 @@ def _explained(status: InvitationStatus) -> Explanation | None:
 
 def _words(status: InvitationStatus) -> str:
     return "" if status.stage in SPEECHLESS else status.reply_text or ""
-
-
-def _session() -> Session:
-    return extension().db.session()

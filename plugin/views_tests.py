@@ -14,7 +14,7 @@ from own_smtp.current import extension
 from own_smtp.errors import ConflictError, NotFoundError, SecretError
 from own_smtp.hooks.events import Action
 from own_smtp.models import Relay, RelayTest
-from own_smtp.pages import ButtonForm, blueprint, note, render
+from own_smtp.pages import ButtonForm, blueprint, check_button, db_session, note, render
 from own_smtp.relay_edits import GUARDS_PASSWORD, RelayDraft
 from own_smtp.relay_test_views import TestPanel, panel_of
 from own_smtp.relay_tests import Kept
@@ -88,9 +88,9 @@ def begin(session: Session, kept: Kept, relay: Relay | None, *, saves: bool = Fa
 @requires(Action.TEST)
 def test_relay(relay_id: int) -> ResponseReturnValue:
     """Test a server as it is saved."""
-    session = _session()
+    session = db_session()
     relay = relays.get(session, current_actor().tenant_id, relay_id)
-    _check_button()
+    check_button()
     return begin(session, Kept(relay_tests.draft_of(relay), None), relay) or back_to(relay_id)
 
 
@@ -158,9 +158,9 @@ def save_test(test_id: int) -> ResponseReturnValue:
 
 def _pressed(test_id: int) -> tuple[Session, RelayTest, Kept, Relay | None]:
     """Return the test whose button was pressed, with its settings and its server. Locks it: nothing is saved twice."""
-    session = _session()
+    session = db_session()
     test = _own(session, test_id, lock=True)
-    _check_button()
+    check_button()
     kept = relay_tests.read_settings(extension().vault, test)
     if kept is None:
         raise ConflictError(gettext("These settings were saved already."))
@@ -168,13 +168,8 @@ def _pressed(test_id: int) -> tuple[Session, RelayTest, Kept, Relay | None]:
     return session, test, kept, relay
 
 
-def _check_button() -> None:
-    if not ButtonForm().validate_on_submit():
-        raise ConflictError(gettext("This page was open for too long. Go back, reload it and try again."))
-
-
 def _panel(test_id: int) -> TestPanel:
-    session = _session()
+    session = db_session()
     test = _own(session, test_id)
     relay = relays.get(session, test.tenant_id, test.relay_id) if test.relay_id is not None else None
     try:
@@ -191,7 +186,3 @@ def _own(session: Session, test_id: int, *, lock: bool = False) -> RelayTest:
 
 def _back_to_test(test_id: int) -> ResponseReturnValue:
     return redirect(url_for("own_smtp.show_test", test_id=test_id))
-
-
-def _session() -> Session:
-    return extension().db.session()
