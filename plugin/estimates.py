@@ -19,7 +19,8 @@ from own_smtp.models import Relay
 from own_smtp.profiles import Limits
 from own_smtp.relays import limits_of
 from own_smtp.senders import waits_for
-from own_smtp.texts import format_soon, gettext, ngettext
+from own_smtp.texts import Text, format_soon, gettext, ngettext
+from own_smtp.texts import lazy_gettext as _
 
 
 def estimate(
@@ -73,11 +74,17 @@ def speed_text(limits: Limits, pace: Mapping[str, Any] | None) -> str | None:
     if found is None:
         return None
     unit, number = found
-    shown = format_decimal(round(number, 1) if number < 100 else round(number))
-    match unit:
-        case "day":
-            return gettext("%(number)s a day") % {"number": shown}
-        case "hour":
-            return gettext("%(number)s an hour") % {"number": shown}
-        case _:
-            return gettext("%(number)s a minute") % {"number": shown}
+    return how_many(unit, round(number, 1) if number < 100 else round(number))
+
+
+def how_many(unit: str, number: float) -> str:
+    """Say how many in a `second`, a `minute`, an `hour` or a `day`."""
+    return str(_HOW_MANY[unit]) % {"number": format_decimal(number)}
+
+
+_HOW_MANY: dict[str, Text] = {
+    "second": _("%(number)s a second"),
+    "minute": _("%(number)s a minute"),
+    "hour": _("%(number)s an hour"),
+    "day": _("%(number)s a day"),
+}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +16,7 @@ from own_smtp.delivery_log import LoggedAttempt, LogLine
 from own_smtp.reports import STATE_LABELS
 from own_smtp.spreadsheets import BEGINNING, csv_row
 from own_smtp.states import Route
-from own_smtp.texts import Text, gettext
+from own_smtp.texts import Text, format_utc, gettext
 from own_smtp.texts import lazy_gettext as _
 
 
@@ -53,7 +52,7 @@ def write_administrator(lines: Iterable[LogLine]) -> Iterator[str]:
             if item.route is Route.RELAY:
                 yield csv_row(
                     [
-                        _utc(item.at),
+                        format_utc(item.at),
                         line.status.message_id,
                         item.queue_id,
                         item.server,
@@ -117,7 +116,7 @@ def _invitation_cells(line: LogLine) -> list[object]:
         status.batch_id,
         line.relay_label,
         STATE_LABELS[status.state],
-        _utc(status.changed_at),
+        format_utc(status.changed_at),
         status.message_id,
     ]
 
@@ -127,7 +126,7 @@ def _attempt_cells(item: LoggedAttempt | None) -> list[object]:
         return [None] * 12
     explanation = item.explanation
     return [
-        _utc(item.at),
+        format_utc(item.at),
         STATE_LABELS[item.state],
         item.route,
         item.server,
@@ -150,7 +149,7 @@ def as_object(line: LogLine) -> dict[str, Any]:
         "reference": status.reference,
         "recipient": status.address,
         "state": str(status.state),
-        "changed_at": _utc(status.changed_at),
+        "changed_at": format_utc(status.changed_at),
         "message_id": status.message_id,
         "relay": {"id": line.relay_id, "label": line.relay_label},
         "attempts": [_attempt_object(item) for item in line.attempts],
@@ -161,7 +160,7 @@ def as_object(line: LogLine) -> dict[str, Any]:
 def _attempt_object(item: LoggedAttempt) -> dict[str, Any]:
     explanation = item.explanation
     return {
-        "at": _utc(item.at),
+        "at": format_utc(item.at),
         "state": str(item.state),
         "route": str(item.route),
         "server": item.server,
@@ -178,7 +177,3 @@ def _attempt_object(item: LoggedAttempt) -> dict[str, Any]:
 
 def _reply(item: LoggedAttempt) -> str:
     return " ".join(str(part) for part in (item.code, item.enhanced, item.text) if part)
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -15,7 +15,7 @@ from own_smtp import counts
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.delivery import capped
-from own_smtp.estimates import sent_before
+from own_smtp.estimates import how_many, sent_before
 from own_smtp.forecast import finish_time
 from own_smtp.holdups import Holdup, Situation, holdups
 from own_smtp.models import Attempt, Batch, Invitation, Lease, Relay
@@ -175,8 +175,7 @@ def _rate(session: Session, summary: BatchSummary, now: datetime) -> str | None:
         return None
     seconds = max((now - lately.first).total_seconds(), 1.0)
     number = lately.count / seconds * 60
-    shown = format_decimal(round(number, 1) if number < 10 else round(number))
-    return gettext("%(number)s a minute") % {"number": shown}
+    return how_many("minute", round(number, 1) if number < 10 else round(number))
 
 
 def _learned_texts(pace: Mapping[str, Any]) -> list[str]:

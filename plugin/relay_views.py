@@ -14,6 +14,7 @@ from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.confirmations import MailState
 from own_smtp.delivery import capped
+from own_smtp.estimates import how_many
 from own_smtp.explanations import Explanation, explain
 from own_smtp.forecast import finish_time
 from own_smtp.forms.windows import said
@@ -113,14 +114,13 @@ def _sending_of(settings: Settings, relay: Relay, lease: Lease | None, waiting: 
 def pace_texts(relay: Relay) -> list[str]:
     """Say what the limits of a relay mean; empty when there are none."""
     texts = [_spacing_text(relay)] if relay.min_interval else []
-    shown = {
-        "per_second": gettext("%(number)s a second"),
-        "per_minute": gettext("%(number)s a minute"),
-        "per_hour": gettext("%(number)s an hour"),
-        "per_day": gettext("%(number)s a day"),
+    limits = {
+        "second": relay.per_second,
+        "minute": relay.per_minute,
+        "hour": relay.per_hour,
+        "day": relay.per_day,
     }
-    limits = {name: getattr(relay, name) for name in shown}
-    return texts + [shown[name] % {"number": format_decimal(limit)} for name, limit in limits.items() if limit]
+    return texts + [how_many(unit, limit) for unit, limit in limits.items() if limit]
 
 
 def _spacing_text(relay: Relay) -> str:

@@ -5,7 +5,7 @@ The language is the host's choice where the host uses Flask-Babel; else the tena
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -58,6 +58,11 @@ def format_soon(moment: datetime, now: datetime, timezone: str) -> str:
             return gettext("%(time)s tomorrow", time=hour)
         case _:
             return format_time(moment, timezone)
+
+
+def format_utc(moment: datetime) -> str:
+    """Return a time to the second as programs read it, in UTC: for files."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def zone_of(timezone: str) -> ZoneInfo:

@@ -14,7 +14,7 @@ from own_smtp.current import extension
 from own_smtp.hooks.events import Action
 from own_smtp.pages import blueprint, db_session, render
 from own_smtp.spreadsheets import BEGINNING, csv_row
-from own_smtp.texts import gettext
+from own_smtp.texts import format_utc, gettext
 
 
 @blueprint.get("/audit")
@@ -47,7 +47,7 @@ def _rows(found: Iterator[Line]) -> Iterator[str]:
     yield BEGINNING + csv_row(heads)
     for line in found:
         changes = "; ".join(audit_lines.change_text(change) for change in line.changes)
-        yield csv_row([f"{line.at:%Y-%m-%dT%H:%M:%SZ}", line.who, line.what, line.server, line.project, changes])
+        yield csv_row([format_utc(line.at), line.who, line.what, line.server, line.project, changes])
 
 
 def _names() -> Names:
