@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from flask_babel import format_decimal
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from own_smtp import counts, ledger
@@ -42,6 +43,13 @@ def estimate(
         is_late=expires_at is not None and (is_endless or (finishes_at is not None and finishes_at > expires_at)),
         waits_for=waits_for(relay),
     )
+
+
+def finish_of_all(connection: Connection, settings: Settings, relay_id: int, limits: Limits) -> datetime | None:
+    """Return by when all that waits for a relay will have been offered; `None` when that cannot be said."""
+    waiting = counts.count_waiting(connection, relay_id)
+    pace = ledger.kept_pace(connection, relay_id)
+    return finish_time(capped(limits, settings), pace, waiting, read_clock(connection))
 
 
 def sent_before(count: int, others: Iterable[tuple[int, bool]], *, is_urgent: bool = False) -> int:
