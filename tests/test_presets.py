@@ -9,7 +9,7 @@ from werkzeug.datastructures import MultiDict
 
 from own_smtp.config import Settings
 from own_smtp.forms.relay import UNUSUAL, RelayForm
-from own_smtp.network import clean_host
+from own_smtp.hostnames import clean_host
 from own_smtp.presets import PRESETS
 from own_smtp.states import Security
 from tests.web.drafts import TYPED, add_relay
