@@ -8,9 +8,7 @@ from typing import Any
 
 from flask import request
 from werkzeug.datastructures import MultiDict
-from wtforms import (
-    Field,
-)
+from wtforms import Field
 from wtforms.validators import ValidationError
 
 from own_smtp.config import Settings
@@ -98,7 +96,7 @@ class RelayForm(RelayFields):
     def validate_max_connections(self, item: Field) -> None:
         """Keep to the platform's ceiling."""
         ceiling = self.settings.ceiling_connections
-        if item.data > ceiling:
+        if item.data is not None and item.data > ceiling:  # what is no number was refused already
             raise ValidationError(gettext("This platform allows at most %(number)s.", number=ceiling))
 
     def validate(self, extra_validators: Any = None) -> bool:

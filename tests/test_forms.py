@@ -68,6 +68,7 @@ def test_a_pasted_host_is_trimmed_and_the_port_filled_in(fill, typed, host, port
         ({"ehlo_name": "mail.abc.com\r\nMAIL FROM:<x>"}, "ehlo_name"),
         ({"max_connections": "0"}, "max_connections"),
         ({"max_connections": "21"}, "max_connections"),
+        ({"max_connections": "4.5"}, "max_connections"),
         ({"min_interval": "-1"}, "min_interval"),
         ({"min_interval": "nan"}, "min_interval"),
         ({"min_interval": "inf"}, "min_interval"),
