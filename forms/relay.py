@@ -150,7 +150,7 @@ class RelayForm(RelayFields):
     @property
     def is_unusual(self) -> bool:
         """Whether encryption and port hardly ever go together."""
-        return (Security(self.security.data), self.port.data) in UNUSUAL
+        return (self.security.data, self.port.data) in UNUSUAL
 
     def draft(self) -> RelayDraft:
         """Return what was typed. Only after `validate`."""
