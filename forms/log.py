@@ -55,8 +55,13 @@ class LogFilter(FlaskForm):
         self.state.choices = list(labels.items())
         self.order.choices = [(NEWEST, gettext("Newest first")), (OLDEST, gettext("Oldest first"))]
 
+    def validate_since(self, item: DateField) -> None:
+        """Refuse the first year and the last: no calendar goes on around them."""
+        _check_year(item)
+
     def validate_until(self, item: DateField) -> None:
         """Refuse a period that ends before it begins."""
+        _check_year(item)
         if item.data and self.since.data and item.data < self.since.data:
             raise ValidationError(gettext("This is before the beginning."))
 
@@ -87,6 +92,11 @@ class LogFilter(FlaskForm):
         if given.get("order") == NEWEST:
             del given["order"]
         return given
+
+
+def _check_year(item: DateField) -> None:
+    if item.data and not date.min.year < item.data.year < date.max.year:
+        raise ValidationError(gettext("Please check the year."))
 
 
 def _midnight(day: date | None, timezone: str) -> datetime | None:

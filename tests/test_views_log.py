@@ -114,7 +114,8 @@ def test_the_filter_narrows(web, batch, query, states):
 
 
 @pytest.mark.parametrize(
-    "query", ["reply=abc", "state=odd", "since=2026-02-02&until=2026-01-01", "since=yesterday", "batch=x"]
+    "query",
+    ["reply=abc", "state=odd", "since=2026-02-02&until=2026-01-01", "since=yesterday", "until=9999-12-31", "batch=x"],
 )
 def test_a_wrong_filter_says_so_and_shows_nothing(web, batch, query):
     """Rather than everything, of which a person might act on all."""
