@@ -171,13 +171,15 @@ def _version(counts: Counts, under_way: list[tuple[BatchSummary, Progress]]) -> 
 def _under_way(batches: list[BatchSummary]) -> list[tuple[BatchSummary, Progress]]:
     """Return the newest batches that something waits in, with how far each is."""
     waiting = [batch for batch in batches if batch.counts.waiting][:MOST_UNDER_WAY]
-    zone, queue_is_up = tenant().timezone, not waiting or extension().queue_is_up()
+    if not waiting:
+        return []
+    settings, zone, queue_is_up = extension().in_force(), tenant().timezone, extension().queue_is_up()
     found = [
         (
             batch,
             progress_of(
                 db_session(),
-                extension().settings,
+                settings,
                 batch,
                 closes_at=current_project().closes_at,
                 timezone=zone,

@@ -8,7 +8,7 @@ import pytest
 
 from own_smtp import relays
 from own_smtp.hooks.events import Action, Project
-from own_smtp.models import Attempt, AuditEntry, Batch, Invitation, ProjectRoute, Relay
+from own_smtp.models import Attempt, AuditEntry, Batch, Invitation, PolicyValue, ProjectRoute, Relay
 from own_smtp.states import PauseReason, Route, State
 from tests.figures import count_anew
 from tests.web.drafts import add_relay
@@ -127,6 +127,18 @@ def test_the_report_says_what_is_waited_for(web, relay, thin, db_session):
     page = web.get(REPORT).text
     assert "queue (Redis) does not answer" in page
     assert "“Company mail” is paused since" in page
+
+
+def test_the_report_reckons_with_the_ceiling_in_force(web, relay, db_session):
+    """What administrators allow at most counts for the forecast at once."""
+    _send(db_session, relay, queued=3)
+    assert "done by about" not in web.get(REPORT).text
+    value = PolicyValue(
+        name="ceiling_per_second", value=0.5, changed_by="alice", changed_at=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    db_session.add(value)
+    db_session.commit()
+    assert "done by about" in web.get(REPORT).text
 
 
 def test_a_queue_is_only_asked_when_something_waits(web, relay, thin, db_session):
