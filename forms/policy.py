@@ -109,7 +109,7 @@ class PolicyForm(FlaskForm):
             del self["who"]
 
     def validate_allowed_tenants(self, item: Field) -> None:
-        """Take only tenants that were offered, and one at least where some are chosen."""
+        """Take only tenants that were offered; none at all means that nobody may."""
         known = {key for key, _name in item.choices}
         if not set(item.data or ()) <= known:
             raise ValidationError(gettext("There is no such tenant."))
