@@ -8,11 +8,12 @@ from typing import Any
 
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, DateField, HiddenField, IntegerField, SelectField, SelectMultipleField, StringField
-from wtforms.validators import InputRequired, Length, Optional, Regexp, ValidationError
+from wtforms.validators import InputRequired, Length, NumberRange, Optional, Regexp, ValidationError
 from wtforms.widgets import CheckboxInput, HiddenInput, ListWidget
 
 from own_smtp.forms.checks import stripped
 from own_smtp.hooks.events import StatusFilter
+from own_smtp.models import LARGEST_ID
 from own_smtp.states import State
 from own_smtp.texts import Text, gettext, zone_of
 from own_smtp.texts import lazy_gettext as _
@@ -47,7 +48,7 @@ class LogFilter(FlaskForm):
     since = DateField(_("From this day on"), [Optional()])
     until = DateField(_("Until this day"), [Optional()])
     order = SelectField(_("Order"), default=NEWEST)
-    batch = IntegerField(validators=[Optional()], widget=HiddenInput())
+    batch = IntegerField(validators=[Optional(), NumberRange(0, LARGEST_ID)], widget=HiddenInput())
 
     def __init__(self, given: Any, labels: Mapping[State, Text]) -> None:
         """`given` are the arguments of the address, `labels` the states' names."""
@@ -124,3 +125,5 @@ class SelectionForm(FlaskForm):
             raise ValidationError(gettext("Please tick at least one."))
         if len(item.data or ()) > self._most:
             raise ValidationError(gettext("That is more than one page holds."))
+        if any(abs(number) > LARGEST_ID for number in item.data or ()):
+            raise ValidationError(gettext("Please choose again."))

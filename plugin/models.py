@@ -28,6 +28,9 @@ from own_smtp.states import BatchState, RelayState, RelayTestState, Route, Secur
 
 # SQLite counts up only an INTEGER PRIMARY KEY by itself.
 BigId = BigInteger().with_variant(Integer, "sqlite")
+
+LARGEST_ID = 2**63 - 1
+"""No database counts further, and SQLite takes no larger number even to look for it."""
 Blob = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
 HostId = String(255)
 

@@ -19,7 +19,7 @@ from own_smtp.current import extension
 from own_smtp.errors import ConflictError, NotFoundError
 from own_smtp.explanations import BY_PAUSE
 from own_smtp.hooks.events import Action, Tenant
-from own_smtp.models import Relay
+from own_smtp.models import LARGEST_ID, Relay
 from own_smtp.states import PauseReason, RelayState, State
 from own_smtp.texts import format_time, gettext, ngettext
 from own_smtp.texts import lazy_gettext as _
@@ -55,6 +55,12 @@ def check_button() -> None:
     """Raise `ConflictError` for a button whose token is over: it was pressed on a page from long ago."""
     if not ButtonForm().validate_on_submit():
         raise ConflictError(gettext("This page was open for too long. Go back, reload it and try again."))
+
+
+def asked_id(name: str) -> int | None:
+    """Return an id that the page's address asks for; `None` where there is none, or none that can be."""
+    number = request.args.get(name, type=int)
+    return number if number is not None and abs(number) <= LARGEST_ID else None
 
 
 def db_session() -> Session:
@@ -125,6 +131,13 @@ _COMMON: dict[str, Any] = {
     "PauseReason": PauseReason,
     "spelt": spelt,
 }
+
+
+@blueprint.url_value_preprocessor
+def refuse_impossible_ids(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Raise `NotFoundError` for an address with a number that no id can be."""
+    if any(isinstance(value, int) and value > LARGEST_ID for value in (values or {}).values()):
+        raise NotFoundError("There is no such id.")
 
 
 @blueprint.errorhandler(NotFoundError)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flask import Response, request, stream_with_context
+from flask import Response, stream_with_context
 from flask.typing import ResponseReturnValue
 
 from own_smtp import audit_lines, people
@@ -12,7 +12,7 @@ from own_smtp.access import current_actor, requires
 from own_smtp.audit_lines import Line, Names
 from own_smtp.current import extension
 from own_smtp.hooks.events import Action
-from own_smtp.pages import blueprint, db_session, render
+from own_smtp.pages import asked_id, blueprint, db_session, render
 from own_smtp.spreadsheets import BEGINNING, csv_row
 from own_smtp.texts import format_utc, gettext
 
@@ -21,8 +21,7 @@ from own_smtp.texts import format_utc, gettext
 @requires(Action.EDIT)
 def show_audit() -> ResponseReturnValue:
     """Show who changed what, newest first."""
-    before = request.args.get("before", type=int)
-    found = audit_lines.lines(db_session(), current_actor().tenant_id, _names(), before=before)
+    found = audit_lines.lines(db_session(), current_actor().tenant_id, _names(), before=asked_id("before"))
     return render("audit.html", lines=found, page=audit_lines.PAGE, change_text=audit_lines.change_text)
 
 

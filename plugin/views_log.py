@@ -138,7 +138,7 @@ def _common(place: Place, filters: LogFilter) -> dict[str, Any]:
 
 def _batch(place: Place, filters: LogFilter) -> Any:
     """Return the one sending that the log is narrowed to; `None` when it is not, or in a server's log."""
-    if not isinstance(filters.batch.data, int) or place.kind != "project":
+    if not isinstance(filters.batch.data, int) or filters.batch.errors or place.kind != "project":
         return None
     return project_batch(db_session(), place.scope.tenant_id, place.key["project_id"], filters.batch.data)
 

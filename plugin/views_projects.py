@@ -16,7 +16,7 @@ from own_smtp.knowledge import STATUSES, hidden_by_own_server
 from own_smtp.leftovers import settle_leftovers
 from own_smtp.models import ProjectRoute, Relay
 from own_smtp.moves import Scope
-from own_smtp.pages import blueprint, db_session, note, render, tenant
+from own_smtp.pages import asked_id, blueprint, db_session, note, render, tenant
 from own_smtp.pictures import code_lines, sending_picture
 from own_smtp.progress import Progress, progress_of
 from own_smtp.reports import BatchSummary, Counts
@@ -142,7 +142,7 @@ def show_report(project_id: str) -> ResponseReturnValue:
         by_platform=reports.sent_by_platform(session, tenant_id, project_id),
         under_way=under_way,
         queue_is_up=not counts.waiting or extension().queue_is_up(),
-        refusals=reports.refusals(session, tenant_id, project_id, before=request.args.get("before", type=int)),
+        refusals=reports.refusals(session, tenant_id, project_id, before=asked_id("before")),
         page=reports.PAGE,
         labels=reports.STATE_LABELS,
         meanings=reports.STATE_MEANINGS,

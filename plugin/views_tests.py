@@ -14,7 +14,7 @@ from own_smtp.current import extension
 from own_smtp.errors import ConflictError, NotFoundError, SecretError
 from own_smtp.hooks.events import Action
 from own_smtp.models import Relay, RelayTest
-from own_smtp.pages import ButtonForm, blueprint, check_button, db_session, note, render
+from own_smtp.pages import ButtonForm, asked_id, blueprint, check_button, db_session, note, render
 from own_smtp.relay_edits import GUARDS_PASSWORD, RelayDraft
 from own_smtp.relay_test_views import TestPanel, panel_of
 from own_smtp.relay_tests import Kept
@@ -34,7 +34,7 @@ def is_wanted() -> bool:
 
 def tested_settings(session: Session, relay: Relay | None) -> tuple[RelayTest | None, Kept | None]:
     """Return the test that the form's address names, with what was typed for it; nothing when it was swept."""
-    test_id = request.args.get("test", type=int)
+    test_id = asked_id("test")
     if test_id is None:
         return None, None
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from own_smtp import confirmations, projects
 from own_smtp.hooks.events import Action
-from own_smtp.models import AuditEntry, ProjectRoute, Relay
+from own_smtp.models import LARGEST_ID, AuditEntry, ProjectRoute, Relay
 from own_smtp.outcomes import Stage
 from own_smtp.profiles import Outcome, Reply
 from own_smtp.secrets import new_token
@@ -123,6 +123,31 @@ def test_what_belongs_to_others_is_not_found(web_app, web, thin, db_session, rel
                 assert web.open(address, method=method).status_code == 404, address
     db_session.expire_all()
     assert relay.state == RelayState.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        (f"servers/{LARGEST_ID}", 404),
+        (f"servers/{LARGEST_ID + 1}", 404),
+        (f"tests/{LARGEST_ID + 1}/status", 404),
+        (f"projects/p1/batches/{LARGEST_ID + 1}", 404),
+        (f"projects/p1/report?before={LARGEST_ID + 1}", 200),
+        (f"audit?before=-{LARGEST_ID + 1}", 200),
+        (f"servers/new?test={LARGEST_ID + 1}", 200),
+        (f"projects/p1/log?batch={LARGEST_ID + 1}", 422),
+    ],
+)
+def test_a_number_that_no_id_can_be_is_no_error(web, address, status):
+    """It is looked for in no database: SQLite fails at a number of more than 64 bits."""
+    assert web.get(f"/own-smtp/{address}").status_code == status
+
+
+def test_a_choice_of_impossible_ids_is_refused(web):
+    """Nothing is looked for, and the log asks to choose again."""
+    form = {"deed": "retry", "ids": str(LARGEST_ID + 1)}
+    answer = web.post("/own-smtp/projects/p1/log/selection", data=form, follow_redirects=True)
+    assert "Please choose again." in answer.text
 
 
 def test_a_project_cannot_be_led_through_another_tenants_relay(web, thin, db_session, relay):
