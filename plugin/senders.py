@@ -14,6 +14,8 @@ from own_smtp.texts import gettext
 PLATFORM = "platform"
 """The sender key of the platform's own mail."""
 _RELAY = "relay:"
+_DIGITS = 18
+"""No id is longer, and SQLite fails at larger numbers."""
 
 
 def relay_for(session: Session, batch: InvitationBatch) -> tuple[Relay, ProjectRoute | None] | None:
@@ -40,7 +42,7 @@ def relay_named(session: Session, tenant_id: str, project_id: str, sender: str |
 
 def _relay_id(key: str) -> int:
     number = key.removeprefix(_RELAY)
-    if not key.startswith(_RELAY) or not number.isdecimal():
+    if not key.startswith(_RELAY) or not number.isdecimal() or len(number) > _DIGITS:
         raise NotFoundError(f"There is no sender {key!r}.")
     return int(number)
 

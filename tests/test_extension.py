@@ -179,7 +179,7 @@ def test_a_batch_that_is_not_ours_is_not_read(platform: Platform, relay: int) ->
             assert [invitation.reference for invitation in item.invitations] == ["a", "b"]
 
 
-@pytest.mark.parametrize("sender", ["relay:99", "relay:", "relay:x", "1", "relay:1; --"])
+@pytest.mark.parametrize("sender", ["relay:99", "relay:", "relay:x", "1", "relay:1; --", f"relay:{10**30}"])
 def test_a_sender_that_does_not_exist_is_refused(sender: str, platform: Platform, relay: int) -> None:
     """What a form sends back is not believed: only the tenant's own servers can be chosen."""
     with platform.app.app_context(), pytest.raises(NotFoundError):
