@@ -20,7 +20,7 @@ from own_smtp import counters, errands
 from own_smtp.clock import read_clock
 from own_smtp.counts import WAITING_NUMBER, select_kept
 from own_smtp.models import Alert, Batch, Counter, Errand, Invitation, Journal, Lease, Relay, Tally
-from own_smtp.states import BatchState, RelayState
+from own_smtp.states import UNFINISHED, RelayState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -176,7 +176,7 @@ _WAITING = (
         func.sum(WAITING_NUMBER).label("waiting"),
         func.min(Batch.created_at).label("since"),
     )
-    .where(Batch.state.in_([BatchState.OPEN, BatchState.PAUSED]), WAITING_NUMBER > 0)
+    .where(Batch.state.in_(UNFINISHED), WAITING_NUMBER > 0)
     .group_by(Batch.tenant_id, Batch.relay_id)
 )
 _ATTEMPTS = select(Tally.state, Tally.code, func.sum(Tally.count).label("number")).group_by(Tally.state, Tally.code)

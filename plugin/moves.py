@@ -16,10 +16,8 @@ from own_smtp.audit import AuditAction
 from own_smtp.errors import ConflictError, NotFoundError
 from own_smtp.leases import lock_books
 from own_smtp.models import Batch, Invitation, Relay
-from own_smtp.states import WAITING, BatchState, State
+from own_smtp.states import UNFINISHED, WAITING, State
 from own_smtp.texts import gettext
-
-UNFINISHED = (BatchState.OPEN, BatchState.PAUSED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

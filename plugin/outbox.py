@@ -40,7 +40,7 @@ from own_smtp.models import (
     Tally,
 )
 from own_smtp.outcomes import Stage
-from own_smtp.states import RETRYABLE, WAITING, BatchState, State
+from own_smtp.states import RETRYABLE, UNFINISHED, WAITING, BatchState, State
 from own_smtp.texts import gettext
 
 __all__ = [
@@ -58,8 +58,6 @@ __all__ = [
     "retry",
     "sweep_cancelled",
 ]
-
-_UNFINISHED = (BatchState.OPEN, BatchState.PAUSED)
 
 
 def pause_batch(connection: Connection, batch_id: int) -> None:
@@ -86,7 +84,7 @@ def cancel_batch(connection: Connection, batch_id: int) -> int:
     """
     batch = _lock(connection, batch_id)
     cancelled = _cancel_waiting(connection, batch_id)
-    if batch.state in _UNFINISHED:
+    if batch.state in UNFINISHED:
         _set_state(connection, batch_id, BatchState.CANCELLED)
     return cancelled
 
@@ -106,7 +104,7 @@ def cancel(connection: Connection, batch_id: int, ids: Sequence[int]) -> int:
 
 def cancel_project(connection: Connection, tenant_id: str, project_id: str | None) -> int:
     """Withdraw what waits in all batches of a project, or of the tenant when `project_id` is `None`."""
-    where = [*_of(tenant_id, project_id), Batch.state.in_(_UNFINISHED)]
+    where = [*_of(tenant_id, project_id), Batch.state.in_(UNFINISHED)]
     batches = connection.execute(select(Batch.id, Batch.relay_id).where(*where)).all()
     lock_books(connection, [batch.relay_id for batch in batches])
     return sum(cancel_batch(connection, batch.id) for batch in batches)
@@ -124,7 +122,7 @@ EXPIRED = "The time for sending was over before it could be sent."
 
 def overdue_batches(connection: Connection) -> list[int]:
     """Return the batches in which something may wait although their time is over."""
-    over = select(Batch.id).where(Batch.state.in_(_UNFINISHED), Batch.expires_at <= db_now()).order_by(Batch.id)
+    over = select(Batch.id).where(Batch.state.in_(UNFINISHED), Batch.expires_at <= db_now()).order_by(Batch.id)
     return list(connection.scalars(over))
 
 
@@ -271,7 +269,7 @@ def _finish(connection: Connection, batch_id: int) -> None:
     """Close the batch unless something waits in it."""
     waiting = exists().where(Invitation.batch_id == batch_id, Invitation.state.in_(WAITING))
     connection.execute(
-        update(Batch).where(Batch.id == batch_id, Batch.state.in_(_UNFINISHED), ~waiting).values(state=BatchState.DONE)
+        update(Batch).where(Batch.id == batch_id, Batch.state.in_(UNFINISHED), ~waiting).values(state=BatchState.DONE)
     )
 
 

@@ -22,7 +22,7 @@ from own_smtp.models import Attempt, Batch, Invitation, Lease, Relay
 from own_smtp.relay_views import pace_texts
 from own_smtp.relays import limits_of
 from own_smtp.reports import BatchSummary, Counts
-from own_smtp.states import BatchState, RelayState, State
+from own_smtp.states import UNFINISHED, BatchState, RelayState, State
 from own_smtp.texts import gettext
 
 ORDER = (
@@ -105,7 +105,7 @@ def progress_of(
     queue_is_up: bool,
 ) -> Progress | None:
     """Put together how far a batch is; `None` when nothing waits in it any more. `closes_at` is the survey's end."""
-    if not summary.counts.waiting or summary.state not in {BatchState.OPEN, BatchState.PAUSED}:
+    if not summary.counts.waiting or summary.state not in UNFINISHED:
         return None
     seen = _look(session, settings, summary, timezone, queue_is_up)
     batch = session.get_one(Batch, summary.batch_id)

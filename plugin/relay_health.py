@@ -13,7 +13,7 @@ from own_smtp.counts import WAITING_NUMBER, select_kept
 from own_smtp.facts import Facts
 from own_smtp.models import Alert, Batch, Lease, Relay, Tally
 from own_smtp.pace import PERIODS, SLICES
-from own_smtp.states import AlertCause, BatchState, State
+from own_smtp.states import UNFINISHED, AlertCause, State
 from own_smtp.texts import Text
 from own_smtp.texts import lazy_gettext as _
 
@@ -104,7 +104,7 @@ def _oldest(session: Session, relay_id: int) -> datetime | None:
     oldest: datetime | None = session.scalar(
         select_kept(func.min(Batch.created_at)).where(
             Batch.relay_id == relay_id,
-            Batch.state.in_([BatchState.OPEN, BatchState.PAUSED]),
+            Batch.state.in_(UNFINISHED),
             WAITING_NUMBER > 0,
         )
     )

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from own_smtp.counts import waiting_of_relays
 from own_smtp.models import Batch, Lease, Relay
 from own_smtp.redaction import mask_addresses
-from own_smtp.states import BatchState, RelayState
+from own_smtp.states import UNFINISHED, RelayState
 
 PAGE = 25
 """Relays on one page."""
@@ -159,7 +159,7 @@ def _counts(session: Session, tenant_id: str | None) -> dict[Show, int]:
 
 
 def _waiting(session: Session, relay_ids: list[int]) -> dict[int, int]:
-    is_unfinished = Batch.state.in_([BatchState.OPEN, BatchState.PAUSED])
+    is_unfinished = Batch.state.in_(UNFINISHED)
     return waiting_of_relays(session, Batch.relay_id.in_(relay_ids), is_unfinished)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, case, func, select
 
 from own_smtp.clock import read_clock
 from own_smtp.models import Batch, Invitation, Journal, Lease, Relay
-from own_smtp.states import WAITING, BatchState, RelayState, State
+from own_smtp.states import UNFINISHED, WAITING, RelayState, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ def _count_waiting(connection: Connection) -> Iterable[Row[Any]]:
             func.min(Batch.created_at).label("since"),
         )
         .join(Invitation, Invitation.batch_id == Batch.id)
-        .where(Batch.state.in_([BatchState.OPEN, BatchState.PAUSED]), Invitation.state.in_(WAITING))
+        .where(Batch.state.in_(UNFINISHED), Invitation.state.in_(WAITING))
         .group_by(Batch.relay_id)
     ).all()
 

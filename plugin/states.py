@@ -60,6 +60,10 @@ class BatchState(StrEnum):
     CANCELLED = "cancelled"
 
 
+UNFINISHED = (BatchState.OPEN, BatchState.PAUSED)
+"""States in which something of a batch may wait to be sent."""
+
+
 class RelayState(StrEnum):
     """Whether a relay may send invitations."""
 
