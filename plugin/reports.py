@@ -64,8 +64,10 @@ class Counts:
         """Those that a drain still has to do with."""
         return sum(self[state] for state in WAITING)
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts({state: self[state] + other[state] for state in State})
+    @property
+    def version(self) -> str:
+        """Changes whenever one of the numbers does."""
+        return "|".join(f"{state}={number}" for state, number in sorted(self.by_state.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,8 +134,7 @@ def _progress(batch: BatchSummary) -> Progress | None:
 
 
 def _version(batch: BatchSummary, progress: Progress | None) -> str:
-    numbers = [f"{state}={number}" for state, number in sorted(batch.counts.by_state.items())]
-    return "|".join([batch.state, *numbers, *([progress.version] if progress else [])])
+    return "|".join([batch.state, batch.counts.version, *([progress.version] if progress else [])])
 
 
 def _causes(batch: BatchSummary) -> Causes:

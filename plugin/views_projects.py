@@ -164,8 +164,7 @@ def report_status(project_id: str) -> ResponseReturnValue:
 
 
 def _version(counts: Counts, under_way: list[tuple[BatchSummary, Progress]]) -> str:
-    numbers = [f"{state}={number}" for state, number in sorted(counts.by_state.items())]
-    return "|".join([*numbers, *(progress.version for _batch, progress in under_way)])
+    return "|".join([counts.version, *(progress.version for _batch, progress in under_way)])
 
 
 def _under_way(batches: list[BatchSummary]) -> list[tuple[BatchSummary, Progress]]:
