@@ -16,13 +16,14 @@ from typing import Any, TypeVar
 
 import click
 from flask.cli import with_appcontext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from own_smtp import health, outbox, relays
 from own_smtp.config import INTERACTIVE
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError, NotFoundError, SecretError
 from own_smtp.hooks.events import RelayChange
+from own_smtp.models import Relay
 from own_smtp.profiles import RelayProfile
 from own_smtp.session import Session, SetupError
 from own_smtp.standing import RelayStanding, Standing, read_standing
@@ -172,13 +173,15 @@ def resume(id_: int, is_batch: bool, as_json: bool) -> None:
 
 
 def _move_relay(relay_id: int, move: Callable[[Connection], bool], before: str) -> None:
-    profile = _profile(relay_id)
-    if not write(move):
-        raise click.ClickException(f"The mail server is not {before}.")
-    state = "paused" if before == "active" else "active"
-    extension().host.relay_changed(
-        RelayChange(relay_id=relay_id, tenant_id=profile.tenant_id, label=profile.label, state=state)
-    )
+    def moved(connection: Connection) -> RelayChange:
+        query = select(Relay.__table__).where(Relay.id == relay_id, Relay.deleted_at.is_(None))
+        if connection.execute(query).first() is None:
+            raise NotFoundError(f"There is no mail server {relay_id}.")
+        if not move(connection):
+            raise ConflictError(f"The mail server is not {before}.")
+        return relays.change_of(connection.execute(query).one())
+
+    extension().host.relay_changed(write(moved))
 
 
 @click.command("cancel")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, cast
 
-from sqlalchemy import Connection, CursorResult, RowMapping, Update, select, update
+from sqlalchemy import Connection, CursorResult, Row, RowMapping, Update, select, update
 from sqlalchemy.orm import Session
 
 from own_smtp import audit
@@ -195,6 +195,19 @@ def listed(session: Session, tenant_id: str) -> Sequence[Relay]:
     ).all()
 
 
+def change_of(relay: Relay | Row[Any]) -> RelayChange:
+    """Return what the host is told of the relay's state, after the commit, when a person brought it about."""
+    return RelayChange(
+        relay_id=relay.id,
+        tenant_id=relay.tenant_id,
+        label=relay.label,
+        state=relay.state,
+        reason=relay.pause_text or None,
+        pause_reason=relay.pause_reason,
+        address=relay.sender_address,
+    )
+
+
 class Vouched(Protocol):
     """Anything with the settings that a confirmation link vouches for: a relay, or a draft of one."""
 
@@ -202,17 +215,6 @@ class Vouched(Protocol):
     def envelope_sender(self) -> str | None: ...
     @property
     def sender_address(self) -> str: ...
-
-
-def change_of(relay: Relay) -> RelayChange:
-    """Return what the host is told of the relay's state, after the commit."""
-    return RelayChange(
-        relay_id=relay.id,
-        tenant_id=relay.tenant_id,
-        label=relay.label,
-        state=relay.state,
-        reason=relay.pause_reason,
-    )
 
 
 def configuration_of(relay: Vouched) -> str:

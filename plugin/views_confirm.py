@@ -10,10 +10,10 @@ from flask.typing import ResponseReturnValue
 from flask_babel import force_locale
 from sqlalchemy.orm import Session
 
-from own_smtp import confirmations
+from own_smtp import confirmations, relays
 from own_smtp.confirmations import LinkState
 from own_smtp.current import extension
-from own_smtp.hooks.events import RelayChange, Tenant
+from own_smtp.hooks.events import Tenant
 from own_smtp.models import Confirmation, Relay
 from own_smtp.pages import ButtonForm, blueprint, db_session, render
 from own_smtp.texts import format_time
@@ -45,9 +45,7 @@ def follow_confirmation(token: str) -> ResponseReturnValue:
 def _announce(session: Session, confirmation: Confirmation) -> None:
     relay = session.get_one(Relay, confirmation.relay_id)
     extension().wake(relay.id)
-    extension().host.relay_changed(
-        RelayChange(relay_id=relay.id, tenant_id=relay.tenant_id, label=relay.label, state=relay.state)
-    )
+    extension().host.relay_changed(relays.change_of(relay))
 
 
 def _page(state: LinkState, confirmation: Confirmation | None, *, is_done: bool = False) -> Response:

@@ -91,7 +91,11 @@ def test_pause_and_resume_a_relay_and_tell_the_host(platform: Platform, scripted
     assert run(platform, "resume", str(relay)).exit_code == 0
     platform.drain(relay)
     assert platform.states() == {"accepted": 1}
-    assert [change.state for change in platform.host.relay_changes] == ["paused", "active"]
+    paused, resumed = platform.host.relay_changes
+    assert (paused.state, paused.pause_reason, paused.reason) == ("paused", "person", "maintenance")
+    assert (resumed.state, resumed.pause_reason, resumed.reason) == ("active", None, None)
+    assert paused.address == resumed.address == "research@acme.example"
+    assert not paused.is_automatic
 
 
 def test_pause_resume_and_cancel_a_batch(platform: Platform, scripted: ScriptedServer) -> None:
