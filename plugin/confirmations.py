@@ -114,7 +114,7 @@ def mail_state(confirmation: Confirmation, now: datetime) -> MailState:
     return MailState.SENDING if confirmation.attempts else MailState.WAITING
 
 
-# --- following the link ---
+# Following the link
 
 
 def look_up(session: Session, token: str, *, lock: bool = False) -> tuple[LinkState, Confirmation | None]:
@@ -166,7 +166,7 @@ def _use_up(session: Session, confirmation: Confirmation) -> bool:
     )
 
 
-# --- sending the mail ---
+# Sending the mail
 
 
 def unsent(session: Session, limit: int = 100) -> list[int]:

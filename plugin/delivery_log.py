@@ -57,7 +57,7 @@ class LoggedAttempt:
     code: int | None
     enhanced: str | None
     text: str
-    """The server's own words."""
+    """The server's own words, or ours where it said nothing."""
     queue_id: str | None
     """The message's id at the server that took it."""
     explanation: Explanation | None

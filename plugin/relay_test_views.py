@@ -65,7 +65,7 @@ class TestPanel:
     """Whether nothing more will come of it."""
     explanation: Explanation | None
     words: str
-    """The server's own words."""
+    """The server's own words, or ours where it said nothing."""
     certificate: Certificate | None
     is_over: bool
     """Whether the certificate's time is over."""

@@ -125,7 +125,7 @@ def get(session: Session, tenant_id: str, user_id: str, test_id: int, *, lock: b
     return test
 
 
-# --- for workers ---
+# For workers
 
 
 def unstarted(session: Session, limit: int = 100) -> list[int]:

@@ -41,7 +41,7 @@ class MailReport:
     code: int | None
     enhanced: str | None
     words: str
-    """The server's own words."""
+    """The server's own words, or ours where it said nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

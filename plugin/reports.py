@@ -80,7 +80,6 @@ class BatchSummary:
     created_by: str | None
     relay_id: int
     relay_label: str
-    not_taken: int
     state: BatchState
     counts: Counts
 
@@ -136,7 +135,6 @@ def _summary(batch: Batch, label: str, counts: Counts) -> BatchSummary:
         created_by=batch.created_by,
         relay_id=batch.relay_id,
         relay_label=label,
-        not_taken=batch.refused_count,
         state=BatchState(batch.state),
         counts=counts,
     )
