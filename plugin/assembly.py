@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,8 @@ class Assembly:
         app.extensions[KEY] = self
         app.register_blueprint(blueprint, url_prefix=self.settings.url_prefix)
         ensure_babel(app)
-        event.listen(db.session, "after_commit", self._wake_committed)
+        # SQLAlchemy keeps listeners for good: one that knew this object would keep the application, too.
+        event.listen(db.session, "after_commit", partial(_wake_committed, self.wakeup))
         event.listen(db.session, "after_soft_rollback", _forget)
 
     def wake(self, relay_id: int) -> bool:
@@ -161,12 +162,13 @@ class Assembly:
             engine = self.db.engine
         return for_workers(engine)
 
-    def _wake_committed(self, session: Session) -> None:
-        if session.in_nested_transaction():
-            return  # a savepoint was released: nobody can see the batch yet
-        for relay_id in session.info.pop(_TO_WAKE, ()):
-            if not self.wakeup.wake(relay_id):
-                break  # the dispatcher finds all of them; the request must not wait for each
+
+def _wake_committed(wakeup: Wakeup, session: Session) -> None:
+    if session.in_nested_transaction():
+        return  # a savepoint was released: nobody can see the batch yet
+    for relay_id in session.info.pop(_TO_WAKE, ()):
+        if not wakeup.wake(relay_id):
+            break  # the dispatcher finds all of them; the request must not wait for each
 
 
 def _forget(session: Session, _previous: Any) -> None:

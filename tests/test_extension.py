@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,16 @@ def test_two_applications_in_one_process_do_not_meet(tmp_path: Path) -> None:
     ):
         one.send(one.add_relay(host="a.example", port=587))
         assert (one.states(), other.states()) == ({"queued": 1}, {})
+
+
+def test_an_application_that_is_used_no_longer_is_not_kept(tmp_path: Path) -> None:
+    """A host whose tests make many applications does not run out of memory."""
+    with Platform.at(f"sqlite:///{tmp_path / 'a.sqlite3'}", tmp_path / "a") as platform:
+        platform.send(platform.add_relay(host="a.example", port=587))
+    kept = weakref.ref(platform.app)
+    del platform
+    gc.collect()
+    assert kept() is None
 
 
 @pytest.mark.parametrize(
