@@ -98,6 +98,13 @@ class _Watched:
 
 
 async def _converse(session: Session, recipient: str, find: Resolve, observe: Observer) -> Outcome | None:
+    # Not in a `finally`: where the time is over, nobody waits for a farewell.
+    failure = await _ask(session, recipient, find, observe)
+    await _withdraw(session)
+    return failure
+
+
+async def _ask(session: Session, recipient: str, find: Resolve, observe: Observer) -> Outcome | None:
     envelope = Envelope(sender=session.profile.envelope_sender, recipient=recipient, data=b"")
     try:
         await session.open(find)
@@ -109,8 +116,6 @@ async def _converse(session: Session, recipient: str, find: Resolve, observe: Ob
         observe(Step(Stage.RCPT, f"The recipient {recipient} is taken.", {"address": recipient}))
     except SetupError as error:
         return error.outcome
-    finally:
-        await _withdraw(session)
     return None
 
 
