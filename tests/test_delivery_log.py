@@ -67,11 +67,12 @@ def _swept(lines):
             gc.collect()
 
 
+@pytest.mark.slow
 def test_downloads_take_no_more_memory_for_more_lines(books, monkeypatch):
     """Ten times as many invitations are written within the same memory."""
     monkeypatch.setattr(delivery_log, "CHUNK", 50)
     relay, peaks = books.relay(), []
-    for count in (20, 200, 1_500):  # the first fills what is remembered: statements, texts, explanations
+    for count in (20, 100, 1_000):  # the first fills what is remembered: statements, texts, explanations
         books.send(relay, count)
         _attempts(books)
         with Session(books.engine) as session:
