@@ -24,7 +24,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Row, Table, insert, select, update
 
-from own_smtp import OwnSMTP, schema, service
+from own_smtp import OwnSMTP, service
 from own_smtp.clock import read_clock
 from own_smtp.config import Deadlines
 from own_smtp.hooks.events import Content, Invitation, InvitationBatch, InvitationStatus, Receipt, RelayChange
@@ -34,6 +34,7 @@ from own_smtp.relays import PASSWORD_FIELD
 from own_smtp.states import Security, State
 from own_smtp.tls import verifying_context
 from tests.scripted import Authority, authority
+from tests.servers.tables import make_tables
 
 TENANT = "acme"
 PROJECT = "survey"
@@ -89,7 +90,7 @@ class Platform:
         own_smtp = OwnSMTP(app, SQLAlchemy(app), host=host)
         platform = cls(app, own_smtp, host)
         if prepare:
-            schema.upgrade(platform.engine)
+            make_tables(platform.engine)
         return platform
 
     def __enter__(self) -> Self:

@@ -189,11 +189,9 @@ def test_an_unknown_code_has_the_meaning_of_its_class():
 # On each database, and on the pages
 
 
-def test_figures_are_of_one_batch_project_or_relay(database_url):
+def test_figures_are_of_one_batch_project_or_relay(migrated):
     """Sums over batches, oldest hour first; nothing of another tenant, another relay or before the time asked for."""
-    engine = create_engine(database_url)
-    Base.metadata.create_all(engine)
-    with Session(engine) as session:
+    with Session(migrated) as session:
         for relay_id in (1, 2):
             values = {
                 "tenant_id": "acme",
@@ -216,7 +214,6 @@ def test_figures_are_of_one_batch_project_or_relay(database_url):
         assert read(tallies.of_project(session, "acme", "p1")) == [(12, 110), (13, 110)]
         assert read(tallies.of_relay(session, 2, NOON + timedelta(hours=1))) == [(13, 100)]
         assert read(tallies.of_project(session, "acme", "p9")) == []
-    engine.dispose()
 
 
 def test_pages_show_the_pictures_with_their_tables(web, thin, db_session):

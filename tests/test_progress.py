@@ -171,8 +171,8 @@ def test_batches_take_turns_and_urgent_ones_go_first(count, others, is_urgent):
 
 
 @pytest.fixture
-def platform(database_url: str, tmp_path: Path) -> Iterator[Platform]:
-    with Platform.at(database_url, tmp_path / "journal") as platform:
+def platform(migrated_url: str, tmp_path: Path) -> Iterator[Platform]:
+    with Platform.at(migrated_url, tmp_path / "journal") as platform:
         yield platform
 
 

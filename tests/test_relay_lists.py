@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from ipaddress import ip_network
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from own_smtp import relay_lists, suggestions
 from own_smtp.config import PolicyPage, Settings
-from own_smtp.models import Base, Batch, BatchCounts, Lease, Relay
+from own_smtp.models import Batch, BatchCounts, Lease, Relay
 from own_smtp.policy import Policy
 from own_smtp.relay_lists import Show, Wanted
 from own_smtp.states import BatchState, RelayState
@@ -22,12 +22,9 @@ EARLY, LATE = datetime(2026, 1, 1, 8, tzinfo=UTC), datetime(2026, 1, 1, 9, tzinf
 
 
 @pytest.fixture
-def session(database_url: str) -> Iterator[Session]:
-    engine = create_engine(database_url)
-    Base.metadata.create_all(engine)
-    with Session(engine) as session:
+def session(migrated: Engine) -> Iterator[Session]:
+    with Session(migrated) as session:
         yield session
-    engine.dispose()
 
 
 def add(session: Session, label: str, tenant_id: str = "acme", **values: object) -> Relay:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import create_engine, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from own_smtp import relay_edits, relays
 from own_smtp.errors import NotFoundError, SecretError
-from own_smtp.models import AuditEntry, Base, Relay
+from own_smtp.models import AuditEntry, Relay
 from own_smtp.secrets import Vault, generate_key
 from own_smtp.states import PauseReason, RelayState
 from tests.web.drafts import PASSWORD, draft
@@ -19,12 +19,9 @@ VAULT = Vault.from_keys([generate_key("tests")])
 
 
 @pytest.fixture
-def session(database_url):
-    engine = create_engine(database_url)
-    Base.metadata.create_all(engine)
-    with Session(engine) as session:
+def session(migrated):
+    with Session(migrated) as session:
         yield session
-    engine.dispose()
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from own_smtp import relay_edits, reports, statuses
 from own_smtp.messages import message_id
-from own_smtp.models import Attempt, Base, Batch, Invitation
+from own_smtp.models import Attempt, Batch, Invitation
 from own_smtp.reports import Counts
 from own_smtp.secrets import Vault, generate_key
 from own_smtp.states import State
@@ -21,14 +20,11 @@ WHEN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def session(database_url):
-    engine = create_engine(database_url)
-    Base.metadata.create_all(engine)
-    with Session(engine) as session:
+def session(migrated):
+    with Session(migrated) as session:
         vault = Vault.from_keys([generate_key("tests")])
         relay_edits.create(session, vault, "acme", draft(), user_id="alice", ceiling=9)
         yield session
-    engine.dispose()
 
 
 def _batch(session, *states: State, tenant_id="acme", project_id="p1") -> Batch:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice, product
 
 import pytest
-from sqlalchemy import create_engine, insert, text
+from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
 from own_smtp.hooks.events import StatusFilter
-from own_smtp.models import Attempt, Base, Batch, Invitation, Relay
+from own_smtp.models import Attempt, Batch, Invitation, Relay
 from own_smtp.states import State
 from own_smtp.walks import INDEX, LogScope, Position, batches_of, count, page_of, walk
 
@@ -20,15 +20,12 @@ ACME = LogScope(tenant_id="acme")
 
 
 @pytest.fixture
-def session(database_url):
-    engine = create_engine(database_url)
-    Base.metadata.create_all(engine)
-    with Session(engine) as session:
+def session(migrated):
+    with Session(migrated) as session:
         for tenant_id in ("acme", "evil"):
             session.add(Relay(tenant_id=tenant_id, label="Mail", host="h", port=25, sender_address="a@x.example"))
         session.flush()
         yield session
-    engine.dispose()
 
 
 def _batch(session, tenant_id="acme", project_id="p1", relay_id=1) -> int:

@@ -8,11 +8,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from own_smtp import schema
 from tests.servers.databases import MariaDB, PostgreSQL
 from tests.servers.postfix import Postfix
 from tests.servers.process import program
 from tests.servers.redis import Redis
+from tests.servers.tables import empty_tables, make_tables
 
 DATABASES = [
     pytest.param("sqlite", id="sqlite"),
@@ -82,12 +82,40 @@ def postfix(_postfix: Postfix) -> Postfix:
     return _postfix
 
 
-@pytest.fixture
-def migrated_url(database_url: str) -> str:
-    """The URL of a database with our tables, on SQLite, PostgreSQL and MariaDB in turn."""
-    engine = create_engine(database_url, poolclass=NullPool)
-    schema.upgrade(engine)
-    return database_url
+@pytest.fixture(scope="session")
+def _postgres_with_tables(postgres: PostgreSQL) -> str:
+    """The name of a database with our tables, to be copied."""
+    name = postgres.create()
+    make_tables(create_engine(postgres.url(name), poolclass=NullPool))
+    return name
+
+
+@pytest.fixture(scope="session")
+def _mariadb_with_tables(mariadb: MariaDB) -> Iterator[str]:
+    """The URL of a database with our tables, to be emptied: MariaDB cannot copy one."""
+    with mariadb.fresh() as url:
+        make_tables(create_engine(url, poolclass=NullPool))
+        yield url
+
+
+@pytest.fixture(params=DATABASES)
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with our tables and no rows, on SQLite, PostgreSQL and MariaDB in turn.
+
+    A test that changes the tables themselves begins with `database_url`.
+    """
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'test.sqlite3'}"
+        make_tables(create_engine(url, poolclass=NullPool))
+        yield url
+    elif request.param == "postgresql":
+        template = request.getfixturevalue("_postgres_with_tables")
+        with request.getfixturevalue("postgres").fresh(template) as url:
+            yield url
+    else:
+        url = request.getfixturevalue("_mariadb_with_tables")
+        empty_tables(url)
+        yield url
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from flask_sqlalchemy import SQLAlchemy
 
 from own_smtp.config import Settings
 from own_smtp.hooks.events import Action, Actor, Person, PlatformMail, Project, RelayChange, Tenant
-from own_smtp.models import Base
 from own_smtp.network import NetworkPolicy
 from own_smtp.policy import EDITABLE, Policy
 from own_smtp.secrets import Vault, generate_key
 from own_smtp.texts import ensure_babel
 from own_smtp.views import blueprint
+from tests.servers.tables import make_tables
 
 KEY = generate_key("tests")
 ALICE = Actor(user_id="alice", tenant_id="acme", name="Alice", email="alice@acme.example")
@@ -124,5 +124,5 @@ def build_app(database_url: str, **settings: Any) -> Flask:
     ensure_babel(app)
     app.register_blueprint(blueprint, url_prefix=read.url_prefix)
     with app.app_context():
-        Base.metadata.create_all(db.engine)
+        make_tables(db.engine)
     return app
