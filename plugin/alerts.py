@@ -38,14 +38,21 @@ def _move(change: RelayChange) -> tuple[str, str]:
     subject = gettext("The mail server “%(label)s” is paused", label=change.label)
     pause = PauseReason(change.pause_reason) if change.pause_reason else None
     explanation = explain("", None, None, pause, change.reason or "")
-    is_servers = pause not in WITHOUT_WORDS
     parts = [
         str(explanation.cause),
-        gettext("The server's own words: %(words)s", words=change.reason) if change.reason and is_servers else "",
+        _words(pause, change.reason) if change.reason else "",
         str(explanation.what_to_do),
         gettext("No invitation is lost: all of them wait until the server can be used again."),
     ]
     return subject, "\n\n".join(part for part in parts if part)
+
+
+def _words(pause: PauseReason | None, words: str) -> str:
+    if pause in WITHOUT_WORDS:
+        return ""
+    if pause is PauseReason.CERTIFICATE:  # its check is ours: the server only showed it
+        return gettext("In technical words: %(words)s", words=words)
+    return gettext("The server's own words: %(words)s", words=words)
 
 
 def alert_notice(alert: RelayAlert, timezone: str) -> PlatformMail | None:

@@ -132,6 +132,7 @@ class AlertCause(StrEnum):
 
 WITHOUT_WORDS = frozenset(
     {
+        PauseReason.PERSON,
         PauseReason.FORBIDDEN,
         PauseReason.NOT_ALLOWED,
         PauseReason.NO_SUCH_HOST,
@@ -139,7 +140,7 @@ WITHOUT_WORDS = frozenset(
         PauseReason.SECRET_UNREADABLE,
     }
 )
-"""Reasons for which no server said anything: what is kept as the reason is our own sentence."""
+"""Reasons for which no server said anything: what is kept as the reason is a person's note, or our own sentence."""
 
 
 class Route(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import UTC, datetime
 
 import pytest
@@ -188,6 +189,24 @@ def test_a_pause_by_the_server_is_explained(web, relay, db_session):
         "Nothing is lost",
     ):
         assert words in page
+
+
+@pytest.mark.parametrize(
+    ("reason", "text", "label"),
+    [
+        (PauseReason.CREDENTIALS, "535 5.7.8 Authentication failed", "The server's own words:"),
+        (PauseReason.CERTIFICATE, "self-signed certificate", "In technical words:"),
+        (PauseReason.PERSON, "Maintenance until noon", None),
+    ],
+)
+def test_words_are_a_servers_only_when_it_said_them(web, relay, db_session, reason, text, label):
+    """What our check of a certificate says is called so, and a person's note stands by itself."""
+    relays.pause(db_session, relay.id, reason, text, None)
+    db_session.commit()
+    page = html.unescape(web.get(f"/own-smtp/servers/{relay.id}").text)
+    assert text in page
+    labels = ("The server's own words:", "In technical words:")
+    assert [words for words in labels if words in page] == ([label] if label else [])
 
 
 def test_deleting_asks_first_and_says_what_follows(web, relay, db_session):
