@@ -5,8 +5,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
 ARGS ?=
-# One process for each processor; a file's tests stay together and share its servers.
-PARALLEL := -n auto --dist loadfile
+# As many processes as `tests/conftest.py` says, and in its order; a file's tests stay together and share its servers.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-walk test fast gate screens bench lint format catalogs sync clean python env-demo env-dev

@@ -1,6 +1,8 @@
 """What all tests share. The fixtures themselves stand in modules by their subject."""
 
+import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,25 @@ pytest_plugins = [
     "tests.web.fixtures",
     "tests.web.browser",
 ]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three processes for two processors: nearly half of the time a test waits for a server, a disk or a deadline."""
+    return min(12, ((os.cpu_count() or 1) * 3 + 1) // 2)
+
+
+LONGEST_FIRST = ("gate", "slow", "browser", "servers")
+"""Marks, in the order of what their files take."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that no process is left with one of them while the others are done."""
+    ranks: dict[Path, int] = {}
+    for item in items:
+        rank = next((at for at, name in enumerate(LONGEST_FIRST) if item.get_closest_marker(name)), len(LONGEST_FIRST))
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
