@@ -19,9 +19,9 @@ from benchmarks.measure import Figures
 from benchmarks.send import At, drain
 from benchmarks.stage import PROJECT, TENANT, Platform, Stage
 from own_smtp import delivery_log, reports
+from own_smtp.due import find_due
 from own_smtp.hooks.events import StatusFilter
 from own_smtp.models import Batch, Invitation
-from own_smtp.service import find_due
 from own_smtp.walks import LogScope, Position
 
 COPIED = 10_000

@@ -1,24 +1,29 @@
 """A drain's books: each turn is one transaction that renews the lease, settles what came back and claims what is next.
 
-The methods that write are for a thread, the others for the event loop.
+Everything here blocks. Drains get at it through `own_smtp.office`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from own_smtp import leases, ledger, outbox, relays
-from own_smtp.composer import Composer
+from own_smtp.clock import read_clock
+from own_smtp.composer import BatchInfo, read_batch
+from own_smtp.errors import LeaseLostError
 from own_smtp.facts import Facts
 from own_smtp.hooks.events import RelayChange
 from own_smtp.ledger import Claim, Settlement, Taken
 from own_smtp.models import Lease
+from own_smtp.news import News
 from own_smtp.outcomes import PROBES, Backoff
 from own_smtp.profiles import Outcome, RelayProfile
 from own_smtp.states import RelayState, Route
@@ -29,12 +34,15 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
-    """What a drain brings to its books."""
+class Wanted:
+    """What a drain asks of its books in one turn, beside settling."""
 
-    settlements: list[Settlement]
-    untold: list[int]
-    """Invitations settled before of which the host could not be told."""
+    count: int = 0
+    """How many invitations to claim."""
+    after_batch: int = 0
+    """The batch that was served last."""
+    known: AbstractSet[int] = frozenset()
+    """Batches whose content the drain has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,10 @@ class Turn:
     at: datetime
     """The database's clock in it."""
     claim: Claim | None
+    learned: dict[int, BatchInfo] = field(default_factory=dict)
+    """Batches of the claimed invitations that the drain did not know."""
+    has_news: bool = False
+    """Whether something waits to be told to the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,114 +83,117 @@ class Closing:
 
 
 class Books:
-    """What one drain reads from and writes to the database, and what time it is there."""
+    """What one drain reads from and writes to the database, and what the host is told of it."""
 
     def __init__(
-        self, around: Surroundings, taken: Taken, profile: RelayProfile, read_at: float, route: Route = Route.RELAY
+        self,
+        around: Surroundings,
+        taken: Taken,
+        profile: RelayProfile,
+        route: Route = Route.RELAY,
     ) -> None:
         self._route = route
         self._around = around
         self._engine = around.engine
         self._taken = taken
         self._profile = profile
-        self._lease = around.settings.lease
-        self._set_clock(taken.at, read_at)
+        self._news = News(around, taken.relay_id)
+        self._alert: RelayChange | None = None
 
-    # The clock
-
-    def now(self) -> float:
-        """Return the database's time, in seconds since 1970, without asking it."""
-        return self._database_at + self._around.clock() - self._read_at
-
-    def may_send(self) -> bool:
-        """Whether the lease certainly holds: a tenth of it is kept for what happens between this check and the send."""
-        return self._around.clock() < self._lease_until
-
-    def accept(self, turn: Turn) -> None:
-        """The lease holds from when the turn was asked for, by the clock that the database had in it."""
-        self._set_clock(turn.at, turn.asked_at)
-
-    def _set_clock(self, at: datetime, read_at: float) -> None:
-        self._database_at, self._read_at = at.timestamp(), read_at
-        self._lease_until = read_at + 0.9 * self._lease.total_seconds()
-
-    # What is written
-
-    def write_turn(
-        self,
-        entries: Entries,
-        want: int,
-        pace: dict[str, Any] | None,
-        after_batch: int,
-        composer: Composer,
-    ) -> Turn:
+    def write_turn(self, settlements: Sequence[Settlement], wanted: Wanted, pace: dict[str, Any] | None) -> Turn:
         """Raises `LeaseLostError` when another drain took over, `DBAPIError` when the database is away."""
+        untold = self._news.take_untold()
         asked_at = self._around.clock()
-        with self._engine.begin() as connection:
-            at = ledger.renew_lease(connection, self._taken, self._lease, self._own(pace))
-            # The journal vouches for the news of these: see `own_smtp.news`.
-            ledger.settle(connection, self._taken, entries.settlements, tells_host=False)
-            ledger.mark_untold(connection, self._taken.token, entries.untold)
-            claim = None
-            if want:
-                claim = ledger.claim(connection, self._taken, want, after_batch=after_batch, route=self._route)
-                composer.learn(connection, claim.invitations)
-        return Turn(asked_at, at, claim)
+        claim: Claim | None = None
+        learned: dict[int, BatchInfo] = {}
+        try:
+            with self._engine.begin() as connection:
+                at = ledger.renew_lease(connection, self._taken, self._around.settings.lease, self._own(pace))
+                # The journal vouches for the news of these: see `own_smtp.news`.
+                ledger.settle(connection, self._taken, settlements, tells_host=False)
+                ledger.mark_untold(connection, self._taken.token, untold)
+                if wanted.count:
+                    claim, learned = self._claim(connection, wanted)
+        except (LeaseLostError, DBAPIError):
+            self._news.give_back(untold)
+            raise
+        has_news = self._news.spread(settlements)
+        if claim is not None:
+            without_content = {key: replace(batch, compiled=None) for key, batch in learned.items()}
+            self._news.hold(claim.invitations, without_content, wanted.known)
+        return Turn(asked_at, at, claim, learned, has_news)
 
-    def write_end(self, entries: Entries, closing: Closing) -> RelayChange | None:
-        """Settle all, give back the relay and the rest, and return what the relay's owner must be told."""
+    def _claim(self, connection: Connection, wanted: Wanted) -> tuple[Claim, dict[int, BatchInfo]]:
+        claim = ledger.claim(connection, self._taken, wanted.count, after_batch=wanted.after_batch, route=self._route)
+        new = {invitation.batch_id for invitation in claim.invitations} - wanted.known
+        return claim, {batch_id: read_batch(connection, batch_id, self._profile.identity) for batch_id in new}
+
+    def write_end(self, settlements: Sequence[Settlement], closing: Closing) -> None:
+        """Settle all, and give back the relay and the rest. May be tried again after a `DBAPIError`."""
         with self._engine.begin() as connection:
-            ledger.give_back_lease(connection, self._taken, self._lease_values(closing))
+            ledger.give_back_lease(connection, self._taken, self._lease_values(closing, read_clock(connection)))
             wants_changes = self._around.listener.wants_changes
-            ledger.settle(connection, self._taken, entries.settlements, tells_host=wants_changes)
-            ledger.mark_untold(connection, self._taken.token, entries.untold)
+            ledger.settle(connection, self._taken, settlements, tells_host=wants_changes)
+            ledger.mark_untold(connection, self._taken.token, self._news.close())
             ledger.release(connection, self._taken.token, closing.released)
             # Closing the journal may release more: only then is it certain what came back into cancelled batches.
             ledger.close_journal(connection, self._taken.token)
             outbox.sweep_cancelled(connection, self._taken.relay_id)
             ledger.finish_batches(connection, self._taken.relay_id)
             if self._route is Route.PLATFORM:
-                return self._note_fallback(connection, closing)
-            return self._move_relay(connection, closing)
+                self._alert = self._note_fallback(connection, closing)
+            else:
+                self._alert = self._move_relay(connection, closing)
+        self._news.spread(settlements)
+
+    def tell_some(self) -> list[int] | None:
+        """See `News.tell_some`. Call it in another thread than the rest."""
+        return self._news.tell_some()
+
+    def tell_rest(self) -> None:
+        """Tell the host and the relay's owner what the end of the drain is to them."""
+        self._news.tell_rest()
+        if self._alert is not None:
+            with self._around.context():
+                self._around.listener.relay_changed(self._alert)
 
     def _own(self, pace: dict[str, Any] | None) -> dict[str, Any] | None:
         """The pace of the platform's server says nothing of the relay's."""
         return pace if self._route is Route.RELAY else self._taken.pace
 
-    def _lease_values(self, closing: Closing) -> dict[str, Any]:
-        now, failure = self.now(), closing.failure
+    def _lease_values(self, closing: Closing, now: datetime) -> dict[str, Any]:
+        failure = closing.failure
         values: dict[str, Any] = {
             "drains": Lease.drains + 1,
-            "drain_seconds": Lease.drain_seconds + (now - self._taken.at.timestamp()),
+            "drain_seconds": Lease.drain_seconds + (now - self._taken.at).total_seconds(),
         }
         if self._route is Route.PLATFORM:
             return values
         values |= {"pace": closing.pace, "wake_at": moment(closing.wake_at)}
         if closing.facts is not None:
-            values |= closing.facts.columns(datetime.fromtimestamp(now, UTC))
+            values |= closing.facts.columns(now)
         if failure is not None:
-            at, had_success = datetime.fromtimestamp(now, UTC), closing.last_success_at is not None
-            values |= error_values(self._taken, failure, at, had_success=had_success)
+            values |= error_values(self._taken, failure, now, had_success=closing.last_success_at is not None)
         if closing.last_success_at is not None:
             values |= {"last_success_at": moment(closing.last_success_at), "fallback_since": None}
         if closing.is_unreachable and closing.pause is None:
             return values | self._rest(now, closing.ended)
         return values | ({"failures": 0, "failing_since": None} if closing.ended else {})
 
-    def _rest(self, now: float, ended: int) -> dict[str, Any]:
+    def _rest(self, now: datetime, ended: int) -> dict[str, Any]:
         """The relay could not be reached: leave it alone for a while, one probe at a time."""
         settings = self._around.settings
         failures = 0 if ended else self._taken.failures
         backoff = Backoff(first=settings.reconnect, longest=settings.longest_reconnect)
-        wake_at = now + backoff.delay(failures + 1, self._around.random).total_seconds()
+        wake_at = now + backoff.delay(failures + 1, self._around.random)
         since = self._taken.failing_since if failures else None
-        return {"failures": failures + 1, "failing_since": since or moment(now), "wake_at": moment(wake_at)}
+        return {"failures": failures + 1, "failing_since": since or now, "wake_at": wake_at}
 
     def _move_relay(self, connection: Connection, closing: Closing) -> RelayChange | None:
         relay_id, outcome = self._taken.relay_id, closing.pause
         if outcome is not None and outcome.pause is not None:
             probe = PROBES.get(outcome.pause)
-            probe_at = None if probe is None else moment(self.now() + probe.total_seconds())
+            probe_at = None if probe is None else read_clock(connection) + probe
             is_news = relays.pause(connection, relay_id, outcome.pause, outcome.words, probe_at)
             return self._change(RelayState.PAUSED, outcome) if is_news else None
         if closing.last_success_at is not None and relays.pass_probe(connection, relay_id):

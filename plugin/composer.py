@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,30 +37,29 @@ class BatchInfo:
 
 
 class Composer:
-    """Composes for one relay. `learn` needs the database, `compose` does not."""
+    """Composes for one relay, without a database."""
 
     def __init__(self, profile: RelayProfile) -> None:
         self._profile = profile
-        self._batches: OrderedDict[int, BatchInfo] = OrderedDict()
+        self._batches: dict[int, BatchInfo] = {}
 
-    def learn(self, connection: Connection, claimed: list[Claimed]) -> None:
-        """Read the batches that these invitations belong to, unless they are known."""
-        for batch_id in {invitation.batch_id for invitation in claimed} - self._batches.keys():
-            self._batches[batch_id] = _read(connection, batch_id, self._profile.identity)
+    @property
+    def known(self) -> frozenset[int]:
+        """The batches that need not be read again."""
+        return frozenset(self._batches)
 
-    def forget(self, in_use: set[int]) -> None:
-        """Keep memory bounded: let go of batches that nothing is in hand of."""
+    def learn(self, batches: Mapping[int, BatchInfo]) -> None:
+        """Take what `read_batch` returned."""
+        self._batches |= batches
+
+    def forget(self, in_use: AbstractSet[int]) -> None:
+        """Keep memory bounded: let go of batches that nothing is in hand of, those first that were learned first."""
         for batch_id in [key for key in self._batches if key not in in_use][: max(0, len(self._batches) - MOST_KEPT)]:
             del self._batches[batch_id]
 
     def batch(self, batch_id: int) -> BatchInfo:
         """Return what was learned."""
         return self._batches[batch_id]
-
-    def message_id(self, claimed: Claimed) -> str:
-        """Return the Message-ID, the same in every attempt."""
-        batch = self._batches[claimed.batch_id]
-        return message_id(batch.message_key, claimed.id, batch.message_domain)
 
     def compose(self, claimed: Claimed, date: str) -> Envelope:
         """Return the message in its envelope. Raises `ContentError` when it cannot be made."""
@@ -94,7 +94,8 @@ class Composer:
         )
 
 
-def _read(connection: Connection, batch_id: int, identity: Identity) -> BatchInfo:
+def read_batch(connection: Connection, batch_id: int, identity: Identity) -> BatchInfo:
+    """Read what the invitations of a batch share, and compile its content for a sender."""
     row = connection.execute(
         select(
             Batch.tenant_id,

@@ -18,12 +18,12 @@ from sqlalchemy.orm import Session
 
 from own_smtp import confirmations, errands, outbox, relay_tests, relays
 from own_smtp.clock import db_now
+from own_smtp.due import find_due, find_fallbacks
 from own_smtp.errands import Errands
 from own_smtp.forgetting import finish_forgetting
 from own_smtp.models import Relay
 from own_smtp.recovery import recover_all
 from own_smtp.retention import Purge
-from own_smtp.service import find_due, find_fallbacks
 from own_smtp.states import RelayState
 from own_smtp.surroundings import Surroundings
 from own_smtp.telling import tell_overdue

@@ -51,6 +51,14 @@ class JournalError(OwnSMTPError):
     """The local journal could not be written or read; nothing may be sent without it."""
 
 
+class DatabaseError(OwnSMTPError):
+    """The database did not answer, or refused. The text is the name of the driver's error, and nothing else of it."""
+
+
+class OfficeLostError(OwnSMTPError):
+    """The process that keeps the books is gone. The journals of its drains say what is true."""
+
+
 class SessionError(OwnSMTPError):
     """A conversation with a server ended early. `stage` says where."""
 

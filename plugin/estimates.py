@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from own_smtp import counts, ledger
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
-from own_smtp.delivery import capped
 from own_smtp.forecast import finish_time, messages_per_second, slowest_limit
 from own_smtp.hooks.events import Estimate
 from own_smtp.models import Relay
+from own_smtp.pace import capped
 from own_smtp.profiles import Limits
 from own_smtp.relays import limits_of
 from own_smtp.senders import waits_for

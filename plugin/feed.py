@@ -10,9 +10,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from itertools import chain
 
 from own_smtp.composer import Composer
-from own_smtp.errors import ContentError, JournalError, LeaseLostError
+from own_smtp.errors import ContentError, JournalError, LeaseLostError, OfficeLostError
 from own_smtp.journal import JournalWriter
 from own_smtp.ledger import Claimed, Settlement
 from own_smtp.messages import format_date
@@ -45,7 +46,7 @@ class Feed:
     ) -> None:
         self.pacer = pacer
         self.settlements: list[Settlement] = []
-        self.failure: JournalError | LeaseLostError | None = None
+        self.failure: JournalError | LeaseLostError | OfficeLostError | None = None
         """Why nothing more may be sent, when it is not for a lack of work."""
         self.pause: Outcome | None = None
         """What made the relay pause."""
@@ -84,6 +85,11 @@ class Feed:
     def unfinished(self) -> int:
         """How many are here in all."""
         return len(self._ready) + len(self._in_hand)
+
+    @property
+    def batches(self) -> set[int]:
+        """The batches of all that is here."""
+        return {claimed.batch_id for claimed in chain(self._ready, self._in_hand.values())}
 
     @property
     def wants_more(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from own_smtp import confirmation_mails, relay_test_runs
 from own_smtp.current import extension
-from own_smtp.service import serve
+from own_smtp.service import serve_apart
 from own_smtp.states import Route
 from own_smtp.watch import look_after
 
@@ -13,13 +13,13 @@ def drain(relay_id: int) -> None:
     """Deliver what is due for a relay, and wake a worker for what is due again."""
     own_smtp = extension()
     own_smtp.awake(relay_id)
-    for due_again in serve(own_smtp.surroundings, relay_id):
+    for due_again in serve_apart(own_smtp.surroundings, relay_id):
         own_smtp.wake(due_again)
 
 
 def fall_back(relay_id: int) -> None:
     """Deliver by the platform's own mail what its project does not let wait for the relay any longer."""
-    serve(extension().surroundings, relay_id, Route.PLATFORM)
+    serve_apart(extension().surroundings, relay_id, Route.PLATFORM)
 
 
 def send_confirmation(confirmation_id: int) -> None:

@@ -9,8 +9,7 @@ what one of them read of a batch stays true until its commit.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -47,6 +46,32 @@ class Taken:
     last_success_at: datetime | None = None
 
 
+class LeaseClock:
+    """The database's time, without asking it, and how long the lease certainly holds.
+
+    `clock` is the machine's: seconds that pass steadily, whatever is set.
+    """
+
+    def __init__(self, clock: Callable[[], float], duration: timedelta) -> None:
+        self._clock = clock
+        # A tenth is kept for what happens between the last look at the clock and the send.
+        self._safe = 0.9 * duration.total_seconds()
+        self._ahead = self._until = 0.0
+
+    def set(self, at: datetime, asked_at: float) -> None:
+        """The lease was renewed when the database's clock said `at`, and not before the machine's said `asked_at`."""
+        self._ahead = at.timestamp() - asked_at
+        self._until = asked_at + self._safe
+
+    def now(self) -> float:
+        """Return the database's time in seconds since 1970."""
+        return self._clock() + self._ahead
+
+    def may_send(self) -> bool:
+        """Whether the lease certainly holds."""
+        return self._clock() < self._until
+
+
 def inserted_id(connection: Connection, statement: Insert) -> int:
     """Insert one row and return its id."""
     key = connection.execute(statement).inserted_primary_key
@@ -73,12 +98,14 @@ def take_lease(
     *,
     owner: str,
     machine: Machine,
+    journal: str,
     duration: timedelta,
     route: Route = Route.RELAY,
 ) -> Taken | None:
     """Become the only drain of a relay, or return `None` when another one is, or when it must rest for now.
 
-    A relay's rest does not matter to the platform's own mail.
+    A relay's rest does not matter to the platform's own mail. `journal` is the name of a file that is there, and locked
+    by its writer, before anybody can see its row: a row without a file is a lost journal.
     """
     is_fallback = route is Route.PLATFORM
     glance = connection.execute(select(Lease.expires_at, Lease.wake_at).where(Lease.relay_id == relay_id)).first()
@@ -88,9 +115,8 @@ def take_lease(
         return None  # a relay that is busy is not worth a lock
     lock_books(connection, [relay_id])
     now = read_clock(connection)
-    name = secrets.token_hex(16)
     opened = insert(Journal).values(
-        relay_id=relay_id, machine=machine.name, name=name, boot=machine.boot, opened_at=now, route=route
+        relay_id=relay_id, machine=machine.name, name=journal, boot=machine.boot, opened_at=now, route=route
     )
     token = inserted_id(connection, opened)
     free = or_(Lease.expires_at.is_(None), Lease.expires_at < now)
@@ -104,7 +130,7 @@ def take_lease(
         connection.execute(delete(Journal).where(Journal.id == token))
         return None
     kept = connection.execute(select(*_KEPT).where(Lease.relay_id == relay_id)).one()
-    return Taken(relay_id=relay_id, token=token, journal=name, at=now, **kept._mapping)
+    return Taken(relay_id=relay_id, token=token, journal=journal, at=now, **kept._mapping)
 
 
 _KEPT = (

@@ -1,20 +1,19 @@
-"""What a drain tells the host, in the background: a slow host slows no delivery."""
+"""What a drain tells the host, beside its books: a slow host slows no delivery."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from threading import Lock
 
 from sqlalchemy.exc import DBAPIError
 
 from own_smtp import logs
-from own_smtp.composer import Composer
-from own_smtp.errors import JournalError
+from own_smtp.composer import BatchInfo
 from own_smtp.hooks.events import InvitationStatus
-from own_smtp.journal import JournalWriter
 from own_smtp.ledger import Claimed, Settlement
+from own_smtp.messages import message_id
 from own_smtp.surroundings import Surroundings
 from own_smtp.telling import note_told, tell
 
@@ -31,84 +30,97 @@ class News:
     As long as the drain has its journal, that vouches for what the host must still hear: a line says what it heard, and
     a recovery tells it the rest. The database is told only of what the host could not take, and at the end. That saves
     a write to each invitation.
+
+    `tell_some` is for another thread than the rest.
     """
 
-    def __init__(self, around: Surroundings, composer: Composer, journal: JournalWriter, relay_id: int) -> None:
+    def __init__(self, around: Surroundings, relay_id: int) -> None:
         self._around = around
         self._relay_id = relay_id
-        self._composer = composer
-        self._journal = journal
         self._held: dict[int, Claimed] = {}
+        self._batches: dict[int, BatchInfo] = {}
+        self._lock = Lock()  # for all that follows
         self._waiting: list[InvitationStatus] = []
         self._telling: list[InvitationStatus] = []
         self._untold: list[int] = []
-        self._task: asyncio.Task[None] | None = None
-        self._is_closing = False
-        self._noted = asyncio.Event()
+        self._left: list[int] | None = None
+        """What the database must know at the end; `None` before it."""
+        self._told_late: list[InvitationStatus] = []
+        """What was told after that."""
 
-    def hold(self, claimed: Iterable[Claimed]) -> set[int]:
-        """Remember invitations until they are settled; return the batches of all that are remembered."""
+    def hold(self, claimed: Iterable[Claimed], batches: Mapping[int, BatchInfo], known: AbstractSet[int]) -> None:
+        """Remember invitations until they are settled, and `batches` as long as they are theirs or `known`."""
         self._held.update((invitation.id, invitation) for invitation in claimed)
-        return {invitation.batch_id for invitation in self._held.values()}
+        in_use = {invitation.batch_id for invitation in self._held.values()} | known
+        self._batches = {key: batch for key, batch in {**self._batches, **batches}.items() if key in in_use}
 
-    def spread(self, settlements: Sequence[Settlement]) -> None:
-        """Tell what was settled and committed, without waiting for it."""
+    def spread(self, settlements: Sequence[Settlement]) -> bool:
+        """Take what was settled and committed. Return whether something waits to be told."""
         held = [self._held.pop(item.invitation_id) for item in settlements]
         if logs.wants_attempts(item.state for item in settlements):
             self._log(settlements, held)
         if not self._around.listener.wants_changes:
-            return
-        if len(self._waiting) > MOST and not self._is_closing:
-            self._untold += [item.invitation_id for item in settlements]
-            return
-        self._waiting += [self._status(*pair) for pair in zip(settlements, held, strict=True)]
-        if self._waiting and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._tell_all())
+            return False
+        changes = [self._status(*pair) for pair in zip(settlements, held, strict=True)]
+        with self._lock:
+            if len(self._waiting) > MOST and self._left is None:
+                self._untold += [change.invitation_id for change in changes]
+            else:
+                self._waiting += changes
+            return bool(self._waiting)
 
     # What the database must know
 
     def take_untold(self) -> list[int]:
         """Return the invitations that the dispatcher must tell of, because the host could not be told here."""
-        untold, self._untold = self._untold, []
+        with self._lock:
+            untold, self._untold = self._untold, []
         return untold
 
     def give_back(self, untold: list[int]) -> None:
         """They could not be written; try again in the next turn."""
-        self._untold = untold + self._untold
+        with self._lock:
+            self._untold = untold + self._untold
 
     def close(self) -> list[int]:
         """Return all that the host has not heard of: the journal will vouch for it no longer, the database must."""
-        self._is_closing = True
-        return self.take_untold() + [change.invitation_id for change in self._telling + self._waiting]
+        with self._lock:
+            if self._left is None:
+                waiting = [change.invitation_id for change in self._telling + self._waiting]
+                self._left = self._untold + waiting
+            return self._left
 
-    async def finish(self) -> None:
+    # What the host is told
+
+    def tell_some(self) -> list[int] | None:
+        """Tell the host what waits longest. Return what it heard, for the journal; `None` when nothing waits.
+
+        What the host could not take is told by the dispatcher.
+        """
+        changes = self._take_next()
+        if not changes:
+            return None
+        could = tell(self._around, changes)
+        ids = [change.invitation_id for change in changes]
+        with self._lock:
+            self._telling = []
+            if self._left is not None:
+                self._told_late += changes if could else []
+            elif not could:
+                self._untold += ids
+        return ids if could else []
+
+    def tell_rest(self) -> None:
         """The database knows: tell the rest, and note there what was told."""
-        self._noted.set()
-        if self._task is not None:
-            await self._task
+        self._note(self._told_late)
+        while changes := self._take_next():
+            if tell(self._around, changes):
+                self._note(changes)
 
-    def abandon(self) -> None:
-        """The database could not be reached: the recovery will tell the rest."""
-        if self._task is not None:
-            self._task.cancel()
-
-    # In the background
-
-    async def _tell_all(self) -> None:
-        while self._waiting:
+    def _take_next(self) -> list[InvitationStatus]:
+        with self._lock:
             self._telling, self._waiting = self._waiting[:AT_A_TIME], self._waiting[AT_A_TIME:]
-            could = await asyncio.to_thread(tell, self._around, self._telling)
-            told, self._telling = self._telling, []
-            if self._is_closing:
-                await self._noted.wait()
-                if could:
-                    await asyncio.to_thread(self._note, told)
-            elif could:
-                # Without this line the host only hears of them once more, should the process die.
-                with suppress(JournalError):
-                    self._journal.told([change.invitation_id for change in told])
-            else:
-                self._untold += [change.invitation_id for change in told]
+            return self._telling
 
     def _note(self, told: list[InvitationStatus]) -> None:
         try:
@@ -129,7 +141,7 @@ class News:
             )
 
     def _status(self, item: Settlement, claimed: Claimed) -> InvitationStatus:
-        batch, reply = self._composer.batch(claimed.batch_id), item.outcome.reply
+        batch, reply = self._batches[claimed.batch_id], item.outcome.reply
         return InvitationStatus(
             tenant_id=batch.tenant_id,
             project_id=batch.project_id,
@@ -139,7 +151,7 @@ class News:
             state=item.state,
             changed_at=item.at,
             attempts=claimed.attempts + 1,
-            message_id=self._composer.message_id(claimed),
+            message_id=message_id(batch.message_key, claimed.id, batch.message_domain),
             stage=item.outcome.stage,
             reply_code=reply.code if reply else None,
             enhanced_code=reply.enhanced if reply else None,

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from own_smtp.config import Settings
 from own_smtp.profiles import Limits
 from own_smtp.windows import next_open
 
@@ -208,6 +209,14 @@ class Pacer:
         if self._sent < ENOUGH_SEEN or self._first is None or self._last is None or self._last <= self._first:
             return self._seen_before
         return self._sent / (self._last - self._first)
+
+
+def capped(limits: Limits, settings: Settings) -> Limits:
+    """Return the tenant's limits under the platform's ceilings."""
+    ceiling = settings.ceiling_per_second
+    if ceiling is None or (limits.per_second is not None and limits.per_second <= ceiling):
+        return limits
+    return replace(limits, per_second=ceiling)
 
 
 def _counted(window: Window, now: float, claimed: int) -> list[list[int]]:

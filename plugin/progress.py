@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 from own_smtp import counts
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
-from own_smtp.delivery import capped
 from own_smtp.estimates import how_many, sent_before
 from own_smtp.forecast import finish_time
 from own_smtp.holdups import Holdup, Situation, holdups
 from own_smtp.models import Attempt, Batch, Invitation, Lease, Relay
+from own_smtp.pace import capped
 from own_smtp.relay_views import pace_texts
 from own_smtp.relays import limits_of
 from own_smtp.reports import BatchSummary, Counts

@@ -13,12 +13,12 @@ from own_smtp import confirmations
 from own_smtp.clock import read_clock
 from own_smtp.config import Settings
 from own_smtp.confirmations import MailState
-from own_smtp.delivery import capped
 from own_smtp.estimates import how_many
 from own_smtp.explanations import Explanation, explain
 from own_smtp.forecast import finish_time
 from own_smtp.forms.windows import said
 from own_smtp.models import Confirmation, Lease, Relay
+from own_smtp.pace import capped
 from own_smtp.relays import limits_of
 from own_smtp.rules import SPEECHLESS
 from own_smtp.states import PauseReason, RelayState

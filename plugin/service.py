@@ -7,18 +7,16 @@ drains all wait takes on further relays that are due, in the same event loop.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import exists, or_, select
-from sqlalchemy.exc import DBAPIError
-
-from own_smtp.clock import read_clock
 from own_smtp.delivery import Drain, begin_drain
-from own_smtp.errors import JournalError
-from own_smtp.models import Batch, Invitation, Lease, Relay
-from own_smtp.states import BatchState, RelayState, Route, State
+from own_smtp.desk import Desk, ProcessDesk, ThreadDesk
+from own_smtp.errors import DatabaseError, JournalError, OfficeLostError
+from own_smtp.office import Office
+from own_smtp.states import Route
 from own_smtp.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
@@ -26,60 +24,18 @@ log = logging.getLogger(__name__)
 FIRST_LOOK = 0.05
 """Seconds without any progress after which a worker looks for further relays."""
 LONGEST_LOOK = 2.0
+LITTLE_GARBAGE = 20_000
+"""Objects by which a sending process may grow before it looks for garbage: a message leaves next to none."""
 MOST_URGENT = 4
 """Errands for urgent mails at a time: each may wait for a slow server."""
-
-
-def find_due(around: Surroundings, most: int) -> list[int]:
-    """Return relays with invitations that may be sent now and that nobody drains, those served longest ago first."""
-    with around.engine.connect() as connection:
-        now = read_clock(connection)
-        due = exists().where(
-            Batch.relay_id == Relay.id,
-            Batch.state == BatchState.OPEN,
-            Invitation.batch_id == Batch.id,
-            Invitation.state == State.QUEUED,
-            Invitation.next_attempt_at <= now,
-        )
-        free = or_(Lease.expires_at.is_(None), Lease.expires_at < now)
-        rested = or_(Lease.wake_at.is_(None), Lease.wake_at <= now)
-        return list(
-            connection.scalars(
-                select(Relay.id)
-                .outerjoin(Lease, Lease.relay_id == Relay.id)
-                .where(Relay.state == RelayState.ACTIVE, Relay.deleted_at.is_(None), free, rested, due)
-                .order_by(Lease.drained_at.is_not(None), Lease.drained_at, Relay.id)
-                .limit(most)
-            )
-        )
-
-
-def find_fallbacks(around: Surroundings, most: int) -> list[int]:
-    """Return relays with invitations that are left to the platform's own mail by now and that nobody drains."""
-    with around.engine.connect() as connection:
-        now = read_clock(connection)
-        waiting = exists().where(
-            Invitation.batch_id == Batch.id,
-            Invitation.state == State.QUEUED,
-            or_(Invitation.route != Route.PLATFORM, Invitation.next_attempt_at <= now),
-        )
-        free = or_(Lease.expires_at.is_(None), Lease.expires_at < now)
-        return list(
-            connection.scalars(
-                select(Batch.relay_id)
-                .distinct()
-                .outerjoin(Lease, Lease.relay_id == Batch.relay_id)
-                .where(Batch.fallback_at <= now, Batch.state == BatchState.OPEN, free, waiting)
-                .limit(most)
-            )
-        )
 
 
 class Service:
     """Runs drains until nothing is due or the slice is over. `stop` ends them after the messages on the wire."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, desk: Desk) -> None:
         self._around = around
+        self._desk = desk
         self._drains: dict[asyncio.Task[None], Drain] = {}
         self._errands: set[asyncio.Task[None]] = set()
         self._due_again: set[int] = set()
@@ -94,14 +50,15 @@ class Service:
         """Drain `relay_id`, and what else is due while that waits. Return relays that are due again."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
-        # Look-ups of dead names block threads for long, and the books need one for each relay.
-        loop.set_default_executor(ThreadPoolExecutor(2 * self._around.settings.relays_per_worker))
+        # Look-ups of dead names block threads for long.
+        loop.set_default_executor(ThreadPoolExecutor(threads_for(self._around)))
         ends_at = loop.time() + self._around.settings.slice.total_seconds()
-        await self._start(relay_id, route)
-        while self._drains or (loop.time() < ends_at and await self._adopt()):
-            await self._watch()
-        if self._errands:
-            await asyncio.wait(self._errands)
+        async with self._desk:
+            await self._start(relay_id, route)
+            while self._drains or (loop.time() < ends_at and await self._adopt()):
+                await self._watch()
+            if self._errands:
+                await asyncio.wait(self._errands)
         return self._due_again
 
     def stop(self) -> None:
@@ -122,7 +79,7 @@ class Service:
             look = FIRST_LOOK if moves else min(2 * look, LONGEST_LOOK)
 
     async def _start(self, relay_id: int, route: Route = Route.RELAY) -> bool:
-        drain = await asyncio.to_thread(begin_drain, self._around, relay_id, route)
+        drain = await begin_drain(self._around, self._desk, relay_id, route)
         if drain is None:
             return False
         self._drains[asyncio.create_task(self._run(drain))] = drain
@@ -149,10 +106,10 @@ class Service:
         if self._is_stopping or room <= 0:
             return False
         try:
-            due = await asyncio.to_thread(find_due, self._around, room + len(self._fruitless))
+            due = await self._desk.call(Office.find_due, room + len(self._fruitless))
             return any([await self._start(relay_id) for relay_id in due if relay_id not in self._fruitless])
-        except (DBAPIError, JournalError) as error:
-            log.warning("Taking on further relays failed: %s", type(error).__name__)
+        except (DatabaseError, JournalError, OfficeLostError) as error:
+            log.warning("Taking on further relays failed: %s", error)
             return False
 
     def _has_moved(self) -> bool:
@@ -167,7 +124,7 @@ class Service:
         if now - self._urgent_at < LONGEST_LOOK or self._is_stopping or len(self._errands) >= MOST_URGENT:
             return
         self._urgent_at = now
-        errand = asyncio.create_task(asyncio.to_thread(self._around.urgent))
+        errand = asyncio.create_task(self._desk.call(Office.run_urgent))
         self._errands.add(errand)
         errand.add_done_callback(self._end_errand)
 
@@ -177,6 +134,21 @@ class Service:
             log.error("An urgent mail could not be sent.", exc_info=error)
 
 
+def threads_for(around: Surroundings) -> int:
+    """Each relay of a worker may keep one thread busy with its books, and one with something slow."""
+    return 2 * around.settings.relays_per_worker
+
+
 def serve(around: Surroundings, relay_id: int, route: Route = Route.RELAY) -> set[int]:
-    """Run a worker's job to its end, from a thread without an event loop. Return relays that are due again."""
-    return asyncio.run(Service(around).run(relay_id, route))
+    """Run a worker's job to its end, in a thread without an event loop. Return relays that are due again."""
+    return asyncio.run(Service(around, ThreadDesk(Office(around))).run(relay_id, route))
+
+
+def serve_apart(around: Surroundings, relay_id: int, route: Route = Route.RELAY) -> set[int]:
+    """Do the same with the books in a process of their own. For a process that does nothing else and has no threads."""
+    # What is there by now stays: looking through it again and again for garbage would cost a tenth of the time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(LITTLE_GARBAGE)
+    desk = ProcessDesk(Office(around), threads_for(around), lambda: around.engine.dispose(close=False))
+    return asyncio.run(Service(around, desk).run(relay_id, route))

@@ -11,9 +11,11 @@ The fixture `platform` is one on SQLite. Nothing here starts a process or needs 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,9 +29,12 @@ from sqlalchemy import Row, Table, insert, select, update
 from own_smtp import OwnSMTP, service
 from own_smtp.clock import read_clock
 from own_smtp.config import Deadlines
+from own_smtp.delivery import begin_drain
+from own_smtp.desk import ThreadDesk
 from own_smtp.hooks.events import Content, Invitation, InvitationBatch, InvitationStatus, Receipt, RelayChange
 from own_smtp.models import Attempt, Base, Batch, Lease, ProjectRoute, Relay
 from own_smtp.models import Invitation as InvitationRow
+from own_smtp.office import Office
 from own_smtp.relays import PASSWORD_FIELD
 from own_smtp.states import Security, State
 from own_smtp.tls import verifying_context
@@ -157,6 +162,18 @@ class Platform:
     def drain(self, relay_id: int) -> set[int]:
         """Run a worker's job, and return the relays that are due again."""
         return service.serve(self.around, relay_id)
+
+    def drain_in_thread(self, relay_id: int) -> None:
+        """Run one drain where no signals can be had and another event loop may run."""
+
+        async def run() -> None:
+            async with ThreadDesk(Office(self.around)) as desk:
+                begun = await begin_drain(self.around, desk, relay_id)
+                assert begun is not None
+                await begun.run()
+
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(asyncio.run, run()).result()
 
     def drain_again(self, relay_id: int) -> set[int]:
         """Let all waits pass (retries, a relay's rest, a learned pace), and run another job."""

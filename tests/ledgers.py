@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -75,7 +76,12 @@ class Books:
     def take(self, relay_id: int, machine: Machine | None = None) -> Taken | None:
         with self.engine.begin() as connection:
             return leases.take_lease(
-                connection, relay_id, owner="test", machine=machine or self.machine, duration=LEASE
+                connection,
+                relay_id,
+                owner="test",
+                machine=machine or self.machine,
+                journal=secrets.token_hex(16),
+                duration=LEASE,
             )
 
     def told(self, ids_by_state: dict[State, list[int]]) -> None:

@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import update
 
 from own_smtp.clock import read_clock
+from own_smtp.due import find_fallbacks
 from own_smtp.models import Batch
 from own_smtp.platform import platform_for
 from own_smtp.profiles import Identity, Limits, RelayProfile
-from own_smtp.service import find_fallbacks, serve
+from own_smtp.service import serve
 from own_smtp.states import Route, Security
 from tests.engine import SENDER, Platform, recipients_of
 from tests.scripted import ClosedPort, ScriptedServer

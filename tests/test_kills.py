@@ -1,6 +1,7 @@
 """What each death leaves in the database and at the mail server, with workers in processes of their own."""
 
 import os
+import secrets
 import signal
 import time
 from datetime import timedelta
@@ -332,7 +333,12 @@ def claimed_by_a_dead_drain(platform, relay, machine):
     platform.send(relay, 3)
     with platform.engine.begin() as connection:
         taken = leases.take_lease(
-            connection, relay, owner="gone", machine=machine, duration=platform.around.settings.lease
+            connection,
+            relay,
+            owner="gone",
+            machine=machine,
+            journal=secrets.token_hex(16),
+            duration=platform.around.settings.lease,
         )
         claimed = [item.id for item in ledger.claim(connection, taken, 10).invitations]
     journal = JournalWriter(machine, taken.journal)

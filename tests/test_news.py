@@ -1,6 +1,5 @@
 """What a host is told of a drain's work: all of it, whatever dies or raises, and as little as possible twice."""
 
-import asyncio
 import multiprocessing
 import os
 import signal
@@ -12,7 +11,6 @@ from sqlalchemy import update
 
 from own_smtp import news
 from own_smtp.clock import read_clock
-from own_smtp.delivery import begin_drain
 from own_smtp.models import Lease
 from own_smtp.recovery import recover_all
 from own_smtp.telling import OVERDUE, tell_overdue
@@ -168,7 +166,7 @@ def test_too_much_news_for_a_slow_host_waits_in_the_database(platform, scripted,
     relay = platform.add_relay(scripted)
     platform.send(relay, 10)
     with ThreadPoolExecutor(1) as threads:
-        drain = threads.submit(asyncio.run, begin_drain(platform.around, relay).run())
+        drain = threads.submit(platform.drain_in_thread, relay)
         eventually(lambda: platform.states().get("accepted") == 3, "the first ones are settled")
         first.event.set()
         eventually(lambda: untold(platform) == ["4", "5", "6", "7"], "the next ones are left to the dispatcher")

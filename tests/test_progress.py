@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +15,6 @@ from playwright.sync_api import expect
 
 from own_smtp import progress, reports
 from own_smtp.config import Settings
-from own_smtp.delivery import begin_drain
 from own_smtp.estimates import sent_before
 from own_smtp.holdups import Holdup, Situation, holdups
 from own_smtp.hooks.events import Project, Tenant
@@ -242,18 +239,6 @@ def test_a_batch_waits_for_its_share_of_the_others(platform: Platform, scripted:
 # The page
 
 
-def drain(worker: Platform, relay_id: int) -> None:
-    """Drain in another thread: the one that holds the browser has an event loop already."""
-
-    def run() -> None:
-        begun = begin_drain(worker.around, relay_id)
-        assert begun is not None
-        asyncio.run(begun.run())
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(run).result()
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize(
     ("locale", "done", "waits"),
@@ -277,13 +262,13 @@ def test_the_page_follows_a_real_drain_by_itself(person, thin, scripted, tmp_pat
         link.focus()
         accepted, waiting = (page.locator(f".own-smtp-pieces .own-smtp-is-{state}") for state in ("accepted", "queued"))
         expect(waiting).to_have_attribute("width", "100.0%")
-        drain(worker, relay)
+        worker.drain_in_thread(relay)
         expect(accepted).to_have_attribute("width", "40.0%")
         expect(page.get_by_text(waits)).to_be_visible()
         assert someone.violations() == ""
         worker.change(relay, per_day=None)
         worker.let_time_pass(relay)
-        drain(worker, relay)
+        worker.drain_in_thread(relay)
         expect(accepted).to_have_attribute("width", "100.0%")
         expect(page.get_by_text(done)).to_be_visible()
         expect(page.locator("#own-smtp-waiting button")).to_have_count(0)
@@ -304,6 +289,6 @@ def test_without_scripts_the_page_is_reloaded_by_hand(person, thin, scripted, tm
         expect(page.get_by_text("This sending is paused")).to_be_visible()
         page.get_by_role("button", name="Resume").click()
         expect(page.get_by_text("It waits for a worker of the platform.")).to_be_visible()
-        drain(worker, relay)
+        worker.drain_in_thread(relay)
         page.get_by_role("link", name="Reload this page").click()
         expect(page.get_by_text("3 accepted by your server")).to_be_visible()

@@ -11,9 +11,12 @@ import pytest
 
 from own_smtp.config import Deadlines
 from own_smtp.delivery import Drain, begin_drain
+from own_smtp.desk import ThreadDesk
+from own_smtp.due import find_due
 from own_smtp.network import Target
+from own_smtp.office import Office
 from own_smtp.profiles import RelayProfile
-from own_smtp.service import Service, find_due, serve
+from own_smtp.service import Service, serve
 from tests.engine import Platform, recipients_of
 from tests.scripted import HANG, PASS, BlackHole, ScriptedServer, Wait
 
@@ -106,9 +109,9 @@ def test_a_drain_that_can_do_nothing_is_not_begun_again_and_again(
     """What is due and cannot be claimed for whatever reason does not keep a worker busy."""
     begun: list[int] = []
 
-    def begin(*arguments: Any) -> Drain | None:
+    async def begin(*arguments: Any) -> Drain | None:
         begun.append(1)
-        return begin_drain(*arguments)
+        return await begin_drain(*arguments)
 
     monkeypatch.setattr("own_smtp.service.begin_drain", begin)
     monkeypatch.setattr("own_smtp.claims._mark", lambda *_arguments: [])
@@ -151,7 +154,7 @@ class Worker:
     """A worker's job in a thread of its own."""
 
     def __init__(self, platform: Platform, relay_id: int) -> None:
-        self._service = Service(platform.around)
+        self._service = Service(platform.around, ThreadDesk(Office(platform.around)))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, args=(relay_id,))
         self._thread.start()

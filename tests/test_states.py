@@ -89,7 +89,7 @@ class Life(RuleBasedStateMachine):
         with self.books.engine.begin() as connection:
             machine = type("Folder", (), {"name": secrets.token_hex(4), "boot": "b"})
             taken = leases.take_lease(
-                connection, self.relay, owner="t", machine=machine, duration=timedelta(seconds=30)
+                connection, self.relay, owner="t", machine=machine, journal="j", duration=timedelta(seconds=30)
             )
         if taken is not None:
             claimed = self.books.claim(taken, count) if count else []
