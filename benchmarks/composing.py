@@ -19,7 +19,7 @@ import flask_mail
 
 from own_smtp.hooks import Content
 from own_smtp.messages import compile_content, message_id
-from own_smtp.placeholders import substitute
+from own_smtp.placeholders import Template
 from own_smtp.profiles import Identity
 
 BAR = 70.0
@@ -67,6 +67,11 @@ def recipients(count: int) -> Iterator[tuple[int, Values]]:
                 "COMPANY": "Example & Sons",
             },
         )
+
+
+def substitute(template: str, values: Values) -> str:
+    """Fill in a text, for those who have no compiled one."""
+    return Template(template).fill(values)
 
 
 def ours() -> Callable[[int, Values], bytes]:

@@ -133,7 +133,7 @@ def _due_in_batch(connection: Connection, batch_id: int, count: int, is_due: Con
         .order_by(Invitation.next_attempt_at, Invitation.id)
         .limit(count)
     )
-    return [Claimed._make(row) for row in rows]
+    return [Claimed._make(row) for row in rows.all()]
 
 
 def _mark(connection: Connection, token: int, found: list[Claimed], now: datetime) -> list[Claimed]:

@@ -11,6 +11,7 @@ from own_smtp.profiles import Envelope
 RSET = b"RSET\r\n"
 DATA = b"DATA\r\n"
 DOT = b".\r\n"
+_LINE_WITH_DOT = re.compile(rb"\n\.")
 
 
 def why_impossible(envelope: Envelope, capabilities: Capabilities) -> str | None:
@@ -72,4 +73,4 @@ def dot_stuffed(data: bytes) -> bytes:
     """Double a dot that begins a line (RFC 5321, 4.5.2)."""
     if data.startswith(b"."):
         data = b"." + data
-    return data.replace(b"\r\n.", b"\r\n..")
+    return data if _LINE_WITH_DOT.search(data) is None else data.replace(b"\r\n.", b"\r\n..")

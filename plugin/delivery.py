@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from own_smtp.books import Closing, Turn, Wanted
 from own_smtp.composer import Composer
@@ -236,7 +236,7 @@ class Drain:
         since = None if self.feed.ended else self._taken.failing_since
         if since is None or self._clock.now() - since.timestamp() < self._settings.retry_horizon.total_seconds():
             return None
-        return replace(failure, pause=PauseReason.UNREACHABLE)
+        return failure._replace(pause=PauseReason.UNREACHABLE)
 
     async def _insist(self, settlements: list[Settlement], closing: Closing) -> None:
         """Try for as long as the lease would last."""

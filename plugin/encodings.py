@@ -15,6 +15,7 @@ _LINE = 75
 _BASE64_LINE = 76
 
 _NEWLINE = re.compile(r"\r\n?")
+_BARE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$%()*+,./:;?@_~-]{0,70}")
 _ESCAPED = re.compile(rb"[^\t\n -<>-~]")
 
 # A line with a dot is stuffed by every SMTP client, and one with `From ` is changed by mail folders: a server or a
@@ -36,11 +37,13 @@ def quoted_printable(text: str) -> bytes:
 def quoted_value(value: str) -> bytes:
     """Encode what a placeholder stands for, between two soft breaks or line ends."""
     if value.isprintable():
-        quoted = b2a_qp(value.encode("utf-8", "replace"))
-        if len(quoted) <= _LINE and not quoted.startswith(_RISKY_STARTS):
-            return quoted
-        return _wrapped(_unbroken(quoted))
+        return _wrapped(_unbroken(b2a_qp(value.encode("utf-8", "replace"))))
     return quoted_printable(value)
+
+
+def is_bare(value: str) -> bool:
+    """Tell whether a value is ASCII that neither quoted-printable nor HTML changes anything of. Most are."""
+    return _BARE.fullmatch(value) is not None
 
 
 def base64_lines(data: bytes) -> bytes:
@@ -62,19 +65,15 @@ def _unbroken(quoted: bytes) -> bytes:
 
 def _wrapped(line: bytes) -> bytes:
     """Break an encoded line softly, never inside an escape."""
-    if len(line) <= _LINE and not line.startswith(_RISKY_STARTS):
-        return line
     pieces, start = [], 0
     while True:
-        piece = line[start : start + _LINE]
-        risky = piece.startswith(_RISKY_STARTS)
-        if risky:
-            piece = b"=%02X" % piece[0] + piece[1 : _LINE - 2]
-        end = start + len(piece) - 2 * risky
-        if end < len(line) and (cut := piece.rfind(b"=", -2)) > 0:
-            end -= len(piece) - cut
-            piece = piece[:cut]
-        pieces.append(piece)
+        if line.startswith(_RISKY_STARTS, start):
+            line = b"%s=%02X%s" % (line[:start], line[start], line[start + 1 :])
+        end = start + _LINE
         if end >= len(line):
-            return SOFT_BREAK.join(pieces)
+            break
+        if (cut := line.rfind(b"=", end - 2, end)) > start:
+            end = cut
+        pieces.append(line[start:end])
         start = end
+    return SOFT_BREAK.join([*pieces, line[start:]]) if pieces else line

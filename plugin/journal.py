@@ -18,6 +18,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAME = re.compile(r"[0-9a-f]{32}")
 
 
-# `json.dumps` with arguments of its own would make an encoder for each line.
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+# `json.dumps` would make an encoder for each line.
+_encode = json.JSONEncoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class JournalWriter:
 
     def end(self, invitation_id: int, outcome: Outcome, at: float) -> None:
         """Put on record what became of it. `at` is the time in seconds since 1970."""
-        self._append(f"E{_encode((invitation_id, at, *_pack(outcome)))}\n".encode())
+        self._append(ended_line(invitation_id, outcome, at))
 
     def told(self, invitation_ids: Sequence[int]) -> None:
         """Put on record that the host knows what became of these."""
@@ -202,32 +203,32 @@ def _take(line: bytes, findings: Findings) -> None:
         findings.told.discard(invitation_id)
         findings.begun.add(invitation_id)
     elif line[:1] == b"E":
-        invitation_id, at, *packed = json.loads(line[1:])
+        invitation_id, at, words, facts = json.loads(line[1:])
         findings.begun.discard(invitation_id)
         findings.told.discard(invitation_id)
-        findings.ended[int(invitation_id)] = Ended(_unpack(packed), float(at))
+        findings.ended[int(invitation_id)] = Ended(_unpack(words, facts), float(at))
     elif line[:1] == b"T":
         findings.told.update(map(int, json.loads(line[1:])))
     else:
         raise ValueError(line[:1])
 
 
-def _pack(outcome: Outcome) -> tuple[object, ...]:
+def ended_line(invitation_id: int, outcome: Outcome, at: float) -> bytes:
+    """Return the line that says what became of a message."""
     reply = outcome.reply
-    return (
-        outcome.state,
-        outcome.stage,
-        reply and reply.code,
-        reply and reply.enhanced,
-        outcome.words,
-        outcome.server,
-        outcome.pause,
-        outcome.slows_down,
-    )
+    code, enhanced = (None, None) if reply is None else (reply.code, reply.enhanced)
+    facts = (outcome.state, outcome.stage, code, enhanced, outcome.server, outcome.pause, outcome.slows_down)
+    return f"E[{invitation_id},{at!r},{_encode(outcome.words)},{_pack(facts)}]\n".encode("ascii")
 
 
-def _unpack(fields: list[Any]) -> Outcome:
-    state, stage, code, enhanced, words, server, pause, slows_down = fields
+@lru_cache(maxsize=256)
+def _pack(facts: tuple[object, ...]) -> str:
+    """Most messages differ in nothing but the server's words."""
+    return _encode(facts)
+
+
+def _unpack(words: str, facts: list[Any]) -> Outcome:
+    state, stage, code, enhanced, server, pause, slows_down = facts
     return Outcome(
         state=State(state),
         stage=stage,

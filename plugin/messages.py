@@ -14,11 +14,11 @@ from email.utils import format_datetime
 from functools import lru_cache
 
 from own_smtp.addresses import needs_smtputf8, parse_address
-from own_smtp.encodings import quoted_value
+from own_smtp.encodings import is_bare, quoted_value
 from own_smtp.headers import check_header, clean, mailbox, unstructured
 from own_smtp.hooks.events import Content
 from own_smtp.mime import Piece, Skeleton, add_body
-from own_smtp.placeholders import Escape, has_placeholders, substitute
+from own_smtp.placeholders import Escape, Template, has_placeholders
 from own_smtp.profiles import Identity
 from own_smtp.unsubscribe import Unsubscribe
 from own_smtp.whole import compose_whole
@@ -31,7 +31,7 @@ _MESSAGE_ID = re.compile(r"<?([0-9A-Za-z]+)\.([0-9]+)@([^\s<>@]+)>?")
 class CompiledContent:
     """One content in the name of one sender, ready to be filled in for any number of recipients.
 
-    Never changes, so threads may share it.
+    For one thread at a time.
     """
 
     def __init__(self, sender: bytes, skeleton: Skeleton, needs_smtputf8: bool) -> None:
@@ -40,10 +40,7 @@ class CompiledContent:
         self._sender = sender
         # The first stretch is left for the fields that differ in every message.
         self._pieces = [b"", *skeleton.pieces]
-        self._gaps = [
-            (name, [(escape, [place + 1 for place in places]) for escape, places in uses.items()])
-            for name, uses in skeleton.gaps.items()
-        ]
+        self._gaps = [_Gap(name, skeleton.gaps[name]) for name in skeleton.gaps]
         self._made = [(place + 1, piece) for place, piece in skeleton.made]
 
     def compose(self, *, address: str, name: str, values: Mapping[str, str], message_id: str, date: str) -> bytes:
@@ -59,23 +56,48 @@ class CompiledContent:
             date.encode("ascii"),
             message_id.encode("ascii"),
         )
-        for placeholder, uses in self._gaps:
-            value = values.get(placeholder)
+        for gap in self._gaps:
+            value = values.get(gap.name)
             if value is not None:
-                _fill(pieces, value, uses)
+                gap.fill(pieces, value)
         for place, piece in self._made:
             pieces[place] = piece.render(values)
         return b"".join(pieces)
 
 
-def _fill(pieces: list[bytes], value: str, uses: Sequence[tuple[Escape, Sequence[int]]]) -> None:
-    """Put a value to all its places. Most need no escaping, so that most are encoded once."""
-    plain = quoted_value(value)
-    for escape, places in uses:
-        escaped = escape(value)
-        encoded = plain if escaped == value else quoted_value(escaped)
-        for place in places:
+class _Gap:
+    """All places that one placeholder's value goes to."""
+
+    def __init__(self, name: str, uses: Mapping[Escape, Sequence[int]]) -> None:
+        self.name = name
+        # One stretch further on than in the skeleton: see `_pieces`.
+        self._uses = [(escape, [place + 1 for place in places]) for escape, places in uses.items()]
+        self._places = [place for _escape, places in self._uses for place in places]
+        self._last: tuple[str, list[tuple[int, bytes]]] = ("", [])
+
+    def fill(self, pieces: list[bytes], value: str) -> None:
+        """Encode the value for each of its places: most look the same everywhere."""
+        if is_bare(value):
+            encoded = value.encode("ascii")
+            for place in self._places:
+                pieces[place] = encoded
+            return
+        last, filled = self._last
+        if value != last or not filled:  # a survey's or a sender's name is the same for all
+            filled = self._encode(value)
+            self._last = (value, filled)
+        for place, encoded in filled:
             pieces[place] = encoded
+
+    def _encode(self, value: str) -> list[tuple[int, bytes]]:
+        encoded: dict[str, bytes] = {}
+        filled = []
+        for escape, places in self._uses:
+            escaped = escape(value)
+            if escaped not in encoded:
+                encoded[escaped] = quoted_value(escaped)
+            filled += [(place, encoded[escaped]) for place in places]
+        return filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +105,10 @@ class _Field:
     """A header field with placeholders."""
 
     name: str
-    template: str
+    template: Template
 
     def render(self, values: Mapping[str, str]) -> bytes:
-        return unstructured(self.name, substitute(self.template, values))
+        return unstructured(self.name, self.template.fill(values))
 
 
 def compile_content(content: Content, identity: Identity) -> CompiledContent:
@@ -128,14 +150,14 @@ def _format_second(second: int) -> str:
 def _add_header(skeleton: Skeleton, content: Content, reply_to: str) -> None:
     if reply_to:
         skeleton.add(mailbox("Reply-To", reply_to, ""))
-    _add_field(skeleton, content.subject, _Field("Subject", content.subject))
+    _add_field(skeleton, content.subject, _Field("Subject", Template(content.subject)))
     skeleton.add(b"Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n")
     if content.list_unsubscribe:
         url = clean(content.list_unsubscribe)
-        _add_field(skeleton, url, Unsubscribe(url, content.one_click_unsubscribe))
+        _add_field(skeleton, url, Unsubscribe(Template(url), content.one_click_unsubscribe))
     for name, value in content.headers.items():
         check_header(name, value)
-        _add_field(skeleton, value, _Field(name, value))
+        _add_field(skeleton, value, _Field(name, Template(value)))
 
 
 def _add_field(skeleton: Skeleton, template: str, field: Piece) -> None:

@@ -108,6 +108,7 @@ class Pacer:
         self._seen_before: float | None = kept.get("seen")
         self._first: float | None = None
         self._sent = 0
+        self._given_spacing = _given_spacing(limits)
         self._windows = _windows(limits)
         for name, slices in kept.get("windows", {}).items():
             if name in self._windows:
@@ -121,9 +122,7 @@ class Pacer:
     @property
     def spacing(self) -> float:
         """The least time between two messages, in seconds, without jitter."""
-        per_second = self._limits.per_second
-        slow = 1 / per_second if per_second is not None and per_second < 1 else 0.0
-        return max(self._limits.min_interval or 0.0, self._learned or 0.0, slow)
+        return max(self._given_spacing, self._learned or 0.0)
 
     def next_at(self, now: float) -> float:
         """Return when the next message may be sent: `now` or later."""
@@ -145,20 +144,17 @@ class Pacer:
 
     def acquire(self, now: float) -> bool:
         """Count one message as sent if it may be sent now."""
-        if self.next_at(now) > now:
+        if self._next > now or self.next_at(now) > now:
             return False
         for window in self._windows.values():
             window.add(now, 1)
         if spacing := self.spacing:
             self._next = now + spacing * (1 + self._limits.jitter * self._random())
-        self._measure(now)
-        return True
-
-    def _measure(self, now: float) -> None:
         self._sent += 1
         self._last = now
         if self._first is None:
             self._first = now
+        return True
 
     def allowance(self, now: float, seconds: float) -> int | None:
         """Return how many messages may be sent from now until `seconds` from now; `None` means any number."""
@@ -224,6 +220,12 @@ def _counted(window: Window, now: float, claimed: int) -> list[list[int]]:
     if claimed:
         slices.append([int(now // (window.period / SLICES)), claimed])
     return slices
+
+
+def _given_spacing(limits: Limits) -> float:
+    """Less than one a second is a matter of spacing, not of a window."""
+    slow = 1 / limits.per_second if limits.per_second is not None and limits.per_second < 1 else 0.0
+    return max(limits.min_interval or 0.0, slow)
 
 
 def _windows(limits: Limits) -> dict[str, Window]:

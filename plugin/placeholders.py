@@ -23,9 +23,23 @@ def has_placeholders(template: str) -> bool:
     return _PATTERN.search(template) is not None
 
 
-def substitute(template: str, values: Mapping[str, str]) -> str:
-    """Replace each name that has a value. The values themselves are not searched for placeholders."""
-    return _PATTERN.sub(lambda match: values.get(match[1], match[0]), template)
+class Template:
+    """A text with placeholders, taken apart once for many recipients."""
+
+    def __init__(self, text: str) -> None:
+        self._parts = split(text)
+        self._names = [(place, self._parts[place]) for place in range(1, len(self._parts), 2)]
+        for place, name in self._names:
+            self._parts[place] = f"{{{name}}}"
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """Replace each name that has a value. The values themselves are not searched for placeholders."""
+        parts = self._parts.copy()
+        for place, name in self._names:
+            value = values.get(name)
+            if value is not None:
+                parts[place] = value
+        return "".join(parts)
 
 
 def escape_for(before: str, *, is_html: bool) -> Escape:
@@ -42,7 +56,10 @@ def unescaped(value: str) -> str:
 
 def escape_in_tag(value: str) -> str:
     """Escape a value so that it also stays inside of an attribute that lacks its quotes."""
-    return _SPACE.sub(_reference, escape(value))
+    escaped = escape(value)
+    if escaped.isprintable() and " " not in escaped:  # no other white space is printable
+        return escaped
+    return _SPACE.sub(_reference, escaped)
 
 
 def _reference(match: re.Match[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from own_smtp.states import PauseReason, Security, State
 
@@ -64,8 +64,7 @@ class RelayProfile:
     revision: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(NamedTuple):
     """A server's answer (RFC 5321, 4.2)."""
 
     code: int
@@ -81,8 +80,7 @@ class Reply:
         return 200 <= self.code < 400
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What one attempt came to, ready to be settled, shown and logged."""
 
     state: State
@@ -105,16 +103,18 @@ class Outcome:
         return self.reply.text if self.reply else self.text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(NamedTuple):
     """What MAIL and RCPT say of one message, and the message itself."""
 
     sender: str
     """The envelope sender; empty for the null reverse-path."""
     recipient: str
-    data: bytes = field(repr=False)
+    data: bytes
     """The message with CRLF line ends, not dot-stuffed."""
     envelope_id: str | None = None
     """ENVID for a relay that offers DSN (RFC 3461)."""
     invitation_id: int = 0
     """Which invitation it is; 0 for a message that is none."""
+
+    def __repr__(self) -> str:
+        return f"<Envelope from {self.sender!r} to {self.recipient!r}, {len(self.data)} octets>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from own_smtp.errors import SessionError
 from own_smtp.profiles import Reply
@@ -106,4 +106,4 @@ def _hidden(reply: Reply, hide: Callable[[str], str]) -> Reply:
     if text == reply.text and lines == reply.lines and joined == "\n".join(lines):
         return reply
     # A password may be a word that servers say anyway: the other lines still say what is offered.
-    return replace(reply, text=text[:LONGEST_REPLY], lines=lines if joined == "\n".join(lines) else ())
+    return reply._replace(text=text[:LONGEST_REPLY], lines=lines if joined == "\n".join(lines) else ())

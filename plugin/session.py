@@ -11,7 +11,6 @@ import logging
 import os
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from enum import StrEnum
 
 from own_smtp.capabilities import NOTHING, Capabilities, parse_ehlo
@@ -157,7 +156,7 @@ class Session:
         return self._broken(Stage.CONNECT, f"{profile.host} {CANNOT_BE_REACHED}.", pause)
 
     def _broken(self, stage: Stage, text: str, pause: PauseReason | None = None) -> SetupError:
-        return SetupError(replace(interrupted(stage, text, server=self.server), pause=pause))
+        return SetupError(interrupted(stage, text, server=self.server)._replace(pause=pause))
 
     async def _greet(self) -> None:
         self.state = SessionState.GREETING

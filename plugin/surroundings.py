@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from sqlalchemy import Engine
@@ -38,12 +39,8 @@ class Listener(Protocol):
         """Tell the host, or the relay's owner where it does not listen; `False` when it must be told again."""
 
 
-def steady_clock() -> float:
-    """Seconds that also pass while the machine sleeps, and that nobody can set."""
-    return time.clock_gettime(_CLOCK)
-
-
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+steady_clock: Callable[[], float] = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+"""Seconds that also pass while the machine sleeps, and that nobody can set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

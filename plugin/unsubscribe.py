@@ -11,7 +11,7 @@ import idna
 
 from own_smtp.errors import ContentError
 from own_smtp.headers import check_line, clean
-from own_smtp.placeholders import split, substitute
+from own_smtp.placeholders import Template, split
 
 SCHEMES = ("https:", "http:", "mailto:")
 LONGEST = 900
@@ -40,21 +40,27 @@ def check_unsubscribe(template: str, one_click: bool) -> None:
 class Unsubscribe:
     """The fields as a template. An invitation whose values give no usable URL gets none of them."""
 
-    template: str
+    template: Template
     one_click: bool
 
     def render(self, values: Mapping[str, str]) -> bytes:
-        url = substitute(self.template, values)
-        if not _URL.fullmatch(url):
-            url = _legal(clean(url))
-        if "=?" in url:
-            url = _WORD.sub(_broken, url)
-        if not _URL.fullmatch(url) or len(url) > LONGEST:
+        url = self.template.fill(values)
+        if "=?" in url or not _URL.fullmatch(url):
+            url = _mended(url)
+        if not url or len(url) > LONGEST:
             return b""
         line = f"List-Unsubscribe: <{url}>\r\n"
         if self.one_click and url[:6].lower() == "https:":
             line += "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
         return line.encode("ascii")
+
+
+def _mended(url: str) -> str:
+    """Return what can be made of a URL that cannot be used as it is; nothing when that is no URL."""
+    if not _URL.fullmatch(url):
+        url = _legal(clean(url))
+    url = _WORD.sub(_broken, url)
+    return url if _URL.fullmatch(url) else ""
 
 
 def _legal(url: str) -> str:

@@ -1,7 +1,6 @@
 """The local record of what is about to be sent, as a dead drain leaves it."""
 
 import errno
-import json
 import multiprocessing
 import os
 import signal
@@ -12,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from own_smtp.errors import JournalError
-from own_smtp.journal import Findings, JournalWriter, Machine, _pack, _take, parse_journal, read_journal
+from own_smtp.journal import Findings, JournalWriter, Machine, _take, ended_line, parse_journal, read_journal
 from own_smtp.outcomes import Stage, classify, interrupted
 from own_smtp.profiles import Outcome, Reply
 from own_smtp.states import PauseReason, State
@@ -68,11 +67,13 @@ def test_any_outcome_comes_back_as_it_was(text, code, state, pause, slows_down):
     outcome = Outcome(
         state=state, stage="rcpt", reply=reply, text="" if reply else text, pause=pause, slows_down=slows_down
     )
-    line = b"E" + json.dumps([7, 1.5, *_pack(outcome)], separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+    line = ended_line(7, outcome, 1.5)
     assert line.count(b"\n") == 1
+    assert line.isascii()
     findings = Findings()
     _take(line, findings)
     assert findings.ended[7].outcome == outcome
+    assert findings.ended[7].at == 1.5
 
 
 def test_a_second_attempt_makes_the_first_outcome_old(machine):

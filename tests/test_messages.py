@@ -17,7 +17,7 @@ from own_smtp.errors import AddressError, ContentError
 from own_smtp.headers import clean
 from own_smtp.hooks import Attachment, Content
 from own_smtp.messages import compile_content, format_date, message_id, parse_message_id
-from own_smtp.placeholders import substitute
+from own_smtp.placeholders import Template
 from own_smtp.profiles import Identity
 from tests.composing import (
     DATE,
@@ -45,7 +45,7 @@ def meant(template: str, given_values: dict[str, str]) -> str:
     """The text of a part as a person expects it: placeholders replaced once, one kind of line end, one at the end."""
     template = unified(template)
     template = template if template.endswith("\n") else template + "\n"
-    return substitute(template, {key: unified(value) for key, value in given_values.items()})
+    return Template(template).fill({key: unified(value) for key, value in given_values.items()})
 
 
 def body(message: EmailMessage, kind: str) -> str:
@@ -64,7 +64,7 @@ def test_any_input_makes_a_message_that_reads_as_meant(subject, text, html, give
     message = parse(data)
     assert body(message, "plain") == meant(text, given_values)
     assert message.get_content_type() == ("text/plain" if html is None else "multipart/alternative")
-    assert message["Subject"] == clean(substitute(subject, given_values))
+    assert message["Subject"] == clean(Template(subject).fill(given_values))
     assert message["To"].addresses[0].addr_spec == "anna@example.org"
     assert message["Bcc"] is None
 
@@ -145,7 +145,7 @@ def test_display_names_arrive_as_written(name, sender):
 def test_further_headers_arrive_as_written(template, given_values):
     """A host's own header holds its text with the values in it, and stays one header."""
     message = parse(compose(Content(subject="s", text="t", headers={"X-Survey": template}), given_values))
-    assert message["X-Survey"] == clean(substitute(template, given_values))
+    assert message["X-Survey"] == clean(Template(template).fill(given_values))
     assert message["X"] is None
 
 

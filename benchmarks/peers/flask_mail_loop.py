@@ -10,8 +10,7 @@ from html import escape
 import flask
 import flask_mail
 
-from benchmarks.composing import CONTENT, IDENTITY, Values, recipients
-from own_smtp.placeholders import substitute
+from benchmarks.composing import CONTENT, IDENTITY, Values, recipients, substitute
 
 
 def make_app(port: int) -> flask.Flask:
