@@ -71,9 +71,11 @@ class Plain(Exchange):
         replies: list[Answer] = []
         is_open = True
         try:
-            await self._read_reset()
+            if self.needs_reset:
+                await self._read_reset()
             for stage, seconds in self.seconds.items():
-                reply = await self.wire.read(stage, seconds)
+                # They nearly always come together.
+                reply = self.wire.take() or await self.wire.read(stage, seconds)
                 replies.append((stage, reply))
                 is_open = is_open and is_expected(stage, reply)
                 if reply.code == 421:
@@ -120,8 +122,6 @@ class Plain(Exchange):
 
     async def _read_reset(self) -> None:
         """A server that does not even forget an envelope is in no state to get another one."""
-        if not self.needs_reset:
-            return
         reply = await self.wire.read("RSET", self.deadlines.command)
         if not is_expected(Stage.MAIL, reply):
             raise SessionError(f"The server refused to begin anew: {reply.code} {reply.text}")
@@ -166,7 +166,10 @@ class Plain(Exchange):
         """Send the message, and `group` behind its end. Return whether the conversation goes on."""
         stage, end = Stage.BODY, 0
         try:
-            rest = await self._send_most(current)
+            rest = dot_stuffed(current.data)
+            if len(rest) > SMALL:
+                await self._send_large(current, rest)
+                rest = b""
             if self.wire.failure is not None:
                 raise self.wire.failure
             self.supply.begin(current)
@@ -181,13 +184,9 @@ class Plain(Exchange):
         self.end(current, Stage.MESSAGE, reply)
         return not self.is_over
 
-    async def _send_most(self, envelope: Envelope) -> bytes:
-        """Send all of a large message but its end, as the server reads it; return what is still to be written."""
-        body = dot_stuffed(envelope.data)
-        if len(body) <= SMALL:
-            return body
+    async def _send_large(self, envelope: Envelope, body: bytes) -> None:
+        """Send the text of a large message as the server reads it."""
         self.wire.begin("the message text", self.body_seconds(envelope))
         for start in range(0, len(body), SMALL):
             self.wire.write(body[start : start + SMALL], replies=0)
             await self.wire.has_room()
-        return b""

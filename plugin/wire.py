@@ -178,6 +178,13 @@ class Wire(asyncio.Protocol):
             self._fail(ConnectionLostError("The connection was lost."))
             raise ConnectionLostError("The connection was lost before anything was written.")
 
+    def take(self) -> Reply | None:
+        """Return the next reply that was asked for, if it is there."""
+        if not self._replies:
+            return None
+        self._owed -= 1
+        return self._replies.popleft()
+
     async def read(self, phase: str, seconds: float) -> Reply:
         """Return the next reply that was asked for, or raise why it does not come within `seconds`."""
         if not self._replies:

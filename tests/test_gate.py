@@ -56,6 +56,13 @@ class Gate:
                 horse.kill()
                 return
 
+    def kill_books(self) -> None:
+        """The process that keeps the books of one that sends."""
+        for worker in self.dice.sample(self.workers, len(self.workers)):
+            if (books := worker.find_books()) is not None:
+                books.kill()
+                return
+
     def kill_dispatcher(self) -> None:
         if (dispatcher := self.dice.choice(self.workers).find_dispatcher()) is not None:
             dispatcher.kill()
@@ -88,8 +95,9 @@ class Gate:
 
     def strike(self) -> None:
         """One random death."""
-        blows = [self.kill_horse] * 10 + [self.kill_worker, self.kill_dispatcher, self.kill_mail, self.kill_redis]
-        blows += [self.stop_worker] + [self.kill_database] * 2 * (self.database is not None)
+        blows = [self.kill_horse] * 8 + [self.kill_books] * 3
+        blows += [self.kill_worker, self.kill_dispatcher, self.kill_mail, self.kill_redis, self.stop_worker]
+        blows += [self.kill_database] * 2 * (self.database is not None)
         blow = self.dice.choice(blows)
         self.kills[blow.__name__] += 1
         blow()

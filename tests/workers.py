@@ -31,7 +31,7 @@ PATIENT = {"connect": 60, "banner": 60, "command": 60, "data": 60, "body": 60, "
 
 
 class Worker:
-    """One worker: its own process, its dispatcher's, and while a job runs the one that sends, the horse.
+    """One worker: its own process, its dispatcher's, and while a job runs that which sends, the horse, and its books.
 
     Its host writes what it is told into the file `told`; without one it does not listen.
     """
@@ -90,6 +90,14 @@ class Worker:
     def find_horse(self) -> psutil.Process | None:
         """Return the process that sends, if there is one: RQ gives it a process group of its own."""
         return next((child for child in self.children() if _leads_group(child)), None)
+
+    def find_books(self) -> psutil.Process | None:
+        """Return the process that keeps the books of the one that sends."""
+        horse = self.find_horse()
+        try:
+            return next(iter(horse.children()), None) if horse else None
+        except psutil.NoSuchProcess:
+            return None
 
     def find_dispatcher(self) -> psutil.Process | None:
         return next((child for child in self.children() if not _leads_group(child)), None)
