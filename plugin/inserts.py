@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -61,13 +62,18 @@ def insert_or_add(connection: Connection, model: Any, column: str) -> Insert:
 def among(connection: Connection, column: Any, ids: Sequence[int]) -> ColumnElement[bool]:
     """Return the condition that `column` is one of `ids`.
 
-    One array instead of hundreds of parameters: PostgreSQL can prepare such a statement, and nobody has to render it.
+    One value instead of hundreds of parameters, where the database can: nobody has to render and to parse those.
     """
-    if connection.dialect.name == "postgresql":
-        is_one: ColumnElement[bool] = column == any_(literal(list(ids), ARRAY(BigInteger)))
-        return is_one
-    there: ColumnElement[bool] = column.in_(ids)
-    return there
+    match connection.dialect.name:
+        case "postgresql":
+            found = column == any_(literal(list(ids), ARRAY(BigInteger)))
+        case "sqlite":
+            given = func.json_each(json.dumps(list(ids))).table_valued("value")
+            found = column.in_(select(given.c.value))
+        case _:
+            found = column.in_(ids)
+    condition: ColumnElement[bool] = found
+    return condition
 
 
 def insert_rows(connection: Connection, model: Any, rows: Sequence[dict[str, Any]]) -> None:

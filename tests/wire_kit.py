@@ -45,7 +45,7 @@ def profile_for(server: Server, **values: Any) -> RelayProfile:
 def envelope(number: int = 1, **values: Any) -> Envelope:
     """Return a message to `user<number>@example.org`."""
     plain = Envelope(sender=SENDER, recipient=f"user{number}@example.org", data=TEXT, invitation_id=number)
-    return replace(plain, **values)
+    return plain._replace(**values)
 
 
 async def resolve(profile: RelayProfile) -> Target:
