@@ -6,6 +6,7 @@ Workers import this: it loads nothing that a platform's worker would not.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -82,12 +83,18 @@ class Stage:
 
 
 class Host:
-    """A host that listens, and keeps no more than a count: its memory is not ours."""
+    """A host that listens, and keeps no more than a count, in memory that all processes of a job share."""
 
-    told = 0
+    def __init__(self) -> None:
+        self._told = multiprocessing.Value("q")
+
+    @property
+    def told(self) -> int:
+        return self._told.value
 
     def own_smtp_invitations_changed(self, changes: Sequence[InvitationStatus]) -> None:
-        self.told += len(changes)
+        with self._told.get_lock():
+            self._told.value += len(changes)
 
 
 class Platform:
