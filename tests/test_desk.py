@@ -20,6 +20,9 @@ from own_smtp.office import Office
 from tests.engine import Platform
 from tests.servers.process import eventually
 
+# A worker's process has no threads when it forks; that of the tests may have those of its runner.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is multi-threaded:DeprecationWarning")
+
 LARGE = 3_000_000
 """Octets: more than a pipe holds."""
 
