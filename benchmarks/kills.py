@@ -16,15 +16,17 @@ PER_SECOND = 50
 
 
 def p10(plan: Plan) -> list[Row]:
-    """Kill the process that sends, then its whole worker; another one takes over."""
+    """Kill the process that sends, the one that keeps its books, and their whole worker; another one takes over."""
     kills = plan.pick(3, 1)
     with works() as running, timed() as server:
         running.hire(2)
         relay_id = running.platform.add_relay(server, per_second=PER_SECOND)
         running.platform.fill(relay_id, 10_000)
         process = [_gap(running, server, _kill_process) for _ in range(kills)]
+        books = [_gap(running, server, _kill_books) for _ in range(kills)]
         worker = [_gap(running, server, _kill_worker) for _ in range(kills)]
-    return [_row("the sending process", process), _row("the whole worker", worker)]
+    whats = ("the sending process", "the process that keeps its books", "the whole worker")
+    return [_row(*pair) for pair in zip(whats, (process, books, worker), strict=True)]
 
 
 def _gap(running: Works, server: Timed, kill: Callable[[Works, int], None]) -> float:
@@ -40,6 +42,10 @@ def _gap(running: Works, server: Timed, kill: Callable[[Works, int], None]) -> f
 
 def _kill_process(running: Works, port: int) -> None:
     running.wait_for_sender(port)[1].kill()
+
+
+def _kill_books(running: Works, port: int) -> None:
+    running.wait_for_sender(port)[1].children()[0].kill()
 
 
 def _kill_worker(running: Works, port: int) -> None:
