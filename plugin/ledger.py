@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self
 
 from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
@@ -45,17 +45,52 @@ __all__ = [
 
 
 class Settlement(NamedTuple):
-    """What one attempt came to, ready to be written."""
+    """What one attempt came to, ready to be written. Flat, because thousands a second go from process to process."""
 
     invitation_id: int
     batch_id: int
     state: State
-    outcome: Outcome
-    at: datetime
-    next_attempt_at: datetime | None = None
+    route: Route
+    at: float
+    """Seconds since 1970."""
+    stage: str
+    code: int | None
+    enhanced: str | None
+    words: str
+    server: str | None
+    next_attempt_at: datetime | None
     """Given when `state` is `queued`."""
-    first_failure_at: datetime | None = None
-    route: Route = Route.RELAY
+    first_failure_at: datetime | None
+
+    @classmethod
+    def of(
+        cls,
+        invitation_id: int,
+        batch_id: int,
+        outcome: Outcome,
+        at: float,
+        route: Route = Route.RELAY,
+        *,
+        state: State | None = None,
+        next_attempt_at: datetime | None = None,
+        first_failure_at: datetime | None = None,
+    ) -> Self:
+        """Return what an outcome is to an invitation; `state` says what it becomes, if not what the outcome says."""
+        code, enhanced = (None, None) if outcome.reply is None else (outcome.reply.code, outcome.reply.enhanced)
+        return cls(
+            invitation_id,
+            batch_id,
+            state or outcome.state,
+            route,
+            at,
+            outcome.stage,
+            code,
+            enhanced,
+            outcome.words,
+            outcome.server,
+            next_attempt_at,
+            first_failure_at,
+        )
 
 
 def close_journal(connection: Connection, token: int) -> None:
@@ -94,27 +129,22 @@ def settle(connection: Connection, taken: Taken, settlements: Sequence[Settlemen
             by_state[state] = _settle_alike(connection, taken.token, items, values)
     written = [item for items in by_state.values() for item in items]
     insert_rows(connection, Attempt, [_attempt(taken.relay_id, item) for item in written])
-    ended = Counter(Ended(item.batch_id, item.state, _code(item)) for item in written)
+    ended = Counter(Ended(item.batch_id, item.state, item.code or 0) for item in written)
     add_attempts(connection, taken.relay_id, now, ended, by_platform=settlements[0].route is Route.PLATFORM)
 
 
-def _code(item: Settlement) -> int:
-    return item.outcome.reply.code if item.outcome.reply else 0
-
-
 def _attempt(relay_id: int, item: Settlement) -> dict[str, Any]:
-    reply = item.outcome.reply
     return {
         "invitation_id": item.invitation_id,
         "relay_id": relay_id,
-        "at": item.at,
+        "at": datetime.fromtimestamp(item.at, UTC),
         "state": item.state,
         "route": item.route,
-        "stage": item.outcome.stage,
-        "code": reply.code if reply else None,
-        "enhanced": reply.enhanced if reply else None,
-        "text": item.outcome.words[:500],
-        "server": item.outcome.server,
+        "stage": item.stage,
+        "code": item.code,
+        "enhanced": item.enhanced,
+        "text": item.words[:500],
+        "server": item.server,
     }
 
 
@@ -122,6 +152,10 @@ def _settle_alike(
     connection: Connection, token: int, items: list[Settlement], values: dict[str, Any]
 ) -> list[Settlement]:
     """Settle outcomes of one state, and return those that found their invitation."""
+    with connection.begin_nested() as all_of_them:
+        if _end(connection, token, items, State.SENDING, values) == len(items):
+            return items  # as nearly always
+        all_of_them.rollback()
     found = _ours(connection, token, items, State.SENDING)
     _end(connection, token, found, State.SENDING, values)
     if len(found) == len(items) or values["state"] is State.UNKNOWN:  # which is a drain's last word, too
@@ -135,13 +169,15 @@ def _ours(connection: Connection, token: int, items: list[Settlement], state: St
     return items if len(ids) == len(items) else [item for item in items if item.invitation_id in ids]
 
 
-def _end(connection: Connection, token: int, items: list[Settlement], state: State, values: dict[str, Any]) -> None:
-    for some in in_chunks([item.invitation_id for item in items]):
+def _end(connection: Connection, token: int, items: list[Settlement], state: State, values: dict[str, Any]) -> int:
+    return sum(
         connection.execute(
             update(Invitation)
             .where(among(connection, Invitation.id, some), Invitation.token == token, Invitation.state == state)
             .values(attempts=Invitation.attempts + 1, **values)
-        )
+        ).rowcount
+        for some in in_chunks([item.invitation_id for item in items])
+    )
 
 
 def _correct(connection: Connection, token: int, items: list[Settlement], values: dict[str, Any]) -> list[Settlement]:
@@ -252,8 +288,8 @@ def recover(
     lost = interrupted(Stage.MESSAGE, _LOST if findings is None else _KILLED)
     route = Route(journal.route)
     unknown = [
-        Settlement(invitation_id=id_, batch_id=claimed[id_], state=State.UNKNOWN, outcome=lost, at=now, route=route)
-        for id_ in sorted(unsure)
+        Settlement.of(invitation_id, claimed[invitation_id], lost, now.timestamp(), route)
+        for invitation_id in sorted(unsure)
     ]
     if tells_host:
         _mark_unheard(connection, journal, findings)

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from own_smtp.redaction import mask_addresses
 
@@ -56,17 +56,16 @@ class TextFormatter(logging.Formatter):
         return mask_addresses(super().format(record))
 
 
-class Reply(Protocol):
-    """A server's reply, as far as a line says it."""
-
-    @property
-    def code(self) -> int: ...
-    @property
-    def enhanced(self) -> str | None: ...
-
-
 def note_attempt(
-    *, relay_id: int, batch_id: int, invitation_id: int, state: str, stage: str, reply: Reply | None, route: str
+    *,
+    relay_id: int,
+    batch_id: int,
+    invitation_id: int,
+    state: str,
+    stage: str,
+    code: int | None,
+    enhanced: str | None,
+    route: str,
 ) -> None:
     """Write the line for one attempt. The server's words are in the delivery log: they may repeat the address."""
     deliveries.log(
@@ -76,15 +75,15 @@ def note_attempt(
         batch_id,
         state,
         stage,
-        reply.code if reply else None,
+        code,
         extra={
             "relay_id": relay_id,
             "batch_id": batch_id,
             "invitation_id": invitation_id,
             "state": str(state),
             "stage": str(stage),
-            "code": reply.code if reply else None,
-            "enhanced": reply.enhanced if reply else None,
+            "code": code,
+            "enhanced": enhanced,
             "route": str(route),
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
 from threading import Lock
 
 from sqlalchemy.exc import DBAPIError
@@ -135,13 +136,14 @@ class News:
                 batch_id=claimed.batch_id,
                 invitation_id=claimed.id,
                 state=item.state,
-                stage=item.outcome.stage,
-                reply=item.outcome.reply,
+                stage=item.stage,
+                code=item.code,
+                enhanced=item.enhanced,
                 route=item.route,
             )
 
     def _status(self, item: Settlement, claimed: Claimed) -> InvitationStatus:
-        batch, reply = self._batches[claimed.batch_id], item.outcome.reply
+        batch = self._batches[claimed.batch_id]
         return InvitationStatus(
             tenant_id=batch.tenant_id,
             project_id=batch.project_id,
@@ -149,13 +151,13 @@ class News:
             reference=claimed.reference,
             address=claimed.address,
             state=item.state,
-            changed_at=item.at,
+            changed_at=datetime.fromtimestamp(item.at, UTC),
             attempts=claimed.attempts + 1,
             message_id=message_id(batch.message_key, claimed.id, batch.message_domain),
-            stage=item.outcome.stage,
-            reply_code=reply.code if reply else None,
-            enhanced_code=reply.enhanced if reply else None,
-            reply_text=item.outcome.words,
+            stage=item.stage,
+            reply_code=item.code,
+            enhanced_code=item.enhanced,
+            reply_text=item.words,
             route=item.route,
             invitation_id=item.invitation_id,
         )

@@ -37,35 +37,17 @@ class RetryPolicy:
 
         What makes the relay pause is not held against the invitation: it goes on when the relay does.
         """
-        at = datetime.fromtimestamp(now, UTC)
+        ids = (claimed.id, claimed.batch_id)
         if outcome.state is not State.QUEUED:
-            return self._over(claimed, outcome, outcome.state, at)
-        if outcome.pause is not None:
-            return self._again(claimed, outcome, (at, at), claimed.first_failure_at)
-        first = claimed.first_failure_at or at
-        next_at = at + self.backoff.delay(claimed.attempts + 1, self.random)
-        if next_at > self._end(first, expires_at):
-            return self._over(claimed, outcome, State.FAILED, at)
-        return self._again(claimed, outcome, (at, next_at), first)
-
-    def _over(self, claimed: Claimed, outcome: Outcome, state: State, at: datetime) -> Settlement:
-        return Settlement(
-            invitation_id=claimed.id, batch_id=claimed.batch_id, state=state, outcome=outcome, at=at, route=self.route
-        )
-
-    def _again(
-        self, claimed: Claimed, outcome: Outcome, times: tuple[datetime, datetime], first_failure_at: datetime | None
-    ) -> Settlement:
-        return Settlement(
-            invitation_id=claimed.id,
-            batch_id=claimed.batch_id,
-            state=State.QUEUED,
-            outcome=outcome,
-            at=times[0],
-            next_attempt_at=times[1],
-            first_failure_at=first_failure_at,
-            route=self.route,
-        )
+            return Settlement.of(*ids, outcome, now, self.route)
+        at = datetime.fromtimestamp(now, UTC)
+        first, next_at = claimed.first_failure_at, at
+        if outcome.pause is None:
+            first = first or at
+            next_at = at + self.backoff.delay(claimed.attempts + 1, self.random)
+            if next_at > self._end(first, expires_at):
+                return Settlement.of(*ids, outcome, now, self.route, state=State.FAILED)
+        return Settlement.of(*ids, outcome, now, self.route, next_attempt_at=next_at, first_failure_at=first)
 
     def _end(self, first: datetime, expires_at: float | None) -> datetime:
         end = first + self.horizon

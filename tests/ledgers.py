@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -165,12 +165,10 @@ def batches_of(connection: Connection) -> dict[int, int]:
 
 
 def settlement(
-    invitation_id: int, outcome: Outcome, now: Any, wait: timedelta = timedelta(minutes=5), batch_id: int = 1
+    invitation_id: int, outcome: Outcome, now: datetime, wait: timedelta = timedelta(minutes=5), batch_id: int = 1
 ) -> Settlement:
     again = {"next_attempt_at": now + wait, "first_failure_at": now} if outcome.state is State.QUEUED else {}
-    return Settlement(
-        invitation_id=invitation_id, batch_id=batch_id, state=outcome.state, outcome=outcome, at=now, **again
-    )
+    return Settlement.of(invitation_id, batch_id, outcome, now.timestamp(), **again)
 
 
 def at_once(*actions: Callable[[], Any]) -> list[Any]:
