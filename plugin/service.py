@@ -147,7 +147,6 @@ def serve(around: Surroundings, relay_id: int, route: Route = Route.RELAY) -> se
 def serve_apart(around: Surroundings, relay_id: int, route: Route = Route.RELAY) -> set[int]:
     """Do the same with the books in a process of their own. For a process that does nothing else and has no threads."""
     # What is there by now stays: looking through it again and again for garbage would cost a tenth of the time.
-    gc.collect()
     gc.freeze()
     gc.set_threshold(LITTLE_GARBAGE)
     desk = ProcessDesk(Office(around), threads_for(around), lambda: around.engine.dispose(close=False))
