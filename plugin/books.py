@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from own_smtp import leases, ledger, outbox, relays
 from own_smtp.clock import read_clock
-from own_smtp.composer import BatchInfo, read_batch
+from own_smtp.composer import Addresser, Learned, Letter
 from own_smtp.errors import LeaseLostError
 from own_smtp.facts import Facts
 from own_smtp.hooks.events import RelayChange
@@ -46,6 +46,19 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What was claimed in a turn."""
+
+    letters: list[Letter]
+    learned: dict[int, Learned]
+    """Batches of the letters that the drain did not know."""
+    revision: int
+    """The relay's; another one than before means that its configuration changed."""
+    is_active: bool
+    """Whether the relay may be used."""
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """What one transaction brought."""
 
@@ -53,10 +66,9 @@ class Turn:
     """The machine's clock before it."""
     at: datetime
     """The database's clock in it."""
-    claim: Claim | None
-    learned: dict[int, BatchInfo] = field(default_factory=dict)
-    """Batches of the claimed invitations that the drain did not know."""
-    has_news: bool = False
+    load: Load | None
+    """`None` when nothing was asked for."""
+    has_news: bool
     """Whether something waits to be told to the host."""
 
 
@@ -97,7 +109,8 @@ class Books:
         self._engine = around.engine
         self._taken = taken
         self._profile = profile
-        self._news = News(around, taken.relay_id)
+        self._addresser = Addresser(profile)
+        self._news = News(around, taken.relay_id, self._addresser.info)
         self._alert: RelayChange | None = None
 
     def write_turn(self, settlements: Sequence[Settlement], wanted: Wanted, pace: dict[str, Any] | None) -> Turn:
@@ -105,7 +118,7 @@ class Books:
         untold = self._news.take_untold()
         asked_at = self._around.clock()
         claim: Claim | None = None
-        learned: dict[int, BatchInfo] = {}
+        learned: dict[int, Learned] = {}
         try:
             with self._engine.begin() as connection:
                 at = ledger.renew_lease(connection, self._taken, self._around.settings.lease, self._own(pace))
@@ -113,20 +126,23 @@ class Books:
                 ledger.settle(connection, self._taken, settlements, tells_host=False)
                 ledger.mark_untold(connection, self._taken.token, untold)
                 if wanted.count:
-                    claim, learned = self._claim(connection, wanted)
+                    claim = ledger.claim(
+                        connection, self._taken, wanted.count, after_batch=wanted.after_batch, route=self._route
+                    )
+                    batches = {invitation.batch_id for invitation in claim.invitations}
+                    learned = self._addresser.learn(connection, batches - wanted.known)
         except (LeaseLostError, DBAPIError):
             self._news.give_back(untold)
             raise
         has_news = self._news.spread(settlements)
-        if claim is not None:
-            without_content = {key: replace(batch, compiled=None) for key, batch in learned.items()}
-            self._news.hold(claim.invitations, without_content, wanted.known)
-        return Turn(asked_at, at, claim, learned, has_news)
+        load = None if claim is None else self._load(claim, learned, wanted.known)
+        return Turn(asked_at, at, load, has_news)
 
-    def _claim(self, connection: Connection, wanted: Wanted) -> tuple[Claim, dict[int, BatchInfo]]:
-        claim = ledger.claim(connection, self._taken, wanted.count, after_batch=wanted.after_batch, route=self._route)
-        new = {invitation.batch_id for invitation in claim.invitations} - wanted.known
-        return claim, {batch_id: read_batch(connection, batch_id, self._profile.identity) for batch_id in new}
+    def _load(self, claim: Claim, learned: dict[int, Learned], known: AbstractSet[int]) -> Load:
+        in_hand = self._news.hold(claim.invitations)
+        self._addresser.forget(in_hand | known)
+        letters = [self._addresser.write(invitation) for invitation in claim.invitations]
+        return Load(letters, learned, claim.revision, claim.is_active)
 
     def write_end(self, settlements: Sequence[Settlement], closing: Closing) -> None:
         """Settle all, and give back the relay and the rest. May be tried again after a `DBAPIError`."""

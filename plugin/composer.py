@@ -1,11 +1,16 @@
-"""Turns claimed invitations into envelopes: each batch's content is read and compiled once per drain."""
+"""Turns claimed invitations into messages: each batch's content is read and compiled once per drain.
+
+In two steps. What is personal is encoded where the database is read (`Addresser`); it is put into the rest, which may
+be large, only when the message leaves (`Composer`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -13,7 +18,7 @@ from own_smtp.contents import load_content, load_override
 from own_smtp.errors import ContentError
 from own_smtp.hooks.events import Attachment
 from own_smtp.ledger import Claimed
-from own_smtp.messages import CompiledContent, compile_content, compose_whole, message_id
+from own_smtp.messages import CompiledContent, Frame, Personal, compile_content, compose_whole, message_id
 from own_smtp.models import Batch, BatchFile
 from own_smtp.profiles import Envelope, Identity, RelayProfile
 
@@ -23,7 +28,7 @@ MOST_KEPT = 50
 
 @dataclass(frozen=True, slots=True)
 class BatchInfo:
-    """What the invitations of a batch share, compiled for one sender."""
+    """What the invitations of a batch share, but for the content."""
 
     tenant_id: str
     project_id: str
@@ -31,9 +36,76 @@ class BatchInfo:
     message_domain: str
     expires_at: float | None
     """When the host gives up, in seconds since 1970."""
-    compiled: CompiledContent | None
-    """`None` when the content cannot become a message: `problem` says why."""
+    problem: str
+    """Why the content cannot become a message; empty when it can."""
+
+    def message_id(self, invitation_id: int) -> str:
+        """Return the Message-ID, the same in every attempt."""
+        return message_id(self.message_key, invitation_id, self.message_domain)
+
+
+class Learned(NamedTuple):
+    """What a composer must know of a batch."""
+
+    info: BatchInfo
+    frame: Frame | None
+    """`None` when the content cannot become a message."""
+
+
+class Letter(NamedTuple):
+    """An invitation that may be sent now, with all that is personal in it."""
+
+    id: int
+    batch_id: int
+    address: str
+    attempts: int
+    first_failure_at: datetime | None
+    parts: list[bytes]
+    """What `Personal.render` returned."""
+    own: Claimed | None = None
+    """The invitation itself when it has a content of its own: that is composed only when it leaves."""
     problem: str = ""
+    """Why it cannot become a message."""
+
+
+class Addresser:
+    """Reads batches and encodes what is personal, for one relay. Needs the database."""
+
+    def __init__(self, profile: RelayProfile) -> None:
+        self._identity = profile.identity
+        self._batches: dict[int, tuple[BatchInfo, Personal | None]] = {}
+
+    def info(self, batch_id: int) -> BatchInfo:
+        """Return what is known of a batch."""
+        return self._batches[batch_id][0]
+
+    def learn(self, connection: Connection, batches: Iterable[int]) -> dict[int, Learned]:
+        """Read these batches."""
+        learned = {}
+        for batch_id in batches:
+            info, compiled = _read(connection, batch_id, self._identity)
+            self._batches[batch_id] = (info, compiled.personal if compiled else None)
+            learned[batch_id] = Learned(info, compiled.frame if compiled else None)
+        return learned
+
+    def forget(self, in_use: AbstractSet[int]) -> None:
+        """Let go of all other batches."""
+        self._batches = {key: batch for key, batch in self._batches.items() if key in in_use}
+
+    def write(self, claimed: Claimed) -> Letter:
+        """Encode what is personal in an invitation."""
+        facts = (claimed.id, claimed.batch_id, claimed.address, claimed.attempts, claimed.first_failure_at)
+        if claimed.override is not None:
+            return Letter(*facts, [], own=claimed)
+        info, personal = self._batches[claimed.batch_id]
+        if personal is None:
+            return Letter(*facts, [], problem=info.problem)
+        identity, values = info.message_id(claimed.id), claimed.values or {}
+        try:
+            parts = personal.render(address=claimed.address, name=claimed.name, values=values, message_id=identity)
+        except ContentError as error:
+            return Letter(*facts, [], problem=str(error))
+        return Letter(*facts, parts)
 
 
 class Composer:
@@ -41,15 +113,15 @@ class Composer:
 
     def __init__(self, profile: RelayProfile) -> None:
         self._profile = profile
-        self._batches: dict[int, BatchInfo] = {}
+        self._batches: dict[int, Learned] = {}
 
     @property
     def known(self) -> frozenset[int]:
         """The batches that need not be read again."""
         return frozenset(self._batches)
 
-    def learn(self, batches: Mapping[int, BatchInfo]) -> None:
-        """Take what `read_batch` returned."""
+    def learn(self, batches: Mapping[int, Learned]) -> None:
+        """Take what an `Addresser` has read."""
         self._batches |= batches
 
     def forget(self, in_use: AbstractSet[int]) -> None:
@@ -59,43 +131,35 @@ class Composer:
 
     def batch(self, batch_id: int) -> BatchInfo:
         """Return what was learned."""
-        return self._batches[batch_id]
+        return self._batches[batch_id].info
 
-    def compose(self, claimed: Claimed, date: str) -> Envelope:
+    def compose(self, letter: Letter, date: str) -> Envelope:
         """Return the message in its envelope. Raises `ContentError` when it cannot be made."""
-        batch = self._batches[claimed.batch_id]
+        info, frame = self._batches[letter.batch_id]
+        if letter.problem:
+            raise ContentError(letter.problem)
+        if letter.own is not None:
+            data = self._compose_own(letter.own, info, date)
+        elif frame is not None:
+            data = frame.join(letter.parts, date)
+        else:
+            raise ContentError(info.problem)
         return Envelope(
-            sender=self._profile.envelope_sender,
-            recipient=claimed.address,
-            data=self._data(claimed, batch, date),
-            envelope_id=f"{batch.message_key}.{claimed.id}",
-            invitation_id=claimed.id,
+            self._profile.envelope_sender, letter.address, data, f"{info.message_key}.{letter.id}", letter.id
         )
 
-    def _data(self, claimed: Claimed, batch: BatchInfo, date: str) -> bytes:
-        identity = message_id(batch.message_key, claimed.id, batch.message_domain)
-        compiled = batch.compiled
-        if claimed.override is not None:
-            own = load_override(claimed.override)
-            if isinstance(own, bytes):
-                return compose_whole(
-                    own,
-                    self._profile.identity,
-                    address=claimed.address,
-                    name=claimed.name,
-                    message_id=identity,
-                    date=date,
-                )
-            compiled = compile_content(own, self._profile.identity)
-        if compiled is None:
-            raise ContentError(batch.problem)
-        return compiled.compose(
-            address=claimed.address, name=claimed.name, values=claimed.values or {}, message_id=identity, date=date
-        )
+    def _compose_own(self, claimed: Claimed, info: BatchInfo, date: str) -> bytes:
+        address, name, identity = claimed.address, claimed.name, info.message_id(claimed.id)
+        own = load_override(claimed.override or {})
+        if isinstance(own, bytes):
+            return compose_whole(
+                own, self._profile.identity, address=address, name=name, message_id=identity, date=date
+            )
+        compiled = compile_content(own, self._profile.identity)
+        return compiled.compose(address=address, name=name, values=claimed.values or {}, message_id=identity, date=date)
 
 
-def read_batch(connection: Connection, batch_id: int, identity: Identity) -> BatchInfo:
-    """Read what the invitations of a batch share, and compile its content for a sender."""
+def _read(connection: Connection, batch_id: int, identity: Identity) -> tuple[BatchInfo, CompiledContent | None]:
     row = connection.execute(
         select(
             Batch.tenant_id,
@@ -107,15 +171,15 @@ def read_batch(connection: Connection, batch_id: int, identity: Identity) -> Bat
         ).where(Batch.id == batch_id)
     ).one()
     compiled, problem = _compile(connection, batch_id, row.content, identity)
-    return BatchInfo(
+    info = BatchInfo(
         tenant_id=row.tenant_id,
         project_id=row.project_id,
         message_key=row.message_key,
         message_domain=row.message_domain,
         expires_at=row.expires_at.timestamp() if row.expires_at else None,
-        compiled=compiled,
         problem=problem,
     )
+    return info, compiled
 
 
 def _compile(

@@ -8,7 +8,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 
-from own_smtp.books import Closing, Turn, Wanted
+from own_smtp.books import Closing, Load, Wanted
 from own_smtp.composer import Composer
 from own_smtp.crew import Crew
 from own_smtp.desk import Desk
@@ -16,7 +16,7 @@ from own_smtp.errors import DatabaseError, JournalError, LeaseLostError, OfficeL
 from own_smtp.feed import MANY, Feed
 from own_smtp.journal import JournalWriter
 from own_smtp.leases import LeaseClock
-from own_smtp.ledger import Claim, Settlement
+from own_smtp.ledger import Settlement
 from own_smtp.office import Office, Opened
 from own_smtp.pace import Pacer, capped
 from own_smtp.profiles import Outcome
@@ -136,8 +136,8 @@ class Drain:
         self._clock.set(turn.at, turn.asked_at)
         if turn.has_news and (self._teller is None or self._teller.done()):
             self._teller = asyncio.create_task(self._tell())
-        if turn.claim is not None:
-            self._take(turn, turn.claim)
+        if turn.load is not None:
+            self._take(turn.load)
         return self.feed.backlog > 0
 
     async def _tell(self) -> None:
@@ -160,17 +160,17 @@ class Drain:
         allowed = self.feed.pacer.allowance(self._clock.now(), AHEAD)
         return wanted if allowed is None else max(1, min(wanted, allowed))
 
-    def _take(self, turn: Turn, claim: Claim) -> None:
-        self._composer.learn(turn.learned)
-        self._composer.forget(self.feed.batches | turn.learned.keys())
-        if claim.invitations:
-            self._after_batch = claim.invitations[-1].batch_id
+    def _take(self, load: Load) -> None:
+        self._composer.learn(load.learned)
+        self._composer.forget(self.feed.batches | load.learned.keys())
+        if load.letters:
+            self._after_batch = load.letters[-1].batch_id
         else:
             self.feed.is_dry = True
-        self.feed.fill(claim.invitations, self._clock.may_send)
-        if not claim.is_active or claim.revision != self._profile.revision:
+        self.feed.fill(load.letters, self._clock.may_send)
+        if not load.is_active or load.revision != self._profile.revision:
             # What is claimed is given back: it goes out as the relay is configured now, or not at all.
-            self._is_cut_short = claim.is_active
+            self._is_cut_short = load.is_active
             self.feed.close()
 
     async def _endure(self, error: LeaseLostError | DatabaseError | OfficeLostError) -> None:

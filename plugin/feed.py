@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import chain
 
-from own_smtp.composer import Composer
+from own_smtp.composer import Composer, Letter
 from own_smtp.errors import ContentError, JournalError, LeaseLostError, OfficeLostError
 from own_smtp.journal import JournalWriter
-from own_smtp.ledger import Claimed, Settlement
+from own_smtp.ledger import Settlement
 from own_smtp.messages import format_date
 from own_smtp.outcomes import Stage, impossible, interrupted
 from own_smtp.pace import Pacer
@@ -66,8 +66,8 @@ class Feed:
         self._journal = journal
         self._now = now
         self._retries = retries
-        self._ready: deque[Claimed] = deque()
-        self._in_hand: dict[int, Claimed] = {}
+        self._ready: deque[Letter] = deque()
+        self._in_hand: dict[int, Letter] = {}
         self._begun: set[int] = set()
         self._low_water = 0
         self._may_send: Callable[[], bool] = bool  # nothing may be sent before the first claim
@@ -89,7 +89,7 @@ class Feed:
     @property
     def batches(self) -> set[int]:
         """The batches of all that is here."""
-        return {claimed.batch_id for claimed in chain(self._ready, self._in_hand.values())}
+        return {letter.batch_id for letter in chain(self._ready, self._in_hand.values())}
 
     @property
     def wants_more(self) -> bool:
@@ -101,10 +101,10 @@ class Feed:
         """Whether no connection will get anything any more."""
         return self.is_closed or (self.is_dry and not self._ready)
 
-    def fill(self, claimed: Iterable[Claimed], may_send: Callable[[], bool]) -> None:
+    def fill(self, letters: Iterable[Letter], may_send: Callable[[], bool]) -> None:
         """Take what was claimed. `may_send` is asked before the end of each message is written."""
         before = len(self._ready)
-        self._ready.extend(claimed)
+        self._ready.extend(letters)
         self._low_water = (len(self._ready) - before) // 2
         self._may_send = may_send
         self.announce()
@@ -136,15 +136,15 @@ class Feed:
             now = self._now()
             if not self.pacer.acquire(now):
                 return None
-            claimed = self._ready.popleft()
+            letter = self._ready.popleft()
             if len(self._ready) == self._low_water:
                 self.full.set()
-            self._in_hand[claimed.id] = claimed
+            self._in_hand[letter.id] = letter
             self.taken += 1
             try:
-                return self._composer.compose(claimed, self._format(now))
+                return self._composer.compose(letter, self._format(now))
             except ContentError as error:
-                self._end(claimed, impossible(str(error)))
+                self._end(letter, impossible(str(error)))
         return None
 
     def begin(self, envelope: Envelope) -> None:
@@ -173,18 +173,18 @@ class Feed:
         """Return the ids of all that were not sent. Those on a wire that broke down in an unforeseen way end here."""
         for invitation_id in list(self._begun):
             self._end(self._in_hand[invitation_id], interrupted(Stage.MESSAGE, "The worker broke down while sending."))
-        ids = [claimed.id for claimed in self._ready] + list(self._in_hand)
+        ids = [letter.id for letter in self._ready] + list(self._in_hand)
         self._ready.clear()
         self._in_hand.clear()
         return ids
 
-    def _end(self, claimed: Claimed, outcome: Outcome) -> None:
-        del self._in_hand[claimed.id]
-        self._begun.discard(claimed.id)
+    def _end(self, letter: Letter, outcome: Outcome) -> None:
+        del self._in_hand[letter.id]
+        self._begun.discard(letter.id)
         now = self._now()
-        self._record(claimed.id, outcome, now)
-        expires_at = self._composer.batch(claimed.batch_id).expires_at
-        self.settlements.append(self._retries.decide(claimed, outcome, now, expires_at))
+        self._record(letter.id, outcome, now)
+        expires_at = self._composer.batch(letter.batch_id).expires_at
+        self.settlements.append(self._retries.decide(letter, outcome, now, expires_at))
         self.ended += 1
         self._learn(outcome, now)
         if len(self.settlements) == MANY:

@@ -31,73 +31,91 @@ _MESSAGE_ID = re.compile(r"<?([0-9A-Za-z]+)\.([0-9]+)@([^\s<>@]+)>?")
 class CompiledContent:
     """One content in the name of one sender, ready to be filled in for any number of recipients.
 
-    For one thread at a time.
+    Both halves can be used far from each other: `personal` encodes what differs from recipient to recipient, and
+    `frame` puts that into what does not.
     """
 
     def __init__(self, sender: bytes, skeleton: Skeleton, needs_smtputf8: bool) -> None:
         self.needs_smtputf8 = needs_smtputf8
         """Whether the sender's own address can only be used with SMTPUTF8."""
-        self._sender = sender
-        # The first stretch is left for the fields that differ in every message.
-        self._pieces = [b"", *skeleton.pieces]
-        self._gaps = [_Gap(name, skeleton.gaps[name]) for name in skeleton.gaps]
-        self._made = [(place + 1, piece) for place, piece in skeleton.made]
+        self.personal = Personal(
+            [_Gap(name, list(uses)) for name, uses in skeleton.gaps.items()], [piece for _place, piece in skeleton.made]
+        )
+        places = [places for uses in skeleton.gaps.values() for places in uses.values()]
+        self.frame = Frame(sender, skeleton.pieces, [*places, *([place] for place, _piece in skeleton.made)])
 
     def compose(self, *, address: str, name: str, values: Mapping[str, str], message_id: str, date: str) -> bytes:
-        """Return the message to one recipient.
+        """Return the message to one recipient. For the arguments and errors see `Personal.render`."""
+        parts = self.personal.render(address=address, name=name, values=values, message_id=message_id)
+        return self.frame.join(parts, date)
 
-        `address` must have come from `parse_address`; `message_id` and `date` from the functions of these names.
-        Raises `AddressError` for an address that would break the header.
+
+class Personal:
+    """What of a message differs from recipient to recipient. For one thread at a time."""
+
+    def __init__(self, gaps: Sequence[_Gap], made: Sequence[Piece]) -> None:
+        self._gaps = gaps
+        self._made = made
+
+    def render(self, *, address: str, name: str, values: Mapping[str, str], message_id: str) -> list[bytes]:
+        """Return all of it encoded, in the order that `Frame.join` takes it in.
+
+        `address` must have come from `parse_address` and `message_id` from the function of this name. Raises
+        `AddressError` for an address that would break the header.
         """
-        pieces = self._pieces.copy()
-        pieces[0] = b"%s%sDate: %s\r\nMessage-ID: %s\r\n" % (
-            self._sender,
-            mailbox("To", address, name),
-            date.encode("ascii"),
-            message_id.encode("ascii"),
-        )
+        parts = [mailbox("To", address, name), message_id.encode("ascii")]
         for gap in self._gaps:
-            value = values.get(gap.name)
-            if value is not None:
-                gap.fill(pieces, value)
-        for place, piece in self._made:
-            pieces[place] = piece.render(values)
+            parts += gap.render(values.get(gap.name))
+        for piece in self._made:
+            parts.append(piece.render(values))
+        return parts
+
+
+class Frame:
+    """What of a message is the same for all, with places for what is not. Never changes."""
+
+    def __init__(self, sender: bytes, pieces: Sequence[bytes], slots: Sequence[Sequence[int]]) -> None:
+        self._sender = sender
+        # The first stretch is left for the fields that differ in every message.
+        self._pieces = [b"", *pieces]
+        self._slots = [(number, place + 1) for number, places in enumerate(slots, start=2) for place in places]
+
+    def join(self, parts: Sequence[bytes], date: str) -> bytes:
+        """Return the message. `date` must have come from `format_date`."""
+        pieces = self._pieces.copy()
+        pieces[0] = b"%s%sDate: %s\r\nMessage-ID: %s\r\n" % (self._sender, parts[0], date.encode("ascii"), parts[1])
+        for number, place in self._slots:
+            pieces[place] = parts[number]
         return b"".join(pieces)
 
 
 class _Gap:
-    """All places that one placeholder's value goes to."""
+    """All ways in which one placeholder's value is encoded."""
 
-    def __init__(self, name: str, uses: Mapping[Escape, Sequence[int]]) -> None:
+    def __init__(self, name: str, escapes: Sequence[Escape]) -> None:
         self.name = name
-        # One stretch further on than in the skeleton: see `_pieces`.
-        self._uses = [(escape, [place + 1 for place in places]) for escape, places in uses.items()]
-        self._places = [place for _escape, places in self._uses for place in places]
-        self._last: tuple[str, list[tuple[int, bytes]]] = ("", [])
+        self._escapes = escapes
+        self._last: tuple[str | None, list[bytes]] = (None, [quoted_value(f"{{{name}}}")] * len(escapes))
+        self._missing = self._last[1]
 
-    def fill(self, pieces: list[bytes], value: str) -> None:
-        """Encode the value for each of its places: most look the same everywhere."""
+    def render(self, value: str | None) -> list[bytes]:
+        """Encode the value for each of its uses: most look the same everywhere."""
+        if value is None:
+            return self._missing
         if is_bare(value):
-            encoded = value.encode("ascii")
-            for place in self._places:
-                pieces[place] = encoded
-            return
-        last, filled = self._last
-        if value != last or not filled:  # a survey's or a sender's name is the same for all
-            filled = self._encode(value)
-            self._last = (value, filled)
-        for place, encoded in filled:
-            pieces[place] = encoded
+            return [value.encode("ascii")] * len(self._escapes)
+        last, encoded = self._last
+        if value != last:  # a survey's or a sender's name is the same for all
+            encoded = self._encode(value)
+            self._last = (value, encoded)
+        return encoded
 
-    def _encode(self, value: str) -> list[tuple[int, bytes]]:
-        encoded: dict[str, bytes] = {}
-        filled = []
-        for escape, places in self._uses:
-            escaped = escape(value)
-            if escaped not in encoded:
-                encoded[escaped] = quoted_value(escaped)
-            filled += [(place, encoded[escaped]) for place in places]
-        return filled
+    def _encode(self, value: str) -> list[bytes]:
+        known: dict[str, bytes] = {}
+        escaped = [escape(value) for escape in self._escapes]
+        for text in escaped:
+            known[text] = known.get(text) or quoted_value(text)
+        return [known[text] for text in escaped]
 
 
 @dataclass(frozen=True, slots=True)

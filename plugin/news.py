@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from threading import Lock
 
@@ -14,7 +13,6 @@ from own_smtp import logs
 from own_smtp.composer import BatchInfo
 from own_smtp.hooks.events import InvitationStatus
 from own_smtp.ledger import Claimed, Settlement
-from own_smtp.messages import message_id
 from own_smtp.surroundings import Surroundings
 from own_smtp.telling import note_told, tell
 
@@ -35,11 +33,11 @@ class News:
     `tell_some` is for another thread than the rest.
     """
 
-    def __init__(self, around: Surroundings, relay_id: int) -> None:
+    def __init__(self, around: Surroundings, relay_id: int, info: Callable[[int], BatchInfo]) -> None:
         self._around = around
         self._relay_id = relay_id
         self._held: dict[int, Claimed] = {}
-        self._batches: dict[int, BatchInfo] = {}
+        self._info = info
         self._lock = Lock()  # for all that follows
         self._waiting: list[InvitationStatus] = []
         self._telling: list[InvitationStatus] = []
@@ -49,11 +47,10 @@ class News:
         self._told_late: list[InvitationStatus] = []
         """What was told after that."""
 
-    def hold(self, claimed: Iterable[Claimed], batches: Mapping[int, BatchInfo], known: AbstractSet[int]) -> None:
-        """Remember invitations until they are settled, and `batches` as long as they are theirs or `known`."""
+    def hold(self, claimed: Iterable[Claimed]) -> set[int]:
+        """Remember invitations until they are settled; return the batches of all that are remembered."""
         self._held.update((invitation.id, invitation) for invitation in claimed)
-        in_use = {invitation.batch_id for invitation in self._held.values()} | known
-        self._batches = {key: batch for key, batch in {**self._batches, **batches}.items() if key in in_use}
+        return {invitation.batch_id for invitation in self._held.values()}
 
     def spread(self, settlements: Sequence[Settlement]) -> bool:
         """Take what was settled and committed. Return whether something waits to be told."""
@@ -143,7 +140,7 @@ class News:
             )
 
     def _status(self, item: Settlement, claimed: Claimed) -> InvitationStatus:
-        batch = self._batches[claimed.batch_id]
+        batch = self._info(claimed.batch_id)
         return InvitationStatus(
             tenant_id=batch.tenant_id,
             project_id=batch.project_id,
@@ -153,7 +150,7 @@ class News:
             state=item.state,
             changed_at=datetime.fromtimestamp(item.at, UTC),
             attempts=claimed.attempts + 1,
-            message_id=message_id(batch.message_key, claimed.id, batch.message_domain),
+            message_id=batch.message_id(claimed.id),
             stage=item.stage,
             reply_code=item.code,
             enhanced_code=item.enhanced,

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Protocol, Self
 
 from own_smtp.config import Settings
-from own_smtp.ledger import Claimed, Settlement
+from own_smtp.ledger import Settlement
 from own_smtp.outcomes import Backoff
 from own_smtp.profiles import Outcome
 from own_smtp.states import Route, State
+
+
+class Tried(Protocol):
+    """An invitation, as far as its next attempt depends on it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def batch_id(self) -> int: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def first_failure_at(self) -> datetime | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +45,19 @@ class RetryPolicy:
         backoff = Backoff(first=settings.first_retry, longest=settings.longest_retry)
         return cls(backoff, settings.retry_horizon, random, route)
 
-    def decide(self, claimed: Claimed, outcome: Outcome, now: float, expires_at: float | None) -> Settlement:
+    def decide(self, tried: Tried, outcome: Outcome, now: float, expires_at: float | None) -> Settlement:
         """Return what is to be written. Times are seconds since 1970; `expires_at` is when the host gives up.
 
         What makes the relay pause is not held against the invitation: it goes on when the relay does.
         """
-        ids = (claimed.id, claimed.batch_id)
+        ids = (tried.id, tried.batch_id)
         if outcome.state is not State.QUEUED:
             return Settlement.of(*ids, outcome, now, self.route)
         at = datetime.fromtimestamp(now, UTC)
-        first, next_at = claimed.first_failure_at, at
+        first, next_at = tried.first_failure_at, at
         if outcome.pause is None:
             first = first or at
-            next_at = at + self.backoff.delay(claimed.attempts + 1, self.random)
+            next_at = at + self.backoff.delay(tried.attempts + 1, self.random)
             if next_at > self._end(first, expires_at):
                 return Settlement.of(*ids, outcome, now, self.route, state=State.FAILED)
         return Settlement.of(*ids, outcome, now, self.route, next_attempt_at=next_at, first_failure_at=first)

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from own_smtp.composer import Composer
+from own_smtp.composer import Composer, Letter
 from own_smtp.config import Settings
 from own_smtp.errors import LeaseLostError
 from own_smtp.feed import GIVE_BACK, Feed
 from own_smtp.journal import JournalWriter, Machine, read_journal
-from own_smtp.ledger import Claimed
 from own_smtp.outcomes import Stage, classify, interrupted
 from own_smtp.pace import Pacer
 from own_smtp.profiles import Envelope, Identity, Limits, RelayProfile, Reply
@@ -39,8 +38,8 @@ class FakeComposer(Composer):
     def __init__(self) -> None:
         super().__init__(PROFILE)
 
-    def compose(self, claimed: Claimed, date: str) -> Envelope:
-        return Envelope(sender="a@a.example", recipient=claimed.address, data=b"\r\n", invitation_id=claimed.id)
+    def compose(self, letter: Letter, date: str) -> Envelope:
+        return Envelope(sender="a@a.example", recipient=letter.address, data=b"\r\n", invitation_id=letter.id)
 
     def batch(self, batch_id: int) -> Any:
         class Batch:
@@ -81,8 +80,8 @@ def make_feed(machine: Machine) -> Callable[..., Feed]:
     return make
 
 
-def claimed(*ids: int) -> list[Claimed]:
-    return [Claimed(id_, 1, str(id_), f"user{id_}@example.org", "", None, None, 0, None) for id_ in ids]
+def claimed(*ids: int) -> list[Letter]:
+    return [Letter(id_, 1, f"user{id_}@example.org", 0, None, []) for id_ in ids]
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
