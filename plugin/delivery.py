@@ -27,7 +27,9 @@ from own_smtp.surroundings import Surroundings
 log = logging.getLogger(__name__)
 
 FIRST_CLAIM = 50
-MOST_CLAIMED = 1000
+MOST_CLAIMED = 500
+RESERVE = 2
+"""So many turns of the books must what is claimed last, lest connections wait for them."""
 AHEAD = 0.5
 """Seconds of sending that are claimed at a time: what a lost machine leaves `unknown` stays small with a slow relay."""
 TURN = 0.25
@@ -127,6 +129,7 @@ class Drain:
         settlements, self.feed.settlements = self.feed.settlements, []
         wanted = Wanted(self._size_claim(), self._after_batch, self._composer.known)
         pace = self.feed.pacer.keep(self._clock.now(), self.feed.unfinished + wanted.count)
+        began = asyncio.get_running_loop().time()
         try:
             turn = await self._desk.call(Office.write_turn, self._taken.token, settlements, wanted, pace)
         except (LeaseLostError, DatabaseError, OfficeLostError) as error:
@@ -137,7 +140,7 @@ class Drain:
         if turn.has_news and (self._teller is None or self._teller.done()):
             self._teller = asyncio.create_task(self._tell())
         if turn.load is not None:
-            self._take(turn.load)
+            self._take(turn.load, asyncio.get_running_loop().time() - began)
         return self.feed.backlog > 0
 
     async def _tell(self) -> None:
@@ -149,25 +152,30 @@ class Drain:
                     if heard and not self._is_closed:
                         self._journal.told(heard)
 
+    @property
+    def _rate(self) -> float:
+        """Messages a second so far."""
+        return self.feed.taken / max(asyncio.get_running_loop().time() - self._began_at, 0.001)
+
     def _size_claim(self) -> int:
         """Return how many to claim: what will be sent within half a second, as far as limits allow."""
         if not self.feed.wants_more:
             return 0
-        seconds = max(asyncio.get_running_loop().time() - self._began_at, 0.001)
         if self.feed.taken and not self.feed.backlog:
             self._claim_size = min(MOST_CLAIMED, self._claim_size * 2)  # the connections waited for the books
-        wanted = max(self._claim_size, min(MOST_CLAIMED, int(AHEAD * self.feed.taken / seconds)))
+        wanted = max(self._claim_size, min(MOST_CLAIMED, int(AHEAD * self._rate)))
         allowed = self.feed.pacer.allowance(self._clock.now(), AHEAD)
         return wanted if allowed is None else max(1, min(wanted, allowed))
 
-    def _take(self, load: Load) -> None:
+    def _take(self, load: Load, turn_seconds: float) -> None:
         self._composer.learn(load.learned)
         self._composer.forget(self.feed.batches | load.learned.keys())
         if load.letters:
             self._after_batch = load.letters[-1].batch_id
         else:
             self.feed.is_dry = True
-        self.feed.fill(load.letters, self._clock.may_send)
+        reserve = min(RESERVE * MOST_CLAIMED, int(RESERVE * turn_seconds * self._rate))
+        self.feed.fill(load.letters, self._clock.may_send, reserve)
         if not load.is_active or load.revision != self._profile.revision:
             # What is claimed is given back: it goes out as the relay is configured now, or not at all.
             self._is_cut_short = load.is_active

@@ -101,11 +101,14 @@ class Feed:
         """Whether no connection will get anything any more."""
         return self.is_closed or (self.is_dry and not self._ready)
 
-    def fill(self, letters: Iterable[Letter], may_send: Callable[[], bool]) -> None:
-        """Take what was claimed. `may_send` is asked before the end of each message is written."""
+    def fill(self, letters: Iterable[Letter], may_send: Callable[[], bool], reserve: int = 0) -> None:
+        """Take what was claimed. `may_send` is asked before the end of each message is written.
+
+        More is wanted when half of that is left, or `reserve`.
+        """
         before = len(self._ready)
         self._ready.extend(letters)
-        self._low_water = (len(self._ready) - before) // 2
+        self._low_water = max((len(self._ready) - before) // 2, reserve)
         self._may_send = may_send
         self.announce()
 
