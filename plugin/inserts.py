@@ -76,20 +76,21 @@ def among(connection: Connection, column: Any, ids: Sequence[int]) -> ColumnElem
     return condition
 
 
-def insert_rows(connection: Connection, model: Any, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows that all have the same columns, and that nothing has defaults for."""
+def insert_rows(connection: Connection, model: Any, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows of values for the columns with these `names`. No other column may have a default."""
     if not rows:
         return
-    names, dialect = tuple(rows[0]), connection.dialect
+    dialect = connection.dialect
     match dialect.name:
         case "postgresql":
-            connection.execute(_unnested(model, names), {name: [row[name] for row in rows] for name in names})
+            columns = map(list, zip(*rows, strict=True))
+            connection.execute(_unnested(model, names), dict(zip(names, columns, strict=True)))
         case "sqlite":
             binds = _binds(model, names, dialect)
-            columns = [[bind(row[name]) for row in rows] for name, bind in zip(names, binds, strict=True)]
-            connection.exec_driver_sql(_plain(model, names), list(zip(*columns, strict=True)))
+            bound = (map(bind, column) for bind, column in zip(binds, zip(*rows, strict=True), strict=True))
+            connection.exec_driver_sql(_plain(model, names), list(zip(*bound, strict=True)))
         case _:
-            connection.execute(insert(model), rows)
+            connection.execute(insert(model), [dict(zip(names, row, strict=True)) for row in rows])
 
 
 @cache

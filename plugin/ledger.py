@@ -128,24 +128,18 @@ def settle(connection: Connection, taken: Taken, settlements: Sequence[Settlemen
             values = {"state": state, "changed_at": now, "route": items[0].route, **told}
             by_state[state] = _settle_alike(connection, taken.token, items, values)
     written = [item for items in by_state.values() for item in items]
-    insert_rows(connection, Attempt, [_attempt(taken.relay_id, item) for item in written])
+    insert_rows(connection, Attempt, _ATTEMPT, [_attempt(taken.relay_id, item) for item in written])
     ended = Counter(Ended(item.batch_id, item.state, item.code or 0) for item in written)
     add_attempts(connection, taken.relay_id, now, ended, by_platform=settlements[0].route is Route.PLATFORM)
 
 
-def _attempt(relay_id: int, item: Settlement) -> dict[str, Any]:
-    return {
-        "invitation_id": item.invitation_id,
-        "relay_id": relay_id,
-        "at": datetime.fromtimestamp(item.at, UTC),
-        "state": item.state,
-        "route": item.route,
-        "stage": item.stage,
-        "code": item.code,
-        "enhanced": item.enhanced,
-        "text": item.words[:500],
-        "server": item.server,
-    }
+_ATTEMPT = ("invitation_id", "relay_id", "at", "state", "route", "stage", "code", "enhanced", "text", "server")
+
+
+def _attempt(relay_id: int, item: Settlement) -> tuple[Any, ...]:
+    at = datetime.fromtimestamp(item.at, UTC)
+    said = (item.stage, item.code, item.enhanced, item.words[:500], item.server)
+    return (item.invitation_id, relay_id, at, item.state, item.route, *said)
 
 
 def _settle_alike(

@@ -121,13 +121,9 @@ class Purge:
 
         def shorten_some(connection: Connection, rows: Sequence[Any]) -> None:
             digests = [
-                {
-                    "invitation_id": row.id,
-                    "digest": self._vault.digests(normal_form(row.address), tenant_id=batch.tenant_id)[0],
-                }
-                for row in rows
+                (row.id, self._vault.digests(normal_form(row.address), tenant_id=batch.tenant_id)[0]) for row in rows
             ]
-            insert_rows(connection, Shortened, digests)
+            insert_rows(connection, Shortened, ("invitation_id", "digest"), digests)
             write_over(connection, {row.id: (row.address, shorten(row.address)) for row in rows})
 
         yield from self._by_key(query, shorten_some)
