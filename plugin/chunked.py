@@ -15,6 +15,13 @@ from own_smtp.wire import TookTooLongError
 
 STAGES = (Stage.MAIL, Stage.MAIL, Stage.RCPT, Stage.MESSAGE)
 """What the replies to one message are about; the first is to RSET."""
+BORNE_BY_EXIM = 10
+"""How many RSET behind refused messages Exim bears on one connection (`smtp_accept_max_nonmail`).
+
+It closes at the next, with 554 and whatever is in flight. The reset may swallow the 554: then all that is unknown.
+"""
+MOST_REFUSED = 8
+"""Messages refused on one connection before it is left for a new one: not every Exim says that it is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +39,11 @@ class Chunked(Exchange):
     def __init__(self, session: Session, supply: Supply, most: int | None, window: int) -> None:
         super().__init__(session, supply, most)
         self.window = window
+        self.is_exim = "exim" in session.greeting.lower()
         self.flight: deque[InFlight] = deque()
+        self.refused = 0
         self.is_closing = False
-        """Whether the server said 421."""
+        """Whether the last that the server did was to refuse to go on."""
         self.prevented: OwnSMTPError | None = None
         """Why the supply lets nothing more be sent."""
 
@@ -47,11 +56,16 @@ class Chunked(Exchange):
 
     async def _fill(self) -> bool:
         """Put messages in flight up to the window; wait for one only when none is."""
-        while len(self.flight) < self.window and (envelope := self.take()) is not None:
+        while len(self.flight) < self._most_in_flight and (envelope := self.take()) is not None:
             await self._launch(envelope)
         while not self.flight and (envelope := await self.next()) is not None:
             await self._launch(envelope)
         return bool(self.flight)
+
+    @property
+    def _most_in_flight(self) -> int:
+        """So few that Exim bears it if all of them are refused."""
+        return min(self.window, BORNE_BY_EXIM - self.refused) if self.is_exim else self.window
 
     async def _launch(self, envelope: Envelope) -> None:
         if self.wire.failure is not None:
@@ -87,8 +101,11 @@ class Chunked(Exchange):
         replies: list[Reply] = []
         try:
             for stage in STAGES:
-                replies.append(await self.wire.read(stage, self.deadlines.final_dot))
-                self.is_closing = self.is_closing or replies[-1].code == 421
+                reply = await self.wire.read(stage, self.deadlines.final_dot)
+                self.is_closing = refuses_to_go_on(reply, is_to_reset=not replies) or (
+                    self.is_closing and reply.code >= 400
+                )
+                replies.append(reply)
         except SessionError as error:
             self._end_broken(sent, replies, error)
             return
@@ -98,23 +115,45 @@ class Chunked(Exchange):
         else:
             self.end(sent.envelope, *decided)
 
+    def end(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
+        """Nothing new is begun on a connection that has seen many refusals."""
+        super().end(envelope, stage, reply)
+        self.refused += reply.code >= 400
+        self.is_over = self.is_over or self.refused >= MOST_REFUSED
+
     def _end_broken(self, sent: InFlight, replies: list[Reply], error: SessionError) -> None:
         """The connection broke before the last reply: what is certain of the message?
 
-        1. It was refused before. 2. The server said 421 to it or to one before it, and closed: what stands behind a
-        421 is not done (RFC 5321, 3.8). A server that goes on after a 421 says so, and its replies are read.
+        1. It was refused before. 2. The server said 421 to it or to one before it, or refused its RSET, and closed:
+        what stands behind that is not done (RFC 5321, 3.8). A server that goes on says so, and its replies are read.
         3. It never left this process. 4. Nothing is.
         """
-        refused = next((answer for answer in zip(STAGES, replies, strict=False) if answer[1].code >= 400), None)
+        refused = next((answer for answer in zip(STAGES[1:], replies[1:], strict=False) if answer[1].code >= 400), None)
         if refused is not None:
             self.end(sent.envelope, *refused)
             self.give_up()
         elif self.is_closing and not isinstance(error, TookTooLongError):
-            self.interrupt(sent.envelope, Stage.MAIL, error)
+            self._end_untried(sent.envelope, replies, error)
         else:
             self.give_up()
             stage = Stage.BODY if self.wire.never_left(sent.end) else Stage.MESSAGE
             self.interrupt(sent.envelope, stage, error)
+
+    def _end_untried(self, envelope: Envelope, replies: list[Reply], error: SessionError) -> None:
+        """The server refused to begin anew: that is about the connection, and no more than 421 about the sender."""
+        if not replies:
+            self.interrupt(envelope, Stage.MAIL, error)
+        elif replies[0].code == 421:
+            self.end(envelope, Stage.MAIL, replies[0])
+            self.give_up()
+        else:
+            words = f"The server refused to begin anew: {replies[0].code} {replies[0].text}"
+            self.interrupt(envelope, Stage.MAIL, SessionError(words))
+
+
+def refuses_to_go_on(reply: Reply, *, is_to_reset: bool) -> bool:
+    """Whether nothing is done any more after this reply, as long as no other one follows."""
+    return reply.code == 421 or (is_to_reset and reply.code >= 400)
 
 
 def decide(mail: Reply, rcpt: Reply, message: Reply) -> tuple[Stage, Reply] | None:

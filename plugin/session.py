@@ -66,6 +66,8 @@ class Session:
         self.state = SessionState.CONNECTING
         self.capabilities: Capabilities = NOTHING
         self.server = profile.host
+        self.greeting = ""
+        """The server's first words."""
         self.has_answered = False
         """Whether the server has replied to any message yet. Until then a lost connection is not an idle one."""
         self.certificate: bytes | None = None
@@ -175,6 +177,7 @@ class Session:
             raise self._broken(Stage.BANNER, str(error)) from error
         self._observe(Line("", reply))
         self._check(Stage.BANNER, reply)
+        self.greeting = reply.text
         self._observe(Step(Stage.BANNER, reply.text, {"words": reply.text}))
 
     async def _say_ehlo(self) -> None:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from own_smtp.capabilities import Capabilities
+from own_smtp.chunked import MOST_REFUSED
 from own_smtp.commands import dot_stuffed, mail_command, rcpt_command, why_impossible, xtext
 from own_smtp.errors import JournalError
 from own_smtp.states import PauseReason
@@ -187,6 +188,39 @@ def test_a_server_that_goes_on_after_a_421_is_listened_to():
     assert sent.states == ["accepted", "queued", "accepted", "accepted", "accepted"]
     assert recipients_of(server.copies) == [f"user{number}@example.org" for number in (1, 3, 4, 5)]
     assert len(sent.supply.waiting) == 1, "nothing new is sent after it"
+
+
+def test_a_refused_rset_is_about_the_connection():
+    """It says nothing of the sender, and nothing behind it was done: no pause, and nothing unknown."""
+    with server_for("chunked") as server:
+        server.on("rset", ("554 Too many commands", SwallowAndClose()), when=lambda moment: moment.message >= 3)
+        sent = converse(server, 6, window=4)
+    assert set(sent.states) == {"accepted", "queued"}
+    assert {outcome.pause for outcome in sent.supply.outcomes.values()} == {None}
+    assert any("554 Too many commands" in outcome.words for outcome in sent.supply.outcomes.values())
+    accepted = [number for number, outcome in sent.supply.outcomes.items() if outcome.state == "accepted"]
+    assert recipients_of(server.copies) == [f"user{number}@example.org" for number in accepted]
+
+
+def test_a_server_that_goes_on_after_a_refused_rset():
+    """Its replies count, and when it is lost behind them, the message may have arrived."""
+    with server_for("chunked") as server:
+        server.on("rset", "502 5.5.1 what", message=2)
+        server.on("dot", SwallowAndClose(), message=2)
+        sent = converse(server, 2, window=4)
+    assert sent.states == ["accepted", "unknown"]
+
+
+def test_a_connection_with_many_refusals_is_left():
+    """Before the server counts the RSET behind each of them as one too many. The others go over the next one."""
+    with server_for("chunked") as server:
+        server.on("rcpt", "550 5.1.1 no", when=lambda moment: moment.message > 2)
+        sent = converse(server, 30, window=3)
+        server.wait_for(lambda: server.connections[0].ended)
+    assert sent.states.count("accepted") == 2
+    assert MOST_REFUSED <= sent.states.count("refused") < MOST_REFUSED + 3
+    assert len(sent.states) + len(sent.supply.waiting) == 30
+    assert verbs(server)[-1] == "QUIT"
 
 
 @pytest.mark.parametrize(
