@@ -22,13 +22,14 @@ from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from own_smtp import jobs  # loaded here, and not again in each process that is forked for a job
 from own_smtp.config import Settings
 from own_smtp.dispatcher import Dispatcher
 from own_smtp.wakeup import JOBS, damper
 
 log = logging.getLogger(__name__)
 
-ALLOWED = frozenset(f"own_smtp.jobs.{name}" for name in JOBS)
+ALLOWED = frozenset(f"{jobs.__name__}.{name}" for name in JOBS)
 IDLE = 20
 """RQ's `worker_ttl`: an idle worker looks up from its queue every `IDLE - 15` seconds."""
 RECONNECT = 1.0
