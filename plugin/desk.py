@@ -119,14 +119,15 @@ class ProcessDesk:
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         try:
-            while True:
-                (length,) = _HEAD.unpack(await reader.readexactly(_HEAD.size))
-                number, result, error = pickle.loads(await reader.readexactly(length))  # noqa: S301 -- from our own child
-                self._answer(number, result, error)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            for answer in list(self._open.values()):
-                if not answer.done():
-                    answer.set_exception(OfficeLostError("The process that keeps the books is gone."))
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    (length,) = _HEAD.unpack(await reader.readexactly(_HEAD.size))
+                    answer = pickle.loads(await reader.readexactly(length))  # noqa: S301 -- from our own child
+                    self._answer(*answer)
+        finally:
+            for waiting in self._open.values():
+                if not waiting.done():
+                    waiting.set_exception(OfficeLostError("The process that keeps the books is gone."))
 
     def _answer(self, number: int, result: object, error: BaseException | None) -> None:
         answer = self._open.get(number)
@@ -171,12 +172,17 @@ def _read(stream: BinaryIO) -> tuple[int, Callable[..., Any], tuple[Any, ...]] |
 
 def _send_answer(channel: socket.socket, lock: Lock, number: int, done: Future[Any]) -> None:
     error = done.exception()
-    if error is not None and not isinstance(error, OwnSMTPError):
+    if error is not None and not _can_travel(error):
         log.error("The books met an error that nobody foresaw.", exc_info=error)
         error = RuntimeError(f"{type(error).__name__}: {error}")  # who knows what it carries
     answer = _packed((number, None if error else done.result(), error))
     with lock, suppress(ConnectionError):
         channel.sendall(answer)
+
+
+def _can_travel(error: BaseException) -> bool:
+    """Whether the other process can put the error together again: one of ours that is made of its text alone."""
+    return isinstance(error, OwnSMTPError) and type(error).__init__ is Exception.__init__
 
 
 def _packed(message: object) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from own_smtp.desk import Desk, ProcessDesk, ThreadDesk
-from own_smtp.errors import DatabaseError, LeaseLostError, OfficeLostError
+from own_smtp.errors import DatabaseError, LeaseLostError, OfficeLostError, OwnSMTPError
 from own_smtp.office import Office
 from tests.engine import Platform
 from tests.servers.process import eventually
@@ -60,8 +60,19 @@ class Unforeseen(Exception):
         super().__init__(f"{one} and {two}")
 
 
+class OursOfTwo(OwnSMTPError):
+    """One of ours, but not made of its text alone."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
 def fail(_office: Office) -> None:
     raise Unforeseen(1, 2)
+
+
+def fail_oddly(_office: Office) -> None:
+    raise OursOfTwo(1, 2)
 
 
 def die(_office: Office) -> None:
@@ -110,8 +121,9 @@ def test_errors_are_raised_where_the_call_was_made(desk: Desk) -> None:
                 await desk.call(lose_lease)
             with pytest.raises(DatabaseError, match=r"^OperationalError$"):
                 await desk.call(lose_database)
-            with pytest.raises((Unforeseen, RuntimeError), match="1 and 2"):
-                await desk.call(fail)
+            for odd in (fail, fail_oddly):
+                with pytest.raises((Unforeseen, OursOfTwo, RuntimeError), match="1 and 2"):
+                    await desk.call(odd)
             assert await desk.call(echo, b"still there") == b"still there"
 
     asyncio.run(run())
