@@ -106,11 +106,17 @@ class Service:
         if self._is_stopping or room <= 0:
             return False
         try:
-            due = await self._desk.call(Office.find_due, room + len(self._fruitless))
-            return any([await self._start(relay_id) for relay_id in due if relay_id not in self._fruitless])
+            passed_over = self._passed_over
+            due = await self._desk.call(Office.find_due, room + len(passed_over))
+            return any([await self._start(relay_id) for relay_id in due if relay_id not in passed_over])
         except (DatabaseError, JournalError, OfficeLostError) as error:
             log.warning("Taking on further relays failed: %s", error)
             return False
+
+    @property
+    def _passed_over(self) -> set[int]:
+        """Relays that are not taken on: one whose drain is just ending has given back its lease already."""
+        return self._fruitless | {drain.relay_id for drain in self._drains.values()}
 
     def _has_moved(self) -> bool:
         """Whether any message came to an end since the last look."""
