@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +21,7 @@ from own_smtp.composer import Addresser, Learned, Letter
 from own_smtp.errors import LeaseLostError
 from own_smtp.facts import Facts
 from own_smtp.hooks.events import RelayChange
-from own_smtp.ledger import Claim, Claimed, Settlement, Taken
+from own_smtp.ledger import Claim, Settlement, Taken
 from own_smtp.models import Lease
 from own_smtp.news import News
 from own_smtp.outcomes import PROBES, Backoff
@@ -103,7 +102,6 @@ class Books:
         around: Surroundings,
         taken: Taken,
         profile: RelayProfile,
-        threads: Executor,
         route: Route = Route.RELAY,
     ) -> None:
         self._route = route
@@ -111,7 +109,6 @@ class Books:
         self._engine = around.engine
         self._taken = taken
         self._profile = profile
-        self._threads = threads
         self._addresser = Addresser(profile)
         self._news = News(around, taken.relay_id, self._addresser.info)
         self._alert: RelayChange | None = None
@@ -122,37 +119,30 @@ class Books:
         asked_at = self._around.clock()
         claim: Claim | None = None
         learned: dict[int, Learned] = {}
-        letters: Future[list[Letter]] | None = None
         try:
             with self._engine.begin() as connection:
                 at = ledger.renew_lease(connection, self._taken, self._around.settings.lease, self._own(pace))
-                if wanted.count:
-                    claim, learned = self._claim(connection, wanted)
-                    # While the database works on the rest.
-                    letters = self._threads.submit(self._write_letters, claim.invitations)
                 # The journal vouches for the news of these: see `own_smtp.news`.
                 ledger.settle(connection, self._taken, settlements, tells_host=False)
                 ledger.mark_untold(connection, self._taken.token, untold)
+                if wanted.count:
+                    claim = ledger.claim(
+                        connection, self._taken, wanted.count, after_batch=wanted.after_batch, route=self._route
+                    )
+                    batches = {invitation.batch_id for invitation in claim.invitations}
+                    learned = self._addresser.learn(connection, batches - wanted.known)
         except (LeaseLostError, DBAPIError):
             self._news.give_back(untold)
             raise
-        finally:
-            if letters is not None:
-                wait([letters])
         has_news = self._news.spread(settlements)
-        if claim is None or letters is None:
-            return Turn(asked_at, at, None, has_news)
+        load = None if claim is None else self._load(claim, learned, wanted.known)
+        return Turn(asked_at, at, load, has_news)
+
+    def _load(self, claim: Claim, learned: dict[int, Learned], known: AbstractSet[int]) -> Load:
         in_hand = self._news.hold(claim.invitations)
-        self._addresser.forget(in_hand | wanted.known)
-        return Turn(asked_at, at, Load(letters.result(), learned, claim.revision, claim.is_active), has_news)
-
-    def _claim(self, connection: Connection, wanted: Wanted) -> tuple[Claim, dict[int, Learned]]:
-        claim = ledger.claim(connection, self._taken, wanted.count, after_batch=wanted.after_batch, route=self._route)
-        batches = {invitation.batch_id for invitation in claim.invitations}
-        return claim, self._addresser.learn(connection, batches - wanted.known)
-
-    def _write_letters(self, invitations: Sequence[Claimed]) -> list[Letter]:
-        return [self._addresser.write(invitation) for invitation in invitations]
+        self._addresser.forget(in_hand | known)
+        letters = [self._addresser.write(invitation) for invitation in claim.invitations]
+        return Load(letters, learned, claim.revision, claim.is_active)
 
     def write_end(self, settlements: Sequence[Settlement], closing: Closing) -> None:
         """Settle all, and give back the relay and the rest. May be tried again after a `DBAPIError`."""

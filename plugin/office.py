@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,9 +20,6 @@ from own_smtp.ledger import Settlement, Taken
 from own_smtp.profiles import RelayProfile
 from own_smtp.states import PauseReason, Route
 from own_smtp.surroundings import Surroundings
-
-WRITERS = 2
-"""Threads that encode what is personal while the database works: it is quick, and nobody waits for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,6 @@ class Office:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._books: dict[int, Books] = {}
-        self._writers = ThreadPoolExecutor(WRITERS)
 
     def open(self, relay_id: int, route: Route, journal: str) -> Opened | None:
         """Take the relay's lease. `None` when another worker has it, when it must rest, or when it cannot be used.
@@ -76,7 +71,7 @@ class Office:
         if server is None:
             self._give_up(taken, None)
             return None
-        self._books[taken.token] = Books(around, taken, server, self._writers, route)
+        self._books[taken.token] = Books(around, taken, server, route)
         return Opened(asked_at, taken, server, around.settings)
 
     def _give_up(self, taken: Taken, problem: str | None) -> None:
