@@ -12,6 +12,7 @@ import logging
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
+from own_smtp import loops
 from own_smtp.delivery import Drain, begin_drain
 from own_smtp.desk import Desk, ProcessDesk, ThreadDesk
 from own_smtp.errors import DatabaseError, JournalError, OfficeLostError
@@ -147,7 +148,7 @@ def threads_for(around: Surroundings) -> int:
 
 def serve(around: Surroundings, relay_id: int, route: Route = Route.RELAY) -> set[int]:
     """Run a worker's job to its end, in a thread without an event loop. Return relays that are due again."""
-    return asyncio.run(Service(around, ThreadDesk(Office(around))).run(relay_id, route))
+    return loops.run(Service(around, ThreadDesk(Office(around))).run(relay_id, route))
 
 
 def serve_apart(around: Surroundings, relay_id: int, route: Route = Route.RELAY) -> set[int]:
@@ -156,4 +157,4 @@ def serve_apart(around: Surroundings, relay_id: int, route: Route = Route.RELAY)
     gc.freeze()
     gc.set_threshold(LITTLE_GARBAGE)
     desk = ProcessDesk(Office(around), threads_for(around), lambda: around.engine.dispose(close=False))
-    return asyncio.run(Service(around, desk).run(relay_id, route))
+    return loops.run(Service(around, desk).run(relay_id, route))
