@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import smtplib
 import subprocess
@@ -188,6 +189,14 @@ class Postfix(Server):
     @property
     def log(self) -> Path:
         return self.folder / "mail.log"
+
+    @property
+    def failed_logins(self) -> list[str]:
+        """What each conversation that failed to log in did, as the log says at its end: `auth=0/2` after two tries.
+
+        The log comes a little later than the replies.
+        """
+        return re.findall(r"disconnect from .* (auth=0/\d+)", self.log.read_text(errors="replace"))
 
     def set_replies(self, replies: Mapping[str, str]) -> None:
         """Answer RCPT for these addresses so, in sessions that begin from now on."""
