@@ -41,7 +41,7 @@ class Exchange:
         self.wire = session.wire
         self.supply = supply
         self.deadlines = session.deadlines
-        self.left = most if most is not None else 1 << 62
+        self.most = self.left = most if most is not None else 1 << 62
         self.is_over = False
 
     async def run(self) -> None:

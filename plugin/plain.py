@@ -12,6 +12,12 @@ from own_smtp.session import Session
 SMALL = 64 * 1024
 """Octets up to which a message is written in one piece with its end."""
 
+WELL_USED = 50
+"""Messages after which a connection may have come to an end that the server sets for each.
+
+Exim's is 1,000 by default (`smtp_accept_max_per_connection`).
+"""
+
 Answer = tuple[Stage, Reply]
 
 
@@ -35,9 +41,20 @@ class Plain(Exchange):
 
     def end(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
         """Nothing more is said to a server that is closing."""
-        super().end(envelope, stage, reply)
+        if stage is Stage.MAIL and self._is_used_up(reply):
+            self.supply.give_back(envelope)
+        else:
+            super().end(envelope, stage, reply)
         if reply.code == 421:
             self.give_up()
+
+    def _is_used_up(self, reply: Reply) -> bool:
+        """Whether the server wants a new connection: neither the message nor the pace is to blame for its 421.
+
+        If it wants less, it says so (RFC 3463: X.7), or says 421 to the new connection, too.
+        """
+        is_about_policy = (reply.enhanced or "").startswith("4.7.")
+        return reply.code == 421 and not is_about_policy and self.most - self.left > WELL_USED
 
     # The envelope
 

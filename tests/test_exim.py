@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from own_smtp.outcomes import Stage
+from own_smtp.plain import WELL_USED
 from own_smtp.profiles import Credentials
 from own_smtp.states import PauseReason, Security
 from own_smtp.tls import verifying_context
@@ -232,6 +233,16 @@ def test_a_limit_of_messages_in_a_connection(window):
         assert sent.states[:4] == ["accepted"] * 4
         assert (sent.outcome(5).reply.code, sent.outcome(5).slows_down) == (421, True)
         assert recipients_of(server.copies()) == users([1, 2, 3, 4])
+
+
+def test_a_connection_that_carried_all_that_it_may():
+    """421 after as many as Exim takes on one: the next is given back for a new connection, untried and at no cost."""
+    with Exim(main={"smtp_accept_max_per_connection": WELL_USED + 1}) as server:
+        sent = converse(server, WELL_USED + 3)
+        assert sent.states == ["accepted"] * (WELL_USED + 1)
+        assert sent.supply.returned == [WELL_USED + 2]
+        assert len(sent.supply.waiting) == 1
+        assert recipients_of(server.copies()) == users(range(1, WELL_USED + 2))
 
 
 def test_a_limit_of_connections_of_a_host():

@@ -196,6 +196,19 @@ def test_a_rate_limit_slows_the_relay_down(platform, scripted, phase, reply):
     assert len(scripted.copies) == 4
 
 
+def test_connections_that_may_only_carry_so_much(platform, scripted):
+    """Exim's 421 after so many messages costs a new connection: no retry, no time and none of the pace."""
+    scripted.on("mail", ("421 too many messages in this connection", CLOSE), when=lambda moment: moment.turn > 60)
+    relay = platform.add_relay(scripted, max_connections=2)
+    platform.send(relay, 300)
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 300}
+    assert [row.code for row in platform.attempts] == [250] * 300
+    assert "learned" not in platform.lease(relay).pace
+    assert len(scripted.copies) == 300
+    assert len(scripted.connections) >= 5
+
+
 # Retries
 
 

@@ -12,6 +12,7 @@ from own_smtp.capabilities import Capabilities
 from own_smtp.chunked import MOST_REFUSED
 from own_smtp.commands import dot_stuffed, mail_command, rcpt_command, why_impossible, xtext
 from own_smtp.errors import JournalError
+from own_smtp.plain import WELL_USED
 from own_smtp.states import PauseReason
 from tests.engine import recipients_of
 from tests.scripted import CLOSE, EXTENSIONS, PASS, ScriptedServer
@@ -178,6 +179,18 @@ def test_a_421_anywhere_closes_and_leaves_nothing_unknown(mode, phase, position)
     assert {outcome.state for outcome in sent.supply.outcomes.values()} <= {"accepted", "queued"}
     taken = len(sent.supply.outcomes) + len(sent.supply.returned)
     assert taken + len(sent.supply.waiting) == 4
+
+
+@pytest.mark.parametrize("mode", ["stepwise", "pipelined"])
+@pytest.mark.parametrize(("words", "is_returned"), [("421 too many messages", True), ("421 4.7.0 too many", False)])
+def test_a_421_to_a_well_used_connection(mode, words, is_returned):
+    """It is about the connection, unless it says otherwise: the message goes back, and none of its retries is used."""
+    with server_for(mode) as server:
+        server.on("mail", (words, SwallowAndClose()), when=lambda moment: moment.turn > WELL_USED)
+        sent = converse(server, WELL_USED + 2)
+    assert sent.states == ["accepted"] * WELL_USED + ["queued"] * (not is_returned)
+    assert sent.supply.returned == [WELL_USED + 1] * is_returned
+    assert len(server.copies) == WELL_USED
 
 
 def test_a_server_that_goes_on_after_a_421_is_listened_to():
