@@ -95,13 +95,14 @@ def run_python(module: str, arguments: Mapping[str, Any], **environment: str) ->
 
 
 def run_json(command: list[str], **environment: str) -> Figures:
-    """Run a program that prints its figures as JSON in its last line, with the rate of its messages added."""
+    """Run a program that prints its figures as JSON in its last line; the rate of its messages, if any, is added."""
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=LONGEST, cwd=ROOT, env=surroundings(**environment)
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)[:300]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    return with_rate(json.loads(done.stdout.splitlines()[-1]))
+    figures: Figures = json.loads(done.stdout.splitlines()[-1])
+    return with_rate(figures) if "messages" in figures else figures
 
 
 def with_rate(figures: Figures) -> Figures:

@@ -1,6 +1,6 @@
-"""A process in which a few or very many invitations wait: what a drain and a page cost then.
+"""Platforms where a few or very many invitations wait: what a drain and a page cost then.
 
-`python -m benchmarks.waiting JSON` fills an outbox, drains a part of it and prints what that took.
+`python -m benchmarks.waiting fill|ask|drain JSON` fills an outbox, asks two of them what pages ask, or drains a part.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from statistics import median
 
-from sqlalchemy import Table, insert, literal, select, update
+from sqlalchemy import Table, insert, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from benchmarks.measure import Figures
@@ -26,6 +27,8 @@ from own_smtp.walks import LogScope, Position
 
 COPIED = 10_000
 """So many are added as a host does it; the others are copies of theirs."""
+ROUNDS = 31
+"""How often each page is asked for, in turn with the other platform's."""
 
 QUERIES: dict[str, Callable[[Session], object]] = {
     "project_batches": lambda session: reports.project_batches(session, TENANT, PROJECT),
@@ -46,18 +49,15 @@ def _middle(session: Session) -> str:
     return str(Position(*found))
 
 
-def measure(stage: Stage, *, port: int, waiting: int) -> Figures:
-    """Let `waiting` invitations wait, drain some of them for a slice, and ask what pages ask."""
-    platform = stage.open(prepare=True)
+def fill(stage: str, *, port: int, waiting: int) -> Figures:
+    """Let `waiting` invitations wait."""
+    platform = Stage.load(stage).open(prepare=True)
     relay_id = platform.add_relay(At("127.0.0.1", port), max_connections=10)
     receipt = platform.fill(relay_id, COPIED)
     for _ in range(waiting // COPIED - 1):
         _double(platform, receipt.batch_id)
-    figures = asked(platform)
-    around = platform.around
-    figures["due"] = _milliseconds(lambda: find_due(around, 64))
-    sent = _drain_once(platform, relay_id)
-    return figures | sent
+    _tidy(platform)
+    return {"relay_id": relay_id}
 
 
 def _double(platform: Platform, batch_id: int) -> None:
@@ -73,33 +73,51 @@ def _double(platform: Platform, batch_id: int) -> None:
         connection.execute(update(Batch).where(Batch.id == batch_id).values(taken_count=Batch.taken_count + COPIED))
 
 
-def asked(platform: Platform) -> Figures:
-    """Return how long each query of the report page takes, in milliseconds."""
+def _tidy(platform: Platform) -> None:
+    """Do what PostgreSQL does by itself, but some time after so many rows were written."""
+    if platform.engine.dialect.name == "postgresql":
+        with platform.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+            connection.execute(text("CHECKPOINT"))
+
+
+def ask(stages: dict[str, str]) -> dict[str, Figures]:
+    """Return for each platform how long each query takes, in milliseconds: they are asked in turn."""
+    platforms = {name: Stage.load(stage).open() for name, stage in stages.items()}
+    times: dict[str, dict[str, list[float]]] = {name: {} for name in stages}
+    for _ in range(ROUNDS):
+        for name, platform in platforms.items():
+            for query, seconds in _ask_once(platform):
+                times[name].setdefault(query, []).append(seconds * 1000)
+    return {name: {query: median(each) for query, each in found.items()} for name, found in times.items()}
+
+
+def _ask_once(platform: Platform) -> Iterator[tuple[str, float]]:
+    around = platform.around
+    yield "due", _seconds(lambda: find_due(around, 64))
     with Session(platform.engine) as session:
-        return {name: _milliseconds(partial(ask, session)) for name, ask in QUERIES.items()}
+        for name, query in QUERIES.items():
+            yield name, _seconds(partial(query, session))
 
 
-def _milliseconds(ask: Callable[[], object]) -> float:
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        ask()
-        times.append(time.perf_counter() - started)
-    return sorted(times)[2] * 1000
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
 
 
-def _drain_once(platform: Platform, relay_id: int) -> Figures:
+def drain_once(stage: str, *, relay_id: int) -> Figures:
+    """Drain for a slice, and return what that took."""
+    platform = Stage.load(stage).open()
     figures = drain(platform, relay_id, jobs=1)
     messages = platform.count_attempts()
-    each = {f"{name}_each": figures[name] / messages * 1e6 for name in ("cpu", "seconds")}
-    return figures | each | {"messages": messages}
+    return figures | {f"{name}_each": figures[name] / messages * 1e6 for name in ("cpu", "seconds")}
 
 
 def main() -> None:
     logging.basicConfig(level=logging.ERROR)
-    given = json.loads(sys.argv[1])
-    stage = Stage.load(given.pop("stage"))
-    print(json.dumps(measure(stage, **given)))
+    action: Callable[..., Figures] = {"fill": fill, "ask": ask, "drain": drain_once}[sys.argv[1]]
+    print(json.dumps(action(**json.loads(sys.argv[2]))))
 
 
 if __name__ == "__main__":

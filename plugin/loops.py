@@ -20,8 +20,8 @@ if sys.platform == "linux":
     class ExactSelector(EpollSelector):
         """Sleeps the last of each wait with `select`, which counts microseconds.
 
-        A relay that takes a message each 100 ms loses a hundredth of its rate otherwise: a gap that came out too long is
-        never made up for by a short one.
+        A relay that takes a message each 100 ms loses a hundredth of its rate otherwise: a gap that came out too long
+        is never made up for by a short one.
         """
 
         def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
