@@ -35,7 +35,7 @@ class Grown:
 def p11(plan: Plan) -> list[Row]:
     """One worker, one job, 100,000 messages."""
     messages = plan.pick(100_000, 6_000)
-    with Sink() as sink, works(slice=600) as running:
+    with Sink() as sink, works(slice=600, allowed_ports=[sink.port]) as running:
         relay_id = running.platform.add_relay(sink, max_connections=10)
         running.platform.fill(relay_id, messages)
         running.hire()

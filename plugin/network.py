@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -94,7 +94,7 @@ class Target:
 class NetworkPolicy:
     """Which tenants the platform's operator lets connect, where to, and how."""
 
-    allowed_ports: frozenset[int]
+    allowed_ports: Container[int]
     allowed_networks: tuple[Network, ...] = ()
     """Exceptions from `REFUSED`."""
     allow_plaintext: bool = False
@@ -114,7 +114,7 @@ class NetworkPolicy:
     def trusting(cls) -> NetworkPolicy:
         """Return the policy for a server that the operator chose, not a tenant."""
         everywhere = (ip_network("0.0.0.0/0"), ip_network("::/0"))
-        return cls(allowed_ports=frozenset(range(1, 65536)), allowed_networks=everywhere, allow_plaintext=True)
+        return cls(allowed_ports=range(1, 65536), allowed_networks=everywhere, allow_plaintext=True)
 
     def admits(self, tenant_id: str) -> bool:
         """Tell whether a tenant may use own mail servers at all."""
