@@ -94,12 +94,18 @@ class PolicyForm(FlaskForm):
         description=_("Only in networks that you trust. A password is never sent without encryption."),
     )
 
-    def __init__(self, rules: Policy, now: Settings, tenants: Sequence[Tenant]) -> None:
-        """`now` is what is in force; `tenants` are those to choose from."""
-        super().__init__(data=_values(now))
+    def __init__(
+        self, rules: Policy, now: Settings, chosen: frozenset[str], tenants: Sequence[Tenant] | None = None
+    ) -> None:
+        """`now` is what is in force, `chosen` the tenants that are chosen, whether that counts now or not.
+
+        `tenants` are those to choose from; `None` means that there are too many for a form: `chosen` stays as it is.
+        """
+        super().__init__(data=_values(now) | {"allowed_tenants": sorted(chosen)})
         self.rules = rules
+        self.chosen = chosen
         self.who.choices = [(EVERYBODY, gettext("All tenants")), (CHOSEN, gettext("Only chosen ones"))]
-        self.allowed_tenants.choices = [(tenant.tenant_id, tenant.name) for tenant in tenants]
+        self.allowed_tenants.choices = [(tenant.tenant_id, tenant.name) for tenant in tenants or ()]
         self.fixed = [
             Fixed(name, getattr(now, name), name in rules.fixed) for name in EDITABLE if not rules.may_edit(name)
         ]
@@ -107,6 +113,8 @@ class PolicyForm(FlaskForm):
             del self[item.name]
         if any(item.name == "allowed_tenants" for item in self.fixed):
             del self["who"]
+        elif tenants is None:
+            del self["allowed_tenants"]
 
     def validate_allowed_tenants(self, item: Field) -> None:
         """Take only tenants that were offered; none at all means that nobody may."""
@@ -153,13 +161,17 @@ class PolicyForm(FlaskForm):
 
     def values(self) -> dict[str, Any]:
         """Return the settings as they were typed. Only after `validate`."""
-        return {name: self._value(name) for name in EDITABLE if name in self._fields}
+        values = {name: self._value(name) for name in EDITABLE if name in self._fields}
+        return values | {"allowed_tenants": self._allowed()} if "who" in self._fields else values
+
+    def _allowed(self) -> frozenset[str] | None:
+        if self.who.data == EVERYBODY:
+            return None
+        return frozenset(self.allowed_tenants.data or ()) if "allowed_tenants" in self._fields else self.chosen
 
     def _value(self, name: str) -> Any:
         typed = self._fields[name].data
         match name:
-            case "allowed_tenants":
-                return None if self.who.data == EVERYBODY else frozenset(typed or ())
             case "keep_content" | "keep_recipients":
                 return timedelta(days=typed)
             case "ceiling_per_second":
@@ -182,7 +194,6 @@ def _values(now: Settings) -> dict[str, Any]:
     return {
         **values,
         "who": EVERYBODY if now.allowed_tenants is None else CHOSEN,
-        "allowed_tenants": sorted(now.allowed_tenants or ()),
         "allowed_ports": ", ".join(str(port) for port in sorted(now.allowed_ports)),
         "test_recipients": "\n".join(now.test_recipients),
         "keep_content": now.keep_content.days,

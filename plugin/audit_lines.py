@@ -25,6 +25,9 @@ from own_smtp.texts import lazy_gettext as _
 PAGE = 50
 """Lines on one page."""
 
+MOST_NAMES = 10
+"""So many tenants are named in one line."""
+
 ACTIONS: dict[str, Text] = {
     AuditAction.RELAY_CREATED: _("Mail server added"),
     AuditAction.RELAY_CHANGED: _("Mail server changed"),
@@ -84,6 +87,8 @@ FIELDS: dict[str, Text] = {
     "batch": _("Sending"),
     "states": _("States"),
     "allowed_tenants": _("Tenants that may use own mail servers"),
+    "tenants_added": _("Tenants that were chosen"),
+    "tenants_removed": _("Tenants that are no longer chosen"),
     "relays_per_tenant": _("Mail servers per tenant"),
     "ceiling_connections": _("Most connections at a time to one server"),
     "ceiling_per_second": _("Most messages a second through one server"),
@@ -205,10 +210,17 @@ def _saying(name: str, names: Names) -> Callable[[Any], str]:
             return lambda ids: ", ".join(names.name_of(user_id) for user_id in ids)
         case "suggested_projects":
             return lambda ids: ", ".join(names.projects.get(project_id, project_id) for project_id in ids)
-        case "allowed_tenants":
-            return lambda ids: gettext("all") if ids == EVERYBODY else ", ".join(map(names.tenant_name, ids))
+        case "allowed_tenants" | "tenants_added" | "tenants_removed":
+            return lambda ids: gettext("all") if ids == EVERYBODY else tenants_text(ids, names.tenant_name)
         case _:
             return _SAY.get(name, _words)
+
+
+def tenants_text(ids: Sequence[str], name_of: Callable[[str], str]) -> str:
+    """Name tenants, the first ones of many."""
+    said = [name_of(tenant_id) for tenant_id in ids[:MOST_NAMES]]
+    more = len(ids) - len(said)
+    return ", ".join([*said, gettext("%(number)s more", number=format_decimal(more))] if more else said)
 
 
 def _words(value: Any) -> str:

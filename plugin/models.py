@@ -447,7 +447,7 @@ class PolicyValue(Base):
     __table_args__ = (TABLE_OPTIONS,)
 
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
-    """A field of `own_smtp.config.Settings`."""
+    """A field of `own_smtp.config.Settings`, or `own_smtp.policy.PREPARED`."""
     value: Mapped[Any] = mapped_column(JSON)
     """As the configuration would have it; JSON's `null` is a value, too."""
     changed_by: Mapped[str] = mapped_column(HostId)

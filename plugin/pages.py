@@ -99,7 +99,7 @@ def _format_moment(moment: datetime | None) -> str:
     return format_time(moment, tenant().timezone) if moment else ""
 
 
-def _again(**changes: Any) -> str:
+def again(**changes: Any) -> str:
     """Return the address of the present page with some of its arguments changed."""
     given = {name: value for name, value in request.args.items() if name in _FIND}
     return url_for(str(request.endpoint), **{**(request.view_args or {}), **given, **changes})
@@ -122,7 +122,7 @@ _COMMON: dict[str, Any] = {
     "day": format_date,
     "number": format_decimal,
     "language": _language,
-    "again": _again,
+    "again": again,
     "pause_cause": _pause_cause,
     "may": may,
     "Action": Action,

@@ -9,6 +9,7 @@ stored: a configuration that becomes stricter is stricter from its first drain o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from ipaddress import ip_network
@@ -39,6 +40,9 @@ EDITABLE = (
 
 EVERYBODY = "*"
 """Stands in the log for all tenants."""
+
+PREPARED = "prepared_tenants"
+"""Stands in the table beside the settings: who is chosen while all may, for when it counts."""
 
 PRIVATE: tuple[Network, ...] = tuple(
     ip_network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
@@ -74,6 +78,14 @@ class Policy:
         values = {row.name: read_value(row.name, row.value) for row in rows if self.may_edit(row.name)}
         return replace(self.settings, **{name: self.bounded(name, value) for name, value in values.items()})
 
+    def chosen(self, where: Connection | Session) -> frozenset[str]:
+        """Return the tenants that are chosen: those that may, or, while all may, those that will when it counts."""
+        allowed = self.in_force(where).allowed_tenants
+        if allowed is not None:
+            return allowed
+        prepared = where.execute(select(PolicyValue.value).where(PolicyValue.name == PREPARED)).scalar()
+        return frozenset(prepared or ())
+
     def bounded(self, name: str, value: Any) -> Any:
         """Return a value as far as the page may set it, for a setting that it may change."""
         if name == "allowed_ports" and self.settings.policy_page is not PolicyPage.NETWORK:
@@ -89,24 +101,47 @@ class Policy:
         """
         now = self.in_force(session)
         wanted = {name: self.bounded(name, value) for name, value in values.items() if self.may_edit(name)}
-        changes = {
-            name: (_logged(name, getattr(now, name)), _logged(name, value))
-            for name, value in wanted.items()
-            if getattr(now, name) != value
-        }
-        if not changes:
+        names = [name for name, value in wanted.items() if getattr(now, name) != value]
+        if not names:
             return False
-        for name in changes:
-            self._store(session, name, wanted[name], user_id)
+        changes: dict[str, tuple[Any, Any]] = {}
+        for name in names:
+            changes.update(_logged(name, getattr(now, name), wanted[name]))
+            _store(session, name, wanted[name], user_id, unless=getattr(self.settings, name))
+        if "allowed_tenants" in names:
+            kept = now.allowed_tenants if wanted["allowed_tenants"] is None else None
+            _store(session, PREPARED, kept, user_id, unless=None)
         session.flush()
         _let_try_again(session)
         audit.record(session, AuditAction.POLICY_CHANGED, tenant_id=audit.PLATFORM, user_id=user_id, changes=changes)
         return True
 
-    def _store(self, session: Session, name: str, value: Any, user_id: str) -> None:
-        session.execute(delete(PolicyValue).where(PolicyValue.name == name))
-        if value != getattr(self.settings, name):
-            session.add(PolicyValue(name=name, value=stored(value), changed_by=user_id, changed_at=db_now()))
+    def choose(
+        self, session: Session, *, add: AbstractSet[str] = frozenset(), remove: AbstractSet[str] = frozenset(), by: str
+    ) -> bool:
+        """Choose further tenants, and others no longer, and return whether that is news.
+
+        It counts at once where only chosen ones may. While all may it is kept for when it will. `by` is the person's
+        id. Nothing here commits.
+        """
+        now = self.chosen(session)
+        wanted = (now | add) - remove
+        if wanted == now or not self.may_edit("allowed_tenants"):
+            return False
+        if self.in_force(session).allowed_tenants is not None:
+            return self.change(session, {"allowed_tenants": wanted}, user_id=by)
+        _store(session, PREPARED, wanted, by, unless=frozenset())
+        session.flush()
+        changes = _logged("allowed_tenants", now, wanted)
+        audit.record(session, AuditAction.POLICY_CHANGED, tenant_id=audit.PLATFORM, user_id=by, changes=changes)
+        return True
+
+
+def _store(session: Session, name: str, value: Any, user_id: str, *, unless: Any) -> None:
+    """Keep a value, or no row where it is what holds without one."""
+    session.execute(delete(PolicyValue).where(PolicyValue.name == name))
+    if value != unless:
+        session.add(PolicyValue(name=name, value=stored(value), changed_by=user_id, changed_at=db_now()))
 
 
 def may_open(network: Network) -> bool:
@@ -129,8 +164,18 @@ def stored(value: Any) -> Any:
     return value
 
 
-def _logged(name: str, value: Any) -> Any:
-    return EVERYBODY if name == "allowed_tenants" and value is None else stored(value)
+def _logged(name: str, before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
+    """Return what the log says of a change. Of a long list of tenants only who came and who went."""
+    if name != "allowed_tenants":
+        return {name: (stored(before), stored(after))}
+    if before is None or after is None:
+        return {name: (_listed(before), _listed(after))}
+    moved = {"tenants_added": after - before, "tenants_removed": before - after}
+    return {key: (None, stored(tenants)) for key, tenants in moved.items() if tenants}
+
+
+def _listed(tenants: frozenset[str] | None) -> Any:
+    return EVERYBODY if tenants is None else stored(tenants)
 
 
 def _let_try_again(session: Session) -> None:

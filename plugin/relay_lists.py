@@ -181,3 +181,10 @@ def tenants(session: Session, most: int) -> list[str]:
     """Return the ids of the tenants that have relays, `most` at most."""
     query = select(Relay.tenant_id).where(Relay.deleted_at.is_(None)).distinct().order_by(Relay.tenant_id)
     return list(session.scalars(query.limit(most)))
+
+
+def count_by_tenant(session: Session, tenant_ids: Collection[str]) -> dict[str, int]:
+    """Return how many relays each of these tenants has; who has none is not among them."""
+    query = select(Relay.tenant_id, func.count()).where(Relay.deleted_at.is_(None), Relay.tenant_id.in_(tenant_ids))
+    rows = session.execute(query.group_by(Relay.tenant_id)).tuples()
+    return dict(rows.all())

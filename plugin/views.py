@@ -14,6 +14,7 @@ from own_smtp import (
     views_projects,
     views_relays,
     views_suggestions,
+    views_tenants,
     views_test_mails,
     views_tests,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "views_projects",
     "views_relays",
     "views_suggestions",
+    "views_tenants",
     "views_test_mails",
     "views_tests",
 ]

@@ -7,19 +7,19 @@ from dataclasses import replace
 from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
 
-from own_smtp import audit, audit_lines, people, relay_lists
+from own_smtp import audit, audit_lines, people, relay_lists, tenants
 from own_smtp.access import current_actor, requires
 from own_smtp.audit_lines import Names
 from own_smtp.current import extension
 from own_smtp.forms.policy import Fixed, PolicyForm
-from own_smtp.hooks.events import Action, Tenant
+from own_smtp.hooks.events import Action
 from own_smtp.pages import blueprint, db_session, note, render
 from own_smtp.policy import stored
 from own_smtp.texts import gettext
 from own_smtp.views_overview import asked
 
-MOST_TENANTS = 2000
-"""So many tenants are named and searched by name; of others the id is."""
+FEW = 20
+"""So many tenants are chosen by boxes on the page itself; more have a page of their own."""
 
 
 @blueprint.route("/platform/policy", methods=["GET", "POST"])
@@ -27,7 +27,9 @@ MOST_TENANTS = 2000
 def show_policy() -> ResponseReturnValue:
     """Show who may use own mail servers and how, and change what the configuration leaves open."""
     session, rules, now = db_session(), extension().rules, extension().in_force()
-    form = PolicyForm(rules, now, _tenants(sorted(now.allowed_tenants or ())))
+    chosen = rules.chosen(session)
+    every = tenants.every(session, chosen)
+    form = PolicyForm(rules, now, chosen, every if len(every) <= FEW else None)
     if form.validate_on_submit():
         if rules.change(session, form.values(), user_id=current_actor().user_id):
             session.commit()
@@ -36,6 +38,8 @@ def show_policy() -> ResponseReturnValue:
     page = render(
         "policy.html",
         form=form,
+        chosen=audit_lines.tenants_text(sorted(chosen), _names().tenant_name),
+        chosen_count=len(chosen),
         labels=audit_lines.FIELDS,
         value_text=_value_text,
         lines=audit_lines.lines(session, audit.PLATFORM, _names()),
@@ -57,22 +61,13 @@ def show_all_relays() -> ResponseReturnValue:
     """Show the mail servers of all tenants and how they are: no secrets, and nobody's address but the senders'."""
     wanted, session = asked(None), db_session()
     if wanted.text:
-        hits = [tenant.tenant_id for tenant in _tenants() if wanted.text.lower() in tenant.name.lower()]
+        every = tenants.every(session)
+        hits = [tenant.tenant_id for tenant in every if wanted.text.lower() in tenant.name.lower()]
         wanted = replace(wanted, tenants=hits)
     listing = relay_lists.find(session, wanted)
     shown = {line.relay.tenant_id for line in listing.lines}
     names = {tenant_id: extension().host.tenant(tenant_id).name for tenant_id in shown}
     return render("all_relays.html", listing=listing, names=names)
-
-
-def _tenants(chosen: list[str] | None = None) -> list[Tenant]:
-    """Return the tenants that the host names, else those that are known here; what was chosen among them."""
-    host = extension().host
-    named = list(host.all_tenants())
-    known = {tenant.tenant_id for tenant in named}
-    others = [*(chosen or ()), *relay_lists.tenants(db_session(), MOST_TENANTS), current_actor().tenant_id]
-    missing = [host.tenant(tenant_id) for tenant_id in dict.fromkeys(others) if tenant_id not in known]
-    return named + sorted(missing, key=lambda tenant: tenant.name.casefold())
 
 
 def _names() -> Names:

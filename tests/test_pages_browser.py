@@ -195,3 +195,29 @@ def test_the_report_follows_the_sending(person, db_session, thin):
     expect(page.get_by_text("Nothing was sent")).to_be_visible()
     fill_outbox(db_session, relay)
     expect(page.get_by_text("8 invitations: 1 accepted by your server, 2 refused")).to_be_visible()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_one_tenant_of_thousands_is_allowed_by_keyboard(person, everything, thin, scripts):
+    """Found, ticked, saved, put in force and taken away again, on a telephone, with scripts and without."""
+    someone = person.with_options(java_script_enabled=scripts, viewport={"width": 360, "height": 740})
+    page = someone.open("/platform/policy")
+    page.get_by_label("Only chosen ones").check()
+    page.get_by_role("link", name="Choose tenants").press("Enter")
+    page.get_by_role("searchbox").fill("institute 4711")
+    page.keyboard.press("Enter")
+    page.get_by_role("checkbox", name="Institute 4711").press("Space")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("It counts once")
+    page.get_by_role("link", name="Policy of the platform").press("Enter")
+    page.get_by_label("Only chosen ones").check()
+    expect(page.get_by_text("5 tenants are chosen: Institute 3")).to_be_visible()
+    page.get_by_role("button", name="Save").press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("It holds for pages at once")
+    page = someone.open("/platform/tenants?show=chosen")
+    expect(page.get_by_text("In force now: 5 tenants may")).to_be_visible()
+    page.get_by_role("checkbox", name="Institute 4711").press("Space")
+    page.get_by_role("button", name="Save").press("Enter")
+    expect(page.get_by_text("In force now: 4 tenants may")).to_be_visible()
+    assert "t4711" not in (thin.in_force().allowed_tenants or ())
+    assert someone.complaints == []

@@ -18,6 +18,7 @@ from tests.web.drafts import PASSWORD, TYPED, add_relay
 pytestmark = pytest.mark.usefixtures("db_session")
 
 POLICY, ALL = "/own-smtp/platform/policy", "/own-smtp/platform/servers"
+TENANTS = "/own-smtp/platform/tenants"
 OPEN = {
     "who": "all",
     "relays_per_tenant": "200",
@@ -108,6 +109,106 @@ def test_tenants_are_chosen_among_those_that_exist(web, thin):
     answer = web.post(POLICY, data={**OPEN, "who": "chosen", "allowed_tenants": ["nobody"]})
     assert answer.status_code == 422
     assert "There is no such tenant." in answer.text
+
+
+@pytest.fixture
+def crowd(thin):
+    """More tenants than a form bears, of which two have the same name and one is written from right to left."""
+    named = {f"t{number}": f"Tenant {number:03}" for number in range(120)} | {
+        "a1": "Twins",
+        "a2": "Twins",
+        "he": "מכון",
+    }
+    thin.host.tenants = {key: Tenant(tenant_id=key, name=name) for key, name in named.items()}
+    return thin.host.tenants
+
+
+def test_many_tenants_are_prepared_before_they_count(web, thin, db_session, crowd):
+    """The list is chosen on a page of its own while all may; then one choice puts it in force, and one lets it rest."""
+    page = web.get(POLICY).text
+    assert 'name="allowed_tenants"' not in page
+    assert "nobody would be allowed" in page
+    web.post(f"{TENANTS}?q=twins", data={"shown": ["a1", "a2"], "chosen": ["a2"]})
+    assert "It counts once only chosen tenants may" in web.get(TENANTS).text
+    assert thin.in_force().allowed_tenants is None
+    assert "1 tenant is chosen:" in web.get(POLICY).text
+    web.post(POLICY, data={**OPEN, "who": "chosen"})
+    assert thin.in_force().allowed_tenants == {"a2"}
+    assert "In force now: 1 tenant may" in web.get(TENANTS).text
+    web.post(POLICY, data=OPEN)
+    assert thin.in_force().allowed_tenants is None
+    assert thin.rules.chosen(db_session) == {"a2"}
+
+
+def test_ticks_change_only_the_tenants_that_were_shown(web, thin, db_session, crowd):
+    """Whoever stands on other pages stays as they are, and the log names who came and who went."""
+    thin.rules.change(db_session, {"allowed_tenants": frozenset({"t1", "t100"})}, user_id="root")
+    db_session.commit()
+    answer = web.post(f"{TENANTS}?page=1&show=all", data={"shown": ["t1", "t2", "t3"], "chosen": ["t2"]})
+    assert answer.location.endswith("/platform/tenants?page=1&show=all")
+    assert thin.in_force().allowed_tenants == {"t2", "t100"}
+    page = web.get(POLICY).text
+    assert "Tenants that were chosen: Tenant 002" in page
+    assert "Tenants that are no longer chosen: Tenant 001" in page
+    assert "Tenant 100, Tenant 002" in page
+
+
+def test_tenants_are_found_by_name_and_id_in_pages(web, thin, db_session, crowd):
+    """Fifty on a page; a page that there is not is the last one; a text that fits nobody says so."""
+    thin.rules.choose(db_session, add=frozenset({"t7"}), by="root")
+    db_session.commit()
+    pages = [web.get(f"{TENANTS}?page={number}").text.count('name="chosen"') for number in (1, 3, 99)]
+    assert pages == [50, 24, 24]  # the acting person's tenant is one more
+    for question, wanted in (
+        ("q=TENANT+007", 1),
+        ("q=t7", 11),
+        ("show=chosen", 1),
+        ("q=%D7%9E%D7%9B", 1),
+        ("q=%25", 0),
+    ):
+        assert web.get(f"{TENANTS}?{question}").text.count('name="chosen"') == wanted, question
+    assert "No tenant fits." in web.get(f"{TENANTS}?q=%25").text
+    assert "(1)" in web.get(f"{TENANTS}?show=others").text
+
+
+def test_many_tenants_are_pasted(web, thin, db_session, crowd):
+    """Ids and names, one a line; nothing is chosen while one line means nobody, or more than one."""
+    for text, words in (
+        ("t1\nNobody <b>", "There is no such tenant: “Nobody &lt;b&gt;”."),
+        ("twins", "Several tenants are called so, please write their ids: “twins”."),
+        (" \n", "fill in"),
+    ):
+        answer = web.post(TENANTS, data={"many": text})
+        assert answer.status_code == 422
+        assert words in answer.text, text
+    assert not thin.rules.chosen(db_session)
+    assert web.post(TENANTS, data={"many": " t1 \r\ntenant 002\n\nמכון\n"}).status_code == 302
+    assert thin.rules.chosen(db_session) == {"t1", "t2", "he"}
+
+
+def test_a_forged_tenant_is_not_chosen(web, thin, db_session, crowd):
+    """An id that nobody has is refused, ticked or shown."""
+    for data in ({"shown": ["nobody"]}, {"shown": ["t1"], "chosen": ["nobody"]}):
+        answer = web.post(TENANTS, data=data)
+        assert answer.status_code == 422
+        assert "There is no such tenant." in answer.text
+    assert not thin.rules.chosen(db_session)
+
+
+def test_what_the_configuration_says_of_tenants_holds(web, thin, db_session, crowd):
+    """Then there is nothing to choose, and the page of the policy names the first ones of many."""
+    thin.rules = Policy(replace(thin.settings, allowed_tenants=frozenset(crowd)), frozenset({"allowed_tenants"}))
+    assert web.get(TENANTS).status_code == web.post(TENANTS, data={"many": "t1"}).status_code == 409
+    assert "113 more" in web.get(POLICY).text
+    assert db_session.query(PolicyValue).count() == 0
+
+
+def test_the_page_does_not_grow_with_the_tenants(web, thin, crowd):
+    """Ten times as many tenants make neither page longer."""
+    few = [len(web.get(address).data) for address in (POLICY, TENANTS)]
+    crowd |= {f"u{number}": Tenant(tenant_id=f"u{number}", name="U") for number in range(1200)}
+    many = [len(web.get(address).data) for address in (POLICY, TENANTS)]
+    assert all(after < before + 100 for before, after in zip(few, many, strict=True))
 
 
 def test_ports_only_become_fewer(web, thin):
@@ -204,7 +305,7 @@ def test_only_administrators_get_there(web, thin, db_session):
     """Whoever may do everything in a tenant may not therefore look at others."""
     thin.host.allowed = set(Action) - {Action.ADMINISTER}
     add_relay(db_session, thin)
-    for address in (POLICY, ALL):
+    for address in (POLICY, ALL, TENANTS):
         assert web.get(address).status_code == 403
     assert "all tenants" not in web.get("/own-smtp/").text
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from own_smtp import confirmations, projects, relays
 from own_smtp.certificates import Certificate
 from own_smtp.facts import Facts
+from own_smtp.hooks.events import Tenant
 from own_smtp.models import Alert, Attempt, Batch, BatchCounts, Invitation, Lease, Relay, Tally
 from own_smtp.outcomes import Stage
 from own_smtp.profiles import Outcome, Reply
@@ -63,6 +64,7 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
     _hold(held)
     _run(session, running)
     _fill(session, million)
+    _crowd(session, thin)
     session.commit()
     states = {"active": active, "paused": paused, "waiting": waiting, "failed": failed, "sent": sent}
     pages = {f"relay-{name}": f"/servers/{relay.id}" for name, relay in states.items()}
@@ -92,12 +94,25 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         "known": "/projects/p1/known",
         "audit": "/audit",
         "policy": "/platform/policy",
+        "tenants": "/platform/tenants?page=2",
         "all-relays": "/platform/servers",
         LEAVE: "/projects/p1/settings",
         "confirm": f"/confirm/{token}",
         "confirm-unknown": "/confirm/unknown",
         "not-found": "/servers/999",
     }
+
+
+def _crowd(session: Session, thin: ThinExtension) -> None:
+    """Let there be more tenants than a form bears, some with names that are long or written from right to left."""
+    names = {f"t{number:04}": f"Institute {number}" for number in range(5000)}
+    names["t0050"] = (
+        "Gemeinnützige Gesellschaft für angewandte Befragungsforschung und Donaudampfschifffahrtsstatistik mbH"
+    )
+    names["t0051"] = "המכון הלאומי לסקרים ולסטטיסטיקה"
+    names["t0052"] = "Without_any_place_to_break_" * 4
+    thin.host.tenants = {key: Tenant(tenant_id=key, name=name) for key, name in names.items()}
+    thin.rules.choose(session, add={"t0003", "t0050", "t0051", "t0052"}, by="alice")
 
 
 def _troubled(relay_id: int) -> Lease:

@@ -1,0 +1,93 @@
+"""The forms of the page that chooses tenants: ticks on a page of the list, and many at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from flask_wtf import FlaskForm
+from wtforms import Field, SelectMultipleField, TextAreaField
+from wtforms.validators import ValidationError
+
+from own_smtp.forms.checks import required
+from own_smtp.hooks.events import Tenant
+from own_smtp.texts import gettext
+from own_smtp.texts import lazy_gettext as _
+
+MOST_NAMED = 5
+"""So many lines that mean nothing are named in an error."""
+
+
+class TicksForm(FlaskForm):
+    """The tenants that a page showed, and those of them that were ticked when it was sent."""
+
+    shown = SelectMultipleField(_("Tenants"), validate_choice=False)
+    chosen = SelectMultipleField(_("Tenants"), validate_choice=False)
+
+    def __init__(self, tenants: Sequence[Tenant]) -> None:
+        """`tenants` are all that there are."""
+        super().__init__()
+        self.known = {tenant.tenant_id for tenant in tenants}
+
+    def validate_shown(self, item: Field) -> None:
+        """Take only tenants that there are."""
+        if not {*(item.data or ()), *(self.chosen.data or ())} <= self.known:
+            raise ValidationError(gettext("There is no such tenant."))
+
+    @property
+    def added(self) -> frozenset[str]:
+        """Those with a tick. Only after `validate`."""
+        return frozenset(self.chosen.data or ())
+
+    @property
+    def removed(self) -> frozenset[str]:
+        """Those that were shown and have none. Only after `validate`."""
+        return frozenset(self.shown.data or ()) - self.added
+
+
+class ManyForm(FlaskForm):
+    """Tenants to choose, written or pasted one a line."""
+
+    many = TextAreaField(
+        _("Names or ids of tenants"), [required()], description=_("One a line, each exactly as it is in the list.")
+    )
+
+    def __init__(self, tenants: Sequence[Tenant]) -> None:
+        """`tenants` are all that there are."""
+        super().__init__()
+        self._by_id = {tenant.tenant_id for tenant in tenants}
+        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
+        for tenant in tenants:
+            self._by_name[tenant.name.strip().casefold()].append(tenant.tenant_id)
+
+    removed: frozenset[str] = frozenset()
+    """Nobody."""
+
+    @property
+    def added(self) -> frozenset[str]:
+        """The ids of the tenants that the lines mean. Only after `validate`."""
+        return frozenset(tenant_id for line in self._lines() for tenant_id in self._meant(line))
+
+    def validate_many(self, _item: Field) -> None:
+        """Take only lines that mean one tenant each."""
+        meant = {line: self._meant(line) for line in self._lines()}
+        unknown = [line for line, ids in meant.items() if not ids]
+        if unknown:
+            raise ValidationError(gettext("There is no such tenant: %(lines)s.", lines=_named(unknown)))
+        ambiguous = [line for line, ids in meant.items() if len(ids) > 1]
+        if ambiguous:
+            raise ValidationError(
+                gettext("Several tenants are called so, please write their ids: %(lines)s.", lines=_named(ambiguous))
+            )
+
+    def _lines(self) -> list[str]:
+        return [line.strip() for line in (self.many.data or "").splitlines() if line.strip()]
+
+    def _meant(self, line: str) -> list[str]:
+        return [line] if line in self._by_id else self._by_name.get(line.casefold(), [])
+
+
+def _named(lines: list[str]) -> str:
+    said = [f"“{line}”" for line in lines[:MOST_NAMED]]
+    more = len(lines) - len(said)
+    return ", ".join([*said, gettext("%(number)s more", number=more)] if more else said)
