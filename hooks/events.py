@@ -168,6 +168,8 @@ class Receipt:
     refused: Sequence[LocalRefusal] = ()
     """Those not taken and why; the first 1,000 of `refused_count`."""
     refused_count: int = 0
+    passed_over: int = 0
+    """How many came with a `reference` that an earlier one of the batch has, and were not added."""
     finishes_at: datetime | None = None
     """By when the last will have been offered to the relay at its pace; `None` when that cannot be said."""
     repeated: bool = False

@@ -19,6 +19,7 @@ LONGEST_NAME = 255
 
 def check_content(content: Content) -> None:
     """Raise `ContentError`, with a reason in plain words, for a content that no message can be made from."""
+    _check_kind("The content", content, Content, "a Content")
     _check_text("The subject", content.subject)
     _check_text("The text", content.text)
     if content.html is not None:
@@ -78,6 +79,7 @@ def load_override(stored: Mapping[str, Any]) -> Content | bytes:
 
 def store_values(values: Mapping[str, str]) -> dict[str, str]:
     """Return an invitation's values as JSON. Raises `ContentError` for a name or a value that is not text."""
+    _check_kind("The values", values, Mapping, "a mapping of names to texts")
     for name, value in values.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ContentError(f"The value of the placeholder {name} is not text.")
@@ -99,7 +101,13 @@ def _check_text(what: str, text: str) -> None:
         raise ContentError(f"{what} contains half of a character (a lone surrogate).") from error
 
 
+def _check_kind(what: str, value: object, kind: type, words: str) -> None:
+    if not isinstance(value, kind):
+        raise ContentError(f"{what} must be {words}, not {type(value).__name__}.")
+
+
 def _check_headers(headers: Mapping[str, str]) -> None:
+    _check_kind("The headers", headers, Mapping, "a mapping of names to texts")
     seen = set()
     for name, value in headers.items():
         _check_text("A header's name", name)
@@ -113,6 +121,7 @@ def _check_headers(headers: Mapping[str, str]) -> None:
 def _check_attachments(content: Content) -> None:
     seen = set()
     for item in content.attachments:
+        _check_kind("Each attachment", item, Attachment, "an Attachment")
         _check_text("A file name", item.filename)
         _check_text(f"The content type of {item.filename}", item.content_type)
         check_attachment(item)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, NestedTransaction, event
 
 
 def for_workers(engine: Engine) -> Engine:
@@ -36,3 +36,16 @@ def wait_for_writers(connection: Connection) -> None:
     """Let a host's connection wait as long for drains as they wait for it. Only SQLite's would give up after 5 s."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_PATIENCE)
+
+
+def begin_savepoint(connection: Connection) -> NestedTransaction:
+    """Begin what may fail by itself inside a host's transaction, which decides about it in any case.
+
+    SQLite's driver begins a transaction only with the first change: a savepoint before it would be committed when it is
+    released, whatever the host does afterwards.
+    """
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.dbapi_connection
+        if not driver.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+    return connection.begin_nested()

@@ -18,7 +18,7 @@ from own_smtp.addresses import domain_of, parse_address
 from own_smtp.clock import read_clock
 from own_smtp.contents import store_content, store_name, store_override, store_values
 from own_smtp.counts import open_counts
-from own_smtp.engines import wait_for_writers
+from own_smtp.engines import begin_savepoint, wait_for_writers
 from own_smtp.errors import ContentError
 from own_smtp.hooks.events import Attachment, InvitationBatch, LocalRefusal, Receipt
 from own_smtp.hooks.events import Invitation as Invited
@@ -40,15 +40,21 @@ class _Intake:
 
     refused: list[LocalRefusal] = field(default_factory=list)
     refused_count: int = 0
+    written_count: int = 0
 
     def rows(self, batch_id: int, invitations: Iterable[Invited], now: datetime) -> Iterator[list[dict[str, Any]]]:
+        if not isinstance(invitations, Iterable):
+            raise ContentError(f"`invitations` must be an iterable of Invitation, not {type(invitations).__name__}.")
         source = iter(invitations)
         while chunk := list(islice(source, CHUNK)):
             rows = [row for item in chunk if (row := self._row(batch_id, item, now)) is not None]
+            self.written_count += len(rows)
             if rows:
                 yield rows
 
     def _row(self, batch_id: int, item: Invited, now: datetime) -> dict[str, Any] | None:
+        if not isinstance(item, Invited):
+            raise ContentError(f"`invitations` must hold Invitation, not {type(item).__name__}.")
         try:
             return invitation_row(batch_id, item, now)
         except ContentError as error:
@@ -77,11 +83,24 @@ def invitation_row(batch_id: int, item: Invited, now: datetime) -> dict[str, Any
 
 def checked_id(text: object, what: str = "A reference", longest: int = 255) -> str:
     """Return a host's id, or raise `ContentError` when it could be mistaken for another one, or not be stored."""
-    if not isinstance(text, str) or not text or len(text) > longest or text != text.strip():
+    if not isinstance(text, str):
+        raise ContentError(f"{what} must be text, not {type(text).__name__}.")
+    if not text or len(text) > longest or text != text.strip():
         raise ContentError(f"{what} must have 1 to {longest} characters and no white space around it.")
     if not text.isprintable():
         raise ContentError(f"{what} must have no control characters and no halves of characters in it.")
     return text
+
+
+def checked_moment(moment: object, what: str) -> datetime | None:
+    """Return a host's time, or raise `ContentError` when nobody can tell which moment it means."""
+    if moment is None:
+        return None
+    if not isinstance(moment, datetime):
+        raise ContentError(f"{what} must be a datetime with a time zone, not {type(moment).__name__}.")
+    if moment.utcoffset() is None:
+        raise ContentError(f"{what} must have a time zone, as `datetime.now(UTC)` has.")
+    return moment
 
 
 def add(
@@ -95,13 +114,19 @@ def add(
     """Write a batch and its invitations into the outbox.
 
     Twice the same reference in a batch adds one invitation; a repeated idempotency key adds nothing. Raises
-    `ContentError` when the content cannot become a message, or an id cannot be stored. What is urgent overtakes the
-    relay's other batches.
+    `ContentError` when the content cannot become a message, or an id cannot be stored. Whatever is raised, also by the
+    host's generator, leaves nothing of the batch: half of it must not be sent when the host commits all the same. What
+    is urgent overtakes the relay's other batches.
     """
     stored, files = store_content(batch.content)
     wait_for_writers(connection)
     columns = _batch_columns(batch, profile, stored, _fallback_at(connection, fallback_after))
     columns["is_urgent"] = is_urgent
+    with begin_savepoint(connection):
+        return _add(connection, batch, columns, files)
+
+
+def _add(connection: Connection, batch: InvitationBatch, columns: dict[str, Any], files: list[Attachment]) -> Receipt:
     kept = _insert_batch(connection, columns)
     if kept.message_key != columns["message_key"]:
         return Receipt(batch_id=kept.id, taken=kept.taken_count, refused_count=kept.refused_count, repeated=True)
@@ -133,7 +158,7 @@ def _batch_columns(
         "message_key": secrets.token_hex(12),
         "message_domain": domain_of(profile.identity.address),
         "fallback_at": fallback_at,
-        "expires_at": batch.expires_at,
+        "expires_at": checked_moment(batch.expires_at, "`expires_at`"),
         "created_by": None if created_by is None else checked_id(created_by, "A user's id"),
     }
 
@@ -177,4 +202,10 @@ def _close_intake(connection: Connection, batch_id: int, intake: _Intake) -> Rec
         .where(Batch.id == batch_id)
         .values(taken_count=taken, refused_count=intake.refused_count, state=state)
     )
-    return Receipt(batch_id=batch_id, taken=taken, refused=tuple(intake.refused), refused_count=intake.refused_count)
+    return Receipt(
+        batch_id=batch_id,
+        taken=taken,
+        refused=tuple(intake.refused),
+        refused_count=intake.refused_count,
+        passed_over=intake.written_count - taken,
+    )

@@ -1,7 +1,9 @@
 """The outbox as hosts and people write it, on each database."""
 
+import re
 import tracemalloc
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import create_engine, select
@@ -53,7 +55,8 @@ def test_a_batch_and_its_invitations_are_written(books, relay):
 def test_a_reference_given_twice_is_added_once(books, relay):
     """Within a chunk and across chunks, the first invitation with a reference stands."""
     people = [someone("a", "first@example.org"), *invited(intake.CHUNK), someone("a"), someone("1")]
-    assert books.send(relay, people).taken == intake.CHUNK + 1
+    receipt = books.send(relay, people)
+    assert (receipt.taken, receipt.passed_over) == (intake.CHUNK + 1, 2)
     assert books.column(InvitationRow.address)[0] == "first@example.org"
 
 
@@ -76,6 +79,70 @@ def test_a_batch_that_cannot_be_stored_is_refused_as_a_whole(books, relay, value
     """What the tables cannot hold is refused before anything is written, the same on each database."""
     with pytest.raises(ContentError):
         books.send(relay, 1, **values)
+    assert books.column(Batch.id) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"project_id": 7}, "A project's id must be text, not int."),
+        ({"expires_at": datetime(2030, 1, 1)}, "`expires_at` must have a time zone"),  # noqa: DTZ001 -- what is refused
+        ({"expires_at": "2030-01-01"}, "`expires_at` must be a datetime"),
+        ({"content": "Hello"}, "The content must be a Content, not str."),
+        ({"content": Content(subject="s", text="t", headers=None)}, "The headers must be a mapping"),
+        ({"content": Content(subject="s", text="t", attachments=["a.pdf"])}, "Each attachment must be an Attachment"),
+        ({"invitations": None}, "`invitations` must be an iterable of Invitation, not NoneType."),
+        ({"invitations": [{"reference": "1"}]}, "`invitations` must hold Invitation, not dict."),
+    ],
+)
+def test_what_is_not_what_the_contract_says_is_named(books, relay, values, words):
+    """A host's developer reads which value is wrong and what belongs there, and nothing is written."""
+    with pytest.raises(ContentError, match=re.escape(words)):
+        books.send(relay, **{"count": 1} | values)
+    assert books.column(Batch.id) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"reference": 7}, "A reference must be text, not int."),
+        ({"values": None}, "The values must be a mapping of names to texts, not NoneType."),
+        ({"values": {"NAME": None}}, "The value of the placeholder NAME is not text."),
+        ({"name": None}, "The name is not text."),
+        ({"address": None}, "The address is not text."),
+        ({"content": "Hello"}, "The content must be a Content, not str."),
+    ],
+)
+def test_one_wrong_invitation_does_not_keep_the_others_back(books, relay, values, words):
+    """It is refused with what is wrong with it."""
+    wrong = replace(someone("1"), **values)
+    receipt = books.send(relay, [wrong, someone("2")])
+    assert (receipt.taken, [item.reason for item in receipt.refused]) == (1, [words])
+
+
+def broken_off():
+    yield from invited(intake.CHUNK + 1)
+    raise OSError("the list of people could not be read")
+
+
+@pytest.mark.parametrize("values", [{}, {"idempotency_key": "key"}])
+def test_half_a_list_is_never_sent(books, relay, values):
+    """A host that breaks off in the middle and commits all the same has sent nothing, and can send again."""
+    with books.hosts.begin() as connection, pytest.raises(OSError, match="could not be read"):
+        add(connection, relay, broken_off(), **values)
+    assert books.column(Batch.id) == []
+    assert books.column(InvitationRow.id) == []
+    receipt = books.send(relay, 3, **values)
+    assert (receipt.taken, receipt.repeated) == (3, False)
+
+
+def test_a_broken_list_leaves_the_hosts_own_work_alone(books, relay):
+    """What the host wrote in its transaction before is its to commit or to roll back."""
+    with books.hosts.connect() as connection:
+        add(connection, relay, 1)
+        with pytest.raises(OSError, match="could not be read"):
+            add(connection, relay, broken_off())
+        connection.rollback()
     assert books.column(Batch.id) == []
 
 
