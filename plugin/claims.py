@@ -59,8 +59,8 @@ def claim(
 
     Call it behind `renew_lease` in the same transaction. `after_batch` is the batch served last; the next one comes
     first now. For the platform's own mail those are due whose time for the relay is over, whatever state it is in.
-    An invitation is claimed once by a drain, unless a person queued it again, so that the journal's last word on it is
-    the true one.
+    An invitation is claimed once by a drain, also when a person queued it again meanwhile, so that the journal's last
+    word on it is the true one.
     """
     now = read_clock(connection)
     relay = connection.execute(

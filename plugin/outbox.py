@@ -192,9 +192,9 @@ def _queue_again(connection: Connection, batch_id: int, state: State, ids: Seque
     queued = connection.execute(
         update(Invitation)
         .where(Invitation.batch_id == batch_id, Invitation.state == state, Invitation.address != "", *chosen)
+        # The token stays: the drain that ended them claims them no more, or a recovery would find its old word on them.
         .values(
             state=State.QUEUED,
-            token=None,
             first_failure_at=None,
             changed_at=now,
             next_attempt_at=now,

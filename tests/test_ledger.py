@@ -379,6 +379,22 @@ def test_a_journal_says_what_becomes_of_each_claim(books):
     assert [item.id for item in books.claim(books.take(relay))] == [waiting]
 
 
+def test_what_a_person_queued_again_does_not_end_as_it_did_before(books):
+    """A drain that dies soon after a retry leaves its old word in the journal: the new attempt is still to come."""
+    relay = books.relay()
+    batch = books.send(relay, 1).batch_id
+    taken = books.take(relay)
+    (refused,) = ids_of(books.claim(taken))
+    books.settle(taken, [refused], REFUSED)
+    books(outbox.retry, batch, [State.REFUSED])
+    assert books.claim(taken) == []
+    findings = Findings(set(), {refused: Ended(REFUSED, 0.0)})
+    books(ledger.recover, journal_of(books), findings, [settlement(refused, REFUSED, taken.at)], tells_host=True)
+    assert books.states() == {"queued": 1}
+    assert books.attempts() == ["refused"]
+    assert ids_of(books.claim(books.take(relay))) == [refused]
+
+
 def test_a_recovery_leaves_the_successors_claims_alone(books):
     """A dead drain's recovery touches neither the claims nor the lease of the drain that followed it."""
     relay = books.relay()
