@@ -186,5 +186,5 @@ def tenants(session: Session, most: int) -> list[str]:
 def count_by_tenant(session: Session, tenant_ids: Collection[str]) -> dict[str, int]:
     """Return how many relays each of these tenants has; who has none is not among them."""
     query = select(Relay.tenant_id, func.count()).where(Relay.deleted_at.is_(None), Relay.tenant_id.in_(tenant_ids))
-    rows = session.execute(query.group_by(Relay.tenant_id)).tuples()
-    return dict(rows.all())
+    rows = session.execute(query.group_by(Relay.tenant_id)).all()
+    return {row.tenant_id: row[1] for row in rows}

@@ -109,7 +109,7 @@ def _crowd(session: Session, thin: ThinExtension) -> None:
     names["t0050"] = (
         "Gemeinnützige Gesellschaft für angewandte Befragungsforschung und Donaudampfschifffahrtsstatistik mbH"
     )
-    names["t0051"] = "המכון הלאומי לסקרים ולסטטיסטיקה"
+    names["t0051"] = "المركز الوطني للاستطلاعات"
     names["t0052"] = "Without_any_place_to_break_" * 4
     thin.host.tenants = {key: Tenant(tenant_id=key, name=name) for key, name in names.items()}
     thin.rules.choose(session, add={"t0003", "t0050", "t0051", "t0052"}, by="alice")
