@@ -25,7 +25,7 @@ from own_smtp.network import NetworkPolicy
 from own_smtp.platform import platform_for
 from own_smtp.policy import Policy
 from own_smtp.secrets import Vault
-from own_smtp.startup import check_metrics, check_public_url, encryption_keys
+from own_smtp.startup import check_metrics, check_public_url, check_redis_url, encryption_keys
 from own_smtp.submission import resolver_for
 from own_smtp.surroundings import Surroundings
 from own_smtp.texts import ensure_babel
@@ -49,6 +49,11 @@ class Assembly:
     ) -> None:
         if app is not None and db is not None:
             self.init_app(app, db, host=host, plugins=plugins)
+        elif not (app is db is host is plugins is None):
+            raise ConfigurationError(
+                "OwnSMTP needs the application and its database: `OwnSMTP(app, db, host=...)`, or `OwnSMTP()` and later"
+                " `init_app(app, db, host=...)`."
+            )
 
     def __repr__(self) -> str:
         return f"<OwnSMTP for {self._app.name!r}>" if hasattr(self, "_app") else "<OwnSMTP without an application>"
@@ -64,10 +69,13 @@ class Assembly:
         """Set up the extension for `app`, whose configuration must be complete."""
         if KEY in app.extensions:
             raise ConfigurationError("Own SMTP is set up for this application already.")
+        if host is not None and plugins is not None:
+            raise ConfigurationError("Give OwnSMTP either `host` or `plugins`: register the host with the plugins.")
         self._app, self.db = app, db
         self.settings = Settings.from_config(app.config)
         self.vault = Vault.from_keys(encryption_keys(app, self.settings))
         check_public_url(app, self.settings)
+        check_redis_url(self.settings)
         check_metrics(self.settings)
         self.rules = Policy.of(self.settings, app.config)
         manager = plugins or manager_for(host)

@@ -6,9 +6,11 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from own_smtp.errors import ConfigurationError
 
@@ -136,7 +138,11 @@ class Settings:
         known = {key_of(item.name): item.name for item in fields(cls)}
         given = {key: value for key, value in config.items() if key.startswith(PREFIX)}
         if unknown := sorted(given.keys() - known.keys()):
-            raise ConfigurationError(f"Unknown setting {', '.join(unknown)}. Known ones are {', '.join(known)}.")
+            meant = get_close_matches(unknown[0].removeprefix(PREFIX).lower(), known.values(), n=3)
+            hint = (
+                f"Did you mean {' or '.join(map(key_of, meant))}?" if meant else f"Known ones are {', '.join(known)}."
+            )
+            raise ConfigurationError(f"Unknown setting {', '.join(unknown)}. {hint}")
         return cls(**{known[key]: read_value(known[key], value) for key, value in given.items()})
 
 
@@ -157,7 +163,9 @@ def read_value(name: str, value: Any) -> Any:
 def _same_kind(name: str, value: Any) -> Any:
     default = _DEFAULTS[name]
     if isinstance(default, timedelta):
-        return _duration(value)
+        return _duration(name, value)
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise TypeError("it must be True or False, which an environment variable says as `true` or `false`")
     if isinstance(default, bool) or not isinstance(default, (int, float)):
         if default is not None and not isinstance(value, type(default)):
             raise TypeError(f"it must be of type {type(default).__name__}")
@@ -167,10 +175,17 @@ def _same_kind(name: str, value: Any) -> Any:
     return type(default)(value)
 
 
-def _duration(value: Any) -> timedelta:
+_NEVER_ZERO = frozenset({"dispatch_interval", "lease", "slice"})
+
+
+def _duration(name: str, value: Any) -> timedelta:
+    if isinstance(value, bool) or not isinstance(value, (int, float, timedelta)):
+        raise TypeError("it must be a number of seconds or a datetime.timedelta")
     seconds = value if isinstance(value, timedelta) else timedelta(seconds=value)
     if seconds < timedelta(0):
         raise ValueError("it must not be negative")
+    if not seconds and name in _NEVER_ZERO:
+        raise ValueError("it must be above 0")
     return seconds
 
 
@@ -207,6 +222,26 @@ def _text_or_none(_name: str, value: Any) -> str | None:
     return value
 
 
+def _url_or_none(name: str, value: Any) -> str | None:
+    url = _text_or_none(name, value) or None
+    if url is not None and not (url.startswith(("https://", "http://")) and urlsplit(url).hostname):
+        raise ValueError("it must begin with https:// or http://, such as https://surveys.example.org")
+    return url
+
+
+def _prefix(name: str, value: Any) -> str:
+    prefix: str = _same_kind(name, value)
+    if prefix and not prefix.startswith("/"):
+        raise ValueError("it must begin with a slash, such as /own-smtp")
+    return prefix.rstrip("/")
+
+
+def _page(_name: str, value: Any) -> PolicyPage:
+    if value not in set(PolicyPage):
+        raise ValueError(f"it must be one of {', '.join(PolicyPage)}")
+    return PolicyPage(value)
+
+
 def _token_or_none(name: str, value: Any) -> str | None:
     return _text_or_none(name, value) or None  # an empty one would be known to everybody
 
@@ -223,8 +258,9 @@ _READERS = {
     "encryption_keys": lambda _name, value: tuple(_listed(value)),
     "journal_dir": lambda _name, value: None if value is None else Path(value),
     "metrics_token": _token_or_none,
-    "policy_page": lambda _name, value: PolicyPage(value),
-    "public_url": _text_or_none,
+    "policy_page": _page,
+    "public_url": _url_or_none,
     "test_recipients": _lowered,
+    "url_prefix": _prefix,
 }
 _DEFAULTS = {item.name: getattr(Settings(), item.name) for item in fields(Settings)}

@@ -13,6 +13,7 @@ from flask_mail import Message
 from sqlalchemy.exc import SQLAlchemyError
 
 from own_smtp.alerts import alert_notice, notice_of
+from own_smtp.errors import ConfigurationError
 from own_smtp.hooks import host as host_specs
 from own_smtp.hooks import survey as survey_specs
 from own_smtp.hooks.events import (
@@ -51,7 +52,9 @@ class ObjectPluginManager(pluggy.PluginManager):
 
 
 def manager_for(host: object | None) -> pluggy.PluginManager:
-    """Return a plugin manager that knows only `host`."""
+    """Return a plugin manager that knows only `host`. Raises `ConfigurationError` for a class in an object's place."""
+    if isinstance(host, type):
+        raise ConfigurationError(f"`host` must be an object, not a class: write {host.__name__}().")
     plugins = ObjectPluginManager(PROJECT)
     if host is not None:
         plugins.register(host)
@@ -61,12 +64,24 @@ def manager_for(host: object | None) -> pluggy.PluginManager:
 def add_specifications(plugins: pluggy.PluginManager) -> None:
     """Add our specifications, and refuse implementations that none of them describes.
 
-    Raises `pluggy.PluginValidationError` for a misspelt hook: it would never be called.
+    Raises `pluggy.PluginValidationError` for a misspelt hook, and for one without `@hookimpl`: none would be called.
     """
     for specs in (host_specs, survey_specs):
         if not _knows(plugins, specs):
             plugins.add_hookspecs(specs)
     plugins.check_pending()
+    for _name, plugin in plugins.list_name_plugin():
+        if plugin is not None:  # which stands for one that the host has blocked
+            _check_marked(plugins, plugin)
+
+
+def _check_marked(plugins: pluggy.PluginManager, plugin: object) -> None:
+    marked = {caller.name for caller in plugins.get_hookcallers(plugin) or ()}
+    for name in sorted({name for name in dir(plugin) if name.startswith(HOST_PREFIX)} - marked):
+        if hasattr(host_specs, name) and callable(getattr(plugin, name)):
+            raise pluggy.PluginValidationError(
+                plugin, f"{name!r} in plugin {plugin!r} would never be called: put @hookimpl above it"
+            )
 
 
 def _knows(plugins: pluggy.PluginManager, specs: object) -> bool:

@@ -6,6 +6,7 @@ import logging
 from importlib.util import find_spec
 
 from flask import Flask
+from redis.connection import parse_url
 
 from own_smtp.config import Settings
 from own_smtp.errors import ConfigurationError
@@ -38,6 +39,18 @@ def check_public_url(app: Flask, settings: Settings) -> None:
             "Set OWN_SMTP_PUBLIC_URL to where people reach the platform, such as https://surveys.example.org: links in"
             " mails are made from it, never from a request."
         )
+
+
+def check_redis_url(settings: Settings) -> None:
+    """Insist on an address that can be read: nobody expects a `commit` of the platform to complain about it."""
+    try:
+        parse_url(settings.redis_url)
+    except ValueError:
+        # Without the address and without the reason, which may quote it: it may hold a password.
+        raise ConfigurationError(
+            "OWN_SMTP_REDIS_URL cannot be read. It looks like redis://:password@localhost:6379/0, where special"
+            " characters of the password are percent-encoded."
+        ) from None
 
 
 def check_metrics(settings: Settings) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import time
+import traceback
 import weakref
 from pathlib import Path
 from typing import Any
 
+import pluggy
 import pytest
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
@@ -15,6 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 from own_smtp import OwnSMTP, schema
 from own_smtp.errors import ConfigurationError, NotFoundError
 from own_smtp.extension import plugin
+from own_smtp.hooks import PROJECT as PROJECT_NAME
 from own_smtp.hooks import Actor, Content, Invitation, InvitationBatch
 from own_smtp.hooks import survey as survey_hooks
 from own_smtp.hosting import HOST_PREFIX
@@ -92,7 +95,17 @@ def test_an_application_that_is_used_no_longer_is_not_kept(tmp_path: Path) -> No
         ({"TESTING": False}, "Set OWN_SMTP_ENCRYPTION_KEYS"),
         ({"OWN_SMTP_ENCRYPTION_KEYS": ["short:abc"]}, "32 bytes"),
         ({"OWN_SMTP_WINDOWS": 3}, "Unknown setting OWN_SMTP_WINDOWS"),
+        ({"OWN_SMTP_WINDOWS": 3}, r"Did you mean OWN_SMTP_WINDOW\b"),
+        ({"OWN_SMTP_XYZ": 3}, "Known ones are OWN_SMTP_ENCRYPTION_KEYS, "),
         ({"OWN_SMTP_WINDOW": "many"}, "OWN_SMTP_WINDOW cannot be 'many'"),
+        ({"OWN_SMTP_SLICE": "1 minute"}, "a number of seconds or a datetime.timedelta"),
+        ({"OWN_SMTP_LEASE": 0}, "OWN_SMTP_LEASE cannot be 0: it must be above 0"),
+        ({"OWN_SMTP_ALLOW_PLAINTEXT": "True"}, "True or False, which an environment variable says as `true`"),
+        ({"OWN_SMTP_POLICY_PAGE": "all"}, "it must be one of show, edit, network"),
+        ({"OWN_SMTP_PUBLIC_URL": "surveys.example.org"}, "it must begin with https://"),
+        ({"OWN_SMTP_PUBLIC_URL": "https:///own"}, "it must begin with https://"),
+        ({"OWN_SMTP_URL_PREFIX": "mail"}, "it must begin with a slash"),
+        ({"OWN_SMTP_REDIS_URL": "localhost:6379"}, "OWN_SMTP_REDIS_URL cannot be read"),
     ],
 )
 def test_a_setting_that_is_missing_or_wrong_stops_the_start(change: dict[str, Any], complaint: str, app: Flask) -> None:
@@ -100,6 +113,34 @@ def test_a_setting_that_is_missing_or_wrong_stops_the_start(change: dict[str, An
     app.config.update(change)
     with pytest.raises(ConfigurationError, match=complaint):
         OwnSMTP(app, SQLAlchemy(app))
+
+
+def test_a_redis_address_that_cannot_be_read_is_not_repeated(app: Flask) -> None:
+    """It may hold a password, of which a slash makes something else."""
+    app.config["OWN_SMTP_REDIS_URL"] = "redis://:top/secret@localhost:6379/0"
+    with pytest.raises(ConfigurationError) as raised:
+        OwnSMTP(app, SQLAlchemy(app))
+    shown = "".join(traceback.format_exception(raised.value, chain=True))
+    assert "percent-encoded" in shown
+    assert "top" not in shown
+    assert "secret@" not in shown
+
+
+@pytest.mark.parametrize("prefix", ["/", "", "/mail/", "/mail"])
+def test_a_prefix_may_end_with_a_slash(prefix: str, app: Flask) -> None:
+    """Pages and links in mails are under the same address however it is written."""
+    app.config["OWN_SMTP_URL_PREFIX"] = prefix
+    own_smtp = OwnSMTP(app, SQLAlchemy(app))
+    assert f"{own_smtp.settings.url_prefix}/health" in {rule.rule for rule in app.url_map.iter_rules()}
+
+
+def test_half_of_what_it_needs_is_a_mistake(app: Flask) -> None:
+    """What is given without application and database would be forgotten without a word."""
+    for arguments in ({"app": app}, {"db": SQLAlchemy()}, {"host": object()}, {"app": app, "host": object()}):
+        with pytest.raises(ConfigurationError, match="the application and its database"):
+            OwnSMTP(**arguments)
+    with pytest.raises(ConfigurationError, match="either `host` or `plugins`"):
+        OwnSMTP(app, SQLAlchemy(app), host=object(), plugins=pluggy.PluginManager(PROJECT_NAME))
 
 
 class Signed:

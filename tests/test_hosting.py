@@ -16,6 +16,7 @@ from sqlalchemy import update
 
 from own_smtp import OwnSMTP
 from own_smtp.clock import read_clock
+from own_smtp.errors import ConfigurationError
 from own_smtp.hooks import (
     PROJECT,
     Action,
@@ -92,6 +93,34 @@ def test_a_misspelt_hook_of_a_plugin_stops_the_start(app: Flask) -> None:
     plugins.register(Host())
     with pytest.raises(pluggy.PluginValidationError, match="own_smtp_may_not"):
         OwnSMTP(app, SQLAlchemy(app), plugins=plugins)
+
+
+def test_a_hook_without_its_marker_stops_the_start(app: Flask) -> None:
+    """Pluggy passes over what is not marked; the host would wonder why nobody is ever signed in."""
+
+    class Host:
+        def own_smtp_actor(self) -> Actor:
+            return ANN
+
+        @hookimpl
+        def own_smtp_may(self) -> bool:
+            return True
+
+    plugins = pluggy.PluginManager(PROJECT)
+    plugins.register(Host())
+    with pytest.raises(pluggy.PluginValidationError, match=r"'own_smtp_actor' .* put @hookimpl above it"):
+        OwnSMTP(app, SQLAlchemy(app), plugins=plugins)
+
+
+def test_a_class_is_no_host(app: Flask) -> None:
+    """Its methods would miss their first argument at the first page."""
+
+    class Host:
+        def own_smtp_actor(self) -> Actor:
+            return ANN
+
+    with pytest.raises(ConfigurationError, match=r"write Host\(\)"):
+        OwnSMTP(app, SQLAlchemy(app), host=Host)
 
 
 def test_an_argument_that_a_hook_does_not_have_stops_the_start(app: Flask) -> None:
