@@ -17,7 +17,8 @@ from own_smtp.forms.relay_fields import DEFAULT_CONNECTIONS, RelayFields
 from own_smtp.forms.windows import rows_of, windows_of, zone_choices
 from own_smtp.hostnames import clean_host
 from own_smtp.models import Relay
-from own_smtp.presets import PRESETS, Preset
+from own_smtp.presets import PRESETS
+from own_smtp.providers import Preset
 from own_smtp.relay_edits import FIELDS, GUARDS_PASSWORD, RelayDraft
 from own_smtp.relay_tests import Kept, Typed
 from own_smtp.states import Security

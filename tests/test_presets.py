@@ -11,11 +11,14 @@ from own_smtp.config import Settings
 from own_smtp.forms.relay import UNUSUAL, RelayForm
 from own_smtp.hostnames import clean_host
 from own_smtp.presets import PRESETS
+from own_smtp.providers import UNDATED
 from own_smtp.states import Security
 from tests.web.drafts import TYPED, add_relay
 
 ON_THE_PREMISES = {"exchange", "postfix"}
-NUMBERS = {"max_connections", "per_second", "per_minute", "per_hour", "per_day"}
+NUMBERS = {"max_connections", "messages_per_connection", "per_second", "per_minute", "per_hour", "per_day"}
+# Of these no source bears a date.
+OLDER = {"azure-communication", "exchange", "ionos", "postfix"}
 
 
 @pytest.mark.parametrize("key", PRESETS)
@@ -32,7 +35,25 @@ def test_a_preset_is_whole(key):
     assert preset.security in {Security.STARTTLS, Security.IMPLICIT}
     assert (preset.security, preset.port) not in UNUSUAL
     assert set(preset.limits) <= NUMBERS
-    assert date(2025, 1, 1) <= preset.as_of <= date.today()  # noqa: DTZ011 -- any time zone will do
+    assert date(2024, 1, 1) <= preset.as_of <= date.today()  # noqa: DTZ011 -- any time zone will do
+    assert (preset.as_of == UNDATED) == (key in OLDER)
+
+
+@pytest.mark.parametrize("key", PRESETS)
+def test_a_preset_says_where_it_is_known_from(key):
+    """None is there by hearsay: at least one public page, each of another site, as its site is the link's name."""
+    preset = PRESETS[key]
+    assert preset.sources
+    assert all(
+        source.startswith("https://") and clean_host(site) == (site, None) for site, source in preset.linked().items()
+    )
+    assert tuple(preset.linked().values()) == preset.sources
+
+
+def test_presets_are_offered_by_the_alphabet():
+    """Whoever looks for a provider finds it by its first letters."""
+    names = [str(preset.name).casefold() for preset in PRESETS.values()]
+    assert names == sorted(names)
 
 
 @pytest.mark.parametrize("key", PRESETS)
@@ -55,9 +76,11 @@ def test_choosing_a_provider_fills_the_form_without_scripts(web):
         'value="30"',
         'value="10000"',
         "“Authenticated SMTP” must be switched on",
-        "As of Jun 1, 2025",
+        "As of Jan 29, 2026",
     ):
         assert words in page
+    for site, source in PRESETS["microsoft-365"].linked().items():
+        assert f'<a href="{source}" rel="noreferrer">{site}</a>' in page
 
 
 def test_a_provider_for_an_existing_server_keeps_the_rest(web, db_session, thin):
