@@ -9,7 +9,7 @@ from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy import Engine
 
-from own_smtp import cli_log, cli_operations, cli_retention, logs, revisions
+from own_smtp import cli_keys, cli_log, cli_operations, cli_retention, logs, revisions
 from own_smtp.current import KEY
 from own_smtp.extension import OwnSMTP
 from own_smtp.secrets import generate_key
@@ -18,7 +18,7 @@ from own_smtp.worker import run_worker
 group = AppGroup("own-smtp", help="Own SMTP: tables, keys, workers, and what operators do.")
 database = AppGroup("db", help="The tables of Own SMTP.")
 group.add_command(database)
-for command in (*cli_operations.COMMANDS, *cli_retention.COMMANDS, *cli_log.COMMANDS):
+for command in (*cli_operations.COMMANDS, *cli_retention.COMMANDS, *cli_keys.COMMANDS, *cli_log.COMMANDS):
     group.add_command(command)
 
 

@@ -25,6 +25,7 @@ from own_smtp.errors import ConflictError, NotFoundError, SecretError
 from own_smtp.hooks.events import RelayChange
 from own_smtp.models import Relay
 from own_smtp.profiles import RelayProfile
+from own_smtp.rotation import KeysInUse, keys_in_use
 from own_smtp.session import Session, SetupError
 from own_smtp.standing import RelayStanding, Standing, read_standing
 from own_smtp.states import PauseReason, State
@@ -65,17 +66,21 @@ def status(as_json: bool) -> None:
     own_smtp = extension()
     with own_smtp.db.engine.connect() as connection:
         standing = read_standing(connection)
+        keys = keys_in_use(connection, own_smtp.vault)
     is_up = own_smtp.queue_is_up()
     needs_attention = not is_up or any(relay.needs_attention for relay in standing.relays)
     values = {"redis": is_up, "needs_attention": needs_attention, **asdict(standing)}
-    print_result(values, _describe(standing, is_up=is_up), as_json=as_json)
+    values["secrets"] = {"old_key": keys.old, "lost": keys.lost}
+    print_result(values, _describe(standing, keys, is_up=is_up), as_json=as_json)
     sys.exit(int(needs_attention))
 
 
-def _describe(standing: Standing, *, is_up: bool) -> str:
+def _describe(standing: Standing, keys: KeysInUse, *, is_up: bool) -> str:
     lines = [f"Redis: {'answers' if is_up else 'DOES NOT ANSWER: nobody is woken'}"]
     lines += [_describe_relay(relay) for relay in standing.relays] or ["No mail servers yet."]
     lines.append(f"Journals open: {standing.open_journals}. Changes the host was not told of yet: {standing.untold}.")
+    if keys.old or keys.lost:
+        lines.append(f"Secrets that need an old key: {keys.old}; that no key reads: {keys.lost}. See `own-smtp keys`.")
     return "\n".join(lines)
 
 

@@ -95,9 +95,19 @@ class Vault:
         message = json.dumps(["own-smtp", tenant_id, text]).encode()
         return [hmac.new(key, message, hashlib.sha256).hexdigest() for key in self._digest_keys]
 
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The ids of its keys; the first encrypts."""
+        return tuple(self._keys)
+
     def needs_rotation(self, stored: str) -> bool:
         """Tell whether another key than the first encrypted this. Raises `SecretError` for what nobody encrypted."""
-        return _parse_stored(stored)[0] != self._first
+        return key_id_of(stored) != self._first
+
+
+def key_id_of(stored: str) -> str:
+    """Return the id of the key that encrypted this. Raises `SecretError` for what nobody encrypted."""
+    return _parse_stored(stored)[0]
 
 
 def generate_key(key_id: str | None = None) -> str:
