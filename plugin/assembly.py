@@ -49,7 +49,7 @@ class Assembly:
     ) -> None:
         if app is not None and db is not None:
             self.init_app(app, db, host=host, plugins=plugins)
-        elif not (app is db is host is plugins is None):
+        elif any(given is not None for given in (app, db, host, plugins)):
             raise ConfigurationError(
                 "OwnSMTP needs the application and its database: `OwnSMTP(app, db, host=...)`, or `OwnSMTP()` and later"
                 " `init_app(app, db, host=...)`."

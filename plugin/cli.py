@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy import Engine
 
-from own_smtp import cli_keys, cli_log, cli_operations, cli_retention, logs, revisions
+from own_smtp import cli_keys, cli_log, cli_operations, cli_retention, logs
+from own_smtp.cli_context import with_extension, with_tables
 from own_smtp.current import KEY
 from own_smtp.extension import OwnSMTP
 from own_smtp.secrets import generate_key
@@ -23,35 +25,45 @@ for command in (*cli_operations.COMMANDS, *cli_retention.COMMANDS, *cli_keys.COM
 
 
 def _extension() -> OwnSMTP:
-    extension: OwnSMTP | None = current_app.extensions.get(KEY)
-    if extension is None:
-        raise click.ClickException("This application does not use Own SMTP: OwnSMTP(app, db) was not called.")
+    extension: OwnSMTP = current_app.extensions[KEY]
     return extension
+
+
+def _migrate(move: Callable[[Engine, str], None], revision: str) -> None:
+    from alembic.util import CommandError
+
+    try:
+        move(_extension().db.engine, revision)
+    except CommandError as error:
+        text = f"{error}. Is the database of another version of Own SMTP, or the revision misspelt?"
+        raise click.ClickException(text) from error
 
 
 @database.command("upgrade")
 @click.argument("revision", default="head")
+@with_extension
 def upgrade(revision: str) -> None:
     """Create the tables, or bring them to REVISION."""
     from own_smtp import schema
 
-    schema.upgrade(_extension().db.engine, revision)
-    click.echo("The tables are up to date.")
+    _migrate(schema.upgrade, revision)
+    click.echo("The tables are up to date." if revision == "head" else f"The tables are at {revision}.")
 
 
 @database.command("downgrade")
 @click.argument("revision")
 @click.confirmation_option(prompt="This deletes what the older tables cannot hold. Go on?")
+@with_extension
 def downgrade(revision: str) -> None:
     """Take the tables back to REVISION; `base` removes them."""
     from own_smtp import schema
 
-    schema.downgrade(_extension().db.engine, revision)
+    _migrate(schema.downgrade, revision)
     click.echo(f"The tables are at {revision}.")
 
 
 @group.command("make-key", with_appcontext=False)  # without the key that is to be made, the application does not start
-@click.option("--id", "key_id", help="A name for the key; made from today's date if left out.")
+@click.option("--id", "key_id", help="A name for the key, such as 2026-07; made up if left out.")
 def make_key(key_id: str | None) -> None:
     """Print a new key for OWN_SMTP_ENCRYPTION_KEYS."""
     click.echo(generate_key(key_id))
@@ -60,17 +72,11 @@ def make_key(key_id: str | None) -> None:
 @group.command("worker")
 @click.option("--burst", is_flag=True, help="Stop when the queue is empty.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@with_tables
 def worker(burst: bool, log_format: str) -> None:
     """Deliver invitations until stopped. Run one for each processor core to use."""
     extension = _extension()
     logs.configure(log_format)
-    _check_schema(extension.db.engine)
     extension.surroundings  # noqa: B018 -- a journal folder that cannot be used must be known before the first job
     os.register_at_fork(after_in_child=lambda: extension.surroundings.engine.dispose(close=False))
     run_worker(extension.settings, extension.dispatcher, burst=burst)
-
-
-def _check_schema(engine: Engine) -> None:
-    with engine.connect() as connection:
-        if not revisions.is_current(connection):
-            raise click.ClickException("The tables are not up to date. Run `flask own-smtp db upgrade` first.")

@@ -6,8 +6,8 @@ import sys
 from dataclasses import asdict
 
 import click
-from flask.cli import with_appcontext
 
+from own_smtp.cli_context import with_tables
 from own_smtp.cli_operations import as_json, print_result
 from own_smtp.current import extension
 from own_smtp.rotation import KeysInUse, KeyUse, keys_in_use, reencrypt
@@ -16,7 +16,7 @@ from own_smtp.rotation import KeysInUse, KeyUse, keys_in_use, reencrypt
 @click.command("keys")
 @click.option("--reencrypt", "renew", is_flag=True, help="Encrypt with the first key what an older one encrypted.")
 @as_json
-@with_appcontext
+@with_tables
 def keys(renew: bool, as_json: bool) -> None:
     """Say how many stored secrets need which key. Exit code 1 when some cannot be read with any.
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from flask.cli import with_appcontext
 
 from own_smtp import delivery_log
+from own_smtp.cli_context import with_tables
 from own_smtp.current import extension
 from own_smtp.delivery_log import LogLine
 from own_smtp.hooks.events import StatusFilter
@@ -38,7 +38,7 @@ MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 @click.option("--limit", type=click.IntRange(1), help="So many at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: an object for each invitation.")
 @click.option("--administrator", is_flag=True, help="Print CSV for the administrator of the mail server.")
-@with_appcontext
+@with_tables
 def log(
     tenant_id: str, projects: tuple[str, ...], relay: int | None, as_json: bool, administrator: bool, **options: Any
 ) -> None:

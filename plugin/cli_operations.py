@@ -15,10 +15,10 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import click
-from flask.cli import with_appcontext
 from sqlalchemy import Connection, select
 
 from own_smtp import health, outbox, relays
+from own_smtp.cli_context import check_tables, with_extension, with_tables
 from own_smtp.config import INTERACTIVE
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError, NotFoundError, SecretError
@@ -60,7 +60,7 @@ def write(work: Callable[[Connection], T]) -> T:
 
 @click.command("status")
 @as_json
-@with_appcontext
+@with_tables
 def status(as_json: bool) -> None:
     """Show what waits, for what, and who is at work. Exit code 1 when something needs attention."""
     own_smtp = extension()
@@ -101,7 +101,7 @@ def _describe_relay(relay: RelayStanding) -> str:
 @click.command("check")
 @click.argument("relay_id", type=int, metavar="[RELAY]", required=False)
 @as_json
-@with_appcontext
+@with_extension
 def check(relay_id: int | None, as_json: bool) -> None:
     """Connect to RELAY as a worker does, sign in, and say what happened. Sends no message.
 
@@ -125,6 +125,7 @@ def _check_all(*, as_json: bool) -> None:
 
 def _profile(relay_id: int) -> RelayProfile:
     own_smtp = extension()
+    check_tables(own_smtp.db.engine)
     try:
         with own_smtp.db.engine.connect() as connection:
             profile = relays.load_profile(connection, relay_id, own_smtp.vault)
@@ -152,7 +153,7 @@ async def _try(profile: RelayProfile) -> tuple[list[Step], str | None]:
 @of_batch
 @click.option("--note", default="Paused by an operator.", help="Why, for the people of the tenant.")
 @as_json
-@with_appcontext
+@with_tables
 def pause(id_: int, is_batch: bool, note: str, as_json: bool) -> None:
     """Let nothing more leave through a mail server, or of a batch. What waits keeps waiting."""
     if is_batch:
@@ -166,7 +167,7 @@ def pause(id_: int, is_batch: bool, note: str, as_json: bool) -> None:
 @click.argument("id_", type=int, metavar="ID")
 @of_batch
 @as_json
-@with_appcontext
+@with_tables
 def resume(id_: int, is_batch: bool, as_json: bool) -> None:
     """Let a paused mail server, or a paused batch, go on."""
     if is_batch:
@@ -192,7 +193,7 @@ def _move_relay(relay_id: int, move: Callable[[Connection], bool], before: str) 
 @click.command("cancel")
 @click.argument("batch_id", type=int, metavar="BATCH")
 @as_json
-@with_appcontext
+@with_tables
 def cancel(batch_id: int, as_json: bool) -> None:
     """Withdraw what waits in BATCH. What a worker has in hand still leaves."""
     count = write(lambda connection: outbox.cancel_batch(connection, batch_id))
@@ -206,7 +207,7 @@ def cancel(batch_id: int, as_json: bool) -> None:
 )
 @click.option("--copies-are-possible", is_flag=True, help="Needed for `unknown`: some of them may have arrived.")
 @as_json
-@with_appcontext
+@with_tables
 def retry(batch_id: int, states: tuple[str, ...], copies_are_possible: bool, as_json: bool) -> None:
     """Queue again what ended in these states in BATCH."""
     if State.UNKNOWN in states and not copies_are_possible:

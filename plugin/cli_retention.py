@@ -6,8 +6,8 @@ from dataclasses import asdict
 from datetime import timedelta
 
 import click
-from flask.cli import with_appcontext
 
+from own_smtp.cli_context import with_tables
 from own_smtp.cli_operations import as_json, print_result, write
 from own_smtp.current import extension
 from own_smtp.forgetting import Forgotten, forget_person
@@ -20,7 +20,7 @@ from own_smtp.retention import Purge
     "--recipient-days", type=click.IntRange(0), help="Keep younger addresses; left out: OWN_SMTP_KEEP_RECIPIENTS."
 )
 @as_json
-@with_appcontext
+@with_tables
 def purge(content_days: int | None, recipient_days: int | None, as_json: bool) -> None:
     """Delete what finished batches said, and shorten their recipients. States, codes and references are kept.
 
@@ -45,7 +45,7 @@ def _age(days: int | None, setting: timedelta) -> timedelta:
 @click.argument("address")
 @click.option("--tenant", "tenant_id", required=True, help="The id of the tenant whose records are meant.")
 @as_json
-@with_appcontext
+@with_tables
 def forget(address: str, tenant_id: str, as_json: bool) -> None:
     """Cancel what waits for ADDRESS, and remove the person from everything kept of the tenant."""
     vault = extension().vault

@@ -75,7 +75,9 @@ def describe(health: Health) -> str:
     """Say it to a person, and what to do."""
     lines = [
         "The database answers." if health.database else "The database DOES NOT ANSWER.",
-        "The tables are up to date." if health.tables else "The tables ARE OLD: `flask own-smtp db upgrade`.",
+        "The tables are up to date."
+        if health.tables
+        else "The tables ARE NOT those of this version: `flask own-smtp db upgrade`.",
         "Redis answers." if health.redis else "Redis DOES NOT ANSWER: nobody is woken, and what is sent waits.",
         "A worker is alive." if health.worker else "NO WORKER was seen lately: `flask own-smtp worker`.",
     ]

@@ -23,3 +23,14 @@ def current_revision(connection: Connection) -> str | None:
 def is_current(connection: Connection) -> bool:
     """Whether the tables are those that this version of Own SMTP needs."""
     return current_revision(connection) == HEAD
+
+
+def complaint(connection: Connection) -> str | None:
+    """Say what is wrong with the tables and what to do; `None` when they are those that this version needs."""
+    found = current_revision(connection)
+    if found == HEAD:
+        return None
+    if found is not None and found > HEAD:
+        return f"The tables are newer ({found}) than this version of Own SMTP ({HEAD}): update the package here, too."
+    state = "There are no tables yet." if found is None else "The tables are not up to date."
+    return f"{state} Run `flask own-smtp db upgrade` first."

@@ -44,7 +44,7 @@ def check_public_url(app: Flask, settings: Settings) -> None:
 def check_redis_url(settings: Settings) -> None:
     """Insist on an address that can be read: nobody expects a `commit` of the platform to complain about it."""
     try:
-        parse_url(settings.redis_url)
+        parse_url(settings.redis_url)  # type: ignore[no-untyped-call]  # redis has no annotations there
     except ValueError:
         # Without the address and without the reason, which may quote it: it may hold a password.
         raise ConfigurationError(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
-from sqlalchemy import update
+from flask import Flask
+from sqlalchemy import text, update
 
+from own_smtp import revisions
 from own_smtp.cli import group
 from own_smtp.models import Batch, Invitation
 from own_smtp.secrets import Vault
@@ -174,3 +177,64 @@ def test_a_worker_does_not_start_on_old_tables(platform: Platform) -> None:
     result = run(platform, "worker", "--burst")
     assert result.exit_code == 1
     assert "flask own-smtp db upgrade" in result.stderr
+
+
+# Before it can begin
+
+
+BEFORE = [
+    ["status"],
+    ["check", "1"],
+    ["pause", "1"],
+    ["cancel", "1"],
+    ["log", "acme"],
+    ["purge"],
+    ["worker", "--burst"],
+]
+
+
+@pytest.mark.parametrize("words", BEFORE, ids=" ".join)
+def test_a_command_without_tables_says_what_makes_them(tmp_path: Path, words: list[str]) -> None:
+    """Before the first migration each command ends with the one that is missing, and nothing of SQL."""
+    with Platform.at(f"sqlite:///{tmp_path / 'a.sqlite3'}", tmp_path / "a", prepare=False) as platform:
+        result = run(platform, *words)
+        assert result.exit_code == 1
+        assert result.stderr == "Error: There are no tables yet. Run `flask own-smtp db upgrade` first.\n"
+
+
+@pytest.mark.parametrize(
+    ("revision", "words"), [("0000", "not up to date"), ("9999", "newer (9999) than this version")]
+)
+def test_tables_of_another_version_are_said_to_be_that(platform: Platform, revision: str, words: str) -> None:
+    """Older ones are brought up to date; newer ones want a newer package, and no command breaks down on them."""
+    with platform.engine.begin() as connection:
+        connection.execute(text(f"UPDATE {revisions.VERSION_TABLE} SET version_num = '{revision}'"))  # noqa: S608 -- ours
+    result = run(platform, "status")
+    assert result.exit_code == 1
+    assert words in result.stderr
+    result = run(platform, "db", "upgrade")
+    assert result.exit_code == 1
+    assert "another version of Own SMTP" in result.stderr
+
+
+def test_an_unknown_revision_is_named(platform: Platform) -> None:
+    """A misspelt revision ends the command with its name."""
+    result = run(platform, "db", "downgrade", "--yes", "first")
+    assert result.exit_code == 1
+    assert "'first'" in result.stderr
+
+
+def test_a_database_that_is_away_is_said_to_be_away(tmp_path: Path) -> None:
+    """The driver's words, which may hold names, stay out of it."""
+    with Platform.at(f"sqlite:///{tmp_path / 'no' / 'folder.sqlite3'}", tmp_path / "a", prepare=False) as platform:
+        result = run(platform, "status")
+        assert result.exit_code == 1
+        assert result.stderr == "Error: The database does not answer (OperationalError).\n"
+
+
+@pytest.mark.parametrize("words", [["status"], ["check"], ["db", "upgrade"], ["worker"]], ids=" ".join)
+def test_an_application_without_own_smtp_is_said_to_be_one(words: list[str]) -> None:
+    """The commands are there as soon as the package is installed, whether the application uses it or not."""
+    result = Flask("bare").test_cli_runner().invoke(group, words)
+    assert result.exit_code == 1
+    assert "This application does not use Own SMTP" in result.stderr
