@@ -10,7 +10,7 @@ from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy import Engine
 
-from own_smtp import cli_keys, cli_log, cli_operations, cli_retention, logs
+from own_smtp import cli_keys, cli_log, cli_operations, cli_restore, cli_retention, logs
 from own_smtp.cli_context import with_extension, with_tables
 from own_smtp.current import KEY
 from own_smtp.extension import OwnSMTP
@@ -20,8 +20,9 @@ from own_smtp.worker import run_worker
 group = AppGroup("own-smtp", help="Own SMTP: tables, keys, workers, and what operators do.")
 database = AppGroup("db", help="The tables of Own SMTP.")
 group.add_command(database)
-for command in (*cli_operations.COMMANDS, *cli_retention.COMMANDS, *cli_keys.COMMANDS, *cli_log.COMMANDS):
-    group.add_command(command)
+for module in (cli_operations, cli_retention, cli_restore, cli_keys, cli_log):
+    for command in module.COMMANDS:
+        group.add_command(command)
 
 
 def _extension() -> OwnSMTP:

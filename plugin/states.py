@@ -36,7 +36,9 @@ RETRYABLE = frozenset({State.REFUSED, State.FAILED, State.CANCELLED})
 
 MOVES = MappingProxyType(
     {
-        State.QUEUED: frozenset({State.SENDING, State.FAILED, State.CANCELLED, State.ACCEPTED, State.REFUSED}),
+        State.QUEUED: frozenset(
+            {State.SENDING, State.FAILED, State.CANCELLED, State.ACCEPTED, State.REFUSED, State.UNKNOWN}
+        ),
         State.SENDING: frozenset(
             {State.ACCEPTED, State.REFUSED, State.QUEUED, State.UNKNOWN, State.FAILED, State.CANCELLED}
         ),
@@ -48,7 +50,8 @@ MOVES = MappingProxyType(
     }
 )
 """Every legal move. From the final states only a person's retry leads on, and from `unknown` the true outcome that a
-drain brings which was taken for lost; from `accepted` nothing does."""
+drain brings which was taken for lost; from `accepted` nothing does. What waits becomes `unknown` by itself
+when it comes from a backup."""
 
 
 class BatchState(StrEnum):
