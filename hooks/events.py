@@ -198,7 +198,7 @@ class InvitationStatus:
     reply_code: int | None = None
     enhanced_code: str | None = None
     reply_text: str | None = None
-    """The server's own words, control characters removed, 500 characters at most."""
+    """The server's own words, ours where there is no `reply_code`. Without control characters, 500 at most."""
     route: str = "relay"
     """`relay` (the tenant's server) or `platform` (fallback to the host's own mail)."""
     invitation_id: int = 0
@@ -335,7 +335,7 @@ class RelayChange:
     state: str
     """`unconfirmed`, `active` or `paused`."""
     reason: str | None = None
-    """Why it is paused: the server's own words, or a person's note."""
+    """Why it is paused: the server's reply with its codes in front, else our own words or a person's note."""
     pause_reason: str | None = None
     """The kind of that reason, one of `own_smtp.states.PauseReason`."""
     address: str | None = None
@@ -360,6 +360,6 @@ class RelayAlert:
     is_over: bool = False
     """Whether this is the all-clear."""
     reason: str | None = None
-    """The last error, with the server's own words."""
+    """The last error: its stage, and the server's reply with its codes in front, else our own words."""
     address: str | None = None
     """Whom a mail about it would go to."""

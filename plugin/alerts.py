@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from own_smtp.explanations import explain
 from own_smtp.hooks.events import PlatformMail, RelayAlert, RelayChange
+from own_smtp.profiles import is_reply
 from own_smtp.states import WITHOUT_WORDS, AlertCause, PauseReason, RelayState
 from own_smtp.texts import Text, format_time, gettext
 from own_smtp.texts import lazy_gettext as _
@@ -50,9 +51,9 @@ def _move(change: RelayChange) -> tuple[str, str]:
 def _words(pause: PauseReason | None, words: str) -> str:
     if pause in WITHOUT_WORDS:
         return ""
-    if pause is PauseReason.CERTIFICATE:  # its check is ours: the server only showed it
-        return gettext("In technical words: %(words)s", words=words)
-    return gettext("The server's own words: %(words)s", words=words)
+    if is_reply(words):
+        return gettext("The server's own words: %(words)s", words=words)
+    return gettext("In technical words: %(words)s", words=words)
 
 
 def alert_notice(alert: RelayAlert, timezone: str) -> PlatformMail | None:

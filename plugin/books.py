@@ -210,7 +210,7 @@ class Books:
         if outcome is not None and outcome.pause is not None:
             probe = PROBES.get(outcome.pause)
             probe_at = None if probe is None else read_clock(connection) + probe
-            is_news = relays.pause(connection, relay_id, outcome.pause, outcome.words, probe_at)
+            is_news = relays.pause(connection, relay_id, outcome.pause, outcome.said, probe_at)
             return self._change(RelayState.PAUSED, outcome) if is_news else None
         if closing.last_success_at is not None and relays.pass_probe(connection, relay_id):
             return self._change(RelayState.ACTIVE, None)
@@ -237,7 +237,7 @@ class Books:
             tenant_id=self._profile.tenant_id,
             label=self._profile.label,
             state=state,
-            reason=outcome.words if outcome else None,
+            reason=outcome.said if outcome else None,
             pause_reason=outcome.pause if outcome else None,
             address=identity.address if self._route is Route.RELAY else identity.reply_to,
             is_automatic=True,

@@ -99,7 +99,7 @@ _HEADS: tuple[Text, ...] = (
     _("Stage"),
     _("Reply code"),
     _("Enhanced code"),
-    _("The server's own words"),
+    _("What the server said, or what happened"),
     _("Queue id"),
     _("Cause"),
     _("Who can mend it"),

@@ -97,7 +97,7 @@ class Relay(Base):
     state: Mapped[str] = mapped_column(String(20), default=RelayState.UNCONFIRMED)
     pause_reason: Mapped[str | None] = mapped_column(String(40))
     pause_text: Mapped[str | None] = mapped_column(String(600))
-    """The server's own words, or a person's note."""
+    """The server's own words with its codes, our own without any, or a person's note."""
     paused_at: Mapped[datetime | None]
     probe_at: Mapped[datetime | None]
     """When a paused relay is tried again by itself; `None` means that it waits for a person."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from own_smtp.states import PauseReason, Security, State
+
+_CODE = re.compile(r"[2-5]\d\d ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,18 @@ class Outcome(NamedTuple):
     def words(self) -> str:
         """The server's own words, or ours where it said nothing."""
         return self.reply.text if self.reply else self.text
+
+    @property
+    def said(self) -> str:
+        """The server's reply with its codes, by which `is_reply` knows it, or our words where it said nothing."""
+        if self.reply is None:
+            return self.text
+        return " ".join(str(part) for part in (self.reply.code, self.reply.enhanced, self.reply.text) if part)
+
+
+def is_reply(said: str) -> bool:
+    """Tell whether a server said it: our own sentences do not begin with a reply code."""
+    return _CODE.match(said) is not None
 
 
 class Envelope(NamedTuple):

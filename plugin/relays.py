@@ -101,8 +101,8 @@ def pause(
     """Stop an active relay; its invitations wait.
 
     Return whether that is news, so that its owner is told once: not when it was paused already, nor when it was only
-    trying again (see `probe`) and stops for the same reason. `text` is the server's own words or a person's note.
-    `probe_at` says when it is tried again by itself; `None` means that it waits for a person.
+    trying again (see `probe`) and stops for the same reason. `text` is the server's reply with its codes, our own
+    words, or a person's note. `probe_at` says when it is tried again by itself; `None`: it waits for a person.
     """
     before = where.execute(select(Relay.pause_reason, Relay.paused_at).where(Relay.id == relay_id)).first()
     is_same = before is not None and before.pause_reason == reason

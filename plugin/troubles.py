@@ -20,7 +20,7 @@ def error_values(taken: Taken, failure: Outcome, now: datetime, *, had_success: 
     cause = cause_of(failure)[:60]
     is_same = not had_success and taken.error_cause == cause and not _has_worked_since(taken)
     return {
-        "last_error": f"{failure.stage}: {failure.words}"[:600],
+        "last_error": f"{failure.stage}: {failure.said}"[:600],
         "last_error_at": now,
         "error_cause": cause,
         "error_count": taken.error_count + 1 if is_same else 1,

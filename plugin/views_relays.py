@@ -31,6 +31,7 @@ from own_smtp.moves import Scope
 from own_smtp.pages import ButtonForm, blueprint, check_button, db_session, note, render, tenant
 from own_smtp.pictures import Picture, health_picture
 from own_smtp.presets import PRESETS
+from own_smtp.profiles import is_reply
 from own_smtp.relay_health import health_of
 from own_smtp.relay_tests import Kept
 from own_smtp.relay_views import RelayPanel, pace_texts, panel_of, window_texts
@@ -112,6 +113,7 @@ def show_relay(relay_id: int) -> ResponseReturnValue:
         name_of=people.name_of,
         titles={item.project_id: item.title for item in extension().host.projects(panel.relay.tenant_id)},
         without_words=WITHOUT_WORDS,
+        is_reply=is_reply,
         condition=health_of(db_session(), panel.relay, extension().settings.certificate_warning),
         queue_is_up=not needs_queue or extension().queue_is_up(),
     )

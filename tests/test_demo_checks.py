@@ -114,7 +114,7 @@ PAGE = """
 <table><tr><th>State</th><th>Number</th><th>What it means</th></tr>
 <tr><th>Waiting</th><td>1</td><td>x</td></tr><tr><th>Accepted</th><td>1,497</td><td>x</td></tr>
 <tr><th>Delivered</th><td>not known</td><td>x</td></tr></table>
-<table><tr><th>Recipient</th><th>State</th><th>The server's own words</th><th>When</th></tr>
+<table><tr><th>Recipient</th><th>State</th><th>What the server said, or what happened</th><th>When</th></tr>
 <tr><th>a@b.example</th><td>Refused</td><td><q>550 5.1.1 No</q></td><td>now</td></tr></table>
 """
 

@@ -31,14 +31,19 @@ PAUSED = RelayChange(
     tenant_id="acme",
     label="Acme & Söhne",
     state="paused",
-    reason="5.7.8 Error: authentication failed",
+    reason="535 5.7.8 Error: authentication failed",
     pause_reason="credentials",
     address="surveys@acme.example",
     is_automatic=True,
 )
+_CODES = dict.fromkeys(
+    (PauseReason.CREDENTIALS, PauseReason.SENDER, PauseReason.NO_AUTH, PauseReason.BLOCKED, PauseReason.QUOTA),
+    "550 5.7.1 ",
+)
+"""Of what a server said; the other reasons are what we found."""
 NOTICES = {
     **{
-        f"paused-{reason}": replace(PAUSED, pause_reason=reason, reason="The words that came with it.")
+        f"paused-{reason}": replace(PAUSED, pause_reason=reason, reason=f"{_CODES.get(reason, '')}The words of it.")
         for reason in PauseReason
         if reason is not PauseReason.PERSON
     },

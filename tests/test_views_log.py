@@ -182,7 +182,7 @@ def test_the_filtered_list_is_there_as_csv(web, db_session, batch):
     assert len(rows) == 3
     words = [dict(zip(head, row, strict=True)) for row in rows]
     assert {row["State"] for row in words} == {"Refused by your server"}
-    assert [row for row in words if row["The server's own words"] == '\'=HYPERLINK("x")']
+    assert [row for row in words if row["What the server said, or what happened"] == '\'=HYPERLINK("x")']
     assert {row["Who can mend it"] for row in words} == {"the recipient's side", "your mail administrator"}
     assert len(_table(web, "invitations.csv")) == 10
 

@@ -195,6 +195,9 @@ def test_a_pause_by_the_server_is_explained(web, relay, db_session):
     ("reason", "text", "label"),
     [
         (PauseReason.CREDENTIALS, "535 5.7.8 Authentication failed", "The server's own words:"),
+        (PauseReason.NO_AUTH, "550 5.7.1 Relay access denied", "The server's own words:"),
+        (PauseReason.NO_AUTH, "The server offers neither PLAIN nor LOGIN.", "In technical words:"),
+        (PauseReason.NO_TLS, "The server does not offer STARTTLS.", "In technical words:"),
         (PauseReason.CERTIFICATE, "self-signed certificate", "In technical words:"),
         (PauseReason.PERSON, "Maintenance until noon", None),
     ],

@@ -45,7 +45,7 @@ class Told:
     numbers: Mapping[str, int | None]
     """State to number; `None` where the page says that it is not known."""
     refusals: Mapping[str, str]
-    """Address to the server's own words."""
+    """Address to what the server said, or what happened."""
 
     @property
     def settled(self) -> int:

@@ -13,13 +13,16 @@ from demo.checks import Told
 WIDTH = 100
 """Columns of the printed report."""
 
+REASON = "What the server said, or what happened"
+"""The heading of a column of the report."""
+
 Table = list[list[str]]
 
 
 def read_report(page: Page) -> Told:
     """Read the page's two tables: the numbers by state, and who was not accepted. Raises `BrowsingError`."""
     states = _table(page, "State", "Number")
-    refusals = next(_tables(page, "Recipient", "The server's own words"), [])
+    refusals = next(_tables(page, "Recipient", REASON), [])
     return Told(
         numbers={row[0]: _number(row[1]) for row in states},
         refusals={row[0]: row[2] for row in refusals},
@@ -62,7 +65,10 @@ def report_table(told: Told) -> str:
     numbers = [(state, "not known" if number is None else str(number)) for state, number in told.numbers.items()]
     refusals = [*told.refusals.items()]
     return "\n\n".join(
-        [drawn(("State", "Number"), numbers), drawn(("Not accepted", "The server's own words"), refusals)]
+        [
+            drawn(("State", "Number"), numbers),
+            drawn(("Not accepted", REASON), refusals),
+        ]
     )
 
 

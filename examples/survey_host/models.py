@@ -210,7 +210,7 @@ class Participant(Base):
     mail_state: Mapped[str | None] = mapped_column(String(20))
     """A `MailState`, or the word that a plugin told."""
     mail_note: Mapped[str | None] = mapped_column(Text)
-    """The reason or the server's own words."""
+    """What the server said, or what happened."""
     mail_changed_at: Mapped[datetime | None]
     """When the plugin says that `mail_state` began; older news are ignored."""
     opted_out_at: Mapped[datetime | None]

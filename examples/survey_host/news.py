@@ -61,6 +61,6 @@ def _note(participant: Participant, change: InvitationStatus) -> None:
 
 
 def words_of(status: InvitationStatus) -> str:
-    """Return the server's own words with its codes; empty when it has not said anything."""
+    """Return what the server said with its codes, or what happened where it said nothing; empty for neither."""
     parts = (status.reply_code, status.enhanced_code, status.reply_text)
     return " ".join(str(part) for part in parts if part)
