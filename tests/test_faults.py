@@ -17,7 +17,8 @@ from sqlalchemy import select, update
 from own_smtp.clock import read_clock
 from own_smtp.errors import NoSuchHostError, ResolverError
 from own_smtp.hooks.events import Attachment
-from own_smtp.models import Invitation
+from own_smtp.models import Invitation, Journal
+from own_smtp.secrets import Vault, generate_key
 from tests.engine import CONTENT, PROJECT, SHORT, TENANT, recipients_of
 from tests.fault_table import FAULTS, PASSWORD, SETUP_PHASES
 from tests.scripted import CLOSE, EXTENSIONS, KEEP, BlackHole, ClosedPort, ScriptedServer, Wait
@@ -337,3 +338,17 @@ def test_a_fault_within_a_window(make_platform, trusted, name):
     unknown = {row.address for row in rows if row.state == "unknown"}
     assert accepted <= set(copies) <= accepted | unknown
     assert len(unknown) <= 4
+
+
+def test_a_password_that_no_key_reads_is_told_once(platform, scripted):
+    """A key was taken away too early: the relay pauses, keeps its invitations, and its owner hears of it."""
+    relay = platform.add_relay(scripted, password="correct horse")
+    platform.send(relay, 2)
+    platform.around = replace(platform.around, vault=Vault.from_keys([generate_key()]))
+    for _time in range(2):
+        platform.drain_again(relay)
+    (change,) = platform.host.relay_changes
+    assert (change.state, change.pause_reason, change.is_automatic) == ("paused", "secret_unreadable", True)
+    assert change.address == platform.relay(relay).sender_address
+    assert (platform.states(), scripted.copies) == ({"queued": 2}, [])
+    assert platform.rows(Journal) == []
