@@ -83,6 +83,9 @@ def store_values(values: Mapping[str, str]) -> dict[str, str]:
     for name, value in values.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ContentError(f"The value of the placeholder {name} is not text.")
+        if not (name.isascii() and value.isascii()):  # as most are, and a hundred thousand come within one request
+            _check_text("The name of a placeholder", name)
+            _check_text(f"The value of the placeholder {name}", value)
     return dict(values)
 
 

@@ -108,6 +108,11 @@ def test_what_is_not_what_the_contract_says_is_named(books, relay, values, words
         ({"reference": 7}, "A reference must be text, not int."),
         ({"values": None}, "The values must be a mapping of names to texts, not NoneType."),
         ({"values": {"NAME": None}}, "The value of the placeholder NAME is not text."),
+        (
+            {"values": {"NAME": "\ud800"}},
+            "The value of the placeholder NAME contains half of a character (a lone surrogate).",
+        ),
+        ({"values": {"\ud800": "x"}}, "The name of a placeholder contains half of a character (a lone surrogate)."),
         ({"name": None}, "The name is not text."),
         ({"address": None}, "The address is not text."),
         ({"content": "Hello"}, "The content must be a Content, not str."),
