@@ -33,6 +33,8 @@ def normal_form(address: str) -> str:
 def scrub(text: str, address: str) -> str:
     """Take a recipient's address out of a server's words: as it is, as senders encode it, and its local part alone."""
     local, _, domain = address.rpartition("@")
+    if (text + local).isascii() and local.lower() not in text.lower():
+        return text  # as nearly always: a pattern for each recipient would cost minutes for a million
     forms = [address, f"{local}={domain}"] + ([local] if len(local) >= SHORTEST_WORD else [])
     pattern = "|".join(rf"(?<![\w.+-]){re.escape(form)}(?![\w+-])" for form in forms if form)
     return re.sub(pattern, REMOVED, text, flags=re.IGNORECASE) if pattern else text

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, delete, exists, null, or_, select, update
+from sqlalchemy import Connection, Engine, Select, bindparam, delete, exists, func, null, or_, select, update
 
 from own_smtp.clock import db_now, read_clock
 from own_smtp.inserts import among, insert_rows
@@ -101,8 +101,7 @@ class Purge:
                 return
             connection.execute(delete(BatchFile).where(BatchFile.batch_id == batch.id))
         is_full = or_(Invitation.values.is_not(null()), Invitation.override.is_not(null()))
-        query = select(Invitation.id).where(Invitation.batch_id == batch.id, is_full)
-        yield from self._by_key(query, self._empty)
+        yield from self._by_key(batch.id, select(Invitation.id).where(is_full), self._empty)
         self._note(batch, purged_at=db_now())
 
     @staticmethod
@@ -113,10 +112,11 @@ class Purge:
     # Who was invited
 
     def _shorten(self, batch: Any) -> Iterator[None]:
+        columns: tuple[Any, ...] = (Invitation.id, Invitation.address)
         query = (
-            select(Invitation.id, Invitation.address)
+            select(*columns)
             .outerjoin(Shortened, Shortened.invitation_id == Invitation.id)
-            .where(Invitation.batch_id == batch.id, Invitation.address != "", Shortened.invitation_id.is_(None))
+            .where(Invitation.address != "", Shortened.invitation_id.is_(None))
         )
 
         def shorten_some(connection: Connection, rows: Sequence[Any]) -> None:
@@ -126,23 +126,24 @@ class Purge:
             insert_rows(connection, Shortened, ("invitation_id", "digest"), digests)
             write_over(connection, {row.id: (row.address, shorten(row.address)) for row in rows})
 
-        yield from self._by_key(query, shorten_some)
+        yield from self._by_key(batch.id, query, shorten_some)
         self._note(batch, shortened_at=db_now())
 
     # Both
 
-    def _by_key(self, query: Any, work: Callable[[Connection, Sequence[Any]], None]) -> Iterator[None]:
-        last = 0
-        while True:
+    def _by_key(
+        self, batch_id: int, query: Select[Any], work: Callable[[Connection, Sequence[Any]], None]
+    ) -> Iterator[None]:
+        """Work through those of a batch that `query` finds, some at a time."""
+        with self._engine.connect() as connection:
+            first, last = connection.execute(_ends(query, batch_id)).one()
+        for start in range(first or 0, (last or -1) + 1, AT_A_TIME):
             with self._engine.begin() as connection:
-                some = query.where(Invitation.id > last).order_by(Invitation.id).limit(AT_A_TIME)
-                rows = connection.execute(some).all()
+                rows = connection.execute(_some(query, batch_id, start)).all()
                 if rows:
                     work(connection, rows)
-                    last = rows[-1].id
-            if len(rows) < AT_A_TIME:
-                return
-            yield
+            if rows:
+                yield
 
     def _note(self, batch: Any, **values: Any) -> None:
         with self._engine.begin() as connection:
@@ -152,6 +153,22 @@ class Purge:
 def _is_old(before: datetime) -> tuple[Any, ...]:
     changed = exists().where(Invitation.batch_id == Batch.id, Invitation.changed_at >= before)
     return Batch.state.in_(_FINISHED), Batch.created_at < before, ~changed
+
+
+# A sum keeps a database from an index: PostgreSQL would look for the lowest id from the table's beginning on, and the
+# others for some ids in the whole batch.
+
+
+def _ends(query: Select[Any], batch_id: int) -> Select[Any]:
+    """Return the query for the first and the last id: a batch's invitations were added together."""
+    ends: tuple[Any, ...] = (func.min(Invitation.id + 0), func.max(Invitation.id + 0))
+    return query.where(Invitation.batch_id == batch_id).with_only_columns(*ends)
+
+
+def _some(query: Select[Any], batch_id: int, start: int) -> Select[Any]:
+    """Return the query for those of a batch with the next few ids."""
+    ids = Invitation.id.between(start, start + AT_A_TIME - 1)
+    return query.where(ids, Invitation.batch_id + 0 == batch_id).order_by(Invitation.id)
 
 
 def write_over(connection: Connection, addresses: dict[int, tuple[str, str]]) -> None:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import Connection, delete, event, select, update
 
 from own_smtp import errands, outbox, retention
 from own_smtp.errands import Errands
@@ -160,6 +160,32 @@ def test_a_shortened_recipient_is_found_by_an_index(books, relay):
     scanned, indexes = plan_of(books.engine, shortened_of(TENANT, ["a", "b"]))
     assert "ix_own_smtp_shortened_digest" in indexes
     assert scanned.isdisjoint({"own_smtp_shortened", "own_smtp_invitation"})
+
+
+def test_each_step_of_a_purge_reads_only_its_own_rows(books, relay):
+    """The index on the batch would have all of it read and sorted for every step: minutes for a million."""
+    batch_id = sent(books, relay, 4000)
+    analyse(books.engine, InvitationRow)
+    scanned, indexes = plan_of(books.engine, retention._some(select(InvitationRow.id), batch_id, 1001))
+    assert scanned == set()
+    assert indexes <= {"pk_own_smtp_invitation", "PRIMARY"}  # SQLite's has no name
+
+
+def test_a_purge_finds_what_lies_apart(books, relay, monkeypatch):
+    """Sendings that were added at the same time lie between each other's, and what was deleted leaves gaps."""
+    monkeypatch.setattr(retention, "AT_A_TIME", 2)
+    sent(books, relay, 9)
+    last = sent(books, relay, 4)
+    ids = books.column(InvitationRow.id)
+    for number in (2, 3, 7):
+        books.change(InvitationRow, ids[number], batch_id=last, reference=f"moved {number}")
+    books(Connection.execute, delete(InvitationRow).where(InvitationRow.id.in_(ids[4:7])))
+    runs = [purge(books, recipients=YEAR, steps=1).is_done for _ in range(30)]
+    assert runs.index(True) > 10
+    left = len(ids) - 3
+    assert (books.column(InvitationRow.values), books.column(InvitationRow.name)) == ([None] * left, [""] * left)
+    assert len(books.column(Shortened.digest)) == left
+    assert None not in books.column(Batch.shortened_at)
 
 
 def test_an_errand_is_taken_once_for_all_machines(books):
