@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 AT_A_TIME = 200
 WATCH_EVERY = timedelta(minutes=1)
 PURGE_EVERY = timedelta(days=1)
-PURGE_STEPS = 10
+PURGE_STEPS = 40
 """Steps of a purge between two looks: what waits to be sent must not wait for what is deleted."""
 
 
