@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from own_smtp.phrases import ACCOUNT_WORDS, CLIENT_WORDS, QUOTA_WORDS, RELAY_WORDS, SENDER_WORDS
 from own_smtp.profiles import Reply
 from own_smtp.states import PauseReason, State
 
@@ -83,15 +84,6 @@ def _stages(*stages: Stage) -> frozenset[Stage]:
 
 _OPENING = _stages(Stage.BANNER, Stage.EHLO)
 _AFTER_MAIL = _stages(Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.MESSAGE)
-_QUOTA_WORDS = (
-    r"(daily|hourly|sending|submission|message|recipient)\b.{0,40}\b(quota|limit)\b.{0,20}exceed"
-    r"|exceeded.{0,40}(quota|limit)"
-)
-_RELAY_WORDS = (
-    r"relay(ing)? (access )?(denied|not permitted|prohibited)|unable to relay|not allowed to relay|cannot relay"
-)
-_SENDER_WORDS = r"sender address rejected|not owned by user|sendasdenied|permissions? to send (as|on behalf of)"
-_CLIENT_WORDS = r"(client host|helo command) rejected"
 
 RULES: tuple[Rule, ...] = (
     # 1. 421 may answer anything: the server closes the connection, and says nothing of the message (RFC 5321, 3.8).
@@ -168,11 +160,11 @@ RULES: tuple[Rule, ...] = (
     Rule(
         stages=_AFTER_MAIL,
         codes="5",
-        enhanced=r"(1\.90|2\.0|3\.1|7\.0)$",
-        says=_QUOTA_WORDS,
+        enhanced=r"(1\.90|2\.0|3\.1|7\.[01])$",
+        says=QUOTA_WORDS,
         state=State.QUEUED,
         pause=PauseReason.QUOTA,
-        why="Exchange Online answers 550 5.1.90 or 554 5.2.0 with words about a quota.",
+        why="Exchange Online answers 550 5.1.90 or 554 5.2.0 with words about a quota, Google's relay 550 5.7.1.",
     ),
     # 4. Not allowed to send at all: refusing a list of recipients for it would be wrong.
     Rule(
@@ -185,7 +177,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         stages=_stages(Stage.RCPT),
         codes="5",
-        says=_RELAY_WORDS,
+        says=RELAY_WORDS,
         state=State.QUEUED,
         pause=PauseReason.NO_AUTH,
         why="The server does not relay for this account: it would say so to every recipient.",
@@ -193,7 +185,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         stages=_AFTER_MAIL,
         codes="5",
-        says=_CLIENT_WORDS,
+        says=CLIENT_WORDS,
         state=State.QUEUED,
         pause=PauseReason.BLOCKED,
         why="Postfix refuses a client at RCPT (smtpd_delay_reject): it would say so to every recipient.",
@@ -209,10 +201,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         stages=_AFTER_MAIL,
         codes="5",
-        says=_SENDER_WORDS,
+        says=f"{SENDER_WORDS}|{ACCOUNT_WORDS}",
         state=State.QUEUED,
         pause=PauseReason.SENDER,
-        why="Postfix refuses a sender at RCPT, Exchange only after the message.",
+        why="Postfix refuses a sender at RCPT, Exchange only after the message; others block the account.",
     ),
     # 5. MAIL: the sender, the size, the pace.
     Rule(
