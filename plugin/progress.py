@@ -173,7 +173,9 @@ def _rate(session: Session, summary: BatchSummary, now: datetime) -> str | None:
     ).one()
     if not lately.count:
         return None
-    seconds = max((now - lately.first).total_seconds(), 1.0)
+    ended = summary.counts.total - summary.counts.waiting - summary.counts[State.CANCELLED]
+    # Counted from the first attempt on, a single one of a moment ago would be many a minute.
+    seconds = (LATELY if ended > lately.count else max(now - lately.first, timedelta(seconds=1))).total_seconds()
     number = lately.count / seconds * 60
     return how_many("minute", round(number, 1) if number < 10 else round(number))
 

@@ -1,7 +1,7 @@
 """Take a picture of every page in every state, into `screenshots/`. Run by `make screens`.
 
 Each on a desk's screen and on a telephone, in light and in dark, in English and in German. The names of pages that are
-wanted may be given: `make screens ARGS="project report"`.
+wanted may be given: `make screens ARGS="project report"`. `make screens ARGS=--docs` takes those of the README instead.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from tests.web.everything import go_on, pages_in_all_states
 
 FOLDER = Path(__file__).resolve().parent.parent / "screenshots"
 WIDTHS = {1280: 800, 360: 740}
+DOCS = FOLDER.parent / "docs" / "pictures"
+IN_DOCS = {"report": "batch-running", "server": "relay-running"}
+"""What the README shows, by the name of its file."""
 
 
 @contextmanager
@@ -57,6 +60,15 @@ def take(browser: Browser, base: str, pages: dict[str, str]) -> None:
         context.close()
 
 
+def renew_docs(browser: Browser, base: str, pages: dict[str, str]) -> None:
+    context = browser.new_context(viewport={"width": 1000, "height": 745}, color_scheme="light", locale="en")
+    page = context.new_page()
+    for name, shown in IN_DOCS.items():
+        page.goto(base + pages[shown])
+        page.screenshot(path=DOCS / f"{name}.png")
+    context.close()
+
+
 def main(wanted: list[str]) -> None:
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     FOLDER.mkdir(exist_ok=True)
@@ -69,6 +81,9 @@ def main(wanted: list[str]) -> None:
             with app.app_context():
                 thin = cast("ThinExtension", app.extensions["own_smtp"])
                 pages = pages_in_all_states(thin.db.session(), thin)
+            if wanted == ["--docs"]:
+                renew_docs(browser, base, pages)
+                return
             take(browser, base, {name: address for name, address in pages.items() if not wanted or name in wanted})
     print(f"The pictures are in {FOLDER}.")
 

@@ -12,13 +12,14 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import expect
+from sqlalchemy import func, select, update
 
 from own_smtp import progress, reports
 from own_smtp.config import Settings
 from own_smtp.estimates import sent_before
 from own_smtp.holdups import Holdup, Situation, holdups
 from own_smtp.hooks.events import Project, Tenant
-from own_smtp.models import Lease, Relay
+from own_smtp.models import Attempt, Lease, Relay
 from own_smtp.pace import Pacer
 from own_smtp.profiles import Limits
 from own_smtp.progress import Progress, pieces_of
@@ -202,6 +203,20 @@ def test_it_is_known_how_fast_it_goes_and_when_it_ends(platform: Platform, scrip
     platform.drain_again(relay)
     assert platform.states() == {"accepted": 10}
     assert look(platform, batch, relay) is None
+
+
+def test_a_slow_relay_is_not_called_fast_after_each_message(platform: Platform, scripted: ScriptedServer) -> None:
+    """One that was sent a moment ago, after others of long ago, is one a minute."""
+    relay = platform.add_relay(scripted, per_day=3)
+    batch = platform.send(relay, 9).batch_id
+    platform.drain(relay)
+    with platform.engine.begin() as connection:
+        oldest = connection.scalars(select(func.min(Attempt.id))).one()
+        long_ago = datetime.now(UTC) - timedelta(hours=1)
+        connection.execute(update(Attempt).where(Attempt.id > oldest).values(at=long_ago))
+    found = look(platform, batch, relay)
+    assert found is not None
+    assert found.rate == "1 a minute"
 
 
 def test_the_end_is_the_hosts_or_the_surveys(platform: Platform, scripted: ScriptedServer) -> None:

@@ -59,10 +59,11 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
     tally(session, batch, LONG_AGO, (State.ACCEPTED, 250, 1), (State.REFUSED, 550, 2))
     send_test_mail(session, thin, active)
     quick = add_relay(session, thin, active=True, label="Quick", per_minute=30)
-    session.add(Lease(relay_id=quick.id, expires_at=datetime(2030, 1, 1, tzinfo=UTC), pace={"seen": 0.5}))
-    held, running, million = fill_outbox(session, paused), fill_outbox(session, quick), fill_outbox(session, quick)
+    busy = add_relay(session, thin, active=True, label="Company mail", per_minute=30)
+    held, running, million = fill_outbox(session, paused), fill_outbox(session, busy), fill_outbox(session, quick)
     _hold(held)
-    _run(session, running)
+    _run(session, busy, running)
+    session.add(Lease(relay_id=quick.id, expires_at=datetime(2030, 1, 1, tzinfo=UTC), pace={"seen": 0.5}))
     _fill(session, million)
     _crowd(session, thin)
     session.commit()
@@ -85,6 +86,7 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
         "batch-running": f"/projects/p1/batches/{running.id}",
         "batch-million": f"/projects/p1/batches/{million.id}",
         "relay-health": f"/servers/{quick.id}",
+        "relay-running": f"/servers/{busy.id}",
         "log": f"/projects/p1/log?batch={batch.id}",
         "log-filtered": "/projects/p1/log?state=refused&state=unknown&order=oldest",
         "log-wrong": "/projects/p1/log?reply=abc&since=2026-02-02&until=2026-01-01",
@@ -178,16 +180,40 @@ def _hold(batch: Batch) -> None:
     batch.state, batch.expires_at, batch.fallback_at = BatchState.OPEN, LONG_AGO, datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def _run(session: Session, batch: Batch) -> None:
-    """Let it be a large one that is being sent."""
-    batch.taken_count = 12_400
+def _run(session: Session, relay: Relay, batch: Batch) -> None:
+    """Let it be a large one that is being sent, for three hours now, thirty a minute: as the relay's limit says."""
+    now = datetime.now(UTC)
+    begun = now - timedelta(minutes=175)
+    relay.confirmed_at = begun - timedelta(days=40)
+    projects.choose(session, "acme", "p2", relay, user_id="alice")
+    session.add(
+        Lease(
+            relay_id=relay.id,
+            expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+            pace={"seen": 0.5},
+            last_success_at=now,
+            drains=9,
+        )
+    )
+    batch.taken_count, batch.created_at, batch.expires_at = 12_400, begun, begun + timedelta(days=5)
     kept = session.get_one(BatchCounts, batch.id)
     kept.accepted, kept.refused = 5200, 38
-    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    for hour, count in enumerate((1790, 1802, 1608)):
-        at = now - timedelta(hours=hour)
-        tally(session, batch, at, (State.ACCEPTED, 250, count), (State.QUEUED, 451, 40 * hour))
-    tally(session, batch, now, (State.REFUSED, 550, 30), (State.REFUSED, 554, 8), (State.UNKNOWN, 0, 1))
+    left, at = kept.accepted, begun
+    while at < now:
+        hour = at.replace(minute=0, second=0, microsecond=0)
+        following = min(hour + timedelta(hours=1), now)
+        count = min(left, round((following - at).total_seconds() / 2)) if following < now else left
+        tally(session, batch, hour, (State.ACCEPTED, 250, count))
+        left, at = left - count, following
+    tally(session, batch, begun, (State.REFUSED, 550, 30), (State.REFUSED, 554, 8), (State.UNKNOWN, 0, 1))
+    for number in range(30):
+        address = f"participant{number}@example.org"
+        added = Invitation(batch_id=batch.id, reference=f"lately-{number}", address=address, state=State.ACCEPTED)
+        session.add(added)
+        session.flush()
+        at = now - timedelta(seconds=2 * number)
+        taken = {"stage": "message", "code": 250, "enhanced": "2.0.0", "text": f"Ok: queued as 4F{number:02}C"}
+        session.add(Attempt(invitation_id=added.id, relay_id=relay.id, at=at, state=State.ACCEPTED, **taken))
 
 
 def _fill(session: Session, batch: Batch) -> None:
