@@ -1,7 +1,8 @@
 """The frozen values that cross the contract between a host and Own SMTP.
 
 No ORM row ever crosses it. Ids (`tenant_id`, `project_id`, `reference`, `user_id`) are the host's own and opaque
-to Own SMTP: strings of 1 to 255 characters without surrounding white space. Times are aware datetimes.
+to Own SMTP: strings of 1 to 255 characters without surrounding white space. Times are aware datetimes. What a host
+answers with is checked where the host makes it; what it sends, in `survey_send_invitations`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ class Action(StrEnum):
     """See and change the policy of the whole platform."""
 
 
+def _check_texts(value: object, *names: str) -> None:
+    """Raise `TypeError` for what is no text: a number for an id would find nothing, and nobody would know why."""
+    for name in names:
+        if not isinstance(given := getattr(value, name), str):
+            raise TypeError(f"{name} of {type(value).__name__} must be text (str), not {type(given).__name__}.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """The person behind the current request."""
@@ -39,6 +47,9 @@ class Actor:
     name: str
     email: str
 
+    def __post_init__(self) -> None:
+        _check_texts(self, "user_id", "tenant_id")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
@@ -47,6 +58,9 @@ class Person:
     user_id: str
     """As in `Actor`."""
     name: str
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "user_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +74,9 @@ class Tenant:
     timezone: str = "UTC"
     """An IANA name, for example `Europe/Berlin`."""
 
+    def __post_init__(self) -> None:
+        _check_texts(self, "tenant_id", "locale", "timezone")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
@@ -70,6 +87,11 @@ class Project:
     title: str
     closes_at: datetime | None = None
     """When the survey stops taking responses; `None` means never."""
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "project_id", "tenant_id")
+        if self.closes_at is not None and self.closes_at.utcoffset() is None:
+            raise ValueError(f"closes_at of Project {self.project_id!r} has no time zone: add it, such as UTC.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

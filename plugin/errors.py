@@ -11,6 +11,10 @@ class ConfigurationError(OwnSMTPError):
     """A setting is missing or wrong. Raised while the application starts."""
 
 
+class HookError(OwnSMTPError):
+    """A host's hook returned something else than the contract says."""
+
+
 class SecretError(OwnSMTPError):
     """A stored secret cannot be decrypted with the configured keys."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import pluggy
 from flask import Flask
@@ -13,7 +13,7 @@ from flask_mail import Message
 from sqlalchemy.exc import SQLAlchemyError
 
 from own_smtp.alerts import alert_notice, notice_of
-from own_smtp.errors import ConfigurationError
+from own_smtp.errors import ConfigurationError, HookError
 from own_smtp.hooks import host as host_specs
 from own_smtp.hooks import survey as survey_specs
 from own_smtp.hooks.events import (
@@ -31,6 +31,8 @@ from own_smtp.hooks.markers import PROJECT
 from own_smtp.states import TEST_PROJECT
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 HOST_PREFIX = "own_smtp_"
 
@@ -90,6 +92,17 @@ def _knows(plugins: pluggy.PluginManager, specs: object) -> bool:
     return caller is not None and caller.spec is not None
 
 
+def _only(kind: type[T], hook: pluggy.HookCaller, answer: object) -> T | None:
+    """Return an answer of the contract's kind, or raise `HookError` with what it is instead."""
+    if answer is None or isinstance(answer, kind):
+        return answer
+    raise HookError(f"The host's {hook.name} must give {kind.__name__}, and gave {type(answer).__name__}.")
+
+
+def _all(kind: type[T], hook: pluggy.HookCaller, answers: Iterable[object] | None) -> list[T]:
+    return [item for answer in answers or () if (item := _only(kind, hook, answer)) is not None]
+
+
 class HookedHost:
     """The host's answers. What a listener raises is logged, and never stops a delivery."""
 
@@ -103,8 +116,7 @@ class HookedHost:
 
     def actor(self) -> Actor | None:
         """Return who is behind the current request; `None` when nobody is signed in."""
-        actor: Actor | None = self.hook.own_smtp_actor()
-        return actor
+        return _only(Actor, self.hook.own_smtp_actor, self.hook.own_smtp_actor())
 
     def may(self, actor: Actor, action: Action, project_id: str | None = None) -> bool:
         """Return whether `actor` may do `action`."""
@@ -113,15 +125,16 @@ class HookedHost:
 
     def tenant(self, tenant_id: str) -> Tenant:
         """Return the tenant; where the host says nothing, its id as its name, in English and UTC."""
-        return self.hook.own_smtp_tenant(tenant_id=tenant_id) or Tenant(tenant_id=tenant_id, name=tenant_id)
+        answer = self.hook.own_smtp_tenant(tenant_id=tenant_id)
+        return _only(Tenant, self.hook.own_smtp_tenant, answer) or Tenant(tenant_id=tenant_id, name=tenant_id)
 
     def all_tenants(self) -> Sequence[Tenant]:
         """Return the platform's tenants as far as the host names them all."""
-        return list(self.hook.own_smtp_tenants() or ())
+        return _all(Tenant, self.hook.own_smtp_tenants, self.hook.own_smtp_tenants())
 
     def people(self, tenant_id: str) -> Sequence[Person]:
         """Return the tenant's people as far as the host names them."""
-        return list(self.hook.own_smtp_people(tenant_id=tenant_id) or ())
+        return _all(Person, self.hook.own_smtp_people, self.hook.own_smtp_people(tenant_id=tenant_id))
 
     def user_name(self, tenant_id: str, user_id: str) -> str | None:
         """Return what somebody is called who did something in the tenant; `None` when the host does not say."""
@@ -130,7 +143,7 @@ class HookedHost:
 
     def projects(self, tenant_id: str) -> Sequence[Project]:
         """Return the tenant's projects."""
-        return list(self.hook.own_smtp_projects(tenant_id=tenant_id) or ())
+        return _all(Project, self.hook.own_smtp_projects, self.hook.own_smtp_projects(tenant_id=tenant_id))
 
     def send_platform_mail(self, mail: PlatformMail) -> bool:
         """Send through the platform's own service; `False` when there is none."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,17 @@ from sqlalchemy import update
 
 from own_smtp import OwnSMTP
 from own_smtp.clock import read_clock
-from own_smtp.errors import ConfigurationError
+from own_smtp.errors import ConfigurationError, HookError
 from own_smtp.hooks import (
     PROJECT,
     Action,
     Actor,
     InvitationStatus,
+    Person,
     PlatformMail,
+    Project,
     RelayChange,
+    Tenant,
     hookimpl,
 )
 from own_smtp.hosting import HookedHost, add_specifications, manager_for
@@ -121,6 +126,46 @@ def test_a_class_is_no_host(app: Flask) -> None:
 
     with pytest.raises(ConfigurationError, match=r"write Host\(\)"):
         OwnSMTP(app, SQLAlchemy(app), host=Host)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Actor(user_id=1, tenant_id="a", name="Ann", email="a@b.example"), "user_id of Actor must be text"),
+        (lambda: Actor(user_id="1", tenant_id=7, name="Ann", email="a@b.example"), "tenant_id of Actor must be text"),
+        (lambda: Person(user_id=1, name="Ann"), "user_id of Person must be text (str), not int."),
+        (
+            lambda: Tenant(tenant_id="a", name="A", timezone=None),
+            "timezone of Tenant must be text (str), not NoneType.",
+        ),
+        (lambda: Project(project_id=7, tenant_id="a", title="S"), "project_id of Project must be text (str), not int."),
+        (
+            lambda: Project(project_id="7", tenant_id="a", title="S", closes_at=datetime(2030, 1, 1)),  # noqa: DTZ001 -- what is refused
+            "closes_at of Project '7' has no time zone",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named_where_the_host_makes_it(make: Any, words: str) -> None:
+    """A number for an id would only find nothing: the error stands in the host's own line."""
+    with pytest.raises((TypeError, ValueError), match=re.escape(words)):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer", "ask"),
+    [
+        ("own_smtp_actor", {"user_id": "1"}, lambda host: host.actor()),
+        ("own_smtp_tenant", "Acme", lambda host: host.tenant("acme")),
+        ("own_smtp_tenants", ["Acme"], lambda host: host.all_tenants()),
+        ("own_smtp_people", ["Ann"], lambda host: host.people("acme")),
+        ("own_smtp_projects", [{"id": 7}], lambda host: host.projects("acme")),
+    ],
+)
+def test_an_answer_of_the_wrong_kind_names_its_hook(hook: str, answer: object, ask: Any, app: Flask) -> None:
+    """A developer reads which hook it is and what it must give, instead of a missing attribute somewhere."""
+    host = hosted(app, type("Host", (), {hook: lambda _self: answer})())
+    with pytest.raises(HookError, match=rf"{hook} must give [A-Z][a-z]+, and gave (dict|str)\."):
+        ask(host)
 
 
 def test_an_argument_that_a_hook_does_not_have_stops_the_start(app: Flask) -> None:

@@ -154,7 +154,7 @@ NAIVE = datetime(2027, 1, 1)  # noqa: DTZ001 -- the mistake that is looked for
     [
         ("actor", lambda _self: actor(), "although nobody is signed in"),
         ("actor", lambda _self: None, "not an Actor, although somebody is signed in"),
-        ("actor", lambda _self: actor(user_id=5), "user_id is 5; an id is a string"),  # type: ignore[arg-type]
+        ("actor", lambda _self: actor(user_id=5), "user_id of Actor must be text (str), not int"),  # type: ignore[arg-type]
         ("actor", lambda _self: actor(tenant_id="other"), "the person is of tenant 'other'"),
         ("actor", lambda _self: request.no_such_thing, "it raised AttributeError"),
         ("may", lambda _self: "yes", "it returned 'yes' for view and project None"),
