@@ -79,7 +79,7 @@ MAILBOXES = (
     ),
     Preset(
         key="hetzner",
-        name="Hetzner web hosting",
+        name=_("Hetzner, web hosting"),
         host="mail.your-server.de",
         port=465,
         security=Security.IMPLICIT,

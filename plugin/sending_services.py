@@ -55,7 +55,7 @@ SENDING_SERVICES = (
     ),
     Preset(
         key="google-relay",
-        name="Google Workspace, SMTP relay service",
+        name=_("Google Workspace, SMTP relay service"),
         host="smtp-relay.gmail.com",
         know=_(
             "For more than a mailbox may send. Your administrator must switch the service on, and let this platform in"
