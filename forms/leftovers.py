@@ -9,6 +9,7 @@ from wtforms import RadioField
 from wtforms.validators import DataRequired
 
 from own_smtp.models import Relay
+from own_smtp.states import RelayState
 from own_smtp.texts import gettext
 from own_smtp.texts import lazy_gettext as _
 
@@ -23,7 +24,7 @@ class LeftoversForm(FlaskForm):
     def __init__(self, targets: Sequence[Relay], *, can_stay: bool) -> None:
         super().__init__()
         stay = [(KEEP, gettext("Deliver them the old way"))] if can_stay else []
-        moves = [(f"{MOVE}{relay.id}", gettext("Move them to “%(label)s”", label=relay.label)) for relay in targets]
+        moves = [(f"{MOVE}{relay.id}", _move_to(relay)) for relay in targets]
         self.leftovers.choices = [*stay, *moves, (CANCEL, gettext("Cancel them: they are not sent at all"))]
 
     @property
@@ -36,3 +37,11 @@ class LeftoversForm(FlaskForm):
     def cancels(self) -> bool:
         """Whether they are withdrawn. Only after `validate`."""
         return bool(self.leftovers.data == CANCEL)
+
+
+def _move_to(relay: Relay) -> str:
+    """Offer a server, and say of one that may not send that they would go on waiting there."""
+    text = gettext("Move them to “%(label)s”", label=relay.label)
+    if relay.state == RelayState.PAUSED:
+        return f"{text} " + gettext("(paused: they wait there)")
+    return text if relay.state == RelayState.ACTIVE else f"{text} " + gettext("(not confirmed: they wait there)")

@@ -44,7 +44,7 @@ class LogFilter(FlaskForm):
         filters=[stripped],
         description=_("Such as 550, 5xx or 5.1.1."),
     )
-    text = _part(_("What the server said, or what happened"), _("A part of the last attempt's words is enough."))
+    text = _part(_("Words"), _("A part of what the server said last, or of what happened."))
     since = DateField(_("From this day on"), [Optional()])
     until = DateField(_("Until this day"), [Optional()])
     order = SelectField(_("Order"), default=NEWEST)

@@ -220,6 +220,20 @@ def test_deleting_asks_first_and_says_what_follows(web, relay, db_session):
     assert db_session.query(AuditEntry).order_by(AuditEntry.id.desc()).first().action == "relay_deleted"
 
 
+def test_a_server_that_may_not_send_says_so_where_invitations_could_move_to(web, thin, relay, db_session):
+    """Whoever moves them there reads before that they go on waiting."""
+    _wait(db_session, relay, 1)
+    for label, is_active in (("Ready", True), ("Stopped", True), ("Fresh", False)):
+        other = add_relay(db_session, thin, label=label, active=is_active)
+        if label == "Stopped":
+            relays.pause(db_session, other.id, PauseReason.PERSON, "", None)
+    db_session.commit()
+    page = web.get(f"/own-smtp/servers/{relay.id}/delete").text
+    assert "“Ready”</bdi>" in page
+    assert "“Stopped” (paused: they wait there)" in page
+    assert "“Fresh” (not confirmed: they wait there)" in page
+
+
 def test_a_server_is_not_deleted_before_a_person_said_what_becomes_of_what_waits(web, relay, db_session):
     """Without an answer nothing happens; the page says how many wait and what can be done with them."""
     _wait(db_session, relay, 2)

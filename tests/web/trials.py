@@ -60,17 +60,18 @@ NOT_TRUSTED = Outcome(
 
 def tests_in_all_states(session: Session, thin: ThinExtension, relay: Relay) -> dict[str, str]:
     """Return the pages' addresses by a name for each."""
+    known = replace(OWN, subject="CN=mail.acme.example", issuer="CN=R11,O=Let's Encrypt,C=US")
     end = replace(OWN, ends_at=datetime.now(UTC) + timedelta(days=9, hours=1))
     waiting, late, running, lost = (_ask(session, thin) for _ in range(4))
     late.created_at -= relay_tests.PATIENCE / 2
     running.state, running.steps = RelayTestState.RUNNING, STEPS[:6]
     lost.created_at -= relay_tests.PATIENCE * 2
     found = {
-        "passed": _found(session, thin, None, replace(OWN, issuer="CN=R11,O=Let's Encrypt,C=US")),
+        "passed": _found(session, thin, None, known),
         "passed-ending": _found(session, thin, None, end, fingerprint=end.fingerprint),
-        "failed": _found(session, thin, BAD_PASSWORD, OWN, done=6),
+        "failed": _found(session, thin, BAD_PASSWORD, known, done=6),
         "certificate": _found(session, thin, NOT_TRUSTED, OWN, done=5),
-        "password": _found(session, thin, BAD_PASSWORD, OWN, done=6, relay=relay),
+        "password": _found(session, thin, BAD_PASSWORD, known, done=6, relay=relay),
     }
     session.commit()
     tests = {"waiting": waiting, "late": late, "running": running, "lost": lost, **found}
