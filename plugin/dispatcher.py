@@ -37,6 +37,8 @@ WATCH_EVERY = timedelta(minutes=1)
 PURGE_EVERY = timedelta(days=1)
 PURGE_STEPS = 40
 """Steps of a purge between two looks: what waits to be sent must not wait for what is deleted."""
+PATIENCE = 2.0
+"""Seconds for the host to hear what it missed, before everything else goes on beside it."""
 
 
 class Dispatcher:
@@ -48,6 +50,7 @@ class Dispatcher:
         self._wakeup = wakeup
         self._errands = Errands(around.engine, around.clock)
         self._stop = threading.Event()
+        self._teller: threading.Thread | None = None
 
     def run(self, parent: int) -> None:
         """Look again and again, until told to stop or until the worker `parent` is gone."""
@@ -75,13 +78,20 @@ class Dispatcher:
             self._watch,
         )
         for duty in duties:
-            try:
-                duty()
-            except (OperationalError, InterfaceError) as error:
-                log.warning("The database cannot be reached (%s); looking again soon.", type(error).__name__)
+            if not self._try(duty):
                 return
-            except Exception:  # one relay's bad data must not keep all the others waiting for ever
-                log.exception("An errand failed; looking again soon.")
+
+    @staticmethod
+    def _try(duty: Callable[[], object]) -> bool:
+        """Do it, and return whether the database was there for it."""
+        try:
+            duty()
+        except (OperationalError, InterfaceError) as error:
+            log.warning("The database cannot be reached (%s); looking again soon.", type(error).__name__)
+            return False
+        except Exception:  # one relay's bad data must not keep all the others waiting for ever
+            log.exception("An errand failed; looking again soon.")
+        return True
 
     def _recover(self) -> None:
         recover_all(self._around)
@@ -130,7 +140,14 @@ class Dispatcher:
             self._wakeup.enqueue("fall_back", relay_id)
 
     def _tell_overdue(self) -> None:
-        tell_overdue(self._around)
+        """Beside everything else: a host that hangs keeps nobody waiting but itself."""
+        if self._teller is None or not self._teller.is_alive():
+            self._teller = threading.Thread(target=self._tell, name="own-smtp-teller", daemon=True)
+            self._teller.start()
+        self._teller.join(PATIENCE)
+
+    def _tell(self) -> None:
+        self._try(lambda: tell_overdue(self._around))
 
     def _show_life(self) -> None:
         self._errands.take(errands.LOOK, errands.LOOK_EVERY)

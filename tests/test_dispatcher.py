@@ -1,6 +1,7 @@
 """What a dispatcher finds that nobody was woken for."""
 
 from datetime import timedelta
+from threading import Event
 
 import pytest
 from sqlalchemy import insert
@@ -156,6 +157,38 @@ class _Raising:
 
     def invitations_changed(self, _changes):
         return False
+
+
+def test_a_host_that_hangs_keeps_nobody_else_waiting(untold, scripted, monkeypatch):
+    """Its hook waits for something that never comes: relays are woken all the same, and it is not asked once more."""
+    host = _Hanging()
+    untold.with_parts(listener=host)
+    dispatcher = Dispatcher(untold.around, untold.own_smtp.wakeup, untold.own_smtp.db.session)
+    monkeypatch.setattr("own_smtp.dispatcher.PATIENCE", 0.01)
+    taken = []
+    monkeypatch.setattr(dispatcher, "_watch", lambda: taken.append("watched"))
+    try:
+        dispatcher.look()
+        change(untold, Invitation, untold_since=ago(untold, minutes=5))
+        dispatcher.look()
+        assert taken == ["watched"] * 2
+        assert host.asked == 1
+    finally:
+        host.released.set()
+
+
+class _Hanging:
+    """A host that does not come back."""
+
+    wants_changes = True
+
+    def __init__(self):
+        self.asked = 0
+        self.released = Event()
+
+    def invitations_changed(self, _changes):
+        self.asked += 1
+        return self.released.wait() and False
 
 
 def test_a_host_that_does_not_listen_is_not_asked(untold):
