@@ -31,6 +31,7 @@ from own_smtp.hooks.events import (
     StatusFilter,
 )
 from own_smtp.hooks.markers import hookimpl
+from own_smtp.intake import checked_moment
 from own_smtp.knowledge import known_statuses
 from own_smtp.links import batch_url, project_links, settings_links
 from own_smtp.senders import relay_for, relay_named, waits_for
@@ -95,6 +96,7 @@ class OwnSMTP(Assembly):
         self, tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None = None
     ) -> Estimate | None:
         """Return by when `count` invitations would have left; `None` when the platform's own mail would send them."""
+        expires_at = checked_moment(expires_at, "`expires_at`")
         session = self.db.session()
         relay = relay_named(session, tenant_id, project_id, sender)
         if relay is None:

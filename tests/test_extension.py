@@ -6,6 +6,7 @@ import gc
 import time
 import traceback
 import weakref
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from own_smtp import OwnSMTP, schema
-from own_smtp.errors import ConfigurationError, NotFoundError
+from own_smtp.errors import ConfigurationError, ContentError, NotFoundError
 from own_smtp.extension import plugin
 from own_smtp.hooks import PROJECT as PROJECT_NAME
 from own_smtp.hooks import Actor, Content, Invitation, InvitationBatch
@@ -237,6 +238,12 @@ def test_a_sender_that_does_not_exist_is_refused(sender: str, platform: Platform
     """What a form sends back is not believed: only the tenant's own servers can be chosen."""
     with platform.app.app_context(), pytest.raises(NotFoundError):
         platform.own_smtp.send_invitations(batch(relay, "a", sender=sender))
+
+
+def test_an_estimate_wants_a_moment_that_is_one(platform: Platform, relay: int) -> None:
+    """With limits it is compared with others; without, the mistake would show much later."""
+    with platform.app.app_context(), pytest.raises(ContentError, match="must have a time zone"):
+        platform.own_smtp.estimate(TENANT, f"{PROJECT}-{relay}", None, 5, datetime(2030, 1, 1))  # noqa: DTZ001 -- what is refused
 
 
 def test_another_tenants_server_cannot_be_chosen(platform: Platform, relay: int) -> None:
