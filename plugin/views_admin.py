@@ -38,7 +38,7 @@ def show_policy() -> ResponseReturnValue:
     page = render(
         "policy.html",
         form=form,
-        chosen=audit_lines.tenants_text(sorted(chosen), _names().tenant_name),
+        chosen=[extension().host.tenant(key).name for key in sorted(chosen)[: audit_lines.MOST_NAMES]],
         chosen_count=len(chosen),
         labels=audit_lines.FIELDS,
         value_text=_value_text,

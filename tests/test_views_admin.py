@@ -150,7 +150,7 @@ def test_ticks_change_only_the_tenants_that_were_shown(web, thin, db_session, cr
     page = web.get(POLICY).text
     assert "Tenants that were chosen: Tenant 002" in page
     assert "Tenants that are no longer chosen: Tenant 001" in page
-    assert "Tenant 100, Tenant 002" in page
+    assert "<bdi>Tenant 100</bdi>, <bdi>Tenant 002</bdi>." in page
 
 
 def test_tenants_are_found_by_name_and_id_in_pages(web, thin, db_session, crowd):
