@@ -64,9 +64,18 @@ NEEDS = {
     "test_mail_status": Action.TEST,
     "show_policy": Action.ADMINISTER,
     "show_all_relays": Action.ADMINISTER,
+    "show_tenants": Action.ADMINISTER,
 }
 """What each page asks the host for."""
-OF_NOTHING = {"overview", "new_relay", "show_audit", "download_audit", "show_policy", "show_all_relays"}
+OF_NOTHING = {
+    "overview",
+    "new_relay",
+    "show_audit",
+    "download_audit",
+    "show_policy",
+    "show_all_relays",
+    "show_tenants",
+}
 """Pages that are about no relay and no project."""
 
 
