@@ -102,7 +102,8 @@ def own_smtp_invitations_changed(changes: Sequence[InvitationStatus]) -> None:
 def own_smtp_relay_changed(change: RelayChange) -> None:
     """Take note that a relay was activated, paused or resumed.
 
-    Called in the web process or in a worker, after the change was committed, outside any transaction.
+    Called in the web process or in a worker, after the change was committed, outside any transaction. What came by
+    itself (`is_automatic`) is told again after an exception, a few minutes later, as long as it is still true.
     """
 
 

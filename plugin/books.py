@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,13 +20,13 @@ from own_smtp.clock import read_clock
 from own_smtp.composer import Addresser, Learned, Letter
 from own_smtp.errors import LeaseLostError
 from own_smtp.facts import Facts
-from own_smtp.hooks.events import RelayChange
 from own_smtp.ledger import Claim, Settlement, Taken
 from own_smtp.models import Lease
 from own_smtp.news import News
+from own_smtp.notices import Kind, tell_now, write_notice
 from own_smtp.outcomes import PROBES, Backoff
 from own_smtp.profiles import Outcome, RelayProfile
-from own_smtp.states import RelayState, Route
+from own_smtp.states import Route
 from own_smtp.surroundings import Surroundings
 from own_smtp.troubles import cause_of, error_values
 
@@ -111,7 +111,7 @@ class Books:
         self._profile = profile
         self._addresser = Addresser(profile)
         self._news = News(around, taken.relay_id, self._addresser.info)
-        self._alert: RelayChange | None = None
+        self._notice: Kind | None = None
 
     def write_turn(self, settlements: Sequence[Settlement], wanted: Wanted, pace: dict[str, Any] | None) -> Turn:
         """Raises `LeaseLostError` when another drain took over, `DBAPIError` when the database is away."""
@@ -156,10 +156,10 @@ class Books:
             ledger.close_journal(connection, self._taken.token)
             outbox.sweep_cancelled(connection, self._taken.relay_id)
             ledger.finish_batches(connection, self._taken.relay_id)
-            if self._route is Route.PLATFORM:
-                self._alert = self._note_fallback(connection, closing)
-            else:
-                self._alert = self._move_relay(connection, closing)
+            find_news = self._note_fallback if self._route is Route.PLATFORM else self._move_relay
+            self._notice = find_news(connection, closing)
+            if self._notice is not None:
+                write_notice(connection, self._taken.relay_id, self._notice)
         self._news.spread(settlements)
 
     def tell_some(self) -> list[int] | None:
@@ -169,9 +169,8 @@ class Books:
     def tell_rest(self) -> None:
         """Tell the host and the relay's owner what the end of the drain is to them."""
         self._news.tell_rest()
-        if self._alert is not None:
-            with self._around.context():
-                self._around.listener.relay_changed(self._alert)
+        if self._notice is not None:
+            tell_now(self._around, self._taken.relay_id, self._notice)
 
     def _own(self, pace: dict[str, Any] | None) -> dict[str, Any] | None:
         """The pace of the platform's server says nothing of the relay's."""
@@ -205,19 +204,19 @@ class Books:
         since = self._taken.failing_since if failures else None
         return {"failures": failures + 1, "failing_since": since or now, "wake_at": wake_at}
 
-    def _move_relay(self, connection: Connection, closing: Closing) -> RelayChange | None:
+    def _move_relay(self, connection: Connection, closing: Closing) -> Kind | None:
         relay_id, outcome = self._taken.relay_id, closing.pause
         if outcome is not None and outcome.pause is not None:
             probe = PROBES.get(outcome.pause)
             probe_at = None if probe is None else read_clock(connection) + probe
             is_news = relays.pause(connection, relay_id, outcome.pause, outcome.said, probe_at)
-            return self._change(RelayState.PAUSED, outcome) if is_news else None
+            return Kind.PAUSED if is_news else None
         if closing.last_success_at is not None and relays.pass_probe(connection, relay_id):
-            return self._change(RelayState.ACTIVE, None)
+            return Kind.RESUMED
         return None
 
-    def _note_fallback(self, connection: Connection, closing: Closing) -> RelayChange | None:
-        """Return the alert that a fallback began: it must not hide that the relay is out of order."""
+    def _note_fallback(self, connection: Connection, closing: Closing) -> Kind | None:
+        """Return that a fallback began: it must not hide that the relay is out of order."""
         if closing.failure is not None:
             log.error(
                 "The platform's own mail could not take over from relay %s: %s",
@@ -226,22 +225,8 @@ class Books:
                 extra={"relay_id": self._taken.relay_id},
             )
             outbox.postpone_fallback(connection, self._taken.relay_id, self._around.settings.longest_reconnect)
-        if not closing.last_success_at or not leases.note_fallback(connection, self._taken.relay_id):
-            return None
-        return replace(self._change(relays.state_of(connection, self._taken.relay_id), None), is_falling_back=True)
-
-    def _change(self, state: RelayState, outcome: Outcome | None) -> RelayChange:
-        identity = self._profile.identity
-        return RelayChange(
-            relay_id=self._taken.relay_id,
-            tenant_id=self._profile.tenant_id,
-            label=self._profile.label,
-            state=state,
-            reason=outcome.said if outcome else None,
-            pause_reason=outcome.pause if outcome else None,
-            address=identity.address if self._route is Route.RELAY else identity.reply_to,
-            is_automatic=True,
-        )
+        is_news = bool(closing.last_success_at) and leases.note_fallback(connection, self._taken.relay_id)
+        return Kind.FALLING_BACK if is_news else None
 
 
 def moment(seconds: float | None) -> datetime | None:

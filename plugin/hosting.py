@@ -169,15 +169,16 @@ class HookedHost:
             return True
         return self._told(self.hook.own_smtp_invitations_changed, changes=known)
 
-    def relay_changed(self, change: RelayChange) -> None:
-        """Tell the host; where it does not listen, the relay's owner gets a notice by the platform's own mail."""
+    def relay_changed(self, change: RelayChange) -> bool:
+        """Tell the host; where it does not listen, the relay's owner gets a notice by the platform's own mail.
+
+        `False` when it must be told again. What a person did is not: that person sees it.
+        """
         if self.hook.own_smtp_relay_changed.get_hookimpls():
-            self._told(self.hook.own_smtp_relay_changed, change=change)
-            return
+            return self._told(self.hook.own_smtp_relay_changed, change=change)
         with force_locale(self.tenant(change.tenant_id).locale):
             notice = notice_of(change)
-        if notice is not None:
-            self._send_notice(notice)
+        return notice is None or self._send_notice(notice)
 
     def relay_alerted(self, alert: RelayAlert) -> bool:
         """Tell the host; where it does not listen, the relay's owner. `False` when it must be told again."""
@@ -207,7 +208,9 @@ class HookedHost:
             hook(**arguments)
         except Exception:  # the host's code may raise anything, and must not stop a delivery
             log.exception(
-                "The host's %s raised; it is called again for what it missed.", hook.name, extra={"hook": hook.name}
+                "The host's %s raised; what it missed is told again, unless a person did it.",
+                hook.name,
+                extra={"hook": hook.name},
             )
             self._note_failure(hook.name)
             return False

@@ -509,8 +509,24 @@ class Alert(Base):
     relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"))
     cause: Mapped[str] = mapped_column(String(20))
     raised_at: Mapped[datetime] = mapped_column(server_default=db_now())
+    taken_at: Mapped[datetime | None]
+    """When somebody last began to tell it: nobody else does for a while."""
     told_at: Mapped[datetime | None]
-    """Taken before the message leaves: whoever finds it given sends none. `None` means that it is to be sent."""
+    """`None` means that it is to be told."""
+
+
+class Notice(Base):
+    """News of a relay that a drain brought about: written together with that, and deleted when it was told."""
+
+    __tablename__ = "own_smtp_notice"
+    __table_args__ = (TABLE_OPTIONS,)
+
+    relay_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    taken_at: Mapped[datetime]
+    """When somebody last began to tell it: nobody else does for a while."""
 
 
 class Errand(Base):

@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import select
-
 from own_smtp import ledger, relays
 from own_smtp.books import Books, Closing, Turn, Wanted
 from own_smtp.config import Settings
 from own_smtp.due import find_due
 from own_smtp.errors import SecretError
 from own_smtp.ledger import Settlement, Taken
-from own_smtp.models import Relay
+from own_smtp.notices import Kind, tell_now, write_notice
 from own_smtp.profiles import RelayProfile
 from own_smtp.states import PauseReason, Route
 from own_smtp.surroundings import Surroundings
@@ -79,18 +77,16 @@ class Office:
 
     def _give_up(self, taken: Taken, problem: str | None) -> None:
         """The relay is gone, or its password cannot be read: nothing was claimed."""
-        change = None
+        relay_id, is_news = taken.relay_id, False
         with self._around.engine.begin() as connection:
-            if problem is not None and relays.pause(
-                connection, taken.relay_id, PauseReason.SECRET_UNREADABLE, problem, None
-            ):
-                relay = connection.execute(select(Relay.__table__).where(Relay.id == taken.relay_id)).one()
-                change = replace(relays.change_of(relay), is_automatic=True)
+            if problem is not None:
+                is_news = relays.pause(connection, relay_id, PauseReason.SECRET_UNREADABLE, problem, None)
+            if is_news:
+                write_notice(connection, relay_id, Kind.PAUSED)
             ledger.give_back_lease(connection, taken, {})
             ledger.close_journal(connection, taken.token)
-        if change is not None:
-            with self._around.context():
-                self._around.listener.relay_changed(change)
+        if is_news:
+            tell_now(self._around, relay_id, Kind.PAUSED)
 
     def write_turn(
         self, token: int, settlements: Sequence[Settlement], wanted: Wanted, pace: dict[str, Any] | None

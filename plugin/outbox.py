@@ -32,6 +32,7 @@ from own_smtp.models import (
     Invitation,
     Journal,
     Lease,
+    Notice,
     ProjectRoute,
     Relay,
     RelayTest,
@@ -238,7 +239,8 @@ def _forget_relays(connection: Connection, tenant_id: str) -> None:
     """Delete a tenant's mail servers. A drain that is at work finds its lease gone, and sends no more."""
     relays = select(Relay.id).where(Relay.tenant_id == tenant_id).scalar_subquery()
     counters.keep_drains(connection, relays)
-    for kept in (Confirmation, Journal, Alert, Lease, Suggestion):  # SQLite cascades only where the host wants it
+    # SQLite cascades only where the host wants it.
+    for kept in (Confirmation, Journal, Alert, Notice, Lease, Suggestion):
         connection.execute(delete(kept).where(kept.relay_id.in_(relays)))
     connection.execute(delete(RelayTest).where(RelayTest.tenant_id == tenant_id))
     connection.execute(delete(Relay).where(Relay.tenant_id == tenant_id))

@@ -32,8 +32,8 @@ class Listener(Protocol):
     def invitations_changed(self, changes: Sequence[InvitationStatus]) -> bool:
         """Tell the host; `False` when it could not take it and must be told again."""
 
-    def relay_changed(self, change: RelayChange) -> None:
-        """Tell the host; what it raises is logged."""
+    def relay_changed(self, change: RelayChange) -> bool:
+        """Tell the host, or the relay's owner where it does not listen; `False` when it must be told again."""
 
     def relay_alerted(self, alert: RelayAlert) -> bool:
         """Tell the host, or the relay's owner where it does not listen; `False` when it must be told again."""

@@ -1,7 +1,8 @@
 """Looks after relays: what is wrong with one now that was not before, and what is right again.
 
 One message for each cause, and one when it is over. What was told is kept in a table, so that neither a restart nor a
-second machine tells it twice: whoever sends a message takes its row first, in a commit of its own.
+second machine tells it twice: whoever sends a message takes its row first, in a commit of its own. Whoever dies at it
+leaves it to the next look but a few.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from datetime import datetime
 from enum import StrEnum, auto
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, select, update
+from sqlalchemy import Connection, Select, delete, or_, select, update
 
 from own_smtp.clock import db_now, read_clock
 from own_smtp.config import Settings
 from own_smtp.hooks.events import RelayAlert
 from own_smtp.inserts import insert_or_pass
 from own_smtp.models import Alert, Batch, Invitation, Lease, Relay
+from own_smtp.notices import TOLD_WITHIN, are_overdue, tell_overdue
 from own_smtp.states import AlertCause, BatchState, RelayState, State
 from own_smtp.surroundings import Surroundings
 
@@ -94,6 +96,9 @@ def _certificate(seen: Seen, settings: Settings) -> Verdict:
 
 def has_news(around: Surroundings) -> bool:
     """Look at all relays, put on record what is wrong, and return whether there is anything to tell or to end."""
+    with around.engine.connect() as connection:
+        if are_overdue(connection):
+            return True
     return any(
         verdict is not Verdict.OPEN and not (verdict is Verdict.WRONG and row.told_at)
         for row, _seen, verdict in _look(around)
@@ -105,7 +110,7 @@ def look_after(around: Surroundings) -> int:
 
     That may take as long as the platform's mail service or the host's hook does.
     """
-    return sum(_tell(around, *found) for found in _look(around))
+    return tell_overdue(around) + sum(_tell(around, *found) for found in _look(around))
 
 
 def _look(around: Surroundings) -> list[tuple[Any, Seen | None, Verdict]]:
@@ -144,16 +149,17 @@ def _tell(around: Surroundings, row: Any, seen: Seen | None, verdict: Verdict) -
 
 def _tell_new(around: Surroundings, row: Any, seen: Seen) -> bool:
     with around.engine.begin() as connection:
-        taken = connection.execute(
-            update(Alert).where(Alert.id == row.id, Alert.told_at.is_(None)).values(told_at=db_now())
-        )
+        now = read_clock(connection)
+        is_free = or_(Alert.taken_at.is_(None), Alert.taken_at < now - TOLD_WITHIN)
+        untold = (Alert.id == row.id, Alert.told_at.is_(None))
+        taken = connection.execute(update(Alert).where(*untold, is_free).values(taken_at=now))
     if taken.rowcount == 0:
         return False
-    if _hand_over(around, _alert(row, seen, is_over=False)):
-        return True
-    with around.engine.begin() as connection:  # the next round tries again
-        connection.execute(update(Alert).where(Alert.id == row.id).values(told_at=None))
-    return False
+    is_told = _hand_over(around, _alert(row, seen, is_over=False))
+    with around.engine.begin() as connection:
+        ended = {"told_at": db_now()} if is_told else {"taken_at": None}  # then the next round tries again
+        connection.execute(update(Alert).where(Alert.id == row.id).values(**ended))
+    return is_told
 
 
 def _hand_over(around: Surroundings, alert: RelayAlert) -> bool:

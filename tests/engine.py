@@ -64,11 +64,15 @@ class ListeningHost:
 
     changes: list[InvitationStatus] = field(default_factory=list)
     relay_changes: list[RelayChange] = field(default_factory=list)
+    is_deaf: bool = False
+    """Whether it raises when it is told of a relay."""
 
     def own_smtp_invitations_changed(self, changes: list[InvitationStatus]) -> None:
         self.changes += changes
 
     def own_smtp_relay_changed(self, change: RelayChange) -> None:
+        if self.is_deaf:
+            raise ConnectionError("The platform's own mail is out of order.")
         self.relay_changes.append(change)
 
 

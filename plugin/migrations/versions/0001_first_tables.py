@@ -42,6 +42,7 @@ def upgrade() -> None:
     create_shortened()
     create_forgetting()
     create_alert()
+    create_notice()
     create_errand()
     create_counter()
 
@@ -50,6 +51,7 @@ def downgrade() -> None:
     # MariaDB keeps the indexes that foreign keys need, so they go with their tables.
     op.drop_table("own_smtp_counter")
     op.drop_table("own_smtp_errand")
+    op.drop_table("own_smtp_notice")
     op.drop_table("own_smtp_alert")
     op.drop_table("own_smtp_forgetting")
     op.drop_table("own_smtp_shortened")
@@ -491,12 +493,27 @@ def create_alert() -> None:
         sa.Column("relay_id", BigId, nullable=False),
         sa.Column("cause", sa.String(20), nullable=False),
         sa.Column("raised_at", UTCDateTime(), server_default=db_now(), nullable=False),
+        sa.Column("taken_at", UTCDateTime(), nullable=True),
         sa.Column("told_at", UTCDateTime(), nullable=True),
         sa.ForeignKeyConstraint(
             ["relay_id"], ["own_smtp_relay.id"], name="fk_own_smtp_alert_relay_id", ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name="pk_own_smtp_alert"),
         sa.UniqueConstraint("relay_id", "cause", name="uq_own_smtp_alert_relay_id_cause"),
+        **TABLE_OPTIONS,
+    )
+
+
+def create_notice() -> None:
+    op.create_table(
+        "own_smtp_notice",
+        sa.Column("relay_id", BigId, autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("taken_at", UTCDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["relay_id"], ["own_smtp_relay.id"], name="fk_own_smtp_notice_relay_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("relay_id", "kind", name="pk_own_smtp_notice"),
         **TABLE_OPTIONS,
     )
 
