@@ -11,7 +11,7 @@ from wtforms.validators import ValidationError
 
 from own_smtp.forms.checks import required
 from own_smtp.hooks.events import Tenant
-from own_smtp.texts import gettext
+from own_smtp.texts import gettext, list_some
 from own_smtp.texts import lazy_gettext as _
 
 MOST_NAMED = 5
@@ -88,6 +88,4 @@ class ManyForm(FlaskForm):
 
 
 def _named(lines: list[str]) -> str:
-    said = [f"“{line}”" for line in lines[:MOST_NAMED]]
-    more = len(lines) - len(said)
-    return ", ".join([*said, gettext("%(number)s more", number=more)] if more else said)
+    return list_some(lines, MOST_NAMED, "“{}”".format)

@@ -19,7 +19,7 @@ from own_smtp.policy import EVERYBODY
 from own_smtp.presets import PRESETS
 from own_smtp.reports import STATE_LABELS
 from own_smtp.states import PauseReason, RelayTestState, Security, State
-from own_smtp.texts import Text, gettext, ngettext
+from own_smtp.texts import Text, gettext, list_some, ngettext
 from own_smtp.texts import lazy_gettext as _
 
 PAGE = 50
@@ -211,16 +211,9 @@ def _saying(name: str, names: Names) -> Callable[[Any], str]:
         case "suggested_projects":
             return lambda ids: ", ".join(names.projects.get(project_id, project_id) for project_id in ids)
         case "allowed_tenants" | "tenants_added" | "tenants_removed":
-            return lambda ids: gettext("all") if ids == EVERYBODY else tenants_text(ids, names.tenant_name)
+            return lambda ids: gettext("all") if ids == EVERYBODY else list_some(ids, MOST_NAMES, names.tenant_name)
         case _:
             return _SAY.get(name, _words)
-
-
-def tenants_text(ids: Sequence[str], name_of: Callable[[str], str]) -> str:
-    """Name tenants, the first ones of many."""
-    said = [name_of(tenant_id) for tenant_id in ids[:MOST_NAMES]]
-    more = len(ids) - len(said)
-    return ", ".join([*said, gettext("%(number)s more", number=format_decimal(more))] if more else said)
 
 
 def _words(value: Any) -> str:

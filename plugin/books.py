@@ -108,7 +108,6 @@ class Books:
         self._around = around
         self._engine = around.engine
         self._taken = taken
-        self._profile = profile
         self._addresser = Addresser(profile)
         self._news = News(around, taken.relay_id, self._addresser.info)
         self._notice: Kind | None = None

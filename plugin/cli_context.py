@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from own_smtp import revisions
-from own_smtp.current import KEY
+from own_smtp.current import KEY, extension
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -35,7 +35,7 @@ def with_tables(command: Command) -> Command:
 
     @wraps(command)
     def checked(*arguments: Any, **keywords: Any) -> Any:
-        check_tables(current_app.extensions[KEY].db.engine)
+        check_tables(extension().db.engine)
         return command(*arguments, **keywords)
 
     return with_extension(cast(Command, checked))

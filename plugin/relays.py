@@ -120,11 +120,6 @@ def pause(
     return changed and not is_same
 
 
-def state_of(where: Connection | Session, relay_id: int) -> RelayState:
-    """Return whether the relay may send."""
-    return RelayState(where.execute(select(Relay.state).where(Relay.id == relay_id)).scalar_one())
-
-
 def probe(where: Connection | Session, relay_id: int) -> bool:
     """Let a paused relay try again without calling it mended: the reason stays until a message was accepted."""
     return _move(

@@ -5,6 +5,7 @@ The language is the host's choice where the host uses Flask-Babel; else the tena
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,13 @@ def ngettext(singular: str, plural: str, num: int, **values: Any) -> str:
 def lazy_gettext(text: str, **values: Any) -> LazyString:
     """Translate when the text is shown, not now."""
     return LazyString(gettext, text, **values)
+
+
+def list_some(items: Sequence[str], most: int, say: Callable[[str], str] = str) -> str:
+    """Name the first `most` of the items, as `say` says them, and the number of the others."""
+    said = [say(item) for item in items[:most]]
+    more = len(items) - len(said)
+    return ", ".join([*said, gettext("%(number)s more", number=format_decimal(more))] if more else said)
 
 
 def format_time(moment: datetime, timezone: str) -> str:
