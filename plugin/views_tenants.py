@@ -10,7 +10,7 @@ from own_smtp.access import current_actor, requires
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError
 from own_smtp.forms.tenants import ManyForm, TicksForm
-from own_smtp.hooks.events import Action, Tenant
+from own_smtp.hooks.events import Action
 from own_smtp.pages import again, blueprint, db_session, note, render
 from own_smtp.tenants import Show, Wanted
 from own_smtp.texts import gettext
@@ -20,28 +20,24 @@ from own_smtp.texts import gettext
 @requires(Action.ADMINISTER)
 def show_tenants() -> ResponseReturnValue:
     """Show the tenants, found by name or id and in pages; keep the ticks of a page, or choose many at once."""
-    every = _every()
+    session, rules = db_session(), extension().rules
+    if not rules.may_edit("allowed_tenants"):
+        raise ConflictError(gettext("The configuration says which tenants may use own mail servers."))
+    chosen = rules.chosen(session)
+    every = tenants.every(session, chosen)
     ticks, many = TicksForm(every), ManyForm(every)
     form = many if "many" in request.form else ticks
     if form.validate_on_submit():
         return _saved(form)
-    session = db_session()
     page = render(
         "tenants.html",
-        listing=tenants.find(session, every, extension().rules.chosen(session), _asked()),
+        listing=tenants.find(session, every, chosen, _asked()),
         ticks=ticks,
         many=many,
         form=form,
         is_in_force=extension().in_force().allowed_tenants is not None,
     )
     return page, 422 if form.is_submitted() else 200
-
-
-def _every() -> list[Tenant]:
-    if not extension().rules.may_edit("allowed_tenants"):
-        raise ConflictError(gettext("The configuration says which tenants may use own mail servers."))
-    session = db_session()
-    return tenants.every(session, extension().rules.chosen(session))
 
 
 def _saved(form: TicksForm | ManyForm) -> ResponseReturnValue:
