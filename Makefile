@@ -29,7 +29,7 @@ fast: env-dev  ## run the tests that need no server but Redis
 
 gate: env-dev  ## run the crash gate at full size
 	@$(PYTHON) tests/setup/servers.py
-	$(BIN)/python -m pytest tests/test_gate.py --full-gate $(ARGS)
+	$(BIN)/python -m pytest tests/delivery/test_gate.py --full-gate $(ARGS)
 
 screens: env-dev  ## take a picture of every page into screenshots/
 	@$(PYTHON) tests/setup/servers.py

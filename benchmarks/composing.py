@@ -18,9 +18,9 @@ import flask
 import flask_mail
 
 from own_smtp.hooks import Content
-from own_smtp.messages import compile_content, message_id
-from own_smtp.placeholders import Template
-from own_smtp.profiles import Identity
+from own_smtp.messages.compiler import compile_content, message_id
+from own_smtp.messages.placeholders import Template
+from own_smtp.smtp.values import Identity
 
 BAR = 70.0
 ROUNDS = 5

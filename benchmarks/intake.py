@@ -21,11 +21,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, insert, select
 
-from own_smtp import outbox, schema
 from own_smtp.hooks.events import Content, InvitationBatch
 from own_smtp.hooks.events import Invitation as Invited
-from own_smtp.intake import CHUNK
-from own_smtp.models import Batch, Invitation, Relay
+from own_smtp.outbox import actions
+from own_smtp.outbox.intake import CHUNK
+from own_smtp.storage import schema
+from own_smtp.storage.models import Batch, Invitation, Relay
 from tests.ledgers import profile
 from tests.servers.databases import PostgreSQL
 
@@ -53,7 +54,7 @@ def people(count: int) -> Iterator[Invited]:
 def ours(connection: Connection, relay_id: int, count: int) -> None:
     """What the host's request waits for."""
     batch = InvitationBatch(tenant_id="t", project_id="p", content=CONTENT, invitations=people(count))
-    assert outbox.add(connection, batch, profile(relay_id), fallback_after=None).taken == count
+    assert actions.add(connection, batch, profile(relay_id), fallback_after=None).taken == count
 
 
 def bare(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
@@ -109,7 +110,7 @@ def measure(engine: Engine, name: str) -> list[dict[str, object]]:
         connection.rollback()
 
     def peer(connection: Connection) -> None:
-        outbox.add(
+        actions.add(
             connection,
             InvitationBatch(tenant_id="t", project_id="p", content=CONTENT, invitations=()),
             profile(relay_id),

@@ -15,7 +15,7 @@ from benchmarks.latency import FarAway
 from benchmarks.measure import Plan
 from benchmarks.table import Row
 from benchmarks.workers import Works, works
-from own_smtp.models import Lease
+from own_smtp.storage.models import Lease
 from tests.scripted import BlackHole, SilentPort
 from tests.servers.process import eventually
 

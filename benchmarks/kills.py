@@ -10,7 +10,7 @@ from benchmarks.clock import Timed, timed
 from benchmarks.measure import Plan
 from benchmarks.table import Row
 from benchmarks.workers import Works, works
-from own_smtp.config import Settings
+from own_smtp.settings import Settings
 
 PER_SECOND = 50
 

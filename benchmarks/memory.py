@@ -12,7 +12,7 @@ from benchmarks.measure import Plan
 from benchmarks.sinks import Sink
 from benchmarks.table import Row
 from benchmarks.workers import Works, works
-from own_smtp.models import Attempt
+from own_smtp.storage.models import Attempt
 
 EARLY = 2_000
 MIB = 1 << 20

@@ -9,7 +9,7 @@ from benchmarks.clock import Timed, timed, worst_window
 from benchmarks.measure import Plan
 from benchmarks.table import Row
 from benchmarks.workers import Works, works
-from own_smtp.config import Settings
+from own_smtp.settings import Settings
 
 SHORT_SLICE = 2.0
 """Seconds after which a drain ends and another worker may go on: many changes in little time."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.measure import Figures
 from benchmarks.stage import Platform, Stage
-from own_smtp import service
+from own_smtp.delivery.sending import multi_drain
 
 
 class At:
@@ -37,7 +37,7 @@ def drain(platform: Platform, relay_id: int, jobs: int = 100) -> Figures:
     around = platform.around  # opening the journal's folder is a worker's start, not a message's
     started, worked = time.perf_counter(), time.process_time() + _time_of_children()
     for _ in range(jobs):
-        if not service.serve_apart(around, relay_id):
+        if not multi_drain.serve_apart(around, relay_id):
             break
     seconds, cpu = time.perf_counter() - started, time.process_time() + _time_of_children() - worked
     return {"seconds": seconds, "cpu": cpu, "memory": most_memory()}

@@ -20,9 +20,9 @@ from sqlalchemy import func, insert, select
 from benchmarks.composing import CONTENT, IDENTITY, recipients
 from own_smtp import OwnSMTP
 from own_smtp.hooks.events import Invitation, InvitationBatch, InvitationStatus, Receipt
-from own_smtp.models import Attempt, ProjectRoute, Relay
-from own_smtp.models import Invitation as InvitationRow
 from own_smtp.states import RelayState, Security
+from own_smtp.storage.models import Attempt, ProjectRoute, Relay
+from own_smtp.storage.models import Invitation as InvitationRow
 
 VARIABLE = "OWN_SMTP_BENCHMARK"
 """The environment variable in which a worker finds its stage."""
@@ -61,7 +61,7 @@ class Stage:
         """Join the platform; with `prepare` an empty database becomes one."""
         platform = Platform(self)
         if prepare:
-            from own_smtp import schema  # loads Alembic, which has no place in a worker
+            from own_smtp.storage import schema  # loads Alembic, which has no place in a worker
 
             with platform.app.app_context():
                 schema.upgrade(platform.engine)

@@ -19,11 +19,11 @@ from sqlalchemy.orm import Session
 from benchmarks.measure import Figures
 from benchmarks.send import At, drain
 from benchmarks.stage import PROJECT, TENANT, Platform, Stage
-from own_smtp import delivery_log, reports
-from own_smtp.due import find_due
+from own_smtp.delivery.due import find_due
 from own_smtp.hooks.events import StatusFilter
-from own_smtp.models import Batch, Invitation
-from own_smtp.walks import LogScope, Position
+from own_smtp.outbox.query import LogScope, Position
+from own_smtp.reporting import delivery_log, reports
+from own_smtp.storage.models import Batch, Invitation
 
 COPIED = 10_000
 """So many are added as a host does it; the others are copies of theirs."""

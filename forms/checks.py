@@ -9,10 +9,10 @@ from flask_wtf import FlaskForm
 from wtforms import Field, FloatField, IntegerField
 from wtforms.validators import DataRequired, NumberRange, Optional, StopValidation, ValidationError
 
-from own_smtp.addresses import parse_address
 from own_smtp.errors import AddressError
-from own_smtp.texts import gettext
-from own_smtp.texts import lazy_gettext as _
+from own_smtp.i18n import gettext
+from own_smtp.i18n import lazy_gettext as _
+from own_smtp.smtp.addresses import parse_address
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 

@@ -8,10 +8,10 @@ from flask_wtf import FlaskForm
 from wtforms import RadioField
 from wtforms.validators import DataRequired
 
-from own_smtp.models import Relay
+from own_smtp.i18n import gettext
+from own_smtp.i18n import lazy_gettext as _
 from own_smtp.states import RelayState
-from own_smtp.texts import gettext
-from own_smtp.texts import lazy_gettext as _
+from own_smtp.storage.models import Relay
 
 KEEP, CANCEL, MOVE = "keep", "cancel", "move:"
 

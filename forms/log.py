@@ -13,10 +13,10 @@ from wtforms.widgets import CheckboxInput, HiddenInput, ListWidget
 
 from own_smtp.forms.checks import stripped
 from own_smtp.hooks.events import StatusFilter
-from own_smtp.models import LARGEST_ID
+from own_smtp.i18n import Text, gettext, zone_of
+from own_smtp.i18n import lazy_gettext as _
 from own_smtp.states import State
-from own_smtp.texts import Text, gettext, zone_of
-from own_smtp.texts import lazy_gettext as _
+from own_smtp.storage.models import LARGEST_ID
 
 NEWEST, OLDEST = "newest", "oldest"
 _REPLY = r"^([2-5]([0-9]?[0-9]|[0-9]?x|xx)?|[245]\.[0-9]{1,3}\.[0-9]{1,3})$"

@@ -12,14 +12,14 @@ from wtforms import BooleanField, Field, IntegerField, RadioField, SelectMultipl
 from wtforms.validators import InputRequired, NumberRange, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from own_smtp.addresses import parse_address
-from own_smtp.config import Network, PolicyPage, Settings, key_of, read_value
 from own_smtp.errors import AddressError, ConfigurationError
 from own_smtp.forms.checks import number_of, required
 from own_smtp.hooks.events import Tenant
-from own_smtp.policy import EDITABLE, Policy, may_open
-from own_smtp.texts import gettext
-from own_smtp.texts import lazy_gettext as _
+from own_smtp.i18n import gettext
+from own_smtp.i18n import lazy_gettext as _
+from own_smtp.relays.policy import EDITABLE, Policy, may_open
+from own_smtp.settings import Network, PolicyPage, Settings, key_of, read_value
+from own_smtp.smtp.addresses import parse_address
 
 MOST_DAYS = 3650
 EVERYBODY, CHOSEN = "all", "chosen"

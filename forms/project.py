@@ -9,9 +9,9 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, IntegerField, RadioField
 from wtforms.validators import NumberRange, Optional
 
-from own_smtp.models import ProjectRoute, Relay
-from own_smtp.texts import gettext
-from own_smtp.texts import lazy_gettext as _
+from own_smtp.i18n import gettext
+from own_smtp.i18n import lazy_gettext as _
+from own_smtp.storage.models import ProjectRoute, Relay
 
 PLATFORM = "platform"
 DEFAULT_HOURS = 24

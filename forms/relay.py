@@ -11,19 +11,19 @@ from werkzeug.datastructures import MultiDict
 from wtforms import Field
 from wtforms.validators import ValidationError
 
-from own_smtp.config import Settings
 from own_smtp.errors import TargetError
 from own_smtp.forms.relay_fields import DEFAULT_CONNECTIONS, RelayFields
 from own_smtp.forms.windows import rows_of, windows_of, zone_choices
-from own_smtp.hostnames import clean_host
-from own_smtp.models import Relay
-from own_smtp.presets import PRESETS
-from own_smtp.providers import Preset
-from own_smtp.relay_edits import FIELDS, GUARDS_PASSWORD, RelayDraft
-from own_smtp.relay_tests import Kept, Typed
+from own_smtp.i18n import Text, gettext
+from own_smtp.i18n import lazy_gettext as _
+from own_smtp.relays.dry_runs import Kept, Typed
+from own_smtp.relays.edits import FIELDS, GUARDS_PASSWORD, RelayDraft
+from own_smtp.relays.presets import PRESETS
+from own_smtp.relays.presets.provider import Preset
+from own_smtp.settings import Settings
+from own_smtp.smtp.hostnames import clean_host
 from own_smtp.states import Security
-from own_smtp.texts import Text, gettext
-from own_smtp.texts import lazy_gettext as _
+from own_smtp.storage.models import Relay
 
 DEFAULT_PORTS = {Security.STARTTLS: 587, Security.IMPLICIT: 465, Security.NONE: 25}
 UNUSUAL = {

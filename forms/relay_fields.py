@@ -17,9 +17,9 @@ from wtforms.validators import Length, NumberRange, Optional
 
 from own_smtp.forms.checks import Address, number_of, one_line, required, stripped
 from own_smtp.forms.windows import window_rows
-from own_smtp.presets import PRESETS
+from own_smtp.i18n import lazy_gettext as _
+from own_smtp.relays.presets import PRESETS
 from own_smtp.states import Security
-from own_smtp.texts import lazy_gettext as _
 
 DEFAULT_CONNECTIONS = 4
 

@@ -9,9 +9,9 @@ from wtforms import BooleanField, SelectMultipleField
 from wtforms.validators import DataRequired, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
+from own_smtp.i18n import Text, gettext
+from own_smtp.i18n import lazy_gettext as _
 from own_smtp.states import State
-from own_smtp.texts import Text, gettext
-from own_smtp.texts import lazy_gettext as _
 
 
 class RetryForm(FlaskForm):

@@ -9,7 +9,7 @@ from wtforms import BooleanField, SelectMultipleField
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from own_smtp.hooks.events import Person, Project
-from own_smtp.texts import lazy_gettext as _
+from own_smtp.i18n import lazy_gettext as _
 
 
 class SuggestionsForm(FlaskForm):

@@ -11,8 +11,8 @@ from wtforms.validators import ValidationError
 
 from own_smtp.forms.checks import required
 from own_smtp.hooks.events import Tenant
-from own_smtp.texts import gettext, list_some
-from own_smtp.texts import lazy_gettext as _
+from own_smtp.i18n import gettext, list_some
+from own_smtp.i18n import lazy_gettext as _
 
 MOST_NAMED = 5
 """So many lines that mean nothing are named in an error."""

@@ -6,11 +6,11 @@ from flask_wtf import FlaskForm
 from wtforms import StringField
 from wtforms.validators import ValidationError
 
-from own_smtp.config import Settings
 from own_smtp.forms.checks import Address, required, stripped
-from own_smtp.test_mails import may_go_to
-from own_smtp.texts import gettext
-from own_smtp.texts import lazy_gettext as _
+from own_smtp.i18n import gettext
+from own_smtp.i18n import lazy_gettext as _
+from own_smtp.relays.test_mails import may_go_to
+from own_smtp.settings import Settings
 
 
 class TestMailForm(FlaskForm):

@@ -11,9 +11,9 @@ from wtforms import FieldList, Form, FormField, SelectMultipleField, TimeField
 from wtforms.validators import Optional
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from own_smtp.texts import lazy_gettext as _
+from own_smtp.i18n import lazy_gettext as _
+from own_smtp.relays.sending_windows import DAYS
 
-DAYS = [(0, _("Mon")), (1, _("Tue")), (2, _("Wed")), (3, _("Thu")), (4, _("Fri")), (5, _("Sat")), (6, _("Sun"))]
 ROWS = 2
 """Rows that are there without being filled; each filled one brings a further one."""
 MOST_ROWS = 14
@@ -63,15 +63,6 @@ def windows_of(rows: FieldList) -> list[dict[str, Any]] | None:
         for row in typed
     ]
     return windows or None
-
-
-def said(windows: Sequence[dict[str, Any]]) -> list[str]:
-    """Say stored windows in words."""
-    names = dict(DAYS)
-    return [
-        f"{', '.join(str(names[day]) for day in window['days'])} {window['start']}\N{EN DASH}{window['end']}"
-        for window in windows
-    ]
 
 
 def zone_choices(present: str) -> list[tuple[str, str]]:

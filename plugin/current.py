@@ -8,12 +8,12 @@ from typing import Protocol, cast
 from flask import current_app
 from flask_sqlalchemy import SQLAlchemy
 
-from own_smtp.config import Settings
 from own_smtp.hooks.events import Action, Actor, Person, PlatformMail, Project, RelayChange, Tenant
-from own_smtp.network import NetworkPolicy
-from own_smtp.policy import Policy
-from own_smtp.secrets import Vault
-from own_smtp.surroundings import Surroundings
+from own_smtp.relays.policy import Policy
+from own_smtp.runtime import Surroundings
+from own_smtp.settings import Settings
+from own_smtp.smtp.network import NetworkPolicy
+from own_smtp.storage.encryption import Vault
 
 KEY = "own_smtp"
 """Where the extension stands in `app.extensions`."""

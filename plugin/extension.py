@@ -13,12 +13,8 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from own_smtp import delivery_log, forgetting, offers, outbox, relays, reports, statuses
-from own_smtp.assembly import Assembly
+from own_smtp.bootstrap import Assembly
 from own_smtp.current import KEY
-from own_smtp.delivery_log import LogLine
-from own_smtp.estimates import estimate, finish_of_all
-from own_smtp.forgetting import Forgotten
 from own_smtp.hooks.events import (
     Estimate,
     InvitationBatch,
@@ -31,12 +27,20 @@ from own_smtp.hooks.events import (
     StatusFilter,
 )
 from own_smtp.hooks.markers import hookimpl
-from own_smtp.intake import checked_moment
-from own_smtp.knowledge import known_statuses
-from own_smtp.links import batch_url, project_links, settings_links
-from own_smtp.senders import relay_for, relay_named, waits_for
-from own_smtp.sought import with_shortened
-from own_smtp.walks import LogScope
+from own_smtp.operations import erasure
+from own_smtp.operations.erasure import Forgotten
+from own_smtp.outbox import actions, statuses
+from own_smtp.outbox.intake import checked_moment
+from own_smtp.outbox.query import LogScope
+from own_smtp.outbox.recipient_search import with_shortened
+from own_smtp.relays import store
+from own_smtp.relays.routing import relay_for, relay_named, waits_for
+from own_smtp.reporting import delivery_log, reports
+from own_smtp.reporting.delivery_log import LogLine
+from own_smtp.reporting.estimates import estimate, finish_of_all
+from own_smtp.reporting.known_statuses import known_statuses
+from own_smtp.web import host_menus
+from own_smtp.web.host_menus import batch_url, project_links, settings_links
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +61,12 @@ class OwnSMTP(Assembly):
             return None
         relay, route = chosen
         connection = session.connection()
-        profile = relays.load_profile(connection, relay.id, self.vault)
+        profile = store.load_profile(connection, relay.id, self.vault)
         if profile is None:
             return None
-        receipt = outbox.add(connection, batch, profile, fallback_after=route.fallback_after if route else None)
+        receipt = actions.add(connection, batch, profile, fallback_after=route.fallback_after if route else None)
         self.wake_after_commit(session, relay.id)
-        waits = waits_for(relay) or offers.refusal(session, self.rules, batch.tenant_id)
+        waits = waits_for(relay) or host_menus.refusal(session, self.rules, batch.tenant_id)
         finishes_at = finish_of_all(connection, self.rules.in_force(connection), relay.id, profile.limits)
         return replace(receipt, waits_for=waits, finishes_at=finishes_at, url=batch_url(batch, receipt.batch_id))
 
@@ -80,7 +84,7 @@ class OwnSMTP(Assembly):
         """Look beside the host's session: its menus must work before our tables are there."""
         try:
             with Session(self.db.engine) as session:
-                return offers.has_pages(session, self.host, self.rules, tenant_id)
+                return host_menus.has_pages(session, self.host, self.rules, tenant_id)
         except DBAPIError as error:
             log.warning("Whether tenant %s may use own mail servers is not known: %s", tenant_id, type(error).__name__)
             return True
@@ -90,7 +94,7 @@ class OwnSMTP(Assembly):
 
         Outside a request all of the tenant's are returned.
         """
-        return offers.senders(self.db.session(), self.host, self.rules, tenant_id, project_id)
+        return host_menus.senders(self.db.session(), self.host, self.rules, tenant_id, project_id)
 
     def estimate(
         self, tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None = None
@@ -135,15 +139,15 @@ class OwnSMTP(Assembly):
 
     def forget_project(self, tenant_id: str, project_id: str) -> None:
         """The project is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""
-        outbox.forget(self.db.session().connection(), tenant_id, project_id)
+        erasure.forget(self.db.session().connection(), tenant_id, project_id)
 
     def forget_tenant(self, tenant_id: str) -> None:
         """The tenant is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""
-        outbox.forget(self.db.session().connection(), tenant_id, None)
+        erasure.forget(self.db.session().connection(), tenant_id, None)
 
     def forget_person(self, tenant_id: str, address: str) -> Forgotten:
         """A person is to be forgotten in all of a tenant's projects, in the host's transaction. See the hook."""
-        return forgetting.forget_person(self.db.session().connection(), self.vault, tenant_id, address)
+        return erasure.forget_person(self.db.session().connection(), self.vault, tenant_id, address)
 
 
 class Plugin:

@@ -7,8 +7,8 @@ from email.message import EmailMessage
 from hypothesis import strategies as st
 
 from own_smtp.hooks import Content
-from own_smtp.messages import compile_content, message_id
-from own_smtp.profiles import Identity
+from own_smtp.messages.compiler import compile_content, message_id
+from own_smtp.smtp.values import Identity
 
 IDENTITY = Identity(address="surveys@example.org", name="Example Surveys")
 DATE = "Fri, 02 Jan 2026 03:04:05 +0000"

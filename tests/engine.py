@@ -26,18 +26,19 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Row, Table, insert, select, update
 
-from own_smtp import OwnSMTP, service
-from own_smtp.clock import read_clock
-from own_smtp.config import Deadlines
-from own_smtp.delivery import begin_drain
-from own_smtp.desk import ThreadDesk
+from own_smtp import OwnSMTP
+from own_smtp.delivery.bookkeeping.bookkeeper import Office
+from own_smtp.delivery.bookkeeping.channel import ThreadDesk
+from own_smtp.delivery.sending import multi_drain
+from own_smtp.delivery.sending.drain import begin_drain
 from own_smtp.hooks.events import Content, Invitation, InvitationBatch, InvitationStatus, Receipt, RelayChange
-from own_smtp.models import Attempt, Base, Batch, Lease, ProjectRoute, Relay
-from own_smtp.models import Invitation as InvitationRow
-from own_smtp.office import Office
-from own_smtp.relays import PASSWORD_FIELD
+from own_smtp.relays.store import PASSWORD_FIELD
+from own_smtp.settings import Deadlines
+from own_smtp.smtp.tls import verifying_context
 from own_smtp.states import Security, State
-from own_smtp.tls import verifying_context
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.models import Attempt, Base, Batch, Lease, ProjectRoute, Relay
+from own_smtp.storage.models import Invitation as InvitationRow
 from tests.scripted import Authority, authority
 from tests.servers.tables import make_tables
 
@@ -165,7 +166,7 @@ class Platform:
 
     def drain(self, relay_id: int) -> set[int]:
         """Run a worker's job, and return the relays that are due again."""
-        return service.serve(self.around, relay_id)
+        return multi_drain.serve(self.around, relay_id)
 
     def drain_in_thread(self, relay_id: int) -> None:
         """Run one drain where no signals can be had and another event loop may run."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from own_smtp.config import Deadlines
+from own_smtp.settings import Deadlines
 from own_smtp.states import Security
 from tests.engine import SHORT
 from tests.scripted import (

@@ -5,8 +5,8 @@ from collections import Counter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from own_smtp.models import Batch, BatchCounts, Invitation
 from own_smtp.states import FINAL, Route, State
+from own_smtp.storage.models import Batch, BatchCounts, Invitation
 
 
 def count_anew(session: Session) -> None:

@@ -14,17 +14,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from own_smtp import leases, ledger, outbox
-from own_smtp.clock import read_clock
-from own_smtp.engines import for_workers
 from own_smtp.hooks.events import Content, Invitation, InvitationBatch, Receipt
-from own_smtp.journal import Machine
-from own_smtp.ledger import Claimed, Settlement, Taken
-from own_smtp.models import Attempt, Batch, Relay
-from own_smtp.models import Invitation as InvitationRow
-from own_smtp.outcomes import Stage, classify
-from own_smtp.profiles import Identity, Limits, Outcome, RelayProfile, Reply
+from own_smtp.outbox import actions as outbox
+from own_smtp.outbox import leases, settlements
+from own_smtp.outbox.journal import Machine
+from own_smtp.outbox.settlements import Claimed, Taken
+from own_smtp.outbox.values import Settlement
+from own_smtp.smtp.outcomes import Stage, classify
+from own_smtp.smtp.values import Identity, Limits, Outcome, RelayProfile, Reply
 from own_smtp.states import Security, State
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.engine import for_workers
+from own_smtp.storage.models import Attempt, Batch, Relay
+from own_smtp.storage.models import Invitation as InvitationRow
 
 LEASE = timedelta(seconds=30)
 TENANT = "acme"
@@ -86,12 +88,12 @@ class Books:
 
     def told(self, ids_by_state: dict[State, list[int]]) -> None:
         with self.engine.begin() as connection:
-            ledger.mark_told(connection, ids_by_state)
+            settlements.mark_told(connection, ids_by_state)
 
     def claim(self, taken: Taken, count: int = 100, after_batch: int = 0) -> list[Claimed]:
         with self.engine.begin() as connection:
             leases.renew_lease(connection, taken, LEASE, None)
-            return ledger.claim(connection, taken, count, after_batch=after_batch).invitations
+            return settlements.claim(connection, taken, count, after_batch=after_batch).invitations
 
     def settle(self, taken: Taken, ids: Iterable[int], outcome: Outcome = ACCEPTED, *, tells_host: bool = True) -> None:
         with self.engine.begin() as connection:
@@ -99,14 +101,14 @@ class Books:
             now = read_clock(connection)
             batches = batches_of(connection)
             items = [settlement(id_, outcome, now, batch_id=batches.get(id_, 0)) for id_ in ids]
-            ledger.settle(connection, taken, items, tells_host=tells_host)
+            settlements.settle(connection, taken, items, tells_host=tells_host)
 
     def end(self, taken: Taken) -> None:
         with self.engine.begin() as connection:
-            ledger.give_back_lease(connection, taken, {})
-            ledger.close_journal(connection, taken.token)
+            settlements.give_back_lease(connection, taken, {})
+            settlements.close_journal(connection, taken.token)
             outbox.sweep_cancelled(connection, taken.relay_id)
-            ledger.finish_batches(connection, taken.relay_id)
+            settlements.finish_batches(connection, taken.relay_id)
 
     # What is on record
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, Select, text
 
-from own_smtp.models import Base
+from own_smtp.storage.models import Base
 
 
 class Plan(NamedTuple):

@@ -20,9 +20,9 @@ from sqlalchemy.pool import NullPool
 
 from demo.children import Household, Program
 from demo.programs import FLASK
-from own_smtp import schema
-from own_smtp.models import Confirmation
-from own_smtp.secrets import generate_key
+from own_smtp.storage import schema
+from own_smtp.storage.encryption import generate_key
+from own_smtp.storage.models import Confirmation
 from survey_host import seed
 from tests.servers.copies import Copy
 from tests.servers.postfix import Postfix

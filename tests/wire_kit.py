@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from own_smtp.config import Deadlines
-from own_smtp.network import Target
-from own_smtp.profiles import Credentials, Envelope, Identity, Limits, Outcome, RelayProfile
-from own_smtp.session import Session, SetupError
+from own_smtp.settings import Deadlines
+from own_smtp.smtp.network import Target
+from own_smtp.smtp.session import Session, SetupError
+from own_smtp.smtp.transfer import deliver
+from own_smtp.smtp.values import Credentials, Envelope, Identity, Limits, Outcome, RelayProfile
 from own_smtp.states import Security, State
-from own_smtp.transactions import deliver
 from tests.engine import SHORT, Server
 
 SENDER = "research@acme.example"

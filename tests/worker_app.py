@@ -10,8 +10,8 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from own_smtp import OwnSMTP
-from own_smtp.config import Deadlines
 from own_smtp.hooks.events import InvitationStatus
+from own_smtp.settings import Deadlines
 from tests.engine import make_app
 
 

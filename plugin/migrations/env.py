@@ -6,8 +6,8 @@ from typing import Any
 
 from alembic import context
 
-from own_smtp.models import Base
-from own_smtp.revisions import VERSION_TABLE
+from own_smtp.storage.models import Base
+from own_smtp.storage.revisions import VERSION_TABLE
 
 
 def is_ours(_object: Any, name: str | None, kind: str, _reflected: bool, _compare_to: Any) -> bool:

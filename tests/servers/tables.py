@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from own_smtp import schema
-from own_smtp.models import Base
+from own_smtp.storage import schema
+from own_smtp.storage.models import Base
 
 
 def make_tables(engine: Engine) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from own_smtp.config import Settings
 from own_smtp.hooks.events import Action, Actor, Person, PlatformMail, Project, RelayChange, Tenant
-from own_smtp.network import NetworkPolicy
-from own_smtp.policy import EDITABLE, Policy
-from own_smtp.secrets import Vault, generate_key
-from own_smtp.texts import ensure_babel
-from own_smtp.views import blueprint
+from own_smtp.i18n import ensure_babel
+from own_smtp.relays.policy import EDITABLE, Policy
+from own_smtp.settings import Settings
+from own_smtp.smtp.network import NetworkPolicy
+from own_smtp.storage.encryption import Vault, generate_key
+from own_smtp.web.views import blueprint
 from tests.servers.tables import make_tables
 
 KEY = generate_key("tests")

@@ -7,13 +7,13 @@ from typing import Any
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from own_smtp import confirmations, relay_edits
-from own_smtp.clock import db_now
-from own_smtp.models import Confirmation, Relay
-from own_smtp.outcomes import Stage
-from own_smtp.profiles import Outcome, Reply
-from own_smtp.relay_edits import RelayDraft
+from own_smtp.relays import confirmations, edits, lifecycle
+from own_smtp.relays.edits import RelayDraft
+from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import RelayState, Security, State
+from own_smtp.storage.clock import db_now
+from own_smtp.storage.models import Confirmation, Relay
 from tests.web.app import ThinExtension
 
 PASSWORD = "canary-7hG2qLp9"
@@ -48,9 +48,9 @@ def draft(**changes: Any) -> RelayDraft:
 def add_relay(
     session: Session, thin: ThinExtension, *, tenant_id: str = "acme", active: bool = False, **changes: Any
 ) -> Relay:
-    relay = relay_edits.create(session, thin.vault, tenant_id, draft(**changes), user_id="alice", ceiling=200)
+    relay = edits.create(session, thin.vault, tenant_id, draft(**changes), user_id="alice", ceiling=200)
     if active:
-        relay_edits.activate(session, relay, user_id=None)
+        lifecycle.activate(session, relay, user_id=None)
     session.commit()
     return relay
 

@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 from playwright.sync_api import Page
 from sqlalchemy.orm import Session
 
-from own_smtp import confirmations, projects, relays
-from own_smtp.certificates import Certificate
-from own_smtp.facts import Facts
 from own_smtp.hooks.events import Tenant
-from own_smtp.models import Alert, Attempt, Batch, BatchCounts, Invitation, Lease, Relay, Tally
-from own_smtp.outcomes import Stage
-from own_smtp.profiles import Outcome, Reply
-from own_smtp.secrets import new_token
+from own_smtp.relays import confirmations, lifecycle, project_routes
+from own_smtp.smtp.certificates import Certificate
+from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.server_info import Facts
+from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import AlertCause, BatchState, PauseReason, State
+from own_smtp.storage.encryption import new_token
+from own_smtp.storage.models import Alert, Attempt, Batch, BatchCounts, Invitation, Lease, Relay, Tally
 from tests.figures import count_anew
 from tests.web.app import ThinExtension
 from tests.web.drafts import add_relay, send_mail
@@ -49,12 +49,12 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
     session.add(_troubled(active.id))
     session.add(Alert(relay_id=active.id, cause=AlertCause.UNREACHABLE, raised_at=LONG_AGO, told_at=LONG_AGO))
     paused = add_relay(session, thin, active=True, label="Paused")
-    relays.pause(session, paused.id, PauseReason.CREDENTIALS, "535 5.7.8 Authentication failed", None)
+    lifecycle.pause(session, paused.id, PauseReason.CREDENTIALS, "535 5.7.8 Authentication failed", None)
     waiting, failed, sent = (_waiting(session, thin, label) for label in ("Waiting", "Failed", "Sent"))
     send_mail(session, failed, new_token(), REFUSED)
     token = new_token()
     send_mail(session, sent, token)
-    projects.choose(session, "acme", "p1", active, user_id="alice")
+    project_routes.choose(session, "acme", "p1", active, user_id="alice")
     batch = fill_outbox(session, active)
     tally(session, batch, LONG_AGO, (State.ACCEPTED, 250, 1), (State.REFUSED, 550, 2))
     send_test_mail(session, thin, active)
@@ -185,7 +185,7 @@ def _run(session: Session, relay: Relay, batch: Batch) -> None:
     now = datetime.now(UTC)
     begun = now - timedelta(minutes=175)
     relay.confirmed_at = begun - timedelta(days=40)
-    projects.choose(session, "acme", "p2", relay, user_id="alice")
+    project_routes.choose(session, "acme", "p2", relay, user_id="alice")
     session.add(
         Lease(
             relay_id=relay.id,

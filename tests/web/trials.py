@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from own_smtp import relay_tests, test_mails
-from own_smtp.certificates import Certificate
 from own_smtp.hooks.events import Content
-from own_smtp.models import Attempt, Batch, Invitation, Relay, RelayTest
-from own_smtp.outcomes import Stage
-from own_smtp.profiles import Outcome, Reply
-from own_smtp.relay_tests import Kept
+from own_smtp.relays import dry_runs, test_mails
+from own_smtp.relays.dry_runs import Kept
+from own_smtp.smtp.certificates import Certificate
+from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import TEST_PROJECT, PauseReason, RelayTestState, State
+from own_smtp.storage.models import Attempt, Batch, Invitation, Relay, RelayTest
 from tests.web.app import ThinExtension
 from tests.web.drafts import draft
 
@@ -63,9 +63,9 @@ def tests_in_all_states(session: Session, thin: ThinExtension, relay: Relay) -> 
     known = replace(OWN, subject="CN=mail.acme.example", issuer="CN=R11,O=Let's Encrypt,C=US")
     end = replace(OWN, ends_at=datetime.now(UTC) + timedelta(days=9, hours=1))
     waiting, late, running, lost = (_ask(session, thin) for _ in range(4))
-    late.created_at -= relay_tests.PATIENCE / 2
+    late.created_at -= dry_runs.PATIENCE / 2
     running.state, running.steps = RelayTestState.RUNNING, STEPS[:6]
-    lost.created_at -= relay_tests.PATIENCE * 2
+    lost.created_at -= dry_runs.PATIENCE * 2
     found = {
         "passed": _found(session, thin, None, known),
         "passed-ending": _found(session, thin, None, end, fingerprint=end.fingerprint),
@@ -82,7 +82,7 @@ def tests_in_all_states(session: Session, thin: ThinExtension, relay: Relay) -> 
 
 def _ask(session: Session, thin: ThinExtension, relay: Relay | None = None, **changes: object) -> RelayTest:
     kept = Kept(draft(**changes), {"label": ["Company mail"], "host": ["mail.acme.example"], "auth": ["y"]})
-    return relay_tests.request(
+    return dry_runs.request(
         session,
         thin.vault,
         thin.settings,
@@ -106,7 +106,7 @@ def _found(
 ) -> RelayTest:
     test = _ask(session, thin, relay, **changes)
     test.steps, test.transcript = STEPS[:done], TRANSCRIPT
-    relay_tests.finish(session, test, failure, certificate.as_json())
+    dry_runs.finish(session, test, failure, certificate.as_json())
     return test
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.mysql import LONGBLOB
 
-from own_smtp.clock import UTCDateTime, db_now
+from own_smtp.storage.clock import UTCDateTime, db_now
 
 revision = "0001"
 down_revision = None

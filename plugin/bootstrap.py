@@ -1,0 +1,237 @@
+"""The one place where the parts are put together, and what pages and workers ask of them."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager
+from functools import cached_property, partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pluggy
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from redis.connection import parse_url
+from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session
+
+from own_smtp.current import KEY
+from own_smtp.delivery.workers import confirmation_mails, dry_run_job
+from own_smtp.delivery.workers.dispatcher import Dispatcher
+from own_smtp.delivery.workers.wakeup import Wakeup
+from own_smtp.errors import ConfigurationError
+from own_smtp.host import HookedHost, add_specifications, manager_for
+from own_smtp.i18n import ensure_babel
+from own_smtp.outbox.journal import Machine
+from own_smtp.relays import confirmations, dry_runs
+from own_smtp.relays.platform_server import platform_for
+from own_smtp.relays.policy import Policy
+from own_smtp.runtime import Surroundings
+from own_smtp.settings import Settings
+from own_smtp.smtp.network import NetworkPolicy
+from own_smtp.smtp.submission import resolver_for
+from own_smtp.storage import counters
+from own_smtp.storage.encryption import Vault, derive_development_key
+from own_smtp.storage.engine import for_workers
+from own_smtp.web.views import blueprint
+
+_TO_WAKE = "own_smtp_to_wake"
+"""Where a session keeps the relays whose drains are to be enqueued after its commit."""
+
+
+class Assembly:
+    """The parts, put together for one application: what `own_smtp.current.Extension` promises."""
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        db: SQLAlchemy | None = None,
+        *,
+        host: object | None = None,
+        plugins: pluggy.PluginManager | None = None,
+    ) -> None:
+        if app is not None and db is not None:
+            self.init_app(app, db, host=host, plugins=plugins)
+        elif any(given is not None for given in (app, db, host, plugins)):
+            raise ConfigurationError(
+                "OwnSMTP needs the application and its database: `OwnSMTP(app, db, host=...)`, or `OwnSMTP()` and later"
+                " `init_app(app, db, host=...)`."
+            )
+
+    def __repr__(self) -> str:
+        return f"<OwnSMTP for {self._app.name!r}>" if hasattr(self, "_app") else "<OwnSMTP without an application>"
+
+    def init_app(
+        self,
+        app: Flask,
+        db: SQLAlchemy,
+        *,
+        host: object | None = None,
+        plugins: pluggy.PluginManager | None = None,
+    ) -> None:
+        """Set up the extension for `app`, whose configuration must be complete."""
+        if KEY in app.extensions:
+            raise ConfigurationError("Own SMTP is set up for this application already.")
+        if host is not None and plugins is not None:
+            raise ConfigurationError("Give OwnSMTP either `host` or `plugins`: register the host with the plugins.")
+        self._app, self.db = app, db
+        self.settings = Settings.from_config(app.config)
+        self.vault = Vault.from_keys(encryption_keys(app, self.settings))
+        check_public_url(app, self.settings)
+        check_redis_url(self.settings)
+        check_metrics(self.settings)
+        self.rules = Policy.of(self.settings, app.config)
+        manager = plugins or manager_for(host)
+        add_specifications(manager)
+        self.host = HookedHost(app, manager, self._count_hook_failure)
+        self.wakeup = Wakeup(self.settings)
+        app.extensions[KEY] = self
+        app.register_blueprint(blueprint, url_prefix=self.settings.url_prefix)
+        ensure_babel(app)
+        # SQLAlchemy keeps listeners for good: one that knew this object would keep the application, too.
+        event.listen(db.session, "after_commit", partial(_wake_committed, self.wakeup))
+        event.listen(db.session, "after_soft_rollback", _forget)
+
+    def wake(self, relay_id: int) -> bool:
+        """Enqueue a drain, best effort."""
+        return self.wakeup.wake(relay_id)
+
+    def wake_after_commit(self, session: Session, relay_id: int) -> None:
+        """Enqueue a drain once the session's transaction is committed, and forget it when that is rolled back."""
+        session.info.setdefault(_TO_WAKE, set()).add(relay_id)
+
+    def awake(self, relay_id: int) -> None:
+        """A drain's job has begun."""
+        self.wakeup.awake(relay_id)
+
+    def enqueue(self, job: str, *arguments: int) -> bool:
+        """Enqueue a job; `False` means that Redis did not answer."""
+        return self.wakeup.enqueue(job, *arguments)
+
+    def queue_depth(self) -> int | None:
+        """Return how many jobs wait; `None` when Redis does not answer."""
+        return self.wakeup.depth()
+
+    def queue_is_up(self) -> bool:
+        """Whether Redis answers."""
+        return self.wakeup.is_up()
+
+    @property
+    def policy(self) -> NetworkPolicy:
+        """What tenants may connect to at this moment."""
+        return NetworkPolicy.from_settings(self.in_force())
+
+    def in_force(self) -> Settings:
+        """Return the settings with what administrators changed. Read beside the session: no transaction begins."""
+        with self.db.engine.connect() as connection:
+            return self.rules.in_force(connection)
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        """What drains need. Made in workers only: it prepares the journal's folder."""
+        folder = self.settings.journal_dir or Path(self._app.instance_path) / "own-smtp"
+        return Surroundings(
+            engine=self._engine(),
+            settings=self.settings,
+            vault=self.vault,
+            machine=Machine.at(folder),
+            policy=self.rules,
+            resolver=lambda settings: resolver_for(NetworkPolicy.from_settings(settings)),
+            listener=self.host,
+            context=self._context,
+            resolve_platform=resolver_for(NetworkPolicy.trusting()),
+            platform=platform_for(self._app.config),
+            urgent=self._send_urgent,
+        )
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        """What finds the work that nobody was woken for."""
+        return Dispatcher(self.surroundings, self.wakeup, self._session)
+
+    def _send_urgent(self) -> None:
+        with self._app.app_context():
+            for test_id in dry_runs.unstarted(self.db.session()):
+                dry_run_job.run(test_id, self)
+            for confirmation_id in confirmations.unsent(self.db.session()):
+                confirmation_mails.deliver(confirmation_id, self)
+
+    def _session(self) -> Session:
+        return self.db.session()
+
+    def _context(self) -> AbstractContextManager[object]:
+        return self._app.app_context()
+
+    def _count_hook_failure(self, hook: str) -> None:
+        with self._app.app_context():
+            engine = self.db.engine
+        with engine.begin() as connection:
+            counters.add(connection, counters.HOOK_FAILURES, 1, hook)
+
+    def _engine(self) -> Engine:
+        with self._app.app_context():
+            engine = self.db.engine
+        return for_workers(engine)
+
+
+def _wake_committed(wakeup: Wakeup, session: Session) -> None:
+    if session.in_nested_transaction():
+        return  # a savepoint was released: nobody can see the batch yet
+    for relay_id in session.info.pop(_TO_WAKE, ()):
+        if not wakeup.wake(relay_id):
+            break  # the dispatcher finds all of them; the request must not wait for each
+
+
+def _forget(session: Session, _previous: Any) -> None:
+    if not session.in_transaction() or not session.in_nested_transaction():
+        session.info.pop(_TO_WAKE, None)
+
+
+log = logging.getLogger(__name__)
+
+
+def encryption_keys(app: Flask, settings: Settings) -> tuple[str, ...]:
+    """Return the keys of the vault; without any, one for development."""
+    if not app.secret_key:
+        raise ConfigurationError(
+            "Set SECRET_KEY: sessions and forms need it. Make one with"
+            " `python -c 'import secrets; print(secrets.token_urlsafe(32))'`."
+        )
+    if settings.encryption_keys:
+        return settings.encryption_keys
+    if app.debug or app.testing:
+        log.warning("OWN_SMTP_ENCRYPTION_KEYS is not set: passwords are encrypted with a key made from SECRET_KEY.")
+        return (derive_development_key(str(app.secret_key)),)
+    raise ConfigurationError(
+        "Set OWN_SMTP_ENCRYPTION_KEYS: stored passwords are encrypted with it. Make one with `flask own-smtp make-key`."
+    )
+
+
+def check_public_url(app: Flask, settings: Settings) -> None:
+    """Insist on the address that links in mails begin with."""
+    if settings.public_url is None and not (app.debug or app.testing):
+        raise ConfigurationError(
+            "Set OWN_SMTP_PUBLIC_URL to where people reach the platform, such as https://surveys.example.org: links in"
+            " mails are made from it, never from a request."
+        )
+
+
+def check_redis_url(settings: Settings) -> None:
+    """Insist on an address that can be read: nobody expects a `commit` of the platform to complain about it."""
+    try:
+        parse_url(settings.redis_url)  # type: ignore[no-untyped-call]  # redis has no annotations there
+    except ValueError:
+        # Without the address and without the reason, which may quote it: it may hold a password.
+        raise ConfigurationError(
+            "OWN_SMTP_REDIS_URL cannot be read. It looks like redis://:password@localhost:6379/0, where special"
+            " characters of the password are percent-encoded."
+        ) from None
+
+
+def check_metrics(settings: Settings) -> None:
+    """Insist on what the page of metrics needs, where it is switched on."""
+    if settings.metrics_token is not None and find_spec("prometheus_client") is None:
+        raise ConfigurationError(
+            "OWN_SMTP_METRICS_TOKEN is set, but prometheus-client is missing: pip install 'flask-own-smtp[metrics]'."
+        )

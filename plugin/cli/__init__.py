@@ -1,0 +1,84 @@
+"""`flask own-smtp`: the commands for operators."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+from sqlalchemy import Engine
+
+from own_smtp.cli import log, maintenance, operations
+from own_smtp.cli.context import with_extension, with_tables
+from own_smtp.current import KEY
+from own_smtp.delivery.workers.worker import run_worker
+from own_smtp.extension import OwnSMTP
+from own_smtp.operations import json_logs
+from own_smtp.storage.encryption import generate_key
+
+group = AppGroup("own-smtp", help="Own SMTP: tables, keys, workers, and what operators do.")
+database = AppGroup("db", help="The tables of Own SMTP.")
+group.add_command(database)
+for module in (operations, maintenance, log):
+    for command in module.COMMANDS:
+        group.add_command(command)
+
+
+def _extension() -> OwnSMTP:
+    extension: OwnSMTP = current_app.extensions[KEY]
+    return extension
+
+
+def _migrate(move: Callable[[Engine, str], None], revision: str) -> None:
+    from alembic.util import CommandError
+
+    try:
+        move(_extension().db.engine, revision)
+    except CommandError as error:
+        text = f"{error}. Is the database of another version of Own SMTP, or the revision misspelt?"
+        raise click.ClickException(text) from error
+
+
+@database.command("upgrade")
+@click.argument("revision", default="head")
+@with_extension
+def upgrade(revision: str) -> None:
+    """Create the tables, or bring them to REVISION."""
+    from own_smtp.storage import schema
+
+    _migrate(schema.upgrade, revision)
+    click.echo("The tables are up to date." if revision == "head" else f"The tables are at {revision}.")
+
+
+@database.command("downgrade")
+@click.argument("revision")
+@click.confirmation_option(prompt="This deletes what the older tables cannot hold. Go on?")
+@with_extension
+def downgrade(revision: str) -> None:
+    """Take the tables back to REVISION; `base` removes them."""
+    from own_smtp.storage import schema
+
+    _migrate(schema.downgrade, revision)
+    click.echo(f"The tables are at {revision}.")
+
+
+@group.command("make-key", with_appcontext=False)  # without the key that is to be made, the application does not start
+@click.option("--id", "key_id", help="A name for the key, such as 2026-07; made up if left out.")
+def make_key(key_id: str | None) -> None:
+    """Print a new key for OWN_SMTP_ENCRYPTION_KEYS."""
+    click.echo(generate_key(key_id))
+
+
+@group.command("worker")
+@click.option("--burst", is_flag=True, help="Stop when the queue is empty.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@with_tables
+def worker(burst: bool, log_format: str) -> None:
+    """Deliver invitations until stopped. Run one for each processor core to use."""
+    extension = _extension()
+    json_logs.configure(log_format)
+    extension.surroundings  # noqa: B018 -- a journal folder that cannot be used must be known before the first job
+    os.register_at_fork(after_in_child=lambda: extension.surroundings.engine.dispose(close=False))
+    run_worker(extension.settings, extension.dispatcher, burst=burst)

@@ -1,0 +1,52 @@
+"""What every command needs before it begins: the extension, a database that answers, and tables of this version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from own_smtp.current import KEY, extension
+from own_smtp.storage import revisions
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def with_extension(command: Command) -> Command:
+    """Run a command in the application's context; one without Own SMTP is said to be that."""
+
+    @wraps(command)
+    def checked(*arguments: Any, **keywords: Any) -> Any:
+        if KEY not in current_app.extensions:
+            raise click.ClickException("This application does not use Own SMTP: OwnSMTP(app, db) was not called.")
+        return command(*arguments, **keywords)
+
+    return cast(Command, with_appcontext(checked))
+
+
+def with_tables(command: Command) -> Command:
+    """As `with_extension`, and only on tables of this version: else the command ends with what to do."""
+
+    @wraps(command)
+    def checked(*arguments: Any, **keywords: Any) -> Any:
+        check_tables(extension().db.engine)
+        return command(*arguments, **keywords)
+
+    return with_extension(cast(Command, checked))
+
+
+def check_tables(engine: Engine) -> None:
+    """End the command unless the tables are those that this version needs."""
+    try:
+        with engine.connect() as connection:
+            complaint = revisions.complaint(connection)
+    except DBAPIError as error:  # its text may name the database's user and machine
+        raise click.ClickException(f"The database does not answer ({type(error).__name__}).") from error
+    if complaint is not None:
+        raise click.ClickException(complaint)

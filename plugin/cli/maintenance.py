@@ -1,0 +1,127 @@
+"""`flask own-smtp purge | forget-person | after-restore | keys`: what is forgotten, restored and encrypted anew."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from datetime import timedelta
+
+import click
+
+from own_smtp.cli.context import with_tables
+from own_smtp.cli.operations import as_json, print_result, write
+from own_smtp.current import extension
+from own_smtp.operations.after_restore import doubt_what_waits
+from own_smtp.operations.erasure import Forgotten, forget_person
+from own_smtp.operations.key_rotation import KeysInUse, KeyUse, keys_in_use, reencrypt
+from own_smtp.operations.retention import Purge
+
+
+@click.command("keys")
+@click.option("--reencrypt", "renew", is_flag=True, help="Encrypt with the first key what an older one encrypted.")
+@as_json
+@with_tables
+def keys(renew: bool, as_json: bool) -> None:
+    """Say how many stored secrets need which key. Exit code 1 when some cannot be read with any.
+
+    Before --reencrypt, every web process and every worker must have been restarted with the new key: what an old
+    process cannot read pauses its mail server.
+    """
+    own_smtp = extension()
+    renewed = reencrypt(own_smtp.db.engine, own_smtp.vault) if renew else 0
+    with own_smtp.db.engine.connect() as connection:
+        found = keys_in_use(connection, own_smtp.vault)
+    values = {**asdict(found), "old": found.old, "lost": found.lost, "reencrypted": renewed}
+    done = [f"{_counted(renewed)} encrypted anew."] if renew else []
+    print_result(values, "\n".join([*done, *_described(found)]), as_json=as_json)
+    sys.exit(int(found.lost > 0))
+
+
+def _described(found: KeysInUse) -> list[str]:
+    lines = [f"{key.key_id}: {_needs(key)}" for key in found.keys]
+    if found.damaged:
+        lines.append(f"{_counted(found.damaged)} of a form that no key reads. Have them entered again.")
+    if found.old:
+        lines.append("Run `flask own-smtp keys --reencrypt` once every process knows the first key.")
+    if found.are_recipients_hashed and len(found.keys) > 1:
+        lines.append(
+            "There are shortened recipients. Whoever was shortened under an old key is found by the whole address, and"
+            " forgotten on request, only as long as that key stays."
+        )
+    return lines
+
+
+def _needs(key: KeyUse) -> str:
+    if not key.is_configured:
+        return f"NOT CONFIGURED, and {_counted(key.secrets)} cannot be read without it."
+    if key.is_first:
+        return f"encrypts from now on; {_counted(key.secrets)}."
+    if key.secrets:
+        return f"still needed for {_counted(key.secrets)}."
+    return "no secret needs it: it may be taken out of OWN_SMTP_ENCRYPTION_KEYS."
+
+
+def _counted(number: int) -> str:
+    return f"{number} secret" if number == 1 else f"{number} secrets"
+
+
+PROMPT = "All that waits becomes unknown, and no worker may run meanwhile. Are all workers stopped?"
+
+
+@click.command("after-restore")
+@click.confirmation_option(prompt=PROMPT)
+@as_json
+@with_tables
+def after_restore(as_json: bool) -> None:
+    """Make unknown what waited when a restored backup was made: it may have been sent since.
+
+    Keep all workers stopped until it is done. What is known to be missing is sent by `retry --state unknown`.
+    """
+    doubted = doubt_what_waits(extension().db.engine)
+    text = f"{doubted.invitations} invitations of {doubted.batches} batches are unknown now. Workers may start."
+    print_result(asdict(doubted), text, as_json=as_json)
+
+
+@click.command("purge")
+@click.option("--content-days", type=click.IntRange(0), help="Keep younger contents; left out: OWN_SMTP_KEEP_CONTENT.")
+@click.option(
+    "--recipient-days", type=click.IntRange(0), help="Keep younger addresses; left out: OWN_SMTP_KEEP_RECIPIENTS."
+)
+@as_json
+@with_tables
+def purge(content_days: int | None, recipient_days: int | None, as_json: bool) -> None:
+    """Delete what finished batches said, and shorten their recipients. States, codes and references are kept.
+
+    A dispatcher does the same every day.
+    """
+    own_smtp = extension()
+    settings = own_smtp.in_force()
+    ages = {
+        "content": _age(content_days, settings.keep_content),
+        "recipients": _age(recipient_days, settings.keep_recipients),
+    }
+    purged = Purge(own_smtp.db.engine, own_smtp.vault, **ages).run()
+    text = f"The content of {purged.contents} batches was deleted, the recipients of {purged.recipients} shortened."
+    print_result({"contents": purged.contents, "recipients": purged.recipients}, text, as_json=as_json)
+
+
+def _age(days: int | None, setting: timedelta) -> timedelta:
+    return setting if days is None else timedelta(days=days)
+
+
+@click.command("forget-person")
+@click.argument("address")
+@click.option("--tenant", "tenant_id", required=True, help="The id of the tenant whose records are meant.")
+@as_json
+@with_tables
+def forget(address: str, tenant_id: str, as_json: bool) -> None:
+    """Cancel what waits for ADDRESS, and remove the person from everything kept of the tenant."""
+    vault = extension().vault
+    forgotten: Forgotten = write(lambda connection: forget_person(connection, vault, tenant_id, address))
+    text = f"{forgotten.invitations} invitations forgotten, {forgotten.cancelled} of them waited and are cancelled."
+    if forgotten.in_hand:
+        text += f" {forgotten.in_hand} are being sent at this moment and are forgotten in a moment."
+    print_result(asdict(forgotten), text, as_json=as_json)
+
+
+COMMANDS = (purge, forget, after_restore, keys)

@@ -1,0 +1,222 @@
+"""`flask own-smtp status | check | pause | resume | cancel | retry`: what operators do without a page.
+
+Each takes `--json` and prints one object then. The exit code is 0 when all is well or done, 1 when something needs
+attention or could not be done, and 2 when the command was not understood.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+from sqlalchemy import Connection, select
+
+from own_smtp.cli.context import check_tables, with_extension, with_tables
+from own_smtp.current import extension
+from own_smtp.errors import ConflictError, NotFoundError, SecretError
+from own_smtp.hooks.events import RelayChange
+from own_smtp.operations import health
+from own_smtp.operations.key_rotation import KeysInUse, keys_in_use
+from own_smtp.operations.status import RelayStanding, Standing, read_standing
+from own_smtp.outbox import actions
+from own_smtp.relays import lifecycle, store
+from own_smtp.settings import INTERACTIVE
+from own_smtp.smtp.session import Session, SetupError
+from own_smtp.smtp.submission import resolver_for
+from own_smtp.smtp.trace import Line, Step
+from own_smtp.smtp.values import RelayProfile
+from own_smtp.states import PauseReason, State
+from own_smtp.storage.models import Relay
+
+T = TypeVar("T")
+
+AGAIN = [state.value for state in (State.REFUSED, State.FAILED, State.CANCELLED, State.UNKNOWN)]
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+of_batch = click.option("--batch", "is_batch", is_flag=True, help="ID is a batch, not a mail server.")
+
+
+def print_result(values: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print what a command came to, for a program or for people."""
+    click.echo(json.dumps(values, default=_plain, ensure_ascii=False) if as_json else text)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def write(work: Callable[[Connection], T]) -> T:
+    """Do it in one transaction; what is not possible ends the command with its reason."""
+    try:
+        with extension().db.engine.begin() as connection:
+            return work(connection)
+    except (ConflictError, NotFoundError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@click.command("status")
+@as_json
+@with_tables
+def status(as_json: bool) -> None:
+    """Show what waits, for what, and who is at work. Exit code 1 when something needs attention."""
+    own_smtp = extension()
+    with own_smtp.db.engine.connect() as connection:
+        standing = read_standing(connection)
+        keys = keys_in_use(connection, own_smtp.vault)
+    is_up = own_smtp.queue_is_up()
+    needs_attention = not is_up or any(relay.needs_attention for relay in standing.relays)
+    values = {"redis": is_up, "needs_attention": needs_attention, **asdict(standing)}
+    values["secrets"] = {"old_key": keys.old, "lost": keys.lost}
+    print_result(values, _describe(standing, keys, is_up=is_up), as_json=as_json)
+    sys.exit(int(needs_attention))
+
+
+def _describe(standing: Standing, keys: KeysInUse, *, is_up: bool) -> str:
+    lines = [f"Redis: {'answers' if is_up else 'DOES NOT ANSWER: nobody is woken'}"]
+    lines += [_describe_relay(relay) for relay in standing.relays] or ["No mail servers yet."]
+    lines.append(f"Journals open: {standing.open_journals}. Changes the host was not told of yet: {standing.untold}.")
+    if keys.old or keys.lost:
+        lines.append(f"Secrets that need an old key: {keys.old}; that no key reads: {keys.lost}. See `own-smtp keys`.")
+    return "\n".join(lines)
+
+
+def _describe_relay(relay: RelayStanding) -> str:
+    parts = [f"{relay.relay_id}  {relay.tenant_id}/{relay.label}: {relay.state}"]
+    if relay.pause_reason:
+        parts.append(f"because of {relay.pause_reason}")
+    parts.append(f"{relay.queued} queued, {relay.sending} being sent")
+    if relay.waiting_since:
+        parts.append(f"oldest since {relay.waiting_since:%Y-%m-%d %H:%M} UTC")
+    if relay.drained_by:
+        parts.append(f"drained by {relay.drained_by}")
+    if relay.failures:
+        parts.append(f"{relay.failures} failures in a row, next try {relay.wake_at:%H:%M:%S} UTC, {relay.last_error}")
+    return ", ".join(parts)
+
+
+@click.command("check")
+@click.argument("relay_id", type=int, metavar="[RELAY]", required=False)
+@as_json
+@with_extension
+def check(relay_id: int | None, as_json: bool) -> None:
+    """Connect to RELAY as a worker does, sign in, and say what happened. Sends no message.
+
+    Without RELAY, say whether database, tables, Redis and workers are as they must be.
+    """
+    if relay_id is None:
+        _check_all(as_json=as_json)
+        return
+    steps, problem = asyncio.run(_try(_profile(relay_id)))
+    values = {"relay_id": relay_id, "ok": problem is None, "steps": [step.text for step in steps], "problem": problem}
+    text = "\n".join([step.text for step in steps] + [problem or "The server is ready for invitations."])
+    print_result(values, text, as_json=as_json)
+    sys.exit(int(problem is not None))
+
+
+def _check_all(*, as_json: bool) -> None:
+    found = health.examine(extension().db.engine, extension().queue_is_up)
+    print_result(found.as_dict(), health.describe(found), as_json=as_json)
+    sys.exit(int(found.status != "ok"))
+
+
+def _profile(relay_id: int) -> RelayProfile:
+    own_smtp = extension()
+    check_tables(own_smtp.db.engine)
+    try:
+        with own_smtp.db.engine.connect() as connection:
+            profile = store.load_profile(connection, relay_id, own_smtp.vault)
+    except SecretError as error:
+        raise click.ClickException(str(error)) from error
+    if profile is None:
+        raise click.ClickException(f"There is no mail server {relay_id}.")
+    return profile
+
+
+async def _try(profile: RelayProfile) -> tuple[list[Step], str | None]:
+    seen: list[Step | Line] = []
+    session = Session(profile, INTERACTIVE, seen.append)
+    problem = None
+    try:
+        await session.open(resolver_for(extension().policy))
+        await session.close()
+    except SetupError as error:
+        problem = str(error)
+    return [item for item in seen if isinstance(item, Step)], problem
+
+
+@click.command("pause")
+@click.argument("id_", type=int, metavar="ID")
+@of_batch
+@click.option("--note", default="Paused by an operator.", help="Why, for the people of the tenant.")
+@as_json
+@with_tables
+def pause(id_: int, is_batch: bool, note: str, as_json: bool) -> None:
+    """Let nothing more leave through a mail server, or of a batch. What waits keeps waiting."""
+    if is_batch:
+        write(lambda connection: actions.pause_batch(connection, id_))
+    else:
+        _move_relay(id_, lambda connection: lifecycle.pause(connection, id_, PauseReason.PERSON, note, None), "active")
+    print_result({"id": id_, "is_batch": is_batch, "paused": True}, "Paused.", as_json=as_json)
+
+
+@click.command("resume")
+@click.argument("id_", type=int, metavar="ID")
+@of_batch
+@as_json
+@with_tables
+def resume(id_: int, is_batch: bool, as_json: bool) -> None:
+    """Let a paused mail server, or a paused batch, go on."""
+    if is_batch:
+        write(lambda connection: actions.resume_batch(connection, id_))
+    else:
+        _move_relay(id_, lambda connection: lifecycle.resume(connection, id_), "paused")
+        extension().wake(id_)
+    print_result({"id": id_, "is_batch": is_batch, "paused": False}, "Resumed.", as_json=as_json)
+
+
+def _move_relay(relay_id: int, move: Callable[[Connection], bool], before: str) -> None:
+    def moved(connection: Connection) -> RelayChange:
+        query = select(Relay.__table__).where(Relay.id == relay_id, Relay.deleted_at.is_(None))
+        if connection.execute(query).first() is None:
+            raise NotFoundError(f"There is no mail server {relay_id}.")
+        if not move(connection):
+            raise ConflictError(f"The mail server is not {before}.")
+        return store.change_of(connection.execute(query).one())
+
+    extension().host.relay_changed(write(moved))
+
+
+@click.command("cancel")
+@click.argument("batch_id", type=int, metavar="BATCH")
+@as_json
+@with_tables
+def cancel(batch_id: int, as_json: bool) -> None:
+    """Withdraw what waits in BATCH. What a worker has in hand still leaves."""
+    count = write(lambda connection: actions.cancel_batch(connection, batch_id))
+    print_result({"batch_id": batch_id, "cancelled": count}, f"{count} invitations cancelled.", as_json=as_json)
+
+
+@click.command("retry")
+@click.argument("batch_id", type=int, metavar="BATCH")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(AGAIN), default=(State.FAILED.value,), show_default=True
+)
+@click.option("--copies-are-possible", is_flag=True, help="Needed for `unknown`: some of them may have arrived.")
+@as_json
+@with_tables
+def retry(batch_id: int, states: tuple[str, ...], copies_are_possible: bool, as_json: bool) -> None:
+    """Queue again what ended in these states in BATCH."""
+    if State.UNKNOWN in states and not copies_are_possible:
+        raise click.UsageError("Unknown invitations may have arrived. Add --copies-are-possible to send them again.")
+    wanted = [State(state) for state in states]
+    count = write(lambda connection: actions.retry(connection, batch_id, wanted))
+    print_result({"batch_id": batch_id, "queued": count}, f"{count} invitations queued again.", as_json=as_json)
+
+
+COMMANDS = (status, check, pause, resume, cancel, retry)

@@ -1,0 +1,201 @@
+"""A drain's books: each turn is one transaction that renews the lease, settles what came back and claims what is next.
+
+Everything here blocks. Drains get at it through `own_smtp.office`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from own_smtp.delivery.bookkeeping.addresser import Addresser
+from own_smtp.delivery.bookkeeping.drain_events import News
+from own_smtp.delivery.contract import Closing, Learned, Load, Turn, Wanted
+from own_smtp.delivery.retry_policy import PROBES, Backoff
+from own_smtp.errors import LeaseLostError
+from own_smtp.operations.relay_events import Kind, tell_now, write_notice
+from own_smtp.outbox import actions, leases
+from own_smtp.outbox.claims import claim, release
+from own_smtp.outbox.leases import give_back_lease, renew_lease
+from own_smtp.outbox.settlements import close_journal, finish_batches, mark_untold, settle
+from own_smtp.outbox.values import Claim, Settlement, Taken
+from own_smtp.relays import lifecycle
+from own_smtp.runtime import Surroundings
+from own_smtp.smtp.values import Outcome, RelayProfile
+from own_smtp.states import Route
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.models import Lease
+
+log = logging.getLogger(__name__)
+
+
+class Books:
+    """What one drain reads from and writes to the database, and what the host is told of it."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        taken: Taken,
+        profile: RelayProfile,
+        route: Route = Route.RELAY,
+    ) -> None:
+        self._route = route
+        self._around = around
+        self._engine = around.engine
+        self._taken = taken
+        self._addresser = Addresser(profile)
+        self._news = News(around, taken.relay_id, self._addresser.info)
+        self._notice: Kind | None = None
+
+    def write_turn(self, settlements: Sequence[Settlement], wanted: Wanted, pace: dict[str, Any] | None) -> Turn:
+        """Raises `LeaseLostError` when another drain took over, `DBAPIError` when the database is away."""
+        untold = self._news.take_untold()
+        asked_at = self._around.clock()
+        claimed: Claim | None = None
+        learned: dict[int, Learned] = {}
+        try:
+            with self._engine.begin() as connection:
+                at = renew_lease(connection, self._taken, self._around.settings.lease, self._own(pace))
+                # The journal vouches for the news of these: see `own_smtp.news`.
+                settle(connection, self._taken, settlements, tells_host=False)
+                mark_untold(connection, self._taken.token, untold)
+                if wanted.count:
+                    claimed = claim(
+                        connection, self._taken, wanted.count, after_batch=wanted.after_batch, route=self._route
+                    )
+                    batches = {invitation.batch_id for invitation in claimed.invitations}
+                    learned = self._addresser.learn(connection, batches - wanted.known)
+        except (LeaseLostError, DBAPIError):
+            self._news.give_back(untold)
+            raise
+        has_news = self._news.spread(settlements)
+        load = None if claimed is None else self._load(claimed, learned, wanted.known)
+        return Turn(asked_at, at, load, has_news)
+
+    def _load(self, claim: Claim, learned: dict[int, Learned], known: AbstractSet[int]) -> Load:
+        in_hand = self._news.hold(claim.invitations)
+        self._addresser.forget(in_hand | known)
+        letters = [self._addresser.write(invitation) for invitation in claim.invitations]
+        return Load(letters, learned, claim.revision, claim.is_active)
+
+    def write_end(self, settlements: Sequence[Settlement], closing: Closing) -> None:
+        """Settle all, and give back the relay and the rest. May be tried again after a `DBAPIError`."""
+        with self._engine.begin() as connection:
+            give_back_lease(connection, self._taken, self._lease_values(closing, read_clock(connection)))
+            wants_changes = self._around.listener.wants_changes
+            settle(connection, self._taken, settlements, tells_host=wants_changes)
+            mark_untold(connection, self._taken.token, self._news.close())
+            release(connection, self._taken.token, closing.released)
+            # Closing the journal may release more: only then is it certain what came back into cancelled batches.
+            close_journal(connection, self._taken.token)
+            actions.sweep_cancelled(connection, self._taken.relay_id)
+            finish_batches(connection, self._taken.relay_id)
+            find_news = self._note_fallback if self._route is Route.PLATFORM else self._move_relay
+            self._notice = find_news(connection, closing)
+            if self._notice is not None:
+                write_notice(connection, self._taken.relay_id, self._notice)
+        self._news.spread(settlements)
+
+    def tell_some(self) -> list[int] | None:
+        """See `News.tell_some`. Call it in another thread than the rest."""
+        return self._news.tell_some()
+
+    def tell_rest(self) -> None:
+        """Tell the host and the relay's owner what the end of the drain is to them."""
+        self._news.tell_rest()
+        if self._notice is not None:
+            tell_now(self._around, self._taken.relay_id, self._notice)
+
+    def _own(self, pace: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The pace of the platform's server says nothing of the relay's."""
+        return pace if self._route is Route.RELAY else self._taken.pace
+
+    def _lease_values(self, closing: Closing, now: datetime) -> dict[str, Any]:
+        failure = closing.failure
+        values: dict[str, Any] = {
+            "drains": Lease.drains + 1,
+            "drain_seconds": Lease.drain_seconds + (now - self._taken.at).total_seconds(),
+        }
+        if self._route is Route.PLATFORM:
+            return values
+        values |= {"pace": closing.pace, "wake_at": moment(closing.wake_at)}
+        if closing.facts is not None:
+            values |= closing.facts.columns(now)
+        if failure is not None:
+            values |= error_values(self._taken, failure, now, had_success=closing.last_success_at is not None)
+        if closing.last_success_at is not None:
+            values |= {"last_success_at": moment(closing.last_success_at), "fallback_since": None}
+        if closing.is_unreachable and closing.pause is None:
+            return values | self._rest(now, closing.ended)
+        return values | ({"failures": 0, "failing_since": None} if closing.ended else {})
+
+    def _rest(self, now: datetime, ended: int) -> dict[str, Any]:
+        """The relay could not be reached: leave it alone for a while, one probe at a time."""
+        settings = self._around.settings
+        failures = 0 if ended else self._taken.failures
+        backoff = Backoff(first=settings.reconnect, longest=settings.longest_reconnect)
+        wake_at = now + backoff.delay(failures + 1, self._around.random)
+        since = self._taken.failing_since if failures else None
+        return {"failures": failures + 1, "failing_since": since or now, "wake_at": wake_at}
+
+    def _move_relay(self, connection: Connection, closing: Closing) -> Kind | None:
+        relay_id, outcome = self._taken.relay_id, closing.pause
+        if outcome is not None and outcome.pause is not None:
+            probe = PROBES.get(outcome.pause)
+            probe_at = None if probe is None else read_clock(connection) + probe
+            is_news = lifecycle.pause(connection, relay_id, outcome.pause, outcome.said, probe_at)
+            return Kind.PAUSED if is_news else None
+        if closing.last_success_at is not None and lifecycle.pass_probe(connection, relay_id):
+            return Kind.RESUMED
+        return None
+
+    def _note_fallback(self, connection: Connection, closing: Closing) -> Kind | None:
+        """Return that a fallback began: it must not hide that the relay is out of order."""
+        if closing.failure is not None:
+            log.error(
+                "The platform's own mail could not take over from relay %s: %s",
+                self._taken.relay_id,
+                cause_of(closing.failure),
+                extra={"relay_id": self._taken.relay_id},
+            )
+            actions.postpone_fallback(connection, self._taken.relay_id, self._around.settings.longest_reconnect)
+        is_news = bool(closing.last_success_at) and leases.note_fallback(connection, self._taken.relay_id)
+        return Kind.FALLING_BACK if is_news else None
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Return seconds since 1970 as an aware time."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def cause_of(failure: Outcome) -> str:
+    """Return stage and codes, such as `auth 535 5.7.8`: what the same error has in common from one time to the next."""
+    reply = failure.reply
+    return " ".join(str(part) for part in (failure.stage, *((reply.code, reply.enhanced) if reply else ())) if part)
+
+
+def error_values(taken: Taken, failure: Outcome, now: datetime, *, had_success: bool) -> dict[str, Any]:
+    """Return the columns of the lease that say it. A message that was taken in between begins a new count."""
+    cause = cause_of(failure)[:60]
+    is_same = not had_success and taken.error_cause == cause and not _has_worked_since(taken)
+    return {
+        "last_error": f"{failure.stage}: {failure.said}"[:600],
+        "last_error_at": now,
+        "error_cause": cause,
+        "error_count": taken.error_count + 1 if is_same else 1,
+        "error_since": (taken.error_since if is_same else None) or now,
+    }
+
+
+def _has_worked_since(taken: Taken) -> bool:
+    return (
+        taken.last_success_at is not None
+        and taken.error_since is not None
+        and taken.last_success_at >= taken.error_since
+    )

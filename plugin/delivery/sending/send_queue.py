@@ -1,0 +1,246 @@
+"""Between the books and the wires: what is claimed waits here, at the relay's pace; what became of it is collected.
+
+Lives in one event loop and does no database work. Each invitation that comes in leaves exactly once, as a settlement
+or as a release.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from itertools import chain
+
+from own_smtp.delivery.contract import Letter
+from own_smtp.delivery.retry_policy import RetryPolicy
+from own_smtp.delivery.sending.composer import Composer
+from own_smtp.errors import ContentError, JournalError, LeaseLostError, OfficeLostError
+from own_smtp.messages.compiler import format_date
+from own_smtp.outbox.journal import JournalWriter
+from own_smtp.outbox.values import Settlement
+from own_smtp.relays.rate_limits import Pacer
+from own_smtp.smtp.outcomes import Stage, impossible, interrupted
+from own_smtp.smtp.values import Envelope, Outcome
+from own_smtp.states import State
+
+GIVE_BACK = 5.0
+"""A wait for the next allowed message longer than this, in seconds, is not worth a worker."""
+
+MANY = 500
+"""So many settlements are written without waiting for more."""
+
+MANY_COMPLAINTS = 3
+"""So many recipients put off in a row are about the pace; fewer may be about themselves, as in greylisting."""
+
+
+class Feed:
+    """The supply of all connections of one drain."""
+
+    def __init__(
+        self,
+        composer: Composer,
+        pacer: Pacer,
+        journal: JournalWriter,
+        retries: RetryPolicy,
+        now: Callable[[], float],
+    ) -> None:
+        self.pacer = pacer
+        self.settlements: list[Settlement] = []
+        self.failure: JournalError | LeaseLostError | OfficeLostError | None = None
+        """Why nothing more may be sent, when it is not for a lack of work."""
+        self.pause: Outcome | None = None
+        """What made the relay pause."""
+        self.wake_at: float | None = None
+        """When the relay's limits allow the next message, if that is too far off to wait for."""
+        self.is_closed = False
+        self.closed = asyncio.Event()
+        """Set with `is_closed`, for those who wait for something else."""
+        self.is_dry = False
+        """Whether the books have nothing more that is due."""
+        self.taken = 0
+        self.ended = 0
+        self.last_success_at: float | None = None
+        self.full = asyncio.Event()
+        """Set when there is something to write or to claim."""
+        self._composer = composer
+        self._journal = journal
+        self._now = now
+        self._retries = retries
+        self._ready: deque[Letter] = deque()
+        self._in_hand: dict[int, Letter] = {}
+        self._begun: set[int] = set()
+        self._low_water = 0
+        self._may_send: Callable[[], bool] = bool  # nothing may be sent before the first claim
+        self._news = asyncio.Event()
+        self._complaints = 0
+        self._date = ""
+        self._date_until = 0.0
+
+    @property
+    def backlog(self) -> int:
+        """How many wait here for a connection."""
+        return len(self._ready)
+
+    @property
+    def unfinished(self) -> int:
+        """How many are here in all."""
+        return len(self._ready) + len(self._in_hand)
+
+    @property
+    def batches(self) -> set[int]:
+        """The batches of all that is here."""
+        return {letter.batch_id for letter in chain(self._ready, self._in_hand.values())}
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether it is time to claim more."""
+        return not self.is_closed and not self.is_dry and len(self._ready) <= self._low_water
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no connection will get anything any more."""
+        return self.is_closed or (self.is_dry and not self._ready)
+
+    def fill(self, letters: Iterable[Letter], may_send: Callable[[], bool], reserve: int = 0) -> None:
+        """Take what was claimed. `may_send` is asked before the end of each message is written.
+
+        More is wanted when half of that is left, or `reserve`.
+        """
+        before = len(self._ready)
+        self._ready.extend(letters)
+        self._low_water = max((len(self._ready) - before) // 2, reserve)
+        self._may_send = may_send
+        self.announce()
+
+    def close(self) -> None:
+        """Give out nothing more; what is on the wire may finish."""
+        self.is_closed = True
+        self.closed.set()
+        self.announce()
+
+    def announce(self) -> None:
+        """Let everyone who waits look again."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+        self.full.set()
+
+    # What connections ask (see `own_smtp.transactions.Supply`)
+
+    async def next(self) -> Envelope | None:
+        while True:
+            if (envelope := self.take()) is not None:
+                return envelope
+            if self.is_exhausted:
+                return None
+            await self._wait()
+
+    def take(self) -> Envelope | None:
+        while self._ready and not self.is_closed:
+            now = self._now()
+            if not self.pacer.acquire(now):
+                return None
+            letter = self._ready.popleft()
+            if len(self._ready) == self._low_water:
+                self.full.set()
+            self._in_hand[letter.id] = letter
+            self.taken += 1
+            try:
+                return self._composer.compose(letter, self._format(now))
+            except ContentError as error:
+                self._end(letter, impossible(str(error)))
+        return None
+
+    def begin(self, envelope: Envelope) -> None:
+        invitation_id = envelope.invitation_id
+        try:
+            if not self._may_send():
+                raise LeaseLostError("The relay's lease could not be renewed in time.")
+            self._journal.begin(invitation_id)
+        except (JournalError, LeaseLostError) as error:
+            self.failure = error
+            self._ready.appendleft(self._in_hand.pop(invitation_id))
+            self.close()
+            raise
+        self._begun.add(invitation_id)
+
+    def end(self, envelope: Envelope, outcome: Outcome) -> None:
+        self._end(self._in_hand[envelope.invitation_id], outcome)
+
+    def give_back(self, envelope: Envelope) -> None:
+        self._ready.appendleft(self._in_hand.pop(envelope.invitation_id))
+        self.announce()
+
+    # How it ends
+
+    def abandon(self) -> list[int]:
+        """Return the ids of all that were not sent. Those on a wire that broke down in an unforeseen way end here."""
+        for invitation_id in list(self._begun):
+            self._end(self._in_hand[invitation_id], interrupted(Stage.MESSAGE, "The worker broke down while sending."))
+        ids = [letter.id for letter in self._ready] + list(self._in_hand)
+        self._ready.clear()
+        self._in_hand.clear()
+        return ids
+
+    def _end(self, letter: Letter, outcome: Outcome) -> None:
+        del self._in_hand[letter.id]
+        self._begun.discard(letter.id)
+        now = self._now()
+        self._record(letter.id, outcome, now)
+        expires_at = self._composer.batch(letter.batch_id).expires_at
+        self.settlements.append(self._retries.decide(letter, outcome, now, expires_at))
+        self.ended += 1
+        self._learn(outcome, now)
+        if len(self.settlements) == MANY:
+            self.full.set()
+
+    def _record(self, invitation_id: int, outcome: Outcome, now: float) -> None:
+        try:
+            self._journal.end(invitation_id, outcome, now)
+        except JournalError as error:
+            # The outcome is known here and goes into the database; only nothing new may begin.
+            self.failure = error
+            self.close()
+
+    def _learn(self, outcome: Outcome, now: float) -> None:
+        if outcome.state is State.ACCEPTED:
+            self.last_success_at = now
+            self._complaints = 0
+            self.pacer.succeed()
+        elif outcome.slows_down:
+            self._complaints += 1
+            if not _may_be_greylisting(outcome) or self._complaints >= MANY_COMPLAINTS:
+                self.pacer.slow_down(now)
+        if outcome.pause is not None and self.pause is None:
+            self.pause = outcome
+            self.close()
+
+    async def _wait(self) -> None:
+        """Wait until there is something to send and it may be sent, or for news."""
+        timeout = None
+        if self._ready:
+            now = self._now()
+            next_at = self.pacer.next_at(now)
+            if next_at - now > GIVE_BACK:
+                self.wake_at = next_at
+                self.close()
+                return
+            timeout = max(next_at - now, 0.0005)
+        news = self._news
+        try:
+            async with asyncio.timeout(timeout):
+                await news.wait()
+        except TimeoutError:
+            pass
+
+    def _format(self, now: float) -> str:
+        """Return the Date header; it changes once a second."""
+        if now >= self._date_until:
+            self._date_until = int(now) + 1.0
+            self._date = format_date(datetime.fromtimestamp(now, UTC))
+        return self._date
+
+
+def _may_be_greylisting(outcome: Outcome) -> bool:
+    """Whether a recipient was put off as a new one is (RFC 6647, 2.1), which says nothing of the pace."""
+    return outcome.stage == Stage.RCPT and outcome.reply is not None and outcome.reply.code in {450, 451}

@@ -1,0 +1,118 @@
+"""A test of typed settings as a worker runs it: each step is on record as soon as it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from own_smtp.current import Extension
+from own_smtp.errors import ConflictError, NotFoundError, SecretError
+from own_smtp.relays import dry_runs, edits, store
+from own_smtp.relays.dry_runs import Kept
+from own_smtp.relays.edits import RelayDraft
+from own_smtp.smtp.dry_run import Finding, probe
+from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.submission import resolver_for
+from own_smtp.smtp.trace import Line, Step
+from own_smtp.smtp.values import Outcome, Reply
+from own_smtp.states import PauseReason, State
+from own_smtp.storage.models import RelayTest
+
+LINES_KEPT = 40
+"""Lines of one reply in a transcript."""
+
+
+def run(test_id: int, extension: Extension) -> None:
+    """Run a test if it is wanted, and keep what came of it. For a worker; commits."""
+    session = extension.db.session()
+    test = dry_runs.claim(session, test_id)
+    session.commit()
+    if test is None:
+        return
+    recorder = _Recorder(session, test_id)
+    kept, finding = _try(session, test, extension, recorder)
+    recorder.write()
+    certificate = finding.certificate.as_json() if finding.certificate else None
+    dry_runs.finish(session, test, finding.failure, certificate)
+    session.commit()
+    if kept is not None and finding.failure is None and test.saves and test.relay_id is not None:
+        _save(session, test, kept.draft, extension)
+
+
+def _try(session: Session, test: RelayTest, extension: Extension, recorder: _Recorder) -> tuple[Kept | None, Finding]:
+    try:
+        kept = dry_runs.read_settings(extension.vault, test)
+        if kept is None:
+            return None, _local("The settings were saved meanwhile.", None)
+        draft = kept.draft
+        profile = dry_runs.profile_of(session, extension.vault, test, draft)
+    except (NotFoundError, SecretError) as error:
+        return None, _local(str(error), PauseReason.SECRET_UNREADABLE)
+    finally:
+        session.rollback()  # no transaction stays open while a server is waited for
+    recipient = draft.confirmation_address or draft.sender_address
+    return kept, probe(profile, recipient, find=resolver_for(extension.policy), observe=recorder)
+
+
+def _local(text: str, pause: PauseReason | None) -> Finding:
+    failure = Outcome(state=State.FAILED, stage=Stage.LOCAL, text=text, pause=pause)
+    return Finding(failure=failure, certificate=None)
+
+
+def _save(session: Session, test: RelayTest, draft: RelayDraft, extension: Extension) -> None:
+    """Save what passed. A relay that was changed or deleted meanwhile is left to the person."""
+    try:
+        relay = store.get(session, test.tenant_id, test.relay_id or 0)
+        if not edits.is_password_only(relay, draft):
+            return
+        was = relay.state
+        edits.change(session, extension.vault, relay, draft, user_id=test.requested_by)
+    except (ConflictError, NotFoundError):
+        session.rollback()
+        return
+    dry_runs.note_saved(session, test, relay.id)
+    session.commit()
+    extension.wake(relay.id)
+    if relay.state != was:
+        extension.host.relay_changed(store.change_of(relay))
+
+
+class _Recorder:
+    """Keeps what a conversation tells, and writes it down with each step: a page looks on.
+
+    A step that comes twice, such as EHLO before and after STARTTLS, stands in its first place with its last facts.
+    """
+
+    def __init__(self, session: Session, test_id: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._session = session
+        self._test_id = test_id
+        self._clock = clock
+        self._since = clock()
+        self._steps: dict[Stage, dict[str, Any]] = {}
+        self._transcript: list[list[str]] = []
+
+    def __call__(self, seen: Step | Line) -> None:
+        if isinstance(seen, Line):
+            self._transcript.append([seen.sent, _said(seen.reply)])
+            return
+        now = self._clock()
+        before = self._steps.get(seen.stage, {}).get("seconds", 0.0)
+        taken = round(before + now - self._since, 3)
+        self._steps[seen.stage] = {"stage": str(seen.stage), "seconds": taken, "facts": dict(seen.facts)}
+        self._since = now
+        self.write()
+
+    def write(self) -> None:
+        """Commit what is known so far."""
+        dry_runs.record_progress(self._session, self._test_id, list(self._steps.values()), self._transcript)
+        self._session.commit()
+
+
+def _said(reply: Reply) -> str:
+    """Return a reply as it looked on the wire, more or less: without secrets, and shortened."""
+    *most, last = (reply.lines or (reply.text,))[:LINES_KEPT]
+    enhanced = f"{reply.enhanced} " if reply.enhanced else ""
+    return "\n".join([*(f"{reply.code}-{line}" for line in most), f"{reply.code} {enhanced}{last}"])

@@ -1,0 +1,117 @@
+"""Redis only wakes people up: jobs carry ids, and losing one loses nothing: the dispatcher finds the work again.
+
+A web request must stay quick whatever Redis does, so everything here has short time-outs and no retries.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.client import Pipeline
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from own_smtp.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CONNECT = 0.3
+"""Seconds to reach Redis."""
+ANSWER = 0.5
+"""Seconds for each of its answers."""
+DAMPER = 30
+"""Seconds within which the same job is not enqueued again, unless it began: the queue must not grow while all workers
+are busy. A job that got lost is made up for after it."""
+JOBS = frozenset({"drain", "fall_back", "look_after_relays", "run_test", "send_confirmation"})
+"""The functions of `own_smtp.jobs` that a worker runs; it refuses any other."""
+URGENT = frozenset({"run_test", "send_confirmation"})
+"""Those that somebody waits for in front of a page: they go to the front of the queue."""
+FAILURE_KEPT = 3600
+
+
+class Wakeup:
+    """Enqueues jobs, best effort."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def redis(self) -> Redis:
+        """A client for web requests and dispatchers."""
+        return Redis.from_url(
+            self._settings.redis_url,
+            socket_connect_timeout=CONNECT,
+            socket_timeout=ANSWER,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    @cached_property
+    def queue(self) -> Queue:
+        """The one queue of Own SMTP."""
+        return Queue(self._settings.queue, connection=self.redis, serializer=JSONSerializer)
+
+    def wake(self, relay_id: int) -> bool:
+        """Enqueue a drain unless one is waiting. `False` means that Redis did not answer."""
+        return self.enqueue("drain", relay_id)
+
+    def awake(self, relay_id: int) -> None:
+        """The drain's job has begun: what is enqueued from now on is news."""
+        try:
+            self.redis.delete(self._damper("drain", relay_id))
+        except RedisError:
+            log.debug("The damper of relay %s runs out by itself.", relay_id)
+
+    def enqueue(self, job: str, *arguments: int) -> bool:
+        """Enqueue one of `JOBS` unless it is waiting. `False` means that Redis did not answer."""
+        try:
+            key = self._damper(job, *arguments)
+            if not self.redis.exists(key):
+                with self.redis.pipeline() as together:
+                    # RQ begins the transaction itself, and refuses a pipeline that holds a command already.
+                    self._enqueue(together, job, *arguments)
+                    together.set(key, 1, ex=DAMPER)
+                    together.execute()
+        except RedisError as error:
+            log.warning("Redis does not answer (%s): the dispatcher finds the work again.", type(error).__name__)
+            return False
+        return True
+
+    def is_up(self) -> bool:
+        """Whether Redis answers."""
+        try:
+            return bool(self.redis.ping())
+        except RedisError:
+            return False
+
+    def depth(self) -> int | None:
+        """Return how many jobs wait, `None` when Redis does not answer."""
+        try:
+            return self.queue.count
+        except RedisError:
+            return None
+
+    def _enqueue(self, together: Pipeline, job: str, *arguments: int) -> None:
+        # The drain ends by its own deadlines; this one is for a process that hangs for good.
+        timeout = int(self._settings.slice.total_seconds() + self._settings.deadlines.final_dot + 900)
+        self.queue.enqueue(
+            f"own_smtp.delivery.workers.jobs.{job}",
+            *arguments,
+            job_timeout=timeout,
+            result_ttl=0,
+            failure_ttl=FAILURE_KEPT,
+            at_front=job in URGENT,
+            pipeline=together,
+        )
+
+    def _damper(self, job: str, *arguments: int) -> str:
+        return damper(self._settings.queue, job, *arguments)
+
+
+def damper(queue: str, job: str, *arguments: int) -> str:
+    """Return the key that keeps a job from being enqueued again while it waits."""
+    return ":".join([queue, job, *map(str, arguments)])

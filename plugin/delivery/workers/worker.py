@@ -1,0 +1,191 @@
+"""The worker: RQ's, on one queue, for our functions only, with a dispatcher beside it and a clean stop.
+
+RQ forks a process for each job. Threads and forks do not go together, so the dispatcher is a process of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from contextlib import suppress
+from multiprocessing.context import ForkProcess
+from types import FrameType
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue, Worker
+from rq.exceptions import DeserializationError
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from own_smtp.delivery.workers import jobs  # loaded here, and not again in each process that is forked for a job
+from own_smtp.delivery.workers.dispatcher import Dispatcher
+from own_smtp.delivery.workers.wakeup import JOBS, damper
+from own_smtp.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ALLOWED = frozenset(f"{jobs.__name__}.{name}" for name in JOBS)
+IDLE = 20
+"""RQ's `worker_ttl`: an idle worker looks up from its queue every `IDLE - 15` seconds."""
+RECONNECT = 1.0
+STOP_TRIES = 10
+WATCH = 0.2
+
+
+class DispatcherProcess:
+    """Keeps a dispatcher running for as long as its worker lives."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._process: ForkProcess | None = None
+
+    def ensure_running(self) -> None:
+        """Start it, also after it died."""
+        if self._process is None or not self._process.is_alive():
+            context = multiprocessing.get_context("fork")
+            self._process = context.Process(target=self._dispatcher.run, args=(os.getpid(),), daemon=True)
+            self._process.start()
+
+    def stop(self) -> None:
+        """End it, and wait for it."""
+        if self._process is None:
+            return
+        for _try in range(STOP_TRIES):
+            # Again and again: one that is only just starting does not listen yet.
+            self._process.terminate()
+            self._process.join(RECONNECT)
+        self._process.kill()  # it hangs on the database; all that it does are transactions
+        self._process.join()
+
+
+class OwnJob(Job):
+    """A job as we enqueue them: without callbacks and webhooks, through which a payload could call anything."""
+
+    success_callback = failure_callback = stopped_callback = None
+
+    def send_webhooks(self, *_arguments: Any, **_keywords: Any) -> None: ...
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it calls one of our functions with ids. The JSON serialiser keeps objects out, not functions."""
+        try:
+            arguments = (self.func_name, self.instance, self.args, self.kwargs)
+        except DeserializationError:
+            return False
+        name, instance, ids, others = arguments
+        return name in ALLOWED and not instance and not others and all(type(item) is int for item in ids)
+
+
+class OwnWorker(Worker):
+    """Runs nothing but `own_smtp.jobs`, and passes a stop on to the process that is sending."""
+
+    job_class = OwnJob
+    dispatcher: DispatcherProcess
+    stop: threading.Event
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        self.stop.set()
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]  # RQ has no annotations there
+
+    def _install_signal_handlers(self) -> None:
+        super()._install_signal_handlers()  # type: ignore[no-untyped-call]  # RQ has no annotations there
+        # What came while RQ was getting ready, only `_let_signals_set` heard.
+        self._stop_requested = self._stop_requested or self.stop.is_set()
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        if not self.is_horse:
+            self.dispatcher.ensure_running()  # also while Redis is away
+        super().heartbeat(timeout, pipeline=pipeline)
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Refuse what is not ours before a process is forked for it."""
+        if isinstance(job, OwnJob) and job.is_ours:
+            # Here, because a process that is killed before it begins would leave its relay to wait for nothing.
+            self.connection.delete(damper(queue.name, str(job.func_name).rpartition(".")[2], *job.args))
+            super().execute_job(job, queue)
+            return
+        log.error("Refused the job %s: it is none of ours.", ascii(job.id)[:100])
+        self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
+        job.delete()
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        super().fork_work_horse(job, queue)
+        if self.stop.is_set():  # it came just before there was anybody to pass it on to
+            self.handle_warm_shutdown_request()
+
+    def handle_warm_shutdown_request(self) -> None:
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # RQ has no annotations there
+        self.stop_horse()
+
+    def stop_horse(self) -> None:
+        """Ask the process that is sending to finish the messages on the wire, and no more."""
+        if self.horse_pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGTERM)
+                log.info("Stopping after the messages that are on the wire.")
+
+    def await_horse(self) -> None:
+        """Redis went away, but the process that is sending did not: wait for it, and still pass a stop on."""
+        told = False
+        with suppress(ChildProcessError):
+            while self.horse_pid and os.waitpid(self.horse_pid, os.WNOHANG)[0] == 0:
+                if self.stop.wait(WATCH) and not told:
+                    told = True
+                    self.stop_horse()
+                elif told:
+                    os.waitpid(self.horse_pid, 0)
+                    return
+
+
+def run_worker(settings: Settings, dispatcher: Dispatcher, *, burst: bool = False) -> None:
+    """Work until TERM or INT; with `burst` until the queue is empty. Outlives the loss of Redis."""
+    process = DispatcherProcess(dispatcher)
+    stop = threading.Event()
+    _let_signals_set(stop)
+    log.info("Working on the queue %r until TERM or INT.", settings.queue)
+    try:
+        while not stop.is_set():
+            process.ensure_running()
+            if _work(settings, process, stop, burst=burst) and burst:
+                return
+            stop.wait(RECONNECT)
+    finally:
+        process.stop()
+
+
+def _work(settings: Settings, process: DispatcherProcess, stop: threading.Event, *, burst: bool) -> bool:
+    """One life of an RQ worker, which ends when Redis does. Returns whether Redis could be reached."""
+    connection = Redis.from_url(settings.redis_url)
+    worker = None
+    try:
+        queue = Queue(settings.queue, connection=connection, serializer=JSONSerializer, job_class=OwnJob)
+        worker = OwnWorker(
+            [queue],
+            connection=connection,
+            serializer=JSONSerializer,
+            worker_ttl=IDLE,
+            job_monitoring_interval=IDLE - 15,
+            log_job_description=False,
+        )
+        worker.dispatcher, worker.stop = process, stop
+        worker.work(burst=burst, logging_level="WARNING")
+    except RedisError as error:
+        log.warning("Redis cannot be reached (%s); trying again.", type(error).__name__)
+        return False
+    finally:
+        _let_signals_set(stop)
+        if worker is not None:
+            worker.await_horse()
+        connection.close()
+    return True
+
+
+def _let_signals_set(stop: threading.Event) -> None:
+    """Between two lives of an RQ worker nobody else listens."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _signal, _frame: stop.set())

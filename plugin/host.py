@@ -1,0 +1,223 @@
+"""The host as Own SMTP sees it: its hook implementations, with the contract's defaults where there are none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import pluggy
+from flask import Flask
+from flask_babel import force_locale
+from flask_mail import Message
+from sqlalchemy.exc import SQLAlchemyError
+
+from own_smtp.errors import ConfigurationError, HookError
+from own_smtp.hooks import host as host_specs
+from own_smtp.hooks import survey
+from own_smtp.hooks.events import (
+    Action,
+    Actor,
+    InvitationStatus,
+    Person,
+    PlatformMail,
+    Project,
+    RelayAlert,
+    RelayChange,
+    Tenant,
+)
+from own_smtp.hooks.markers import PROJECT
+from own_smtp.operations.notice_mails import alert_notice, notice_of
+from own_smtp.states import TEST_PROJECT
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+HOST_PREFIX = "own_smtp_"
+
+
+class ObjectPluginManager(pluggy.PluginManager):
+    """For a host without pluggy: any method whose name begins like our hooks is an implementation."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        if name.startswith(HOST_PREFIX) and callable(getattr(plugin, name, None)):
+            return pluggy.HookimplOpts(
+                wrapper=False,
+                hookwrapper=False,
+                optionalhook=False,
+                tryfirst=False,
+                trylast=False,
+                specname=None,
+            )
+        return super().parse_hookimpl_opts(plugin, name)
+
+
+def manager_for(host: object | None) -> pluggy.PluginManager:
+    """Return a plugin manager that knows only `host`. Raises `ConfigurationError` for a class in an object's place."""
+    if isinstance(host, type):
+        raise ConfigurationError(f"`host` must be an object, not a class: write {host.__name__}().")
+    plugins = ObjectPluginManager(PROJECT)
+    if host is not None:
+        plugins.register(host)
+    return plugins
+
+
+def add_specifications(plugins: pluggy.PluginManager) -> None:
+    """Add our specifications, and refuse implementations that none of them describes.
+
+    Raises `pluggy.PluginValidationError` for a misspelt hook, and for one without `@hookimpl`: none would be called.
+    """
+    for specs in (host_specs, survey):
+        if not _knows(plugins, specs):
+            plugins.add_hookspecs(specs)
+    plugins.check_pending()
+    for _name, plugin in plugins.list_name_plugin():
+        if plugin is not None:  # which stands for one that the host has blocked
+            _check_marked(plugins, plugin)
+
+
+def _check_marked(plugins: pluggy.PluginManager, plugin: object) -> None:
+    marked = {caller.name for caller in plugins.get_hookcallers(plugin) or ()}
+    for name in sorted({name for name in dir(plugin) if name.startswith(HOST_PREFIX)} - marked):
+        if hasattr(host_specs, name) and callable(getattr(plugin, name)):
+            raise pluggy.PluginValidationError(
+                plugin, f"{name!r} in plugin {plugin!r} would never be called: put @hookimpl above it"
+            )
+
+
+def _knows(plugins: pluggy.PluginManager, specs: object) -> bool:
+    name = next(name for name in dir(specs) if name.startswith(("survey_", HOST_PREFIX)))
+    caller = getattr(plugins.hook, name, None)
+    return caller is not None and caller.spec is not None
+
+
+def _only(kind: type[T], hook: pluggy.HookCaller, answer: object) -> T | None:
+    """Return an answer of the contract's kind, or raise `HookError` with what it is instead."""
+    if answer is None or isinstance(answer, kind):
+        return answer
+    raise HookError(f"The host's {hook.name} must give {kind.__name__}, and gave {type(answer).__name__}.")
+
+
+def _all(kind: type[T], hook: pluggy.HookCaller, answers: Iterable[object] | None) -> list[T]:
+    return [item for answer in answers or () if (item := _only(kind, hook, answer)) is not None]
+
+
+class HookedHost:
+    """The host's answers. What a listener raises is logged, and never stops a delivery."""
+
+    def __init__(
+        self, app: Flask, plugins: pluggy.PluginManager, count_failure: Callable[[str], None] = lambda _hook: None
+    ) -> None:
+        self._app = app
+        self._count_failure = count_failure
+        self.hook = plugins.hook
+        """The host's own answers, without the defaults."""
+
+    def actor(self) -> Actor | None:
+        """Return who is behind the current request; `None` when nobody is signed in."""
+        return _only(Actor, self.hook.own_smtp_actor, self.hook.own_smtp_actor())
+
+    def may(self, actor: Actor, action: Action, project_id: str | None = None) -> bool:
+        """Return whether `actor` may do `action`."""
+        answer = self.hook.own_smtp_may(actor=actor, action=action, project_id=project_id)
+        return action is Action.VIEW if answer is None else bool(answer)
+
+    def tenant(self, tenant_id: str) -> Tenant:
+        """Return the tenant; where the host says nothing, its id as its name, in English and UTC."""
+        answer = self.hook.own_smtp_tenant(tenant_id=tenant_id)
+        return _only(Tenant, self.hook.own_smtp_tenant, answer) or Tenant(tenant_id=tenant_id, name=tenant_id)
+
+    def all_tenants(self) -> Sequence[Tenant]:
+        """Return the platform's tenants as far as the host names them all."""
+        return _all(Tenant, self.hook.own_smtp_tenants, self.hook.own_smtp_tenants())
+
+    def people(self, tenant_id: str) -> Sequence[Person]:
+        """Return the tenant's people as far as the host names them."""
+        return _all(Person, self.hook.own_smtp_people, self.hook.own_smtp_people(tenant_id=tenant_id))
+
+    def user_name(self, tenant_id: str, user_id: str) -> str | None:
+        """Return what somebody is called who did something in the tenant; `None` when the host does not say."""
+        name: str | None = self.hook.own_smtp_user_name(tenant_id=tenant_id, user_id=user_id)
+        return name
+
+    def projects(self, tenant_id: str) -> Sequence[Project]:
+        """Return the tenant's projects."""
+        return _all(Project, self.hook.own_smtp_projects, self.hook.own_smtp_projects(tenant_id=tenant_id))
+
+    def send_platform_mail(self, mail: PlatformMail) -> bool:
+        """Send through the platform's own service; `False` when there is none."""
+        if self.hook.own_smtp_send_platform_mail(mail=mail):
+            return True
+        flask_mail = self._app.extensions.get("mail")
+        if flask_mail is None:
+            log.error("A notice was not sent: the host has neither own_smtp_send_platform_mail nor Flask-Mail.")
+            return False
+        message = Message(subject=mail.subject, recipients=[mail.recipient], body=mail.text, html=mail.html)
+        flask_mail.send(message)
+        return True
+
+    @property
+    def wants_changes(self) -> bool:
+        """Whether anybody implements `own_smtp_invitations_changed`."""
+        return bool(self.hook.own_smtp_invitations_changed.get_hookimpls())
+
+    def invitations_changed(self, changes: Sequence[InvitationStatus]) -> bool:
+        """Tell the host; `False` when it raised. Test mails are none of its business."""
+        known = [change for change in changes if change.project_id != TEST_PROJECT]
+        if changes and not known:
+            return True
+        return self._told(self.hook.own_smtp_invitations_changed, changes=known)
+
+    def relay_changed(self, change: RelayChange) -> bool:
+        """Tell the host; where it does not listen, the relay's owner gets a notice by the platform's own mail.
+
+        `False` when it must be told again. What a person did is not: that person sees it.
+        """
+        if self.hook.own_smtp_relay_changed.get_hookimpls():
+            return self._told(self.hook.own_smtp_relay_changed, change=change)
+        with force_locale(self.tenant(change.tenant_id).locale):
+            notice = notice_of(change)
+        return notice is None or self._send_notice(notice)
+
+    def relay_alerted(self, alert: RelayAlert) -> bool:
+        """Tell the host; where it does not listen, the relay's owner. `False` when it must be told again."""
+        if self.hook.own_smtp_relay_alert.get_hookimpls():
+            return self._told(self.hook.own_smtp_relay_alert, alert=alert)
+        tenant = self.tenant(alert.tenant_id)
+        with force_locale(tenant.locale):
+            notice = alert_notice(alert, tenant.timezone)
+        return notice is None or self._send_notice(notice)
+
+    def _send_notice(self, notice: PlatformMail) -> bool:
+        """Whether it is worth no further try: a platform without mail is said to be one, and left alone."""
+        try:
+            self.send_platform_mail(notice)
+        except Exception:  # the host's mail may fail in any way, and must not stop a delivery
+            log.exception("A notice could not be sent.")
+            return False
+        return True
+
+    def layout(self) -> str | None:
+        """Return the template to extend; `None` means our own."""
+        layout: str | None = self.hook.own_smtp_layout()
+        return layout
+
+    def _told(self, hook: pluggy.HookCaller, **arguments: Any) -> bool:
+        try:
+            hook(**arguments)
+        except Exception:  # the host's code may raise anything, and must not stop a delivery
+            log.exception(
+                "The host's %s raised; what it missed is told again, unless a person did it.",
+                hook.name,
+                extra={"hook": hook.name},
+            )
+            self._note_failure(hook.name)
+            return False
+        return True
+
+    def _note_failure(self, name: str) -> None:
+        try:
+            self._count_failure(name)
+        except SQLAlchemyError as error:
+            log.warning("It could not be counted that a hook raised: %s", type(error).__name__)

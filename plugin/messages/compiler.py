@@ -1,0 +1,185 @@
+"""Messages from contents: compiled once a batch, composed once an invitation.
+
+What is made is a whole RFC 5322 message: CRLF line ends and one at the end, 7-bit (but for an address that only
+SMTPUTF8 can carry), no line over 998 octets, no NUL, not dot-stuffed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import lru_cache
+
+from own_smtp.hooks.events import Content
+from own_smtp.messages.encodings import is_bare, quoted_value
+from own_smtp.messages.headers import check_header, clean, mailbox, unstructured
+from own_smtp.messages.mime import Piece, Skeleton, add_body
+from own_smtp.messages.placeholders import Escape, Template, has_placeholders
+from own_smtp.messages.raw import compose_whole
+from own_smtp.messages.unsubscribe import Unsubscribe
+from own_smtp.smtp.addresses import needs_smtputf8, parse_address
+from own_smtp.smtp.values import Identity
+
+__all__ = ["CompiledContent", "compile_content", "compose_whole", "format_date", "message_id", "parse_message_id"]
+
+_MESSAGE_ID = re.compile(r"<?([0-9A-Za-z]+)\.([0-9]+)@([^\s<>@]+)>?")
+
+
+class CompiledContent:
+    """One content in the name of one sender, ready to be filled in for any number of recipients.
+
+    Both halves can be used far from each other: `personal` encodes what differs from recipient to recipient, and
+    `frame` puts that into what does not.
+    """
+
+    def __init__(self, sender: bytes, skeleton: Skeleton, needs_smtputf8: bool) -> None:
+        self.needs_smtputf8 = needs_smtputf8
+        """Whether the sender's own address can only be used with SMTPUTF8."""
+        self.personal = Personal(
+            [_Gap(name, list(uses)) for name, uses in skeleton.gaps.items()], [piece for _place, piece in skeleton.made]
+        )
+        places = [places for uses in skeleton.gaps.values() for places in uses.values()]
+        self.frame = Frame(sender, skeleton.pieces, [*places, *([place] for place, _piece in skeleton.made)])
+
+    def compose(self, *, address: str, name: str, values: Mapping[str, str], message_id: str, date: str) -> bytes:
+        """Return the message to one recipient. For the arguments and errors see `Personal.render`."""
+        parts = self.personal.render(address=address, name=name, values=values, message_id=message_id)
+        return self.frame.join(parts, date)
+
+
+class Personal:
+    """What of a message differs from recipient to recipient. For one thread at a time."""
+
+    def __init__(self, gaps: Sequence[_Gap], made: Sequence[Piece]) -> None:
+        self._gaps = gaps
+        self._made = made
+
+    def render(self, *, address: str, name: str, values: Mapping[str, str], message_id: str) -> list[bytes]:
+        """Return all of it encoded, in the order that `Frame.join` takes it in.
+
+        `address` must have come from `parse_address` and `message_id` from the function of this name. Raises
+        `AddressError` for an address that would break the header.
+        """
+        parts = [mailbox("To", address, name), message_id.encode("ascii")]
+        for gap in self._gaps:
+            parts += gap.render(values.get(gap.name))
+        for piece in self._made:
+            parts.append(piece.render(values))
+        return parts
+
+
+class Frame:
+    """What of a message is the same for all, with places for what is not. Never changes."""
+
+    def __init__(self, sender: bytes, pieces: Sequence[bytes], slots: Sequence[Sequence[int]]) -> None:
+        self._sender = sender
+        # The first stretch is left for the fields that differ in every message.
+        self._pieces = [b"", *pieces]
+        self._slots = [(number, place + 1) for number, places in enumerate(slots, start=2) for place in places]
+
+    def join(self, parts: Sequence[bytes], date: str) -> bytes:
+        """Return the message. `date` must have come from `format_date`."""
+        pieces = self._pieces.copy()
+        pieces[0] = b"%s%sDate: %s\r\nMessage-ID: %s\r\n" % (self._sender, parts[0], date.encode("ascii"), parts[1])
+        for number, place in self._slots:
+            pieces[place] = parts[number]
+        return b"".join(pieces)
+
+
+class _Gap:
+    """All ways in which one placeholder's value is encoded."""
+
+    def __init__(self, name: str, escapes: Sequence[Escape]) -> None:
+        self.name = name
+        self._escapes = escapes
+        self._last: tuple[str | None, list[bytes]] = (None, [quoted_value(f"{{{name}}}")] * len(escapes))
+        self._missing = self._last[1]
+
+    def render(self, value: str | None) -> list[bytes]:
+        """Encode the value for each of its uses: most look the same everywhere."""
+        if value is None:
+            return self._missing
+        if is_bare(value):
+            return [value.encode("ascii")] * len(self._escapes)
+        last, encoded = self._last
+        if value != last:  # a survey's or a sender's name is the same for all
+            encoded = self._encode(value)
+            self._last = (value, encoded)
+        return encoded
+
+    def _encode(self, value: str) -> list[bytes]:
+        known: dict[str, bytes] = {}
+        escaped = [escape(value) for escape in self._escapes]
+        for text in escaped:
+            known[text] = known.get(text) or quoted_value(text)
+        return [known[text] for text in escaped]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A header field with placeholders."""
+
+    name: str
+    template: Template
+
+    def render(self, values: Mapping[str, str]) -> bytes:
+        return unstructured(self.name, self.template.fill(values))
+
+
+def compile_content(content: Content, identity: Identity) -> CompiledContent:
+    """Encode all of a content that does not depend on the recipient.
+
+    Raises `ContentError` for a header that a host may not set, `AddressError` for a sender that is no address.
+    """
+    sender = parse_address(identity.address)
+    reply_to = parse_address(identity.reply_to) if identity.reply_to else ""
+    skeleton = Skeleton()
+    _add_header(skeleton, content, reply_to)
+    add_body(skeleton, content)
+    return CompiledContent(
+        mailbox("From", sender, identity.name), skeleton, needs_smtputf8(sender) or needs_smtputf8(reply_to)
+    )
+
+
+def message_id(batch_key: str, invitation_id: int, domain: str) -> str:
+    """Return the Message-ID, angle brackets included. It is the same in every attempt at one invitation."""
+    return f"<{batch_key}.{invitation_id}@{domain}>"
+
+
+def parse_message_id(text: str) -> tuple[str, int, str] | None:
+    """Return what a Message-ID of ours was made from: batch key, invitation id, domain. `None` for others'."""
+    match = _MESSAGE_ID.fullmatch(text.strip())
+    return (match[1], int(match[2]), match[3]) if match else None
+
+
+def format_date(moment: datetime) -> str:
+    """Return an aware time as a Date header says it, in UTC (RFC 5322, 3.3)."""
+    return _format_second(int(moment.timestamp()))
+
+
+@lru_cache(maxsize=16)
+def _format_second(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
+def _add_header(skeleton: Skeleton, content: Content, reply_to: str) -> None:
+    if reply_to:
+        skeleton.add(mailbox("Reply-To", reply_to, ""))
+    _add_field(skeleton, content.subject, _Field("Subject", Template(content.subject)))
+    skeleton.add(b"Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n")
+    if content.list_unsubscribe:
+        url = clean(content.list_unsubscribe)
+        _add_field(skeleton, url, Unsubscribe(Template(url), content.one_click_unsubscribe))
+    for name, value in content.headers.items():
+        check_header(name, value)
+        _add_field(skeleton, value, _Field(name, Template(value)))
+
+
+def _add_field(skeleton: Skeleton, template: str, field: Piece) -> None:
+    if has_placeholders(template):
+        skeleton.add_made(field)
+    else:
+        skeleton.add(field.render({}))

@@ -1,0 +1,240 @@
+"""The local record of what is about to be sent: one append-only file per drain, read again when a drain died.
+
+A drain claims invitations in the database by the hundred, in one commit. Which of them had their final dot written
+when it was killed, only this file knows: a line is written before the end of a message is, and another one with what
+became of it. The kernel keeps what was written when the process dies, so nothing is flushed to disk; what a machine's
+crash may have swallowed is not trusted, because the file carries the boot it was written in.
+
+A lock on the file lives exactly as long as the drain's process. Whoever gets it knows that the drain sends no more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from own_smtp.errors import JournalError
+from own_smtp.smtp.values import Outcome, Reply
+from own_smtp.states import PauseReason, State
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_NAME = re.compile(r"[0-9a-f]{32}")
+
+
+# `json.dumps` would make an encoder for each line.
+_encode = json.JSONEncoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A folder for journals, and the boot it is used in.
+
+    The name belongs to the folder, not to the host: whoever has the folder can read what was written there.
+    """
+
+    folder: Path
+    name: str
+    boot: str
+
+    @classmethod
+    def at(cls, folder: Path) -> Machine:
+        """Prepare `folder`, give it a name if it has none, and read the boot id. Raises `JournalError`."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return cls(folder, _read_name(folder / "machine"), _read_boot())
+        except OSError as error:
+            raise JournalError(
+                f"The journal folder {folder} cannot be used: {error.strerror}. Set OWN_SMTP_JOURNAL_DIR to a local"
+                " folder that workers may write to."
+            ) from error
+
+    def path(self, name: str) -> Path:
+        """Return the file of the journal with that name."""
+        return self.folder / f"{name}.journal"
+
+    @property
+    def must_flush(self) -> bool:
+        """Whether each line goes to the disk at once, because a crash of the machine would not be noticed."""
+        return not self.boot
+
+
+def _read_name(path: Path) -> str:
+    with suppress(FileExistsError):
+        # Written whole under another name first: a second worker must never read half a name.
+        draft = path.with_name(f"machine.{secrets.token_hex(4)}")
+        with draft.open("x") as stream:
+            stream.write(secrets.token_hex(16))
+            stream.flush()
+            os.fsync(stream.fileno())  # nor find an empty one after the machine crashed
+        try:
+            os.link(draft, path)
+        finally:
+            draft.unlink()
+    name = path.read_text().strip()
+    if not _NAME.fullmatch(name):
+        raise JournalError(f"{path} does not hold a folder's name. Delete it, and a new one is made.")
+    return name
+
+
+def _read_boot() -> str:
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+class JournalWriter:
+    """The journal of a running drain. Not for several threads at a time.
+
+    Raises `JournalError` when a line could not be written whole: then nothing may be sent.
+    """
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self._sync = machine.must_flush
+        self._size = 0
+        self.path = machine.path(name)
+        try:
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise JournalError(f"The journal {self.path} cannot be written: {error.strerror}.") from error
+
+    def begin(self, invitation_id: int) -> None:
+        """Put on record that the end of this message is about to be written."""
+        self._append(b"B%d\n" % invitation_id)
+
+    def end(self, invitation_id: int, outcome: Outcome, at: float) -> None:
+        """Put on record what became of it. `at` is the time in seconds since 1970."""
+        self._append(ended_line(invitation_id, outcome, at))
+
+    def told(self, invitation_ids: Sequence[int]) -> None:
+        """Put on record that the host knows what became of these."""
+        self._append(b"T%s\n" % json.dumps(invitation_ids).encode())
+
+    def close(self, *, delete: bool) -> None:
+        """Let go of the file; delete it once all that it says is in the database."""
+        if delete:
+            with suppress(FileNotFoundError):
+                self.path.unlink()
+        os.close(self._file)
+
+    def _append(self, line: bytes) -> None:
+        try:
+            if os.write(self._file, line) != len(line):
+                # Half a line would join with the next one, and make the whole journal unreadable.
+                os.ftruncate(self._file, self._size)
+                raise JournalError(f"The journal {self.path} cannot be written: the disk is full.")
+            self._size += len(line)
+            if self._sync:
+                os.fsync(self._file)
+        except OSError as error:
+            raise JournalError(f"The journal {self.path} cannot be written: {error.strerror}.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the journal says became of one message."""
+
+    outcome: Outcome
+    at: float
+    """Seconds since 1970."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a dead drain's journal says."""
+
+    begun: set[int] = field(default_factory=set)
+    """Ids of invitations whose final dot may have been written and of which no reply is on record."""
+    ended: dict[int, Ended] = field(default_factory=dict)
+    """What became of the others; those in neither were never sent."""
+    told: set[int] = field(default_factory=set)
+    """Those of the ended that the host knows of."""
+
+
+def read_journal(machine: Machine, name: str) -> Findings | None:
+    """Return what a drain left behind, or `None` while its process still lives.
+
+    Raises `JournalError` when the file is missing or damaged: then any claimed message may have been sent.
+    """
+    path = machine.path(name)
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise JournalError(f"The journal {path} cannot be read: {error.strerror}.") from error
+    with os.fdopen(file, "rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        return parse_journal(stream)
+
+
+def parse_journal(lines: Iterable[bytes]) -> Findings:
+    """Read the lines of a journal.
+
+    A last line without its end was being written when the process died: what it announces had not happened yet.
+    Anything else that makes no sense raises `JournalError`.
+    """
+    findings = Findings()
+    for line in lines:
+        if not line.endswith(b"\n"):
+            break
+        try:
+            _take(line, findings)
+        except (ValueError, TypeError, KeyError) as error:
+            raise JournalError("A journal is damaged.") from error
+    return findings
+
+
+def _take(line: bytes, findings: Findings) -> None:
+    if line[:1] == b"B":
+        invitation_id = int(line[1:])
+        findings.ended.pop(invitation_id, None)
+        findings.told.discard(invitation_id)
+        findings.begun.add(invitation_id)
+    elif line[:1] == b"E":
+        invitation_id, at, words, facts = json.loads(line[1:])
+        findings.begun.discard(invitation_id)
+        findings.told.discard(invitation_id)
+        findings.ended[int(invitation_id)] = Ended(_unpack(words, facts), float(at))
+    elif line[:1] == b"T":
+        findings.told.update(map(int, json.loads(line[1:])))
+    else:
+        raise ValueError(line[:1])
+
+
+def ended_line(invitation_id: int, outcome: Outcome, at: float) -> bytes:
+    """Return the line that says what became of a message."""
+    reply = outcome.reply
+    code, enhanced = (None, None) if reply is None else (reply.code, reply.enhanced)
+    facts = (outcome.state, outcome.stage, code, enhanced, outcome.server, outcome.pause, outcome.slows_down)
+    return f"E[{invitation_id},{at!r},{_encode(outcome.words)},{_pack(facts)}]\n".encode("ascii")
+
+
+@lru_cache(maxsize=256)
+def _pack(facts: tuple[object, ...]) -> str:
+    """Most messages differ in nothing but the server's words."""
+    return _encode(facts)
+
+
+def _unpack(words: str, facts: list[Any]) -> Outcome:
+    state, stage, code, enhanced, server, pause, slows_down = facts
+    return Outcome(
+        state=State(state),
+        stage=stage,
+        reply=None if code is None else Reply(code=code, text=words, enhanced=enhanced),
+        text="" if code is not None else words,
+        server=server,
+        pause=PauseReason(pause) if pause else None,
+        slows_down=slows_down,
+    )

@@ -1,0 +1,228 @@
+"""Tests of a relay's settings before they are saved: asked for, taken up, kept on record, swept. Nothing here commits.
+
+What was typed rests encrypted, password included, until it is saved or for an hour, whichever comes first.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, CursorResult, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from own_smtp.errors import ConflictError, NotFoundError
+from own_smtp.i18n import gettext
+from own_smtp.relays import store
+from own_smtp.relays.edits import FIELDS, RelayDraft, needs_password
+from own_smtp.settings import Settings
+from own_smtp.smtp.values import Credentials, Identity, Limits, Outcome, RelayProfile
+from own_smtp.states import RelayTestState, Security
+from own_smtp.storage import audit
+from own_smtp.storage.audit import AuditAction
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.encryption import Vault
+from own_smtp.storage.models import Relay, RelayTest
+
+SETTINGS_FIELD = "test.settings"
+"""What the encrypted settings are bound to, beside their tenant."""
+
+LIFETIME = timedelta(hours=1)
+"""So long a test can be looked at and its settings be saved, and so long it counts against the limits."""
+
+PATIENCE = timedelta(minutes=2)
+"""A test that no worker took up within this time is not run any more: nobody waits for it."""
+
+LOST = timedelta(minutes=2)
+"""A test that runs for longer than this was lost together with its worker."""
+
+Typed = dict[str, list[str]]
+"""A form's fields as the browser sent them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The settings of a test."""
+
+    draft: RelayDraft
+    typed: Typed | None
+    """`None` when nobody typed them: they are those of a saved relay."""
+
+    def trusting(self, fingerprint: str) -> Kept:
+        """Return the same settings with one certificate to be trusted."""
+        return replace(self, draft=replace(self.draft, fingerprint=fingerprint))
+
+
+def draft_of(relay: Relay) -> RelayDraft:
+    """Return a saved relay's settings; its password stays where it is."""
+    values = {name: getattr(relay, name) for name in FIELDS}
+    return RelayDraft(**{**values, "security": Security(relay.security)})
+
+
+def request(
+    session: Session,
+    vault: Vault,
+    settings: Settings,
+    kept: Kept,
+    *,
+    tenant_id: str,
+    user_id: str,
+    relay: Relay | None,
+    saves: bool = False,
+) -> RelayTest:
+    """Ask for a test. Commit, then enqueue `run_test`.
+
+    With `saves` the settings are saved when the test is passed. Raises `ConflictError` when the tenant, or all tenants
+    together for this server, had too many tests within an hour.
+    """
+    draft = kept.draft
+    since = read_clock(session.connection()) - timedelta(hours=1)
+    _check_limit(session, settings.tests_per_tenant, RelayTest.tenant_id == tenant_id, RelayTest.created_at > since)
+    is_target = (RelayTest.host == draft.host, RelayTest.port == draft.port)
+    _check_limit(session, settings.tests_per_target, *is_target, RelayTest.created_at > since)
+    test = RelayTest(
+        tenant_id=tenant_id,
+        requested_by=user_id,
+        relay_id=relay.id if relay else None,
+        host=draft.host,
+        port=draft.port,
+        settings=_seal(vault, tenant_id, kept),
+        saves=saves,
+        state=RelayTestState.WAITING,
+        steps=[],
+        transcript=[],
+    )
+    session.add(test)
+    session.flush()
+    return test
+
+
+def _check_limit(session: Session, most: int, *where: ColumnElement[bool]) -> None:
+    if session.scalars(select(func.count(RelayTest.id)).where(*where)).one() >= most:
+        raise ConflictError(gettext("Too many tests within an hour. Try again later, or save without a test."))
+
+
+def _seal(vault: Vault, tenant_id: str, kept: Kept) -> str:
+    text = json.dumps({"draft": asdict(kept.draft), "typed": kept.typed})
+    return vault.encrypt(text, tenant_id=tenant_id, field=SETTINGS_FIELD)
+
+
+def read_settings(vault: Vault, test: RelayTest) -> Kept | None:
+    """Return the settings; `None` once they were saved. Raises `SecretError` when no key fits any more."""
+    if test.settings is None:
+        return None
+    stored = json.loads(vault.decrypt(test.settings, tenant_id=test.tenant_id, field=SETTINGS_FIELD))
+    draft = stored["draft"]
+    return Kept(RelayDraft(**{**draft, "security": Security(draft["security"])}), stored["typed"])
+
+
+def get(session: Session, tenant_id: str, user_id: str, test_id: int, *, lock: bool = False) -> RelayTest:
+    """Return a person's own test. Raises `NotFoundError` also for another's, and for one that was swept."""
+    test = session.get(RelayTest, test_id, with_for_update=lock, populate_existing=lock)
+    if test is None or (test.tenant_id, test.requested_by) != (tenant_id, user_id):
+        raise NotFoundError(f"There is no test {test_id}.")
+    return test
+
+
+# For workers
+
+
+def unstarted(session: Session, limit: int = 100) -> list[int]:
+    """Return the tests that somebody still waits for, for the dispatcher."""
+    due = _due(read_clock(session.connection()))
+    return list(session.scalars(select(RelayTest.id).where(*due).order_by(RelayTest.id).limit(limit)))
+
+
+def claim(session: Session, test_id: int) -> RelayTest | None:
+    """Take up a test. `None` when it is not wanted any more, or another worker was first. Commit before it runs."""
+    now = read_clock(session.connection())
+    taken = session.execute(
+        update(RelayTest)
+        .where(RelayTest.id == test_id, *_due(now))
+        .values(state=RelayTestState.RUNNING, started_at=now)
+    )
+    if cast("CursorResult[Any]", taken).rowcount != 1:
+        return None
+    return session.get_one(RelayTest, test_id, populate_existing=True)
+
+
+def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return RelayTest.state == RelayTestState.WAITING, RelayTest.created_at > now - PATIENCE
+
+
+def profile_of(session: Session, vault: Vault, test: RelayTest, draft: RelayDraft) -> RelayProfile:
+    """Return the settings as a conversation needs them. A password that was not typed is the stored one.
+
+    Raises `NotFoundError` when there is none, and `SecretError` when no key fits.
+    """
+    return RelayProfile(
+        relay_id=test.relay_id or 0,
+        tenant_id=test.tenant_id,
+        label=draft.label,
+        host=draft.host,
+        port=draft.port,
+        security=draft.security,
+        credentials=_credentials(session, vault, test, draft),
+        fingerprint=draft.fingerprint,
+        identity=Identity(address=draft.sender_address, name=draft.sender_name, reply_to=draft.reply_to),
+        envelope_sender=draft.envelope_sender or draft.sender_address,
+        ehlo_name=draft.ehlo_name,
+        limits=Limits(),
+        revision=0,
+    )
+
+
+def _credentials(session: Session, vault: Vault, test: RelayTest, draft: RelayDraft) -> Credentials | None:
+    if draft.username is None:
+        return None
+    if draft.password is not None:
+        return Credentials(username=draft.username, password=draft.password)
+    # Looked at again: somebody may have pointed the relay elsewhere since, with another password.
+    relay = session.get(Relay, test.relay_id, populate_existing=True) if test.relay_id else None
+    if relay is None or relay.deleted_at is not None or needs_password(relay, draft):
+        raise NotFoundError("The stored password belongs to other settings by now.")
+    profile = store.load_profile(session.connection(), relay.id, vault)
+    return profile.credentials if profile else None
+
+
+def record_progress(session: Session, test_id: int, steps: list[dict[str, Any]], transcript: list[list[str]]) -> None:
+    """Keep how far a running test is."""
+    session.execute(update(RelayTest).where(RelayTest.id == test_id).values(steps=steps, transcript=transcript))
+
+
+def finish(session: Session, test: RelayTest, failure: Outcome | None, certificate: dict[str, Any] | None) -> None:
+    """Keep what came of a test, also in the audit log."""
+    test.state = RelayTestState.PASSED if failure is None else RelayTestState.FAILED
+    test.finished_at = read_clock(session.connection())
+    test.certificate = certificate
+    if failure is not None:
+        test.stage = failure.stage
+        test.code = failure.reply.code if failure.reply else None
+        test.enhanced = failure.reply.enhanced if failure.reply else None
+        test.pause_reason = failure.pause
+        test.error = failure.words[:600]
+    session.flush()
+    audit.record(
+        session,
+        AuditAction.RELAY_TESTED,
+        tenant_id=test.tenant_id,
+        user_id=test.requested_by,
+        relay_id=test.relay_id,
+        changes={"host": (None, f"{test.host}:{test.port}"), "result": (None, str(test.state))},
+    )
+
+
+def note_saved(session: Session, test: RelayTest, relay_id: int) -> None:
+    """The settings were saved: forget them here."""
+    test.settings = None
+    test.relay_id = relay_id
+    test.saved_at = read_clock(session.connection())
+    session.flush()
+
+
+def sweep(session: Session) -> int:
+    """Delete tests that had their time, with all that was typed. Return how many."""
+    before = read_clock(session.connection()) - LIFETIME
+    return cast("CursorResult[Any]", session.execute(delete(RelayTest).where(RelayTest.created_at < before))).rowcount

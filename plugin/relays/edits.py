@@ -1,0 +1,177 @@
+"""Create, change, confirm and delete a tenant's mail server. Nothing here commits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from own_smtp.errors import ConflictError
+from own_smtp.i18n import gettext
+from own_smtp.relays.lifecycle import NOT_PAUSED, _lock, _set
+from own_smtp.relays.store import PASSWORD_FIELD, configuration_of, listed
+from own_smtp.states import PauseReason, RelayState, Security
+from own_smtp.storage import audit
+from own_smtp.storage.audit import AuditAction
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.encryption import Vault
+from own_smtp.storage.models import ProjectRoute, Relay, RelayTest, Suggestion
+
+GUARDS_PASSWORD = ("host", "port", "security", "username")
+"""A change of any of them needs the password again, so that a stored one never reaches a server of somebody else."""
+
+MENDED_BY_PASSWORD = frozenset({PauseReason.CREDENTIALS, PauseReason.SECRET_UNREADABLE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayDraft:
+    """What a person typed for a relay, checked field by field by its form."""
+
+    label: str
+    host: str
+    port: int
+    security: Security
+    username: str | None
+    """`None` means without authentication."""
+    password: str | None = field(default=None, repr=False)
+    """`None` means unchanged."""
+    sender_address: str
+    sender_name: str = ""
+    reply_to: str | None = None
+    envelope_sender: str | None = None
+    confirmation_address: str | None = None
+    ehlo_name: str | None = None
+    description: str = ""
+    fingerprint: str | None = None
+    preset: str | None = None
+    max_connections: int = 4
+    messages_per_connection: int | None = None
+    min_interval: float | None = None
+    jitter: float = 0.0
+    per_second: float | None = None
+    per_minute: int | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
+    sending_windows: list[dict[str, Any]] | None = None
+    timezone: str = "UTC"
+    is_default: bool = False
+
+
+FIELDS = tuple(name for name in RelayDraft.__slots__ if name != "password")
+
+
+def needs_password(relay: Relay | None, draft: RelayDraft) -> bool:
+    """Return whether the password must be typed before the draft can be saved."""
+    if draft.username is None or draft.password is not None:
+        return False
+    if relay is None or relay.password is None:
+        return True
+    return any(getattr(relay, name) != getattr(draft, name) for name in GUARDS_PASSWORD)
+
+
+def is_password_only(relay: Relay, draft: RelayDraft) -> bool:
+    """Return whether a confirmed relay would get a new password by the draft, and stay confirmed."""
+    is_confirmed = relay.state in {RelayState.ACTIVE, RelayState.PAUSED}
+    return is_confirmed and draft.password is not None and configuration_of(relay) == configuration_of(draft)
+
+
+def create(session: Session, vault: Vault, tenant_id: str, draft: RelayDraft, *, user_id: str, ceiling: int) -> Relay:
+    """Add a relay, unconfirmed. Raises `ConflictError` when the tenant has `ceiling` relays already."""
+    if len(listed(session, tenant_id)) >= ceiling:
+        raise ConflictError(gettext("No more than %(number)s mail servers are possible here.", number=ceiling))
+    relay = Relay(tenant_id=tenant_id, state=RelayState.UNCONFIRMED, revision=1)
+    session.add(relay)
+    changes = _apply(vault, relay, draft)
+    session.flush()
+    _keep_one_default(session, relay)
+    audit.record(
+        session,
+        AuditAction.RELAY_CREATED,
+        tenant_id=tenant_id,
+        user_id=user_id,
+        relay_id=relay.id,
+        changes={name: change for name, change in changes.items() if change[1] not in (None, "", False)},
+    )
+    return relay
+
+
+def change(session: Session, vault: Vault, relay: Relay, draft: RelayDraft, *, user_id: str) -> bool:
+    """Change a relay. Return whether it is locked by that until it is confirmed again.
+
+    A new password wakes a relay that was paused for the old one. Raises `ConflictError` when the draft needs the
+    password and has none (see `needs_password`).
+    """
+    if needs_password(relay, draft):
+        raise ConflictError(
+            gettext("Type the password again: the server, its port, its encryption or the user changed.")
+        )
+    before = configuration_of(relay)
+    changes = _apply(vault, relay, draft)
+    if not changes:
+        return False
+    locks = configuration_of(relay) != before
+    if locks:
+        _lock(relay)
+    elif "password" in changes and relay.state == RelayState.PAUSED and relay.pause_reason in MENDED_BY_PASSWORD:
+        _set(relay, state=RelayState.ACTIVE, **NOT_PAUSED)
+    relay.revision += 1
+    session.flush()
+    _keep_one_default(session, relay)
+    audit.record(
+        session,
+        AuditAction.RELAY_CHANGED,
+        tenant_id=relay.tenant_id,
+        user_id=user_id,
+        relay_id=relay.id,
+        changes=changes,
+    )
+    return locks
+
+
+def delete(session: Session, relay: Relay, *, user_id: str) -> None:
+    """Delete a relay, its password and what was typed for its tests.
+
+    Its row stays for the log; its projects go back to the platform's mail.
+    """
+    _set(relay, deleted_at=read_clock(session.connection()), password=None, is_default=False)
+    relay.revision += 1
+    session.execute(update(ProjectRoute).where(ProjectRoute.relay_id == relay.id).values(relay_id=None))
+    session.execute(sql_delete(Suggestion).where(Suggestion.relay_id == relay.id))
+    # The rows stay: who tests, deletes and tests again would get round the limits of tests.
+    session.execute(update(RelayTest).where(RelayTest.relay_id == relay.id).values(settings=None, transcript=[]))
+    session.flush()
+    audit.record(session, AuditAction.RELAY_DELETED, tenant_id=relay.tenant_id, user_id=user_id, relay_id=relay.id)
+
+
+def _apply(vault: Vault, relay: Relay, draft: RelayDraft) -> dict[str, tuple[Any, Any]]:
+    """Write the draft into the relay and return what that changed."""
+    after = {name: value for name, value in asdict(draft).items() if name != "password"}
+    changes: dict[str, tuple[Any, Any]] = audit.differences({name: getattr(relay, name) for name in FIELDS}, after)
+    _set(relay, **{name: after[name] for name in changes})
+    if draft.username is None:
+        relay.password = None
+    elif draft.password is not None:
+        relay.password = vault.encrypt(draft.password, tenant_id=relay.tenant_id, field=PASSWORD_FIELD)
+        changes["password"] = (audit.SECRET, audit.SECRET)
+    return changes
+
+
+def make_default(session: Session, relay: Relay, *, is_default: bool) -> bool:
+    """Suggest a relay to the whole tenant, and no other; or no longer. Return whether that is new."""
+    if relay.is_default == is_default:
+        return False
+    relay.is_default = is_default
+    session.flush()
+    _keep_one_default(session, relay)
+    return True
+
+
+def _keep_one_default(session: Session, relay: Relay) -> None:
+    if not relay.is_default:
+        return
+    session.execute(
+        update(Relay).where(Relay.tenant_id == relay.tenant_id, Relay.id != relay.id).values(is_default=False)
+    )

@@ -1,0 +1,116 @@
+"""A relay's states: activated by its confirmation, paused with a reason, tried again, resumed. Commits nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, CursorResult, Update, select, update
+from sqlalchemy.orm import Session
+
+from own_smtp.states import PauseReason, RelayState
+from own_smtp.storage import audit
+from own_smtp.storage.audit import AuditAction
+from own_smtp.storage.clock import db_now, read_clock
+from own_smtp.storage.models import Relay
+
+
+def activate(session: Session, relay: Relay, *, user_id: str | None) -> None:
+    """Let a confirmed relay send."""
+    _set(relay, state=RelayState.ACTIVE, confirmed_at=read_clock(session.connection()), **NOT_PAUSED)
+    relay.revision += 1
+    session.flush()
+    audit.record(session, AuditAction.RELAY_CONFIRMED, tenant_id=relay.tenant_id, user_id=user_id, relay_id=relay.id)
+
+
+def _lock(relay: Relay) -> None:
+    _set(relay, state=RelayState.UNCONFIRMED, confirmed_at=None, **NOT_PAUSED)
+
+
+def _set(relay: Relay, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(relay, name, value)
+
+
+NOT_PAUSED: dict[str, Any] = {"pause_reason": None, "pause_text": None, "paused_at": None, "probe_at": None}
+"""The columns of a relay that is not paused."""
+
+
+def pause(
+    where: Connection | Session,
+    relay_id: int,
+    reason: PauseReason,
+    text: str,
+    probe_at: datetime | None,
+    *,
+    user_id: str | None = None,
+) -> bool:
+    """Stop an active relay; its invitations wait.
+
+    Return whether that is news, so that its owner is told once: not when it was paused already, nor when it was only
+    trying again (see `probe`) and stops for the same reason. `text` is the server's reply with its codes, our own
+    words, or a person's note. `probe_at` says when it is tried again by itself; `None`: it waits for a person.
+    """
+    before = where.execute(select(Relay.pause_reason, Relay.paused_at).where(Relay.id == relay_id)).first()
+    is_same = before is not None and before.pause_reason == reason
+    changed = _move(
+        where,
+        update(Relay).where(Relay.id == relay_id, Relay.state == RelayState.ACTIVE, Relay.deleted_at.is_(None)),
+        state=RelayState.PAUSED,
+        pause_reason=reason,
+        pause_text=text[:600],
+        paused_at=before.paused_at if before is not None and is_same else db_now(),
+        probe_at=probe_at,
+    )
+    if changed and not is_same:
+        _record_move(where, relay_id, AuditAction.RELAY_PAUSED, user_id, {"reason": (None, str(reason))})
+    return changed and not is_same
+
+
+def probe(where: Connection | Session, relay_id: int) -> bool:
+    """Let a paused relay try again without calling it mended: the reason stays until a message was accepted."""
+    return _move(
+        where,
+        update(Relay).where(Relay.id == relay_id, Relay.state == RelayState.PAUSED, Relay.deleted_at.is_(None)),
+        state=RelayState.ACTIVE,
+        probe_at=None,
+    )
+
+
+def pass_probe(where: Connection | Session, relay_id: int) -> bool:
+    """A message was accepted: forget why the relay was paused. Return whether there was something to forget."""
+    passed = where.execute(
+        update(Relay)
+        .where(Relay.id == relay_id, Relay.state == RelayState.ACTIVE, Relay.pause_reason.is_not(None))
+        .values(**NOT_PAUSED)
+    )
+    if cast("CursorResult[Any]", passed).rowcount == 0:
+        return False
+    _record_move(where, relay_id, AuditAction.RELAY_RESUMED, None, {})
+    return True
+
+
+def resume(where: Connection | Session, relay_id: int, *, user_id: str | None = None) -> bool:
+    """Let a paused relay send again. Return whether it was paused before."""
+    changed = _move(
+        where,
+        update(Relay).where(Relay.id == relay_id, Relay.state == RelayState.PAUSED, Relay.deleted_at.is_(None)),
+        state=RelayState.ACTIVE,
+        **NOT_PAUSED,
+    )
+    if changed:
+        _record_move(where, relay_id, AuditAction.RELAY_RESUMED, user_id, {})
+    return changed
+
+
+def _move(where: Connection | Session, statement: Update, **values: Any) -> bool:
+    # The revision tells a running drain to look again.
+    result = where.execute(statement.values(revision=Relay.revision + 1, **values))
+    return cast("CursorResult[Any]", result).rowcount == 1
+
+
+def _record_move(
+    where: Connection | Session, relay_id: int, action: AuditAction, user_id: str | None, changes: audit.Changes
+) -> None:
+    tenant_id = where.execute(select(Relay.tenant_id).where(Relay.id == relay_id)).scalar_one()
+    audit.record(where, action, tenant_id=tenant_id, user_id=user_id, relay_id=relay_id, changes=changes)

@@ -1,0 +1,132 @@
+"""A tenant's mail servers: found, read as a drain needs them, paused and resumed. Nothing here commits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Row, RowMapping, select
+from sqlalchemy.orm import Session
+
+from own_smtp.errors import NotFoundError
+from own_smtp.hooks.events import RelayChange
+from own_smtp.smtp.values import Credentials, Identity, Limits, RelayProfile
+from own_smtp.states import Security
+from own_smtp.storage.encryption import Vault
+from own_smtp.storage.models import Relay
+
+PASSWORD_FIELD = "relay.password"
+"""What a stored password is bound to, beside its tenant."""
+
+VOUCHED_FOR = ("host", "port", "security", "username", "envelope_sender", "sender_address", "fingerprint")
+"""What a confirmation link vouches for. A change of any of them locks the relay again."""
+
+
+def load_profile(connection: Connection, relay_id: int, vault: Vault) -> RelayProfile | None:
+    """Read one relay. `None` when it does not exist or was deleted.
+
+    Raises `SecretError` when its password cannot be decrypted with the configured keys.
+    """
+    found = connection.execute(
+        select(Relay.__table__).where(Relay.id == relay_id, Relay.deleted_at.is_(None))
+    ).mappings()
+    row = found.one_or_none()
+    return profile_of(row, vault) if row else None
+
+
+def profile_of(row: RowMapping, vault: Vault) -> RelayProfile:
+    """Turn a row of the relay table into what a conversation must know."""
+    return RelayProfile(
+        relay_id=row["id"],
+        tenant_id=row["tenant_id"],
+        label=row["label"],
+        host=row["host"],
+        port=row["port"],
+        security=Security(row["security"]),
+        credentials=_credentials(row, vault),
+        fingerprint=row["fingerprint"],
+        identity=Identity(address=row["sender_address"], name=row["sender_name"], reply_to=row["reply_to"]),
+        envelope_sender=row["envelope_sender"] or row["sender_address"],
+        ehlo_name=row["ehlo_name"],
+        limits=_limits(row),
+        revision=row["revision"],
+    )
+
+
+def _credentials(row: RowMapping, vault: Vault) -> Credentials | None:
+    if row["username"] is None:
+        return None
+    password = vault.decrypt(row["password"] or "", tenant_id=row["tenant_id"], field=PASSWORD_FIELD)
+    return Credentials(username=row["username"], password=password)
+
+
+def _limits(row: Mapping[Any, Any]) -> Limits:
+    return Limits(
+        max_connections=row["max_connections"],
+        messages_per_connection=row["messages_per_connection"],
+        min_interval=row["min_interval"],
+        jitter=row["jitter"],
+        per_second=row["per_second"],
+        per_minute=row["per_minute"],
+        per_hour=row["per_hour"],
+        per_day=row["per_day"],
+        sending_windows=tuple(row["sending_windows"] or ()),
+        timezone=row["timezone"],
+    )
+
+
+def limits_of(relay: Relay) -> Limits:
+    """Return how fast the tenant lets a relay be used."""
+    return _limits({column.key: getattr(relay, column.key) for column in Relay.__table__.columns})
+
+
+def get(session: Session, tenant_id: str, relay_id: int) -> Relay:
+    """Return the tenant's relay.
+
+    Raises `NotFoundError` when there is none with this id, when it was deleted, and when it is another tenant's: the
+    three look the same from outside.
+    """
+    relay = session.get(Relay, relay_id)
+    if relay is None or relay.tenant_id != tenant_id or relay.deleted_at is not None:
+        raise NotFoundError(f"There is no relay {relay_id}.")
+    return relay
+
+
+def listed(session: Session, tenant_id: str) -> Sequence[Relay]:
+    """Return the tenant's relays, the default first, then by label."""
+    return session.scalars(
+        select(Relay)
+        .where(Relay.tenant_id == tenant_id, Relay.deleted_at.is_(None))
+        .order_by(Relay.is_default.desc(), Relay.label, Relay.id)
+    ).all()
+
+
+def change_of(relay: Relay | Row[Any]) -> RelayChange:
+    """Return what the host is told of the relay's state, after the commit, when a person brought it about."""
+    return RelayChange(
+        relay_id=relay.id,
+        tenant_id=relay.tenant_id,
+        label=relay.label,
+        state=relay.state,
+        reason=relay.pause_text or None,
+        pause_reason=relay.pause_reason,
+        address=relay.sender_address,
+    )
+
+
+class Vouched(Protocol):
+    """Anything with the settings that a confirmation link vouches for: a relay, or a draft of one."""
+
+    @property
+    def envelope_sender(self) -> str | None: ...
+    @property
+    def sender_address(self) -> str: ...
+
+
+def configuration_of(relay: Vouched) -> str:
+    """Return the SHA-256, in hex, of what a confirmation link vouches for."""
+    vouched = [getattr(relay, name) for name in VOUCHED_FOR]
+    vouched[VOUCHED_FOR.index("envelope_sender")] = relay.envelope_sender or relay.sender_address
+    return hashlib.sha256(json.dumps(vouched).encode()).hexdigest()

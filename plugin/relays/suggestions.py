@@ -1,0 +1,123 @@
+"""Which relay is suggested where nobody chose one yet: for a project, for a person, for the whole tenant.
+
+A suggestion selects; it never sends. Nothing leaves through a relay before somebody saves that choice. Nothing here
+commits.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import case, delete, or_, select
+from sqlalchemy.orm import Session
+
+from own_smtp.relays import edits
+from own_smtp.states import RelayState
+from own_smtp.storage import audit
+from own_smtp.storage.audit import AuditAction
+from own_smtp.storage.models import Relay, Suggestion
+
+
+class Kind(StrEnum):
+    """What a relay is suggested for, beside the whole tenant."""
+
+    USER = "user"
+    PROJECT = "project"
+
+
+@dataclass(slots=True)
+class Subjects:
+    """For whom a relay is suggested: the host's ids."""
+
+    users: list[str] = field(default_factory=list)
+    projects: list[str] = field(default_factory=list)
+
+    def of(self, kind: str) -> list[str]:
+        """Return those of one kind."""
+        return self.users if kind == Kind.USER else self.projects
+
+
+def by_relay(session: Session, tenant_id: str) -> dict[int, Subjects]:
+    """Return for whom each of the tenant's relays is suggested; those that are for nobody have an empty one."""
+    found: dict[int, Subjects] = defaultdict(Subjects)
+    query = select(Suggestion).where(Suggestion.tenant_id == tenant_id).order_by(Suggestion.id)
+    for suggestion in session.scalars(query):
+        found[suggestion.relay_id].of(suggestion.kind).append(suggestion.subject)
+    return found
+
+
+def suggested(session: Session, tenant_id: str, project_id: str, user_id: str) -> Relay | None:
+    """Return the relay to select for a project: its own, else the acting person's, else the tenant's default.
+
+    Only one that is confirmed: what is chosen is to work. `None` means that the platform's mail stays selected.
+    """
+    rank = case((Suggestion.kind == Kind.PROJECT, 0), (Suggestion.kind == Kind.USER, 1), else_=2)
+    fits = or_(
+        (Suggestion.kind == Kind.PROJECT) & (Suggestion.subject == project_id),
+        (Suggestion.kind == Kind.USER) & (Suggestion.subject == user_id),
+    )
+    return session.scalars(
+        select(Relay)
+        .outerjoin(Suggestion, (Suggestion.relay_id == Relay.id) & fits)
+        .where(
+            Relay.tenant_id == tenant_id,
+            Relay.deleted_at.is_(None),
+            Relay.state != RelayState.UNCONFIRMED,
+            or_(Suggestion.id.is_not(None), Relay.is_default),
+        )
+        .order_by(rank, Relay.id)
+        .limit(1)
+    ).one_or_none()
+
+
+def choose(
+    session: Session,
+    relay: Relay,
+    *,
+    everybody: bool,
+    users: Collection[str],
+    projects: Collection[str],
+    user_id: str,
+) -> bool:
+    """Suggest a relay to the whole tenant or not, and to these people and projects. Return whether that is new.
+
+    Each person and project has one relay at most, and so has the tenant: it is taken from the one that had it before.
+    """
+    before = by_relay(session, relay.tenant_id)[relay.id]
+    wanted = {Kind.USER: sorted(users), Kind.PROJECT: sorted(projects)}
+    changes: dict[str, tuple[Any, Any]] = {
+        f"suggested_{kind}s": (sorted(before.of(kind)), subjects)
+        for kind, subjects in wanted.items()
+        if sorted(before.of(kind)) != subjects
+    }
+    if edits.make_default(session, relay, is_default=everybody):
+        changes["is_default"] = (not everybody, everybody)
+    if not changes:
+        return False
+    session.execute(delete(Suggestion).where(Suggestion.relay_id == relay.id))
+    for kind, subjects in wanted.items():
+        _take(session, relay, kind, subjects)
+    session.flush()
+    audit.record(
+        session,
+        AuditAction.RELAY_CHANGED,
+        tenant_id=relay.tenant_id,
+        user_id=user_id,
+        relay_id=relay.id,
+        changes=changes,
+    )
+    return True
+
+
+def _take(session: Session, relay: Relay, kind: Kind, subjects: Collection[str]) -> None:
+    session.execute(
+        delete(Suggestion).where(
+            Suggestion.tenant_id == relay.tenant_id, Suggestion.kind == kind, Suggestion.subject.in_(subjects)
+        )
+    )
+    for subject in subjects:
+        session.add(Suggestion(tenant_id=relay.tenant_id, kind=kind, subject=subject, relay_id=relay.id))

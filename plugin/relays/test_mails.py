@@ -1,0 +1,112 @@
+"""A test mail: one message with a fixed text, by the same route as invitations, ahead of them. Nothing here commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from own_smtp.errors import ConflictError, SecretError
+from own_smtp.hooks.events import Content, Invitation, InvitationBatch, InvitationStatus
+from own_smtp.i18n import gettext
+from own_smtp.outbox import actions
+from own_smtp.outbox.statuses import statuses_by_id
+from own_smtp.relays import store
+from own_smtp.settings import Settings
+from own_smtp.states import TEST_PROJECT, RelayState
+from own_smtp.storage import audit
+from own_smtp.storage.audit import AuditAction
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.encryption import Vault
+from own_smtp.storage.models import Batch, Relay
+from own_smtp.storage.models import Invitation as InvitationRow
+
+KIND = "test"
+
+PATIENCE = timedelta(hours=1)
+"""After this a test mail that could not leave is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestMail:
+    """The newest test mail of a person through a relay."""
+
+    sent_at: datetime
+    """When it was asked for."""
+    status: InvitationStatus
+
+
+def may_go_to(settings: Settings, own: str, address: str) -> bool:
+    """Whether a test mail may go to `address`: the acting person's `own`, or what the platform allows besides."""
+    wanted = address.lower()
+    domain = f"@{wanted.rpartition('@')[2]}"
+    return wanted == own.lower() or any(entry in {"*", wanted, domain} for entry in settings.test_recipients)
+
+
+def send(
+    session: Session, vault: Vault, settings: Settings, relay: Relay, content: Content, *, recipient: str, user_id: str
+) -> None:
+    """Put a test mail into the outbox. Commit, then wake the relay.
+
+    Raises `ConflictError` unless the relay is active and the tenant has not sent too many within an hour.
+    """
+    if relay.state != RelayState.ACTIVE:
+        raise ConflictError(gettext("A test mail needs a server that is active."))
+    now = read_clock(session.connection())
+    if _count_since(session, relay.tenant_id, now - timedelta(hours=1)) >= settings.test_mails_per_tenant:
+        raise ConflictError(gettext("Too many test mails within an hour. Try again later."))
+    try:
+        profile = store.load_profile(session.connection(), relay.id, vault)
+    except SecretError as error:
+        raise ConflictError(gettext("The stored password cannot be read any more.")) from error
+    assert profile is not None
+    batch = InvitationBatch(
+        tenant_id=relay.tenant_id,
+        project_id=TEST_PROJECT,
+        content=content,
+        invitations=[Invitation(reference=KIND, address=recipient)],
+        kind=KIND,
+        created_by=user_id,
+        expires_at=now + PATIENCE,
+    )
+    receipt = actions.add(session.connection(), batch, profile, fallback_after=None, is_urgent=True)
+    for refusal in receipt.refused:
+        raise ConflictError(refusal.reason)
+    audit.record(
+        session,
+        AuditAction.TEST_MAIL_SENT,
+        tenant_id=relay.tenant_id,
+        user_id=user_id,
+        relay_id=relay.id,
+        changes={"address": (None, recipient)},
+    )
+
+
+def newest(session: Session, relay: Relay, user_id: str) -> TestMail | None:
+    """Return the person's newest test mail through the relay, with what became of it."""
+    row = session.execute(
+        select(InvitationRow.id, Batch.created_at)
+        .join(Batch, Batch.id == InvitationRow.batch_id)
+        .where(
+            Batch.relay_id == relay.id,
+            Batch.tenant_id == relay.tenant_id,
+            Batch.project_id == TEST_PROJECT,
+            Batch.created_by == user_id,
+        )
+        .order_by(Batch.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        return None
+    [status] = statuses_by_id(session, [row.id])
+    return TestMail(sent_at=row.created_at, status=status)
+
+
+def _count_since(session: Session, tenant_id: str, since: datetime) -> int:
+    return session.scalars(
+        select(func.count(Batch.id)).where(
+            Batch.tenant_id == tenant_id, Batch.project_id == TEST_PROJECT, Batch.created_at > since
+        )
+    ).one()

@@ -1,0 +1,210 @@
+"""Pictures of figures, as geometry: a template makes SVG of it, without scripts and without a style of its own.
+
+Everything lies in hundredths of the picture's width and height, measured from its upper left corner, so that it fits
+a telephone as well as a desk. Words are not in the picture but beside it: they keep their size.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from own_smtp.reporting.hourly_stats import Figure
+from own_smtp.states import State
+
+
+class Kind(StrEnum):
+    """What attempts came to, as pictures show it."""
+
+    ACCEPTED = "accepted"
+    PUT_OFF = "put_off"
+    """Refused for now, and tried again."""
+    REFUSED = "refused"
+    """Refused for good, or given up."""
+    UNKNOWN = "unknown"
+
+
+KIND_OF = {
+    State.ACCEPTED: Kind.ACCEPTED,
+    State.QUEUED: Kind.PUT_OFF,
+    State.REFUSED: Kind.REFUSED,
+    State.FAILED: Kind.REFUSED,
+    State.UNKNOWN: Kind.UNKNOWN,
+}
+"""What no attempt leaves behind has no picture."""
+
+MOST_HOURS, MOST_COLUMNS, FEWEST_COLUMNS = 48, 62, 12
+GAP = 0.15
+"""The share of its place that a column leaves free."""
+LEAST_HEIGHT = 1.5
+"""A single refusal among thousands is still to be seen."""
+HEALTH_DAYS = 30
+
+
+class Part(NamedTuple):
+    """A piece of a column."""
+
+    kind: Kind
+    y: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One stretch of time."""
+
+    start: datetime
+    """When it begins, in the tenant's time zone."""
+    numbers: Counter[Kind]
+    x: float
+    width: float
+    parts: Sequence[Part]
+
+    @property
+    def total(self) -> int:
+        return self.numbers.total()
+
+    @property
+    def share(self) -> float | None:
+        """The share that was accepted; `None` where nothing was tried."""
+        return self.numbers[Kind.ACCEPTED] / self.total if self.total else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Columns side by side, oldest first."""
+
+    columns: Sequence[Column]
+    top: int
+    """What the full height stands for: a number of attempts, or 100 for shares."""
+    by_hour: bool
+    days: int
+    """How many days a column covers; 0 where it covers an hour."""
+
+    @property
+    def totals(self) -> Counter[Kind]:
+        """What all columns came to."""
+        return sum((column.numbers for column in self.columns), Counter())
+
+    @property
+    def marks(self) -> list[Column]:
+        """The columns whose time is written below: the first, the middle and the last."""
+        return [self.columns[0], self.columns[len(self.columns) // 2], self.columns[-1]]
+
+
+def over_time(figures: Sequence[Figure], zone: ZoneInfo) -> Chart | None:
+    """Return how many attempts came to what in each stretch of time; `None` where there was none."""
+    hours = [figure.hour for figure in figures]
+    if not hours:
+        return None
+    first, last = min(hours), max(hours)
+    if last - first < timedelta(hours=MOST_HOURS):
+        first = min(first, last - timedelta(hours=FEWEST_COLUMNS - 1))
+        count = int((last - first) / timedelta(hours=1)) + 1
+        starts = [(first + timedelta(hours=number)).astimezone(zone) for number in range(count)]
+        return _chart(starts, _by(figures, lambda figure: figure.hour.astimezone(zone)), days=0)
+    from_day, to_day = first.astimezone(zone).date(), last.astimezone(zone).date()
+    step = next(days for days in (1, 7, 28, 364) if (to_day - from_day).days < days * MOST_COLUMNS or days == 364)
+    from_day = min(from_day, to_day - timedelta(days=step * (FEWEST_COLUMNS - 1)))
+    return _chart(_days(from_day, to_day, step, zone), _by(figures, _day_of(from_day, step, zone)), days=step)
+
+
+def health(figures: Iterable[Figure], zone: ZoneInfo, now: datetime) -> Chart:
+    """Return which share of each day's attempts came to what, over `HEALTH_DAYS` up to today."""
+    today = now.astimezone(zone).date()
+    from_day = today - timedelta(days=HEALTH_DAYS - 1)
+    numbers = _by(figures, _day_of(from_day, 1, zone))
+    return _chart(_days(from_day, today, 1, zone), numbers, days=1, as_shares=True)
+
+
+def health_since(now: datetime, zone: ZoneInfo) -> datetime:
+    """Return from when on `health` wants figures."""
+    day = now.astimezone(zone).date() - timedelta(days=HEALTH_DAYS - 1)
+    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+
+
+def by_code(figures: Iterable[Figure]) -> list[tuple[int, int, float]]:
+    """Return reply code, count and the width of its bar, most frequent first."""
+    numbers: Counter[int] = Counter()
+    for figure in figures:
+        numbers[figure.code] += figure.number
+    if not numbers:
+        return []
+    most = max(numbers.values())
+    return [(code, count, max(100 * count / most, 0.5)) for code, count in sorted(numbers.items(), key=_most_first)]
+
+
+def _most_first(item: tuple[int, int]) -> tuple[int, int]:
+    code, count = item
+    return -count, code
+
+
+def round_up(number: int) -> int:
+    """Return the next round number with a whole half: 2, 4, 6, 8, 10, 20, 30 ... 100, 200 ..."""
+    scale = 1
+    while number > 10 * scale:
+        scale *= 10
+    steps = (2, 4, 6, 8, 10) if scale == 1 else (2, 3, 4, 5, 6, 8, 10)
+    return next(step * scale for step in steps if step * scale >= number)
+
+
+def _days(first: date, last: date, step: int, zone: ZoneInfo) -> list[datetime]:
+    count = (last - first).days // step + 1
+    days = (first + timedelta(days=step * number) for number in range(count))
+    return [datetime(day.year, day.month, day.day, tzinfo=zone) for day in days]
+
+
+def _day_of(first: date, step: int, zone: ZoneInfo) -> Callable[[Figure], datetime]:
+    """Return what says to which column of days a figure belongs. An hour belongs to the day in which it begins."""
+
+    def day(figure: Figure) -> datetime:
+        passed = (figure.hour.astimezone(zone).date() - first).days
+        found = first + timedelta(days=passed - passed % step)
+        return datetime(found.year, found.month, found.day, tzinfo=zone)
+
+    return day
+
+
+def _by(figures: Iterable[Figure], start: Callable[[Figure], datetime]) -> dict[datetime, Counter[Kind]]:
+    # By UTC: within one zone Python takes both hours of a night in autumn for the same.
+    numbers: dict[datetime, Counter[Kind]] = {}
+    for figure in figures:
+        if figure.state in KIND_OF:
+            numbers.setdefault(start(figure).astimezone(UTC), Counter())[KIND_OF[figure.state]] += figure.number
+    return numbers
+
+
+def _chart(
+    starts: Sequence[datetime], numbers: dict[datetime, Counter[Kind]], *, days: int, as_shares: bool = False
+) -> Chart:
+    found = [numbers.get(start.astimezone(UTC), Counter()) for start in starts]
+    top = 100 if as_shares else round_up(max(each.total() for each in found))
+    place = 100 / len(starts)
+    columns = [
+        Column(
+            start=start,
+            numbers=each,
+            x=round(place * (number + GAP / 2), 3),
+            width=round(place * (1 - GAP), 3),
+            parts=list(_parts(each, each.total() if as_shares else top)),
+        )
+        for number, (start, each) in enumerate(zip(starts, found, strict=True))
+    ]
+    return Chart(columns=columns, top=top, by_hour=not days, days=days)
+
+
+def _parts(numbers: Counter[Kind], full: int) -> Iterator[Part]:
+    """Pile up from the bottom. What small pieces get more than their share is taken from the tallest."""
+    heights = {kind: max(100 * numbers[kind] / full, LEAST_HEIGHT) for kind in Kind if numbers[kind]}
+    surplus = sum(heights.values()) - 100
+    if surplus > 0:
+        heights[max(heights, key=lambda kind: heights[kind])] -= surplus
+    y = 100.0
+    for kind, height in heights.items():
+        y -= height
+        yield Part(kind, round(y, 3), round(height, 3))

@@ -1,0 +1,98 @@
+"""By when invitations will have left through a relay, in numbers and in words: before sending and while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from flask_babel import format_decimal
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from own_smtp.hooks.events import Estimate
+from own_smtp.i18n import Text, format_soon, gettext, ngettext
+from own_smtp.i18n import lazy_gettext as _
+from own_smtp.outbox import settlements, totals
+from own_smtp.relays.rate_limits import capped
+from own_smtp.relays.routing import waits_for
+from own_smtp.relays.store import limits_of
+from own_smtp.reporting.forecast import finish_time, messages_per_second, slowest_limit
+from own_smtp.settings import Settings
+from own_smtp.smtp.values import Limits
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.models import Relay
+
+
+def estimate(
+    session: Session, settings: Settings, relay: Relay, count: int, *, expires_at: datetime | None, timezone: str
+) -> Estimate:
+    """Return by when `count` more invitations would have left through `relay`, beside what waits for it already."""
+    connection = session.connection()
+    now = read_clock(connection)
+    limits, pace = capped(limits_of(relay), settings), settlements.kept_pace(connection, relay.id)
+    ahead = sent_before(count, totals.waiting_by_batch(connection, relay.id).values())
+    finishes_at = finish_time(limits, pace, count + ahead, now)
+    rate = messages_per_second(limits, pace)
+    is_endless = rate is not None and finishes_at is None
+    return Estimate(
+        count=count,
+        text=_text(count, limits, pace, format_soon(finishes_at, now, timezone) if finishes_at else None),
+        per_minute=rate * 60 if rate else None,
+        finishes_at=finishes_at,
+        is_late=expires_at is not None and (is_endless or (finishes_at is not None and finishes_at > expires_at)),
+        waits_for=waits_for(relay),
+    )
+
+
+def finish_of_all(connection: Connection, settings: Settings, relay_id: int, limits: Limits) -> datetime | None:
+    """Return by when all that waits for a relay will have been offered; `None` when that cannot be said."""
+    waiting = totals.count_waiting(connection, relay_id)
+    pace = settlements.kept_pace(connection, relay_id)
+    return finish_time(capped(limits, settings), pace, waiting, read_clock(connection))
+
+
+def sent_before(count: int, others: Iterable[tuple[int, bool]], *, is_urgent: bool = False) -> int:
+    """Return how many invitations of other batches leave before the last of `count`.
+
+    `others` are pairs of how many wait in a batch and whether it is urgent. Urgent ones go first; the rest take turns.
+    """
+    if is_urgent:
+        return sum(min(waiting, count) for waiting, urgent in others if urgent)
+    return sum(waiting if urgent else min(waiting, count) for waiting, urgent in others)
+
+
+def _text(count: int, limits: Limits, pace: Mapping[str, Any] | None, until: str | None) -> str:
+    invitations = ngettext("%(num)s invitation", "%(num)s invitations", count)
+    speed = speed_text(limits, pace)
+    if speed is None:
+        return gettext("%(invitations)s, as fast as the server takes them", invitations=invitations)
+    if until is None:
+        return gettext(
+            "%(invitations)s, at %(speed)s: that takes longer than a year", invitations=invitations, speed=speed
+        )
+    return gettext(
+        "%(invitations)s, at %(speed)s, until about %(time)s", invitations=invitations, speed=speed, time=until
+    )
+
+
+def speed_text(limits: Limits, pace: Mapping[str, Any] | None) -> str | None:
+    """Say what makes the pace in the long run; `None` when nothing is known that limits it."""
+    found = slowest_limit(limits, pace)
+    if found is None:
+        return None
+    unit, number = found
+    return how_many(unit, round(number, 1) if number < 100 else round(number))
+
+
+def how_many(unit: str, number: float) -> str:
+    """Say how many in a `second`, a `minute`, an `hour` or a `day`."""
+    return str(_HOW_MANY[unit]) % {"number": format_decimal(number)}
+
+
+_HOW_MANY: dict[str, Text] = {
+    "second": _("%(number)s a second"),
+    "minute": _("%(number)s a minute"),
+    "hour": _("%(number)s an hour"),
+    "day": _("%(number)s a day"),
+}

@@ -1,0 +1,77 @@
+"""What a failure means in plain words: the cause, who can mend it, what to do, and the field of the form to look at.
+
+The words themselves stand in the error catalogue. What it does not recognise is explained by what our own rules make of
+the reply, and then by the stage and the class of the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+
+from own_smtp.i18n import Text, lazy_gettext
+from own_smtp.reporting.error_catalogue import WHO_LABELS, Entry, Who, catalogue
+from own_smtp.smtp.reply_rules import Stage, find_rule
+from own_smtp.smtp.values import Reply
+from own_smtp.states import PauseReason
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A failure, explained to a survey manager."""
+
+    cause: Text
+    what_to_do: Text
+    field: str | None = None
+    """The field of the relay form to look at."""
+    who: Who = Who.YOU
+    """Who can mend it."""
+    key: str = ""
+    """The name of the catalogue's entry: failures with the same one have the same cause."""
+    source: str | None = None
+    """A public page that says more."""
+
+    @property
+    def who_label(self) -> Text:
+        """Who can mend it, in words."""
+        return WHO_LABELS[self.who]
+
+
+def explain(
+    stage: str, code: int | None, enhanced: str | None, pause: PauseReason | None, text: str = ""
+) -> Explanation:
+    """Explain a failure in `stage` with the server's reply, if there was one. `text` is the server's words.
+
+    With a `pause` it explains why a relay is paused: stage and codes need not be known then.
+    """
+    if pause is not None:
+        return _explanation(catalogue().recognise_pause(pause, text))
+    entry = catalogue().recognise(stage, code, enhanced, text)
+    if entry is None and (reason := _pause_for(stage, code, enhanced, text)):
+        entry = catalogue().pauses[reason]
+    return _explanation(entry or catalogue().fall_back(stage, code, enhanced))
+
+
+def _pause_for(stage: str, code: int | None, enhanced: str | None, text: str) -> PauseReason | None:
+    """Return why a reply would pause a relay; `None` when it would not, or came in no stage of ours."""
+    if code is None or stage not in set(Stage):
+        return None
+    rule = find_rule(Stage(stage), Reply(code=code, text=text, enhanced=enhanced))
+    return rule.pause if rule else None
+
+
+@cache
+def _explanation(entry: Entry) -> Explanation:
+    return Explanation(
+        cause=lazy_gettext(entry.cause),
+        what_to_do=lazy_gettext(entry.what_to_do),
+        field=entry.field,
+        who=entry.who,
+        key=entry.id,
+        source=entry.source,
+    )
+
+
+BY_PAUSE = MappingProxyType({reason: _explanation(entry) for reason, entry in catalogue().pauses.items()})
+"""Why relays are paused, in general."""

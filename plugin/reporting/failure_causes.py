@@ -1,0 +1,61 @@
+"""Why invitations of a batch were not accepted: each cause once, with the number of those that it kept back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from own_smtp.hooks.events import StatusFilter
+from own_smtp.outbox.query import LogScope, walk
+from own_smtp.reporting.delivery_log import LoggedAttempt, lines_at
+from own_smtp.reporting.explanations import Explanation
+from own_smtp.states import State
+
+LOOKED_AT = 500
+"""So many are looked at: what keeps back more than these is among their causes."""
+
+KEPT_BACK = (State.REFUSED, State.FAILED, State.UNKNOWN, State.QUEUED)
+"""In the order in which they are looked at: of what waits there may be a million without an attempt."""
+
+
+@dataclass(slots=True)
+class Cause:
+    """One cause."""
+
+    explanation: Explanation
+    example: LoggedAttempt
+    """One of the answers that it is known from."""
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Causes:
+    """What keeps a batch's invitations back."""
+
+    found: list[Cause]
+    """The most frequent first."""
+    looked_at: int
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether there may be more than were looked at."""
+        return self.looked_at >= LOOKED_AT
+
+
+def causes_of(where: Connection | Session, scope: LogScope, batch_id: int) -> Causes:
+    """Return why invitations of a batch were refused, given up, are unknown or have to wait for another try."""
+    found: dict[str, Cause] = {}
+    looked_at = 0
+    for state in KEPT_BACK:
+        wanted = StatusFilter(batch_id=batch_id, states=frozenset({state}))
+        positions = list(islice(walk(where, scope, wanted, size=LOOKED_AT), LOOKED_AT - looked_at))
+        looked_at += len(positions)
+        for line in lines_at(where, positions):
+            if line.last and line.last.explanation:
+                explanation = line.last.explanation
+                found.setdefault(explanation.key, Cause(explanation, line.last)).number += 1
+    ordered = sorted(found.values(), key=lambda cause: -cause.number)
+    return Causes(ordered, looked_at)

@@ -1,0 +1,195 @@
+"""How far a sending is: how fast it goes, by when it will be done, and what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask_babel import format_decimal
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from own_smtp.i18n import gettext
+from own_smtp.outbox import totals
+from own_smtp.relays.rate_limits import capped
+from own_smtp.relays.store import limits_of
+from own_smtp.reporting.blockers import Holdup, Situation, holdups
+from own_smtp.reporting.estimates import how_many, sent_before
+from own_smtp.reporting.forecast import finish_time
+from own_smtp.reporting.limit_texts import pace_texts
+from own_smtp.reporting.reports import BatchSummary, Counts
+from own_smtp.settings import Settings
+from own_smtp.states import UNFINISHED, BatchState, RelayState, State
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.models import Attempt, Batch, Invitation, Lease, Relay
+
+ORDER = (
+    State.ACCEPTED,
+    State.REFUSED,
+    State.FAILED,
+    State.UNKNOWN,
+    State.CANCELLED,
+    State.SENDING,
+    State.QUEUED,
+)
+LEAST_WIDTH = 0.01
+
+LATELY = timedelta(minutes=1)
+"""What was tried in this time makes the present rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What the page of a sending says while something waits in it."""
+
+    holdups: Sequence[Holdup]
+    """What it waits for; empty while it is being sent."""
+    rate: str | None
+    """How many were tried lately, in words; `None` for none."""
+    rests_until: str | None
+    """When the next one leaves, where the pace makes the server rest; `None` where it does not."""
+    pace: Sequence[str]
+    """The limits, in words."""
+    learned: Sequence[str]
+    """What the server taught, in words: the slower pace that it asked for, and how many went out lately."""
+    finishes_at: str | None
+    """By when the last will have been tried, in the tenant's time zone; `None` when that cannot be said."""
+    ends_at: str | None
+    """When it is too late; `None` means never."""
+    ends_with_survey: bool
+    """Whether that is when the survey closes."""
+    is_late: bool
+    """Whether it will not be done by then."""
+    gives_up: bool
+    """Whether what is left is given up then. Else it is sent in vain."""
+    fallback_at: str | None
+    """From when on the platform's own mail takes over; `None` when it does not."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the page would."""
+        facts = (self.rate, self.rests_until, self.learned, self.finishes_at, self.is_late)
+        return "|".join([*(item.text for item in self.holdups), *map(str, facts)])
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The part of a bar that one state takes. In hundredths of its width."""
+
+    state: State
+    start: float
+    width: float
+
+
+def pieces_of(numbers: Counts) -> list[Piece]:
+    """Cut a bar by state, from what is done to what waits. The smallest number keeps a width that can be seen."""
+    shares = {state: max(numbers[state] / numbers.total, LEAST_WIDTH) for state in ORDER if numbers[state]}
+    whole = sum(shares.values())
+    pieces, start = [], 0.0
+    for state, share in shares.items():
+        width = 100 * share / whole
+        pieces.append(Piece(state, round(start, 3), round(width, 3)))
+        start += width
+    return pieces
+
+
+def progress_of(
+    session: Session,
+    settings: Settings,
+    summary: BatchSummary,
+    *,
+    closes_at: datetime | None,
+    timezone: str,
+    queue_is_up: bool,
+) -> Progress | None:
+    """Put together how far a batch is; `None` when nothing waits in it any more. `closes_at` is the survey's end."""
+    if not summary.counts.waiting or summary.state not in UNFINISHED:
+        return None
+    seen = _look(session, settings, summary, timezone, queue_is_up)
+    batch = session.get_one(Batch, summary.batch_id)
+    finish = _finish(session, seen, summary, batch)
+    end, fallback = batch.expires_at or closes_at, batch.fallback_at
+    return Progress(
+        holdups=holdups(seen),
+        rate=_rate(session, summary, seen.now),
+        rests_until=seen.when(seen.rests_until) if seen.rests_until else None,
+        pace=pace_texts(seen.relay),
+        learned=_learned_texts((seen.lease.pace if seen.lease else None) or {}),
+        finishes_at=seen.when(finish) if finish else None,
+        ends_at=seen.when(end) if end else None,
+        ends_with_survey=end is not None and end == closes_at,
+        gives_up=batch.expires_at is not None,
+        is_late=bool(end and (end <= seen.now or (finish and finish > end))),
+        fallback_at=seen.when(fallback) if fallback else None,
+    )
+
+
+def _look(session: Session, settings: Settings, summary: BatchSummary, timezone: str, queue_is_up: bool) -> Situation:
+    relay = session.get_one(Relay, summary.relay_id)
+    queued = (Invitation.batch_id == summary.batch_id, Invitation.state == State.QUEUED)
+    return Situation(
+        now=read_clock(session.connection()),
+        timezone=timezone,
+        state=summary.state,
+        relay=relay,
+        limits=capped(limits_of(relay), settings),
+        lease=session.get(Lease, summary.relay_id),
+        next_attempt_at=session.scalar(select(func.min(Invitation.next_attempt_at)).where(*queued)),
+        queue_is_up=queue_is_up,
+    )
+
+
+def _finish(session: Session, seen: Situation, summary: BatchSummary, batch: Batch) -> datetime | None:
+    """Return when the last will have been tried; `None` while somebody must act first, or when nothing is known."""
+    if seen.state != BatchState.OPEN or seen.relay.state != RelayState.ACTIVE:
+        return None
+    connection = session.connection()
+    others = totals.waiting_by_batch(connection, seen.relay.id)
+    others.pop(batch.id, None)
+    waiting = summary.counts.waiting
+    waiting += sent_before(waiting, others.values(), is_urgent=batch.is_urgent)
+    lease = seen.lease
+    start = max([seen.now, *([lease.wake_at] if lease and lease.wake_at else [])])
+    finish = finish_time(seen.limits, lease.pace if lease else None, waiting, start)
+    put_off = session.scalar(
+        select(func.max(Invitation.next_attempt_at)).where(
+            Invitation.batch_id == batch.id, Invitation.state == State.QUEUED
+        )
+    )
+    return max(finish, put_off) if finish and put_off else finish
+
+
+def _rate(session: Session, summary: BatchSummary, now: datetime) -> str | None:
+    lately: Any = session.execute(
+        select(func.count().label("count"), func.min(Attempt.at).label("first"))
+        .join(Invitation, Invitation.id == Attempt.invitation_id)
+        .where(
+            Attempt.relay_id == summary.relay_id,
+            Attempt.at > now - LATELY,
+            Invitation.batch_id == summary.batch_id,
+        )
+    ).one()
+    if not lately.count:
+        return None
+    ended = summary.counts.total - summary.counts.waiting - summary.counts[State.CANCELLED]
+    # Counted from the first attempt on, a single one of a moment ago would be many a minute.
+    seconds = (LATELY if ended > lately.count else max(now - lately.first, timedelta(seconds=1))).total_seconds()
+    number = lately.count / seconds * 60
+    return how_many("minute", round(number, 1) if number < 10 else round(number))
+
+
+def _learned_texts(pace: Mapping[str, Any]) -> list[str]:
+    texts = []
+    if learned := pace.get("learned"):
+        seconds = format_decimal(round(learned, 2))
+        texts.append(
+            gettext(
+                "At present slower, because the server asked for it: one message every %(seconds)s s.", seconds=seconds
+            )
+        )
+    if seen := pace.get("seen"):
+        number = format_decimal(round(seen * 60, 1))
+        texts.append(gettext("Lately about %(number)s a minute went out.", number=number))
+    return texts

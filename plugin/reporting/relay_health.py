@@ -1,0 +1,122 @@
+"""How a relay is: how much of what was tried it accepted, what it was last seen to be, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session
+
+from own_smtp.i18n import Text
+from own_smtp.i18n import lazy_gettext as _
+from own_smtp.outbox.totals import WAITING_NUMBER, select_kept
+from own_smtp.relays.rate_limits import PERIODS, SLICES
+from own_smtp.smtp.server_info import Facts
+from own_smtp.states import UNFINISHED, AlertCause, State
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.models import Alert, Batch, Lease, Relay, Tally
+
+DAY, MONTH = timedelta(days=1), timedelta(days=30)
+
+ALERTS: dict[AlertCause, Text] = {
+    AlertCause.UNREACHABLE: _("There has been no usable connection for a while."),
+    AlertCause.QUEUE: _("Invitations are due for long, and none leaves."),
+    AlertCause.CERTIFICATE: _("The server's certificate ends soon, or has ended."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """What the attempts of some time came to."""
+
+    attempts: int
+    accepted: int
+
+    @property
+    def percent(self) -> float | None:
+        """How many of a hundred were accepted; `None` where nothing was tried."""
+        return 100 * self.accepted / self.attempts if self.attempts else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayHealth:
+    """What the page of a relay says of its health."""
+
+    day: Success
+    """The last 24 hours, to the hour."""
+    month: Success
+    """The last 30 days."""
+    used: int
+    """Messages of the last 24 hours, as the limit counts them."""
+    limit: int | None
+    """The most in 24 hours; `None` means any number."""
+    oldest_at: datetime | None
+    """Since when the oldest batch is here in which something waits."""
+    alerts: tuple[tuple[Text, datetime], ...]
+    """What is wrong at present, and since when that is known."""
+    error_count: int
+    """How often the last error came in a row."""
+    error_since: datetime | None
+    facts: Facts | None
+    """`None` until a drain had a conversation."""
+    days_left: int | None
+    """For how many days the certificate is still good, where that is worth a word; 0 or less when it has ended."""
+
+
+def health_of(session: Session, relay: Relay, warning: timedelta) -> RelayHealth:
+    """Put together how a relay is. `warning` is how long before its end a certificate is worth a word."""
+    now = read_clock(session.connection())
+    lease = session.get(Lease, relay.id)
+    day = _success(session, relay.id, now - DAY)
+    return RelayHealth(
+        day=day,
+        month=_success(session, relay.id, now - MONTH),
+        used=_used(lease, now) if relay.per_day else day.accepted,
+        limit=relay.per_day,
+        oldest_at=_oldest(session, relay.id),
+        alerts=_alerts(session, relay.id),
+        error_count=lease.error_count if lease else 0,
+        error_since=lease.error_since if lease else None,
+        facts=Facts.from_json(lease.facts) if lease and lease.facts else None,
+        days_left=_days_left(lease, now, warning),
+    )
+
+
+def _success(session: Session, relay_id: int, since: datetime) -> Success:
+    is_accepted = case((Tally.state == State.ACCEPTED, Tally.count), else_=0)
+    attempts, accepted = session.execute(
+        select(func.sum(Tally.count), func.sum(is_accepted)).where(
+            Tally.relay_id == relay_id, Tally.hour >= since.replace(minute=0, second=0, microsecond=0)
+        )
+    ).one()
+    return Success(int(attempts or 0), int(accepted or 0))
+
+
+def _used(lease: Lease | None, now: datetime) -> int:
+    """Count as `own_smtp.pace` does, whose day is any 24 hours: a limit by the calendar could be used twice at once."""
+    windows = ((lease.pace if lease else None) or {}).get("windows", {})
+    oldest = (now.timestamp() - PERIODS["day"]) // (PERIODS["day"] / SLICES)
+    return sum(int(count) for number, count in windows.get("day", ()) if number >= oldest)
+
+
+def _oldest(session: Session, relay_id: int) -> datetime | None:
+    oldest: datetime | None = session.scalar(
+        select_kept(func.min(Batch.created_at)).where(
+            Batch.relay_id == relay_id,
+            Batch.state.in_(UNFINISHED),
+            WAITING_NUMBER > 0,
+        )
+    )
+    return oldest
+
+
+def _alerts(session: Session, relay_id: int) -> tuple[tuple[Text, datetime], ...]:
+    rows = session.execute(select(Alert.cause, Alert.raised_at).where(Alert.relay_id == relay_id).order_by(Alert.id))
+    return tuple((ALERTS[AlertCause(cause)], raised_at) for cause, raised_at in rows)
+
+
+def _days_left(lease: Lease | None, now: datetime, warning: timedelta) -> int | None:
+    if lease is None or lease.certificate_until is None or lease.certificate_until > now + warning:
+        return None
+    return (lease.certificate_until - now).days

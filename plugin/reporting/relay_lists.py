@@ -1,0 +1,190 @@
+"""Lists of relays with their state and health, searched and in pages: for a tenant, and for the whole platform."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy.orm import Session
+
+from own_smtp.outbox.totals import waiting_of_relays
+from own_smtp.smtp.redaction import mask_addresses
+from own_smtp.states import UNFINISHED, RelayState
+from own_smtp.storage.models import Batch, Lease, Relay
+
+PAGE = 25
+"""Relays on one page."""
+
+
+class Health(StrEnum):
+    """What deliveries say of a relay, whatever people switched on or off."""
+
+    NEW = "new"
+    """Nothing was sent through it yet."""
+    HEALTHY = "healthy"
+    FAILING = "failing"
+    """There is no usable connection, or the last thing that happened was an error."""
+
+
+class Show(StrEnum):
+    """Which relays of a list are shown."""
+
+    ALL = "all"
+    ATTENTION = "attention"
+    """Paused or failing."""
+    UNCONFIRMED = "unconfirmed"
+    ACTIVE = "active"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayLine:
+    """One relay in a list."""
+
+    relay: Relay
+    failing_since: datetime | None = None
+    fallback_since: datetime | None = None
+    last_success_at: datetime | None = None
+    last_error_at: datetime | None = None
+    last_error: str | None = None
+    waiting: int = 0
+
+    @property
+    def health(self) -> Health:
+        """Whether its server takes mail."""
+        if self.failing_since is not None:
+            return Health.FAILING
+        if self.last_error_at is not None and (
+            self.last_success_at is None or self.last_error_at > self.last_success_at
+        ):
+            return Health.FAILING
+        return Health.NEW if self.last_success_at is None else Health.HEALTHY
+
+    @property
+    def shown_error(self) -> str:
+        """The last error without anybody's address: a server's words may name a recipient."""
+        return mask_addresses(self.last_error or "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What somebody looks for."""
+
+    tenant_id: str | None
+    """`None` means every tenant."""
+    text: str = ""
+    """Part of the label, the server's name, the sender address or the tenant's id."""
+    tenants: Collection[str] = ()
+    """Tenants whose name has the text in it: their names are the host's."""
+    show: Show = Show.ALL
+    page: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayList:
+    """One page of a list."""
+
+    wanted: Wanted
+    lines: list[RelayLine]
+    found: int
+    """How many there are on all pages."""
+    counts: Mapping[Show, int] = field(default_factory=dict)
+    """How many each choice would show, whatever was searched for."""
+
+    @property
+    def pages(self) -> int:
+        """How many pages there are; one, when nothing was found."""
+        return max(1, -(-self.found // PAGE))
+
+
+_FAILS = or_(
+    Lease.failing_since.is_not(None),
+    and_(
+        Lease.last_error_at.is_not(None),
+        or_(Lease.last_success_at.is_(None), Lease.last_error_at > Lease.last_success_at),
+    ),
+)
+_SHOWN: dict[Show, ColumnElement[bool]] = {
+    Show.ATTENTION: or_(Relay.state == RelayState.PAUSED, and_(Relay.state == RelayState.ACTIVE, _FAILS)),
+    Show.UNCONFIRMED: Relay.state == RelayState.UNCONFIRMED,
+    Show.ACTIVE: Relay.state == RelayState.ACTIVE,
+    Show.PAUSED: Relay.state == RelayState.PAUSED,
+}
+
+
+def find(session: Session, wanted: Wanted) -> RelayList:
+    """Return the relays that somebody looks for: the tenant's default first, then by tenant and label."""
+    conditions = [*_of(wanted.tenant_id), *_matching(wanted)]
+    if wanted.show in _SHOWN:
+        conditions.append(_SHOWN[wanted.show])
+    found = session.scalar(_joined(select(func.count(Relay.id))).where(*conditions)) or 0
+    query = _joined(select(Relay, Lease)).where(*conditions).order_by(*_order(wanted))
+    rows = session.execute(query.limit(PAGE).offset((wanted.page - 1) * PAGE)).all()
+    waiting = _waiting(session, [relay.id for relay, _lease in rows])
+    lines = [_line(relay, lease, waiting.get(relay.id, 0)) for relay, lease in rows]
+    return RelayList(wanted=wanted, lines=lines, found=found, counts=_counts(session, wanted.tenant_id))
+
+
+def _order(wanted: Wanted) -> list[Any]:
+    by_label: list[Any] = [func.lower(Relay.label), Relay.id]
+    return [Relay.is_default.desc(), *by_label] if wanted.tenant_id is not None else [Relay.tenant_id, *by_label]
+
+
+def _joined(query: Any) -> Any:
+    return query.select_from(Relay).outerjoin(Lease, Lease.relay_id == Relay.id)
+
+
+def _of(tenant_id: str | None) -> list[ColumnElement[bool]]:
+    present: list[ColumnElement[bool]] = [Relay.deleted_at.is_(None)]
+    return present if tenant_id is None else [*present, Relay.tenant_id == tenant_id]
+
+
+def _matching(wanted: Wanted) -> list[ColumnElement[bool]]:
+    if not wanted.text:
+        return []
+    columns = (Relay.label, Relay.host, Relay.sender_address, Relay.description, Relay.tenant_id)
+    hits = [func.lower(column).contains(wanted.text.lower(), autoescape=True) for column in columns]
+    return [or_(*hits, Relay.tenant_id.in_(wanted.tenants))]
+
+
+def _counts(session: Session, tenant_id: str | None) -> dict[Show, int]:
+    """Count each choice in one query."""
+    sums = [func.sum(case((condition, 1), else_=0)).label(show) for show, condition in _SHOWN.items()]
+    row = session.execute(_joined(select(func.count(Relay.id).label(Show.ALL), *sums)).where(*_of(tenant_id))).one()
+    return {show: int(getattr(row, show) or 0) for show in Show}
+
+
+def _waiting(session: Session, relay_ids: list[int]) -> dict[int, int]:
+    is_unfinished = Batch.state.in_(UNFINISHED)
+    return waiting_of_relays(session, Batch.relay_id.in_(relay_ids), is_unfinished)
+
+
+def _line(relay: Relay, lease: Lease | None, waiting: int) -> RelayLine:
+    if lease is None:
+        return RelayLine(relay=relay, waiting=waiting)
+    return RelayLine(
+        relay=relay,
+        failing_since=lease.failing_since,
+        fallback_since=lease.fallback_since,
+        last_success_at=lease.last_success_at,
+        last_error_at=lease.last_error_at,
+        last_error=lease.last_error,
+        waiting=waiting,
+    )
+
+
+def tenants(session: Session, most: int) -> list[str]:
+    """Return the ids of the tenants that have relays, `most` at most."""
+    query = select(Relay.tenant_id).where(Relay.deleted_at.is_(None)).distinct().order_by(Relay.tenant_id)
+    return list(session.scalars(query.limit(most)))
+
+
+def count_by_tenant(session: Session, tenant_ids: Collection[str]) -> dict[str, int]:
+    """Return how many relays each of these tenants has; who has none is not among them."""
+    query = select(Relay.tenant_id, func.count()).where(Relay.deleted_at.is_(None), Relay.tenant_id.in_(tenant_ids))
+    rows = session.execute(query.group_by(Relay.tenant_id)).all()
+    return {row.tenant_id: row[1] for row in rows}

@@ -1,0 +1,82 @@
+"""A server's certificate as people compare it: for whom, from whom, for how long, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from cryptography import x509
+
+from own_smtp.smtp.redaction import clean_reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What a server showed. The texts are empty where it could not be read; the fingerprint never is."""
+
+    fingerprint: str
+    """SHA-256, in lower-case hex."""
+    subject: str = ""
+    issuer: str = ""
+    names: tuple[str, ...] = ()
+    """The names and addresses that it is for."""
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+
+    @classmethod
+    def from_der(cls, data: bytes) -> Self:
+        """Read what came over the wire. What is no certificate has a fingerprint only."""
+        fingerprint = hashlib.sha256(data).hexdigest()
+        try:
+            found = x509.load_der_x509_certificate(data)
+            return cls(
+                fingerprint=fingerprint,
+                subject=clean_reply(found.subject.rfc4514_string()),
+                issuer=clean_reply(found.issuer.rfc4514_string()),
+                names=_names(found),
+                starts_at=found.not_valid_before_utc,
+                ends_at=found.not_valid_after_utc,
+            )
+        except ValueError:
+            return cls(fingerprint=fingerprint)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """Return what `as_json` gave."""
+        times = {name: stored[name] and datetime.fromisoformat(stored[name]) for name in ("starts_at", "ends_at")}
+        return cls(**{**stored, **times, "names": tuple(stored["names"])})
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        times = {"starts_at": self.starts_at, "ends_at": self.ends_at}
+        texts = {name: moment and moment.isoformat() for name, moment in times.items()}
+        return {**asdict(self), "names": list(self.names), **texts}
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether its time is over."""
+        return self.ends_at is not None and self.ends_at <= now
+
+    def days_left(self, now: datetime, warning: timedelta) -> int | None:
+        """Return for how many days it is still good, when it ends within `warning`; else `None`."""
+        if self.ends_at is None or not now < self.ends_at <= now + warning:
+            return None
+        return (self.ends_at - now).days
+
+
+def spelt(fingerprint: str) -> str:
+    """Return a fingerprint as other programs show it: `AB:CD:...`."""
+    return ":".join(fingerprint[at : at + 2] for at in range(0, len(fingerprint), 2)).upper()
+
+
+MOST_NAMES = 20
+
+
+def _names(found: x509.Certificate) -> tuple[str, ...]:
+    try:
+        listed = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    names = [*listed.get_values_for_type(x509.DNSName), *map(str, listed.get_values_for_type(x509.IPAddress))]
+    return tuple(clean_reply(name) for name in names[:MOST_NAMES])

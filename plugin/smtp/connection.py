@@ -1,0 +1,305 @@
+"""One connection as a queue of replies: bytes out, replies in, one deadline for each phase as a whole.
+
+RFC 5321, 4.5.3.2 gives each phase its time. A time-out per read would let a server that sends one byte a second hold
+a connection for ever; here the clock runs until the whole phase is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from own_smtp.errors import SessionError
+from own_smtp.smtp.network import Target
+from own_smtp.smtp.reply_parser import ReplyError, ReplyParser
+from own_smtp.smtp.values import Reply
+
+RECORD = 16 * 1024
+"""Octets of plain text in a TLS record, at most."""
+
+RECORD_OVERHEAD = 64
+"""More than TLS adds to a record: header, tag, content type."""
+
+
+POLL = 0.005
+"""Seconds between two looks at what is still to leave under TLS."""
+
+
+class ConnectionLostError(SessionError):
+    """The connection ended."""
+
+
+class TookTooLongError(ConnectionLostError):
+    """A phase took longer than it may."""
+
+
+class UnaskedReplyError(SessionError):
+    """The server said something that no command asked for; `reply` is what it said."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"The server spoke out of turn: {reply.code} {reply.text}")
+        self.reply = reply
+
+
+class Wire(asyncio.Protocol):
+    """The connection to one server, from its banner on.
+
+    Each write says how many replies it asks for: a reply more than that, a phase that takes too long and all that is
+    no reply end the connection at once, so that a late reply can never be taken for the next one. What was asked for
+    and came before the end can still be read.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._parser = ReplyParser()
+        self._replies: deque[Reply] = deque()
+        self._owed = 1  # the banner
+        self._waiter: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._failure: SessionError | None = None
+        self._deadline = 0.0
+        self._phase = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._raw: asyncio.Transport | None = None
+        self._transport: asyncio.Transport | None = None
+        self._unsent = 0
+        self.position = 0
+        """How many octets were written so far."""
+
+    def __repr__(self) -> str:
+        state = "lost" if self._failure else f"in phase {self._phase or 'idle'!r}"
+        return f"<Wire {state}, {len(self._replies)} replies unread, {self._owed} owed>"
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._raw = self._use(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._failure is not None:
+            return
+        try:
+            for reply in self._parser.feed(data):
+                if len(self._replies) >= self._owed:
+                    raise UnaskedReplyError(reply)
+                self._replies.append(reply)
+        except SessionError as error:
+            self._fail(error)
+        if self._waiter is not None and self._replies:
+            self._wake(self._waiter)
+
+    def eof_received(self) -> bool:
+        self._fail(ConnectionLostError("The server closed the connection."))
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._fail(ConnectionLostError(f"The connection was lost: {error}." if error else "The connection was closed."))
+
+    def pause_writing(self) -> None:
+        self._room = self._room or self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            self._wake(room)
+
+    # What a session asks
+
+    @property
+    def failure(self) -> SessionError | None:
+        """Why nothing more can be sent; `None` while it can."""
+        return self._failure
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._failure is not None
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether every reply that was asked for was read, and no part of another one came."""
+        return not self._owed and self._parser.is_between_replies
+
+    @property
+    def local_address(self) -> str:
+        """The address that the server sees, unless something translates it."""
+        return str(self._get_transport().get_extra_info("sockname")[0])
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS layer, when there is one."""
+        return self._get_transport().get_extra_info("ssl_object") if self._transport else None
+
+    def hide(self, hide: Callable[[str], str]) -> None:
+        """Take secrets out of all replies from now on."""
+        self._parser.hide = hide
+
+    def never_left(self, position: int) -> bool:
+        """Whether, after a failure, some octet that was written before `position` never left this process.
+
+        Only a certain yes counts: what the kernel has taken may have arrived.
+        """
+        after = self.position - position
+        if self._transport is not self._raw:
+            after += RECORD_OVERHEAD * (2 + after // RECORD)
+        return self._unsent > after
+
+    def begin(self, phase: str, seconds: float) -> None:
+        """Give what follows a deadline as a whole."""
+        self._phase = phase
+        self._deadline = self._loop.time() + seconds
+        if self._failure is not None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= self._deadline:
+                return  # it looks at the deadline when it is due
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+
+    def rest(self) -> None:
+        """Stop the clock: nothing is expected for now."""
+        self._deadline = float("inf")
+
+    def write(self, data: bytes, *, replies: int) -> None:
+        """Send `data`, which asks for so many replies. Raises when, for certain, not all of it leaves this process."""
+        if not self._owed and not self._parser.is_between_replies:
+            self._fail(ConnectionLostError("The server began to speak out of turn."))
+        if self._failure is not None:
+            raise self._failure
+        self._owed += replies
+        self._get_transport().write(data)
+        self.position += len(data)
+        if self._raw is not None and self._raw.is_closing():
+            self._fail(ConnectionLostError("The connection was lost."))
+            raise ConnectionLostError("The connection was lost before anything was written.")
+
+    def take(self) -> Reply | None:
+        """Return the next reply that was asked for, if it is there."""
+        if not self._replies:
+            return None
+        self._owed -= 1
+        return self._replies.popleft()
+
+    async def read(self, phase: str, seconds: float) -> Reply:
+        """Return the next reply that was asked for, or raise why it does not come within `seconds`."""
+        if not self._replies:
+            self.begin(phase, seconds)
+            await self._wait()
+        self._owed -= 1
+        return self._replies.popleft()
+
+    async def _wait(self) -> None:
+        while not self._replies:
+            if self._failure is not None:
+                raise self._failure
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    async def has_room(self) -> None:
+        """Wait until all that was written has left this process."""
+        while self._room is not None and self._failure is None:
+            await asyncio.shield(self._room)
+        while self._raw is not None and self._raw.get_write_buffer_size() and self._failure is None:  # noqa: ASYNC110 -- under TLS asyncio tells only of what is not encrypted yet
+            await asyncio.sleep(POLL)
+        if self._failure is not None:
+            raise self._failure
+
+    async def upgrade(self, context: ssl.SSLContext, name: str, seconds: float) -> None:
+        """Put TLS under the conversation. What came in plain text before is not believed after (RFC 3207, 6).
+
+        Raises `OSError`, `ssl.SSLError` among them, or `SessionError`.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._replies or not self._parser.is_between_replies:
+            raise ReplyError("The server sent something in plain text where TLS was to begin.")
+        transport = await self._loop.start_tls(
+            self._get_transport(), self, context, server_hostname=name, ssl_handshake_timeout=seconds
+        )
+        if transport is None:
+            raise ConnectionLostError("The connection was closed while TLS was set up.")
+        self._use(transport)
+
+    def drop(self) -> None:
+        """Let go of the connection at once and without ceremony."""
+        self._fail(ConnectionLostError("The connection was given up."))
+
+    # How it ends
+
+    def _check_deadline(self) -> None:
+        self._timer = None
+        if self._deadline <= self._loop.time():
+            self._fail(TookTooLongError(f"The server took too long for {self._phase}."))
+        elif self._deadline != float("inf"):
+            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+
+    def _fail(self, error: SessionError) -> None:
+        """End it: from now on nothing leaves any more, and what has not left so far is known."""
+        if self._failure is not None:
+            return
+        self._failure = error
+        if self._timer is not None:
+            self._timer.cancel()
+        self._cut()
+        for waiter in (self._waiter, self._room):
+            if waiter is not None:
+                self._wake(waiter)
+
+    def _cut(self) -> None:
+        layers = [layer for layer in dict.fromkeys((self._transport, self._raw)) if layer is not None]
+        self._unsent = sum(layer.get_write_buffer_size() for layer in layers)
+        for layer in layers:
+            layer.abort()
+
+    def _use(self, transport: asyncio.Transport) -> asyncio.Transport:
+        # `has_room` then means that the kernel has taken everything, which is what can be known of a body.
+        transport.set_write_buffer_limits(high=1, low=0)
+        self._transport = transport
+        return transport
+
+    def _get_transport(self) -> asyncio.Transport:
+        if self._transport is None:
+            raise ConnectionLostError("There is no connection.")
+        return self._transport
+
+    @staticmethod
+    def _wake(future: asyncio.Future[None]) -> None:
+        if not future.done():
+            future.set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """An open connection and the address that answered."""
+
+    wire: Wire
+    address: str
+
+
+class Dialer(Protocol):
+    """Opens connections. Tests hand in one that goes elsewhere."""
+
+    async def __call__(self, target: Target, seconds: float) -> Connected:
+        """Connect within `seconds` in all, or raise `OSError` or `TimeoutError`."""
+
+
+async def dial(target: Target, seconds: float) -> Connected:
+    """Connect to the first of the checked addresses that answers; each gets its share of the time."""
+    loop = asyncio.get_running_loop()
+    failure: OSError = ConnectionRefusedError("no address")
+    for address in target.addresses:
+        try:
+            async with asyncio.timeout(seconds / len(target.addresses)):
+                _, wire = await loop.create_connection(lambda: Wire(loop), address, target.port)
+                return Connected(wire, address)
+        except OSError as error:
+            failure = error
+    raise failure

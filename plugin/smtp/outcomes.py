@@ -1,0 +1,38 @@
+"""What came of an attempt: judged by the table in `own_smtp.rules`, and when a relay or a message is tried again."""
+
+from __future__ import annotations
+
+from own_smtp.smtp.reply_rules import SETUP, TRANSACTION, Stage, find_rule
+from own_smtp.smtp.values import Outcome, Reply
+from own_smtp.states import State
+
+__all__ = ["SETUP", "TRANSACTION", "Stage", "classify", "impossible", "interrupted"]
+
+
+def classify(stage: Stage, reply: Reply, *, server: str | None = None) -> Outcome:
+    """Return what `reply` in `stage` means for an invitation.
+
+    A reply that makes no sense there (a 2yz to DATA, a 3yz to the final dot) is an interrupted conversation.
+    """
+    if stage is Stage.MESSAGE and reply.code == 250:  # nearly all of them
+        return Outcome(state=State.ACCEPTED, stage=stage, reply=reply, server=server)
+    rule = find_rule(stage, reply)
+    if rule is None:
+        return interrupted(stage, f"The server answered {reply.code} where that makes no sense.", server=server)
+    return Outcome(
+        state=rule.state, stage=stage, reply=reply, server=server, pause=rule.pause, slows_down=rule.slows_down
+    )
+
+
+def interrupted(stage: Stage, text: str, *, server: str | None = None) -> Outcome:
+    """Return what it means when the conversation broke off in `stage`.
+
+    After the final dot nobody can know whether the server took the message (RFC 1047); before it, it did not.
+    """
+    state = State.UNKNOWN if stage is Stage.MESSAGE else State.QUEUED
+    return Outcome(state=state, stage=stage, text=text, server=server)
+
+
+def impossible(text: str) -> Outcome:
+    """Return the outcome of a message that this server can never take; no byte of it was sent."""
+    return Outcome(state=State.FAILED, stage=Stage.LOCAL, text=text)

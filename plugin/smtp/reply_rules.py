@@ -1,0 +1,286 @@
+"""The table of what servers' answers mean: by stage, code, enhanced code and words.
+
+The rules stand in the order in which they are tried; the first that fits decides. A code that no rule names is
+judged by its first digit (RFC 5321, 4.2.1). The enhanced status code only refines: where it contradicts the basic
+code, the basic code wins (RFC 3463, 2).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from own_smtp.smtp.reply_phrases import ACCOUNT_WORDS, CLIENT_WORDS, QUOTA_WORDS, RELAY_WORDS, SENDER_WORDS
+from own_smtp.smtp.values import Reply
+from own_smtp.states import PauseReason, State
+
+
+class Stage(StrEnum):
+    """Where in a conversation something happened."""
+
+    LOCAL = "local"
+    """Before any byte was sent: the message cannot go to this server at all."""
+    RESOLVE = "resolve"
+    CONNECT = "connect"
+    BANNER = "banner"
+    EHLO = "ehlo"
+    STARTTLS = "starttls"
+    TLS = "tls"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    BODY = "body"
+    MESSAGE = "message"
+    """From the final dot, or the last BDAT, to its reply."""
+
+
+SETUP = frozenset({Stage.RESOLVE, Stage.CONNECT, Stage.BANNER, Stage.EHLO, Stage.STARTTLS, Stage.TLS, Stage.AUTH})
+"""Stages in which no invitation was tried yet: what happens there is about the relay."""
+
+TRANSACTION = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.MESSAGE})
+
+UNREACHED = frozenset({Stage.RESOLVE, Stage.CONNECT})
+"""Stages before a server spoke: their technical words are shown to nobody, as they could be used to scan a network."""
+
+SPEECHLESS = UNREACHED | {Stage.LOCAL}
+"""Stages in which no server spoke: what is kept of them is not a server's words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One line of the table. Empty conditions fit everything."""
+
+    stages: frozenset[Stage]
+    codes: str
+    """The beginning of the reply code: `4`, `55`, `421`."""
+    why: str
+    state: State
+    enhanced: str = ""
+    """A regular expression for the subject and detail of the enhanced code: `7\\.` for x.7.y."""
+    says: str = ""
+    """A regular expression for the server's words. Only ever makes a rule gentler: pause instead of refuse."""
+    pause: PauseReason | None = None
+    slows_down: bool = False
+
+    def fits(self, stage: Stage, reply: Reply) -> bool:
+        """Whether this line is about that reply in that stage."""
+        return (
+            stage in self.stages
+            and str(reply.code).startswith(self.codes)
+            and (not self.enhanced or bool(re.match(self.enhanced, _subject(reply))))
+            and (not self.says or bool(re.search(self.says, reply.text, re.IGNORECASE)))
+        )
+
+
+def _subject(reply: Reply) -> str:
+    return reply.enhanced.partition(".")[2] if reply.enhanced else ""
+
+
+def _stages(*stages: Stage) -> frozenset[Stage]:
+    return frozenset(stages)
+
+
+_OPENING = _stages(Stage.BANNER, Stage.EHLO)
+_AFTER_MAIL = _stages(Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.MESSAGE)
+
+RULES: tuple[Rule, ...] = (
+    # 1. 421 may answer anything: the server closes the connection, and says nothing of the message (RFC 5321, 3.8).
+    Rule(
+        stages=frozenset(Stage),
+        codes="421",
+        state=State.QUEUED,
+        slows_down=True,
+        why="The server is closing or has too much to do.",
+    ),
+    # 2. Before the first message: only the relay is concerned.
+    Rule(stages=_OPENING, codes="4", state=State.QUEUED, slows_down=True, why="The server is not ready yet."),
+    Rule(
+        stages=_OPENING,
+        codes="5",
+        state=State.QUEUED,
+        pause=PauseReason.BLOCKED,
+        why="The server wants no mail from this address (RFC 5321, 3.1).",
+    ),
+    Rule(
+        stages=_stages(Stage.STARTTLS), codes="4", state=State.QUEUED, why="TLS is out of order for now (RFC 3207, 4)."
+    ),
+    Rule(
+        stages=_stages(Stage.STARTTLS),
+        codes="5",
+        state=State.QUEUED,
+        pause=PauseReason.NO_TLS,
+        why="TLS is required here, and the server refuses it.",
+    ),
+    Rule(
+        stages=_stages(Stage.AUTH),
+        codes="4",
+        state=State.QUEUED,
+        slows_down=True,
+        why="454 and 4.7.0: too many log-ins, or the password server is away (RFC 4954, 6).",
+    ),
+    Rule(
+        stages=_stages(Stage.AUTH),
+        codes="538",
+        state=State.QUEUED,
+        pause=PauseReason.NO_TLS,
+        why="The server takes a password only after TLS (RFC 4954, 6).",
+    ),
+    Rule(
+        stages=_stages(Stage.AUTH),
+        codes="530",
+        state=State.QUEUED,
+        pause=PauseReason.NO_TLS,
+        why="The server wants STARTTLS before anything else (RFC 3207, 4).",
+    ),
+    Rule(
+        stages=_stages(Stage.AUTH),
+        codes="50",
+        state=State.QUEUED,
+        pause=PauseReason.NO_AUTH,
+        why="501 to 504: it does not know this mechanism, or does not offer it here (RFC 4954, 4).",
+    ),
+    Rule(
+        stages=_stages(Stage.AUTH),
+        codes="5",
+        state=State.QUEUED,
+        pause=PauseReason.CREDENTIALS,
+        why="535 and its like: one more try could lock the account.",
+    ),
+    # 3. Quotas: the account may send no more for now, whoever the recipient is.
+    Rule(
+        stages=_AFTER_MAIL,
+        codes="5",
+        enhanced=r"4\.5$",
+        state=State.QUEUED,
+        pause=PauseReason.QUOTA,
+        why="Gmail and others answer 550 5.4.5 when the day's quota is used up.",
+    ),
+    Rule(
+        stages=_AFTER_MAIL,
+        codes="5",
+        enhanced=r"(1\.90|2\.0|3\.1|7\.[01])$",
+        says=QUOTA_WORDS,
+        state=State.QUEUED,
+        pause=PauseReason.QUOTA,
+        why="Exchange Online answers 550 5.1.90 or 554 5.2.0 with words about a quota, Google's relay 550 5.7.1.",
+    ),
+    # 4. Not allowed to send at all: refusing a list of recipients for it would be wrong.
+    Rule(
+        stages=_AFTER_MAIL,
+        codes="530",
+        state=State.QUEUED,
+        pause=PauseReason.NO_AUTH,
+        why="The server wants authentication first (RFC 4954, 6), or STARTTLS (RFC 3207, 4).",
+    ),
+    Rule(
+        stages=_stages(Stage.RCPT),
+        codes="5",
+        says=RELAY_WORDS,
+        state=State.QUEUED,
+        pause=PauseReason.NO_AUTH,
+        why="The server does not relay for this account: it would say so to every recipient.",
+    ),
+    Rule(
+        stages=_AFTER_MAIL,
+        codes="5",
+        says=CLIENT_WORDS,
+        state=State.QUEUED,
+        pause=PauseReason.BLOCKED,
+        why="Postfix refuses a client at RCPT (smtpd_delay_reject): it would say so to every recipient.",
+    ),
+    Rule(
+        stages=_AFTER_MAIL,
+        codes="5",
+        enhanced=r"1\.[78]$",
+        state=State.QUEUED,
+        pause=PauseReason.SENDER,
+        why="5.1.7 and 5.1.8 are about the sender's address wherever they come (RFC 3463, 3.2).",
+    ),
+    Rule(
+        stages=_AFTER_MAIL,
+        codes="5",
+        says=f"{SENDER_WORDS}|{ACCOUNT_WORDS}",
+        state=State.QUEUED,
+        pause=PauseReason.SENDER,
+        why="Postfix refuses a sender at RCPT, Exchange only after the message; others block the account.",
+    ),
+    # 5. MAIL: the sender, the size, the pace.
+    Rule(
+        stages=_stages(Stage.MAIL),
+        codes="4",
+        state=State.QUEUED,
+        slows_down=True,
+        why="450 and 452 to MAIL are about rate or room (RFC 5321, 4.2.3).",
+    ),
+    Rule(
+        stages=_stages(Stage.MAIL),
+        codes="552",
+        state=State.REFUSED,
+        why="The message is larger than the server takes (RFC 1870, 6.1).",
+    ),
+    Rule(
+        stages=_stages(Stage.MAIL),
+        codes="5",
+        enhanced=r"(3\.4|6\.7)$",
+        state=State.REFUSED,
+        why="5.3.4: the message is too large; 5.6.7: the server cannot take a non-ASCII address (RFC 6531, 3.7.4).",
+    ),
+    Rule(
+        stages=_stages(Stage.MAIL),
+        codes="5",
+        state=State.QUEUED,
+        pause=PauseReason.SENDER,
+        why="The sender address is refused: no recipient is to blame.",
+    ),
+    # 6. RCPT: this recipient, unless the words are about the pace.
+    Rule(
+        stages=_stages(Stage.RCPT),
+        codes="4",
+        enhanced=r"[12]\.",
+        state=State.QUEUED,
+        why="4.1.x and 4.2.x: this mailbox is busy, full or not known yet; others may be fine.",
+    ),
+    Rule(
+        stages=_stages(Stage.RCPT),
+        codes="4",
+        state=State.QUEUED,
+        slows_down=True,
+        why="450, 451, 452, 4.5.3 and 4.7.x: greylisting, or too many recipients for now.",
+    ),
+    Rule(
+        stages=_stages(Stage.RCPT),
+        codes="552",
+        enhanced=r"2\.3$",
+        state=State.REFUSED,
+        why="5.2.3: longer than this mailbox takes.",
+    ),
+    Rule(
+        stages=_stages(Stage.RCPT),
+        codes="552",
+        state=State.QUEUED,
+        why="552 to RCPT means what 452 means: room or number, and passes (RFC 5321, 4.5.3.1.10).",
+    ),
+    Rule(stages=_stages(Stage.RCPT), codes="5", state=State.REFUSED, why="The server does not take this recipient."),
+    # 7. DATA and the message itself.
+    Rule(
+        stages=_stages(Stage.DATA, Stage.BODY, Stage.MESSAGE),
+        codes="4",
+        state=State.QUEUED,
+        slows_down=True,
+        why="451 and 452: the server could not store it now.",
+    ),
+    Rule(
+        stages=_stages(Stage.DATA, Stage.BODY, Stage.MESSAGE),
+        codes="5",
+        state=State.REFUSED,
+        why="The server does not take this message.",
+    ),
+    Rule(stages=_stages(Stage.MESSAGE), codes="2", state=State.ACCEPTED, why="The server has taken responsibility."),
+)
+
+
+def find_rule(stage: Stage, reply: Reply) -> Rule | None:
+    """Return the line that decides, or `None` when the reply makes no sense in that stage."""
+    return next((rule for rule in RULES if rule.fits(stage, reply)), None)

@@ -1,0 +1,209 @@
+"""DATA: one command at a time, or pipelined, the end of one message and the envelope of the next together."""
+
+from __future__ import annotations
+
+from own_smtp.errors import SessionError
+from own_smtp.smtp.commands import DATA, DOT, RSET, dot_stuffed, mail_command, rcpt_command
+from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.session import Session
+from own_smtp.smtp.transfer.base import Exchange, Supply, is_expected
+from own_smtp.smtp.values import Envelope, Reply
+
+SMALL = 64 * 1024
+"""Octets up to which a message is written in one piece with its end."""
+
+WELL_USED = 50
+"""Messages after which a connection may have come to an end that the server sets for each.
+
+Exim's is 1,000 by default (`smtp_accept_max_per_connection`).
+"""
+
+Answer = tuple[Stage, Reply]
+
+
+class Plain(Exchange):
+    """Messages by DATA (RFC 5321), with as few round trips as PIPELINING (RFC 2920) allows."""
+
+    def __init__(self, session: Session, supply: Supply, most: int | None) -> None:
+        super().__init__(session, supply, most)
+        self.is_pipelined = session.capabilities.pipelining
+        command = self.deadlines.command
+        self.seconds = {Stage.MAIL: command, Stage.RCPT: command, Stage.DATA: self.deadlines.data}
+        self.needs_reset = False
+        """Whether the server may still hold an unfinished envelope."""
+
+    async def run(self) -> None:
+        current = await self._open_next()
+        while current is not None:
+            following = self.take() if self.is_pipelined else None
+            is_open = await self._send(current, following)
+            current = following if is_open else await self._open_next()
+
+    def end(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
+        """Nothing more is said to a server that is closing."""
+        if stage is Stage.MAIL and self._is_used_up(reply):
+            self.supply.give_back(envelope)
+        else:
+            super().end(envelope, stage, reply)
+        if reply.code == 421:
+            self.give_up()
+
+    def _is_used_up(self, reply: Reply) -> bool:
+        """Whether the server wants a new connection: neither the message nor the pace is to blame for its 421.
+
+        If it wants less, it says so (RFC 3463: X.7), or says 421 to the new connection, too.
+        """
+        is_about_policy = (reply.enhanced or "").startswith("4.7.")
+        return reply.code == 421 and not is_about_policy and self.most - self.left > WELL_USED
+
+    # The envelope
+
+    async def _open_next(self) -> Envelope | None:
+        """Return the next message whose envelope the server took; those that it refused are ended on the way."""
+        open_one = self._open_group if self.is_pipelined else self._open_stepwise
+        while (envelope := await self.next()) is not None:
+            if await open_one(envelope):
+                return envelope
+        return None
+
+    async def _open_group(self, envelope: Envelope) -> bool:
+        try:
+            self.wire.write(self._group(envelope), replies=self._group_replies)
+        except SessionError as error:
+            self.not_answered(envelope, self.wire.failure or error)
+            return False
+        return await self._read_group(envelope)
+
+    def _group(self, envelope: Envelope) -> bytes:
+        capabilities = self.session.capabilities
+        group = mail_command(envelope, capabilities) + rcpt_command(envelope, capabilities) + DATA
+        return RSET + group if self.needs_reset else group
+
+    @property
+    def _group_replies(self) -> int:
+        return len(self.seconds) + self.needs_reset
+
+    async def _read_group(self, envelope: Envelope) -> bool:
+        """Read every reply of the group (RFC 2920, 3.1), and let the first refusal decide. Return whether none came."""
+        replies: list[Answer] = []
+        is_open = True
+        try:
+            if self.needs_reset:
+                await self._read_reset()
+            for stage, seconds in self.seconds.items():
+                # They nearly always come together.
+                reply = self.wire.take() or await self.wire.read(stage, seconds)
+                replies.append((stage, reply))
+                is_open = is_open and is_expected(stage, reply)
+                if reply.code == 421:
+                    break
+        except SessionError as error:
+            self._end_broken(envelope, replies, error)
+            return False
+        if not is_open:
+            await self._refuse(envelope, replies)
+        return is_open
+
+    async def _refuse(self, envelope: Envelope, replies: list[Answer]) -> None:
+        refusals = [answer for answer in replies if not is_expected(*answer)]
+        self.end(envelope, *refusals[0])
+        await self._leave(replies[-1][1], was_taken=Stage.RCPT not in {stage for stage, _ in refusals})
+
+    def _end_broken(self, envelope: Envelope, replies: list[Answer], error: SessionError) -> None:
+        """The connection broke within the group: a refusal that came before still counts."""
+        refusals = [answer for answer in replies if not is_expected(*answer)]
+        if refusals:
+            self.end(envelope, *refusals[0])
+            self.give_up()
+        elif replies:
+            self.interrupt(envelope, list(self.seconds)[len(replies)], error)
+        else:
+            self.not_answered(envelope, error)
+
+    async def _leave(self, last: Reply, *, was_taken: bool) -> None:
+        """After a refused envelope: a server that wants a message all the same gets the lone dot (RFC 2920, 3.1).
+
+        Not when it took the recipient, who would get an empty mail: then the connection ends.
+        """
+        self.needs_reset = True
+        if last.code != 354:
+            return
+        if was_taken:
+            self.give_up()
+            return
+        try:
+            self.wire.write(DOT, replies=1)
+            await self.wire.read(Stage.MESSAGE, self.deadlines.final_dot)
+        except SessionError:
+            self.give_up()
+
+    async def _read_reset(self) -> None:
+        """A server that does not even forget an envelope is in no state to get another one."""
+        reply = await self.wire.read("RSET", self.deadlines.command)
+        if not is_expected(Stage.MAIL, reply):
+            raise SessionError(f"The server refused to begin anew: {reply.code} {reply.text}")
+        self.needs_reset = False
+
+    async def _open_stepwise(self, envelope: Envelope) -> bool:
+        """One command at a time (RFC 5321): what comes after a refusal is not sent."""
+        capabilities = self.session.capabilities
+        commands = (mail_command(envelope, capabilities), rcpt_command(envelope, capabilities), DATA)
+        replies: list[Answer] = []
+        try:
+            if self.needs_reset:
+                self.wire.write(RSET, replies=1)
+                await self._read_reset()
+            for (stage, seconds), command in zip(self.seconds.items(), commands, strict=True):
+                self.wire.write(command, replies=1)
+                replies.append((stage, await self.wire.read(stage, seconds)))
+                if not is_expected(*replies[-1]):
+                    self.needs_reset = True
+                    self.end(envelope, *replies[-1])
+                    return False
+        except SessionError as error:
+            self._end_broken(envelope, replies, error)
+            return False
+        return True
+
+    # The message
+
+    async def _send(self, current: Envelope, following: Envelope | None) -> bool:
+        """Send the text of `current`, and behind it the envelope of `following`. Return whether that one is open."""
+        group = b"" if following is None else self._group(following)
+        goes_on = await self._finish(current, group)
+        if following is None:
+            return False
+        if goes_on:
+            return await self._read_group(following)
+        self.give_up()  # the server may hold its envelope, and must not get a text for it
+        self.supply.give_back(following)
+        return False
+
+    async def _finish(self, current: Envelope, group: bytes) -> bool:
+        """Send the message, and `group` behind its end. Return whether the conversation goes on."""
+        stage, end = Stage.BODY, 0
+        try:
+            rest = dot_stuffed(current.data)
+            if len(rest) > SMALL:
+                await self._send_large(current, rest)
+                rest = b""
+            if self.wire.failure is not None:
+                raise self.wire.failure
+            self.supply.begin(current)
+            end = self.wire.position + len(rest) + len(DOT)
+            self.wire.write(rest + DOT + group, replies=1 + (self._group_replies if group else 0))
+            stage = Stage.MESSAGE
+            reply = await self.wire.read(stage, self.deadlines.final_dot)
+        except SessionError as error:
+            # What never left this process cannot have been taken, whatever the server does.
+            self.interrupt(current, Stage.BODY if stage is Stage.BODY or self.wire.never_left(end) else stage, error)
+            return False
+        self.end(current, Stage.MESSAGE, reply)
+        return not self.is_over
+
+    async def _send_large(self, envelope: Envelope, body: bytes) -> None:
+        """Send the text of a large message as the server reads it."""
+        self.wire.begin("the message text", self.body_seconds(envelope))
+        for start in range(0, len(body), SMALL):
+            self.wire.write(body[start : start + SMALL], replies=0)
+            await self.wire.has_room()

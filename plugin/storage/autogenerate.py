@@ -1,0 +1,41 @@
+"""Keeps the host's Alembic from dropping our tables, which its own models do not know.
+
+Alembic loads this by itself in every environment in which Own SMTP is installed, by an entry point in the group
+`alembic.plugins`. It does so in the middle of its own import: nothing of it can be imported here before it is done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from own_smtp.storage.revisions import PREFIX
+
+if TYPE_CHECKING:
+    from alembic.autogenerate.api import AutogenContext
+    from alembic.operations import ops
+    from alembic.runtime.plugins import Plugin
+    from alembic.util import PriorityDispatchResult
+
+
+def setup(plugin: Plugin) -> None:
+    """Come last in each `alembic revision --autogenerate`. The entry point's name makes it one of the default ones."""
+    from alembic.util import DispatchPriority
+
+    plugin.add_autogenerate_comparator(leave_to_own_smtp, "schema", priority=DispatchPriority.LAST)
+
+
+def leave_to_own_smtp(context: AutogenContext, changes: ops.UpgradeOps, _schemas: object) -> PriorityDispatchResult:
+    """Take our tables out of what the host's models seem to want."""
+    from alembic.operations import ops
+    from alembic.util import PriorityDispatchResult
+
+    from own_smtp.storage.models import Base
+
+    if context.metadata is not Base.metadata:
+        about_tables = ops.DropTableOp | ops.ModifyTableOps
+        changes.ops = [
+            change
+            for change in changes.ops
+            if not (isinstance(change, about_tables) and change.table_name.startswith(PREFIX))
+        ]
+    return PriorityDispatchResult.CONTINUE

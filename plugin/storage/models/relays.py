@@ -1,0 +1,202 @@
+"""Tables of `own_smtp.relays`, their only writer: mail servers, and who uses them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    ForeignKey,
+    Index,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from own_smtp.states import RelayState, RelayTestState, Security
+from own_smtp.storage.clock import db_now
+from own_smtp.storage.models.base import TABLE_OPTIONS, Base, BigId, HostId
+
+
+class Relay(Base):
+    """One mail server of a tenant: where it is, who sends, how fast. Written by `own_smtp.relays` only."""
+
+    __tablename__ = "own_smtp_relay"
+    __table_args__ = (Index(None, "tenant_id", "deleted_at"), TABLE_OPTIONS)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(HostId)
+    label: Mapped[str] = mapped_column(String(100))
+    description: Mapped[str] = mapped_column(String(1000), default="")
+    host: Mapped[str] = mapped_column(String(255))
+    port: Mapped[int]
+    security: Mapped[str] = mapped_column(String(20), default=Security.STARTTLS)
+    username: Mapped[str | None] = mapped_column(String(320))
+    """`None` means without authentication."""
+    password: Mapped[str | None] = mapped_column(Text)
+    """Encrypted by `own_smtp.secrets`."""
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 of the one certificate to trust, in hex; `None` means those that the system's authorities vouch for."""
+    sender_address: Mapped[str] = mapped_column(String(320))
+    sender_name: Mapped[str] = mapped_column(String(200), default="")
+    reply_to: Mapped[str | None] = mapped_column(String(320))
+    envelope_sender: Mapped[str | None] = mapped_column(String(320))
+    """`None` means the sender address."""
+    confirmation_address: Mapped[str | None] = mapped_column(String(320))
+    """`None` means the sender address."""
+    ehlo_name: Mapped[str | None] = mapped_column(String(255))
+    """`None` means the worker's own host name."""
+    max_connections: Mapped[int] = mapped_column(default=4)
+    messages_per_connection: Mapped[int | None]
+    min_interval: Mapped[float | None]
+    """Least time between two messages, in seconds."""
+    jitter: Mapped[float] = mapped_column(default=0.0)
+    """By how much the spacing may grow at random, as a share of it."""
+    per_second: Mapped[float | None]
+    per_minute: Mapped[int | None]
+    per_hour: Mapped[int | None]
+    per_day: Mapped[int | None]
+    sending_windows: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
+    """When it may send, as `{"days": [0..6], "start": "08:00", "end": "18:00"}`; `None` means always."""
+    timezone: Mapped[str] = mapped_column(String(64), default="UTC")
+    """The IANA zone of the sending windows."""
+    state: Mapped[str] = mapped_column(String(20), default=RelayState.UNCONFIRMED)
+    pause_reason: Mapped[str | None] = mapped_column(String(40))
+    pause_text: Mapped[str | None] = mapped_column(String(600))
+    """The server's own words with its codes, our own without any, or a person's note."""
+    paused_at: Mapped[datetime | None]
+    probe_at: Mapped[datetime | None]
+    """When a paused relay is tried again by itself; `None` means that it waits for a person."""
+    confirmed_at: Mapped[datetime | None]
+    revision: Mapped[int] = mapped_column(default=1)
+    """Counts changes that a running drain must notice."""
+    is_default: Mapped[bool] = mapped_column(default=False)
+    """Whether the tenant's projects are offered this relay first."""
+    preset: Mapped[str | None] = mapped_column(String(40))
+    """The provider whose preset filled the form."""
+    created_at: Mapped[datetime] = mapped_column(server_default=db_now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=db_now(), onupdate=db_now())
+    deleted_at: Mapped[datetime | None]
+
+
+class Confirmation(Base):
+    """One link mailed to prove that a relay works and that its sender agrees. Written by `own_smtp.relays` only."""
+
+    __tablename__ = "own_smtp_confirmation"
+    __table_args__ = (TABLE_OPTIONS,)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), index=True)
+    token_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
+    """SHA-256 of the token, in hex. The token is made when the mail is: until then there is none."""
+    configuration: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of what the link vouches for: a relay that changed since is not activated by it."""
+    address: Mapped[str] = mapped_column(String(320))
+    requested_by: Mapped[str | None] = mapped_column(HostId)
+    created_at: Mapped[datetime] = mapped_column(server_default=db_now())
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    superseded_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
+    next_attempt_at: Mapped[datetime | None] = mapped_column(server_default=db_now())
+    """When the mail is to be sent, or sent again; `None` means that nothing more is tried."""
+    sent_at: Mapped[datetime | None]
+    """When the relay accepted the mail."""
+    server: Mapped[str | None] = mapped_column(String(300))
+    stage: Mapped[str | None] = mapped_column(String(12))
+    """Where the last attempt failed; `None` when none did."""
+    code: Mapped[int | None] = mapped_column(SmallInteger)
+    enhanced: Mapped[str | None] = mapped_column(String(12))
+    pause_reason: Mapped[str | None] = mapped_column(String(40))
+    error: Mapped[str | None] = mapped_column(String(600))
+    """Why the mail could not be sent, in the server's own words."""
+
+
+class RelayTest(Base):
+    """Settings as somebody typed them, tried before they are saved. Written by `own_smtp.relay_tests` only.
+
+    Rows live for an hour: so long they count against the limits, and the typed values can be saved.
+    """
+
+    __tablename__ = "own_smtp_test"
+    __table_args__ = (Index(None, "tenant_id", "created_at"), Index(None, "host", "port", "created_at"), TABLE_OPTIONS)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(HostId)
+    requested_by: Mapped[str] = mapped_column(HostId)
+    """Only this person sees it."""
+    relay_id: Mapped[int | None] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), index=True)
+    """The relay that the settings are for; `None` means a new one."""
+    host: Mapped[str] = mapped_column(String(255))
+    port: Mapped[int]
+    settings: Mapped[str | None] = mapped_column(Text)
+    """What was typed, password included, encrypted by `own_smtp.secrets`; `None` once it was saved."""
+    saves: Mapped[bool] = mapped_column(default=False)
+    """Whether the settings are saved by themselves when the test is passed."""
+    state: Mapped[str] = mapped_column(String(12), default=RelayTestState.WAITING)
+    created_at: Mapped[datetime] = mapped_column(server_default=db_now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    saved_at: Mapped[datetime | None]
+    steps: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    """The steps that went well, in their order, each with its facts and how long it took."""
+    transcript: Mapped[list[list[str]]] = mapped_column(JSON, default=list)
+    """What was said, command and reply, without credentials."""
+    certificate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What the server showed, as `own_smtp.certificates` stores it."""
+    stage: Mapped[str | None] = mapped_column(String(12))
+    """Where it failed; `None` when it did not."""
+    code: Mapped[int | None] = mapped_column(SmallInteger)
+    enhanced: Mapped[str | None] = mapped_column(String(12))
+    pause_reason: Mapped[str | None] = mapped_column(String(40))
+    error: Mapped[str | None] = mapped_column(String(600))
+    """Why, in the server's own words."""
+
+
+class ProjectRoute(Base):
+    """How the invitations of one project leave."""
+
+    __tablename__ = "own_smtp_project"
+    __table_args__ = (UniqueConstraint("tenant_id", "project_id"), TABLE_OPTIONS)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(HostId)
+    project_id: Mapped[str] = mapped_column(HostId)
+    relay_id: Mapped[int | None] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="SET NULL"), index=True)
+    """`None` means the platform's own mail."""
+    fallback_after: Mapped[int | None]
+    """Seconds until the platform's mail may take over; `None` means never."""
+    changed_by: Mapped[str | None] = mapped_column(HostId)
+    changed_at: Mapped[datetime] = mapped_column(server_default=db_now(), onupdate=db_now())
+
+
+class Suggestion(Base):
+    """For whom a relay is suggested beside the tenant's default: one person, or one project."""
+
+    __tablename__ = "own_smtp_suggestion"
+    __table_args__ = (UniqueConstraint("tenant_id", "kind", "subject"), TABLE_OPTIONS)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(HostId)
+    kind: Mapped[str] = mapped_column(String(10))
+    """`user` or `project`."""
+    subject: Mapped[str] = mapped_column(HostId)
+    """The host's id of the person or project: each has one relay at most."""
+    relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), index=True)
+
+
+class PolicyValue(Base):
+    """One setting that an administrator changed on the policy page. Written by `own_smtp.policy` only."""
+
+    __tablename__ = "own_smtp_policy"
+    __table_args__ = (TABLE_OPTIONS,)
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    """A field of `own_smtp.config.Settings`, or `own_smtp.policy.PREPARED`."""
+    value: Mapped[Any] = mapped_column(JSON)
+    """As the configuration would have it; JSON's `null` is a value, too."""
+    changed_by: Mapped[str] = mapped_column(HostId)
+    changed_at: Mapped[datetime] = mapped_column(server_default=db_now(), onupdate=db_now())

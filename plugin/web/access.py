@@ -1,0 +1,84 @@
+"""Who may open a page: the one place where the host is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from flask import abort, g
+
+from own_smtp.current import extension
+from own_smtp.errors import ConflictError, NotFoundError
+from own_smtp.hooks.events import Action, Actor, Project
+from own_smtp.i18n import gettext
+from own_smtp.smtp.network import NetworkPolicy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def current_actor() -> Actor:
+    """Return the person behind the request. Only for pages behind `requires`."""
+    actor: Actor = g.own_smtp_actor
+    return actor
+
+
+def requires(action: Action) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let only those through who may do `action`: 401 for nobody, 403 for somebody else.
+
+    A page with `project_id` in its address is asked about that project, and answers 404 when the actor's tenant has
+    no such project.
+    """
+
+    def guard(page: Callable[P, R]) -> Callable[P, R]:
+        @wraps(page)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            project_id = kwargs.get("project_id")
+            _enter(action, project_id if isinstance(project_id, str) else None)
+            return page(*args, **kwargs)
+
+        return guarded
+
+    return guard
+
+
+def _enter(action: Action, project_id: str | None) -> None:
+    actor = extension().host.actor()
+    if actor is None:
+        abort(401)
+    g.own_smtp_actor = actor
+    if project_id is not None:
+        g.own_smtp_project = find_project(actor.tenant_id, project_id)
+    if not extension().host.may(actor, action, project_id):
+        abort(403)
+
+
+def is_admitted(tenant_id: str) -> bool:
+    """Return whether the platform's policy lets a tenant use own mail servers."""
+    return NetworkPolicy.from_settings(extension().in_force()).admits(tenant_id)
+
+
+def insist_on_admission() -> None:
+    """Raise `ConflictError` for what a tenant may not do that may not use own mail servers."""
+    if not is_admitted(current_actor().tenant_id):
+        raise ConflictError(gettext("This platform does not offer own mail servers to your account at present."))
+
+
+def current_project() -> Project:
+    """Return the project in the page's address. Only for pages behind `requires`."""
+    project: Project = g.own_smtp_project
+    return project
+
+
+def find_project(tenant_id: str, project_id: str) -> Project:
+    """Return the tenant's project. Raises `NotFoundError` when the tenant has none with this id."""
+    for project in extension().host.projects(tenant_id):
+        if project.project_id == project_id and project.tenant_id == tenant_id:
+            return project
+    raise NotFoundError(f"There is no project {project_id}.")
+
+
+def may(action: Action, project_id: str | None = None) -> bool:
+    """Return whether the present actor may do `action`, for what a page offers."""
+    return extension().host.may(current_actor(), action, project_id)

@@ -1,0 +1,177 @@
+"""The blueprint that all pages hang on, and what every page has in common."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, make_response, render_template, request, session, url_for
+from flask_babel import format_date, format_decimal, get_locale
+from flask_wtf import FlaskForm
+from sqlalchemy.orm import Session
+from werkzeug.exceptions import HTTPException
+
+from own_smtp import templates
+from own_smtp.current import extension
+from own_smtp.errors import ConflictError, NotFoundError
+from own_smtp.hooks.events import Action, Tenant
+from own_smtp.i18n import format_time, gettext, ngettext
+from own_smtp.i18n import lazy_gettext as _
+from own_smtp.reporting.explanations import BY_PAUSE
+from own_smtp.smtp.certificates import spelt
+from own_smtp.states import PauseReason, RelayState, State
+from own_smtp.storage.models import LARGEST_ID, Relay
+from own_smtp.web.access import current_actor, may
+
+OWN_LAYOUT = "own_smtp/layout.html"
+NOTES = "own_smtp_notes"
+
+blueprint = Blueprint(
+    "own_smtp",
+    "own_smtp",
+    template_folder=str(Path(templates.__file__).parent),
+    static_folder="static",
+)
+
+ERRORS = {
+    401: (_("Please sign in"), _("This page is for people of the platform. Sign in there and come back.")),
+    403: (_("Not for you"), _("Your role does not allow this. Whoever administers your account can change that.")),
+    404: (_("Not found"), _("There is nothing here: it was deleted, or never was.")),
+    405: (_("Not this way"), _("Open the page again and use its buttons.")),
+    409: (_("Not possible now"), _("Something changed in the meantime. Go back and look again.")),
+}
+
+
+_FIND = ("q", "show", "page", "projects")
+"""What an address may say of a list: what is looked for, and which page of it."""
+
+
+class ButtonForm(FlaskForm):
+    """A form that is only a button: it holds the CSRF token."""
+
+
+def check_button() -> None:
+    """Raise `ConflictError` for a button whose token is over: it was pressed on a page from long ago."""
+    if not ButtonForm().validate_on_submit():
+        raise ConflictError(gettext("This page was open for too long. Go back, reload it and try again."))
+
+
+def asked_id(name: str) -> int | None:
+    """Return an id that the page's address asks for; `None` where there is none, or none that can be."""
+    number = request.args.get(name, type=int)
+    return number if number is not None and abs(number) <= LARGEST_ID else None
+
+
+def db_session() -> Session:
+    """Return the session that the host and we share in this request."""
+    return extension().db.session()
+
+
+def render(name: str, **values: Any) -> str:
+    """Render a page into the host's layout, or into our own where the host names none."""
+    layout = extension().host.layout() or OWN_LAYOUT
+    return render_template(
+        f"own_smtp/{name}",
+        own_smtp_layout=layout,
+        own_smtp_embedded=layout != OWN_LAYOUT,
+        platform_name=extension().settings.platform_name,
+        notes=session.pop(NOTES, []),
+        **_COMMON,
+        **values,
+    )
+
+
+def note(text: str, kind: str = "success") -> None:
+    """Show `text` on the next page. Not `flash`: a host's layout shows those too, and each would appear twice.
+
+    `kind` is Bootstrap's word: `success`, `warning` or `danger`.
+    """
+    session[NOTES] = [*session.get(NOTES, []), (kind, text)]
+
+
+def tenant() -> Tenant:
+    """Return the tenant of the person behind the request."""
+    return extension().host.tenant(current_actor().tenant_id)
+
+
+def _format_moment(moment: datetime | None) -> str:
+    return format_time(moment, tenant().timezone) if moment else ""
+
+
+def again(**changes: Any) -> str:
+    """Return the address of the present page with some of its arguments changed."""
+    given = {name: value for name, value in request.args.items() if name in _FIND}
+    return url_for(str(request.endpoint), **{**(request.view_args or {}), **given, **changes})
+
+
+def _pause_cause(relay: Relay) -> str:
+    reason = relay.pause_reason
+    return str(BY_PAUSE[PauseReason(reason)].cause) if reason in set(PauseReason) else ""
+
+
+def _language() -> str:
+    return str(get_locale() or "en").replace("_", "-")
+
+
+# Handed to each template by name: as globals they would reach into the host's own pages.
+_COMMON: dict[str, Any] = {
+    "tr": gettext,
+    "ntr": ngettext,
+    "moment": _format_moment,
+    "day": format_date,
+    "number": format_decimal,
+    "language": _language,
+    "again": again,
+    "pause_cause": _pause_cause,
+    "may": may,
+    "Action": Action,
+    "State": State,
+    "RelayState": RelayState,
+    "PauseReason": PauseReason,
+    "spelt": spelt,
+}
+
+
+@blueprint.url_value_preprocessor
+def refuse_impossible_ids(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Raise `NotFoundError` for an address with a number that no id can be."""
+    if any(isinstance(value, int) and value > LARGEST_ID for value in (values or {}).values()):
+        raise NotFoundError("There is no such id.")
+
+
+@blueprint.errorhandler(NotFoundError)
+def show_not_found(_error: NotFoundError) -> Response:
+    """Answer 404 without a word on whether the thing exists for somebody else."""
+    return _error_page(404)
+
+
+@blueprint.errorhandler(ConflictError)
+def show_conflict(error: ConflictError) -> Response:
+    """Answer 409 with the reason."""
+    return _error_page(409, str(error))
+
+
+@blueprint.errorhandler(HTTPException)
+def show_error(error: HTTPException) -> HTTPException | Response:
+    """Answer an error with a page that says what to do next; redirects and ready answers pass."""
+    if error.code is None or error.code < 400 or error.response is not None:
+        return error
+    return _error_page(error.code)
+
+
+def _error_page(code: int, text: str | None = None) -> Response:
+    title, words = ERRORS.get(code, (_("That did not work"), _("Go back, open the page again and try once more.")))
+    response = make_response(render("error.html", title=title, words=text or words), code)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.after_request
+def keep_private(response: Response) -> Response:
+    """Keep pages out of caches and other sites' frames; a confirmation link out of Referer headers."""
+    if request.endpoint != "own_smtp.static":
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+        response.headers.setdefault("Referrer-Policy", "same-origin")
+    return response

@@ -1,0 +1,135 @@
+"""What the pages show of a relay, put together from its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from own_smtp.relays import confirmations
+from own_smtp.relays.confirmations import MailState
+from own_smtp.relays.rate_limits import capped
+from own_smtp.relays.store import limits_of
+from own_smtp.reporting.explanations import Explanation, explain
+from own_smtp.reporting.forecast import finish_time
+from own_smtp.settings import Settings
+from own_smtp.smtp.reply_rules import SPEECHLESS
+from own_smtp.states import PauseReason, RelayState
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.models import Confirmation, Lease, Relay
+
+_OF_LEASE = ("last_success_at", "last_error_at", "last_error", "failing_since", "fallback_since")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailReport:
+    """What became of a confirmation mail."""
+
+    state: MailState
+    address: str
+    requested_at: datetime
+    expires_at: datetime
+    sent_at: datetime | None
+    next_attempt_at: datetime | None
+    explanation: Explanation | None
+    code: int | None
+    enhanced: str | None
+    words: str
+    """The server's own words, or ours where it said nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayPanel:
+    """A relay with all that its page says about it."""
+
+    relay: Relay
+    mail: MailReport | None
+    """`None` unless the relay waits for its confirmation."""
+    again_at: datetime | None
+    """From when on the mail can be asked for again; `None` means now."""
+    pause: Explanation | None
+    last_success_at: datetime | None
+    last_error_at: datetime | None
+    last_error: str | None
+    waiting: int
+    failing_since: datetime | None = None
+    """Since when there was no usable connection; `None` when the last one was."""
+    fallback_since: datetime | None = None
+    """Since when the platform's mail takes over what was told so."""
+    next_at: datetime | None = None
+    """Before this nothing is sent; `None` means that nothing must be waited for."""
+    learned: float | None = None
+    """Seconds between two messages that the server's answers taught."""
+    seen: float | None = None
+    """Messages a second that went out lately."""
+    finishes_at: datetime | None = None
+    """By when all that waits will have been offered; `None` when that cannot be said."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the page would."""
+        mail = (self.mail.state, self.mail.requested_at, self.mail.next_attempt_at) if self.mail else ()
+        parts = (self.relay.state, self.relay.revision, self.again_at, *mail, self.last_error_at, self.waiting)
+        parts += (self.failing_since, self.fallback_since, self.next_at, self.learned)
+        return "|".join(str(part) for part in parts)
+
+
+def panel_of(session: Session, settings: Settings, relay: Relay, waiting: int) -> RelayPanel:
+    """Put together what the relay's page says."""
+    now = read_clock(session.connection())
+    confirmation = confirmations.latest(session, relay.id) if relay.state == RelayState.UNCONFIRMED else None
+    again_at = confirmations.cooldown_until(confirmation, settings)
+    lease = session.get(Lease, relay.id)
+    return RelayPanel(
+        relay=relay,
+        mail=_mail_report(confirmation, now) if confirmation else None,
+        again_at=again_at if again_at and again_at > now else None,
+        pause=_pause_of(relay),
+        waiting=waiting,
+        **_sending_of(settings, relay, lease, waiting, now),
+    )
+
+
+def _sending_of(settings: Settings, relay: Relay, lease: Lease | None, waiting: int, now: datetime) -> dict[str, Any]:
+    """Return what the last drain left to be known."""
+    pace = (lease.pace if lease else None) or {}
+    values = {name: getattr(lease, name) if lease else None for name in _OF_LEASE}
+    is_resting = waiting and lease and lease.wake_at and lease.wake_at > now
+    may_send = waiting and relay.state == RelayState.ACTIVE
+    return {
+        **values,
+        "next_at": lease.wake_at if lease and is_resting else None,
+        "learned": pace.get("learned"),
+        "seen": pace.get("seen"),
+        "finishes_at": finish_time(capped(limits_of(relay), settings), pace, waiting, now) if may_send else None,
+    }
+
+
+def _mail_report(confirmation: Confirmation, now: datetime) -> MailReport:
+    return MailReport(
+        state=confirmations.mail_state(confirmation, now),
+        address=confirmation.address,
+        requested_at=confirmation.created_at,
+        expires_at=confirmation.expires_at,
+        sent_at=confirmation.sent_at,
+        next_attempt_at=confirmation.next_attempt_at,
+        explanation=_failure_of(confirmation),
+        code=confirmation.code,
+        enhanced=confirmation.enhanced,
+        words="" if confirmation.stage in SPEECHLESS else confirmation.error or "",
+    )
+
+
+def _failure_of(confirmation: Confirmation) -> Explanation | None:
+    if confirmation.stage is None:
+        return None
+    pause = PauseReason(confirmation.pause_reason) if confirmation.pause_reason else None
+    return explain(confirmation.stage, confirmation.code, confirmation.enhanced, pause, confirmation.error or "")
+
+
+def _pause_of(relay: Relay) -> Explanation | None:
+    if relay.state != RelayState.PAUSED or relay.pause_reason is None:
+        return None
+    return explain("", None, None, PauseReason(relay.pause_reason), relay.pause_text or "")

@@ -1,0 +1,59 @@
+"""The audit log of a tenant, on a page and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flask import Response, stream_with_context
+from flask.typing import ResponseReturnValue
+
+from own_smtp.current import extension
+from own_smtp.hooks.events import Action
+from own_smtp.i18n import format_utc, gettext
+from own_smtp.reporting import audit_log
+from own_smtp.reporting.audit_log import Line, Names
+from own_smtp.reporting.exports import BEGINNING, csv_row
+from own_smtp.web import user_names
+from own_smtp.web.access import current_actor, requires
+from own_smtp.web.pages import asked_id, blueprint, db_session, render
+
+
+@blueprint.get("/audit")
+@requires(Action.EDIT)
+def show_audit() -> ResponseReturnValue:
+    """Show who changed what, newest first."""
+    found = audit_log.lines(db_session(), current_actor().tenant_id, _names(), before=asked_id("before"))
+    return render("audit.html", lines=found, page=audit_log.PAGE, change_text=audit_log.change_text)
+
+
+@blueprint.get("/audit.csv")
+@requires(Action.EDIT)
+def download_audit() -> ResponseReturnValue:
+    """Return the whole log for a spreadsheet, times in UTC."""
+    found = audit_log.all_lines(db_session(), current_actor().tenant_id, _names())
+    headers = {"Content-Disposition": 'attachment; filename="own-smtp-audit.csv"'}
+    return Response(stream_with_context(_rows(found)), mimetype="text/csv", headers=headers)
+
+
+def _rows(found: Iterator[Line]) -> Iterator[str]:
+    heads = [
+        gettext("When"),
+        gettext("Who"),
+        gettext("What"),
+        gettext("Server"),
+        gettext("Project"),
+        gettext("Changes"),
+    ]
+    yield BEGINNING + csv_row(heads)
+    for line in found:
+        changes = "; ".join(audit_log.change_text(change) for change in line.changes)
+        yield csv_row([format_utc(line.at), line.who, line.what, line.server, line.project, changes])
+
+
+def _names() -> Names:
+    actor = current_actor()
+    return Names(
+        relays=audit_log.relay_names(db_session(), actor.tenant_id),
+        projects={item.project_id: item.title for item in extension().host.projects(actor.tenant_id)},
+        name_of=user_names.name_of,
+    )

@@ -1,0 +1,76 @@
+"""The page behind a confirmation link. No account needed: GET shows and POST confirms, as scanners follow links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Response, make_response
+from flask.typing import ResponseReturnValue
+from flask_babel import force_locale
+from sqlalchemy.orm import Session
+
+from own_smtp.current import extension
+from own_smtp.hooks.events import Tenant
+from own_smtp.i18n import format_time
+from own_smtp.relays import confirmations, store
+from own_smtp.relays.confirmations import LinkState
+from own_smtp.storage.models import Confirmation, Relay
+from own_smtp.web.pages import ButtonForm, blueprint, db_session, render
+
+CODES = {LinkState.UNKNOWN: 404, LinkState.USED: 410, LinkState.EXPIRED: 410, LinkState.SUPERSEDED: 410}
+
+
+@blueprint.get("/confirm/<token>")
+def show_confirmation(token: str) -> ResponseReturnValue:
+    """Say what the link is for, and offer the button."""
+    state, confirmation = confirmations.look_up(db_session(), token)
+    return _page(state, confirmation)
+
+
+@blueprint.post("/confirm/<token>")
+def follow_confirmation(token: str) -> ResponseReturnValue:
+    """Activate the relay, once."""
+    if not ButtonForm().validate_on_submit():
+        return show_confirmation(token)
+    session = db_session()
+    state, confirmation = confirmations.confirm(session, token)
+    session.commit()
+    if state is LinkState.VALID and confirmation is not None:
+        _announce(session, confirmation)
+        return _page(state, confirmation, is_done=True)
+    return _page(state, confirmation)
+
+
+def _announce(session: Session, confirmation: Confirmation) -> None:
+    relay = session.get_one(Relay, confirmation.relay_id)
+    extension().wake(relay.id)
+    extension().host.relay_changed(store.change_of(relay))
+
+
+def _page(state: LinkState, confirmation: Confirmation | None, *, is_done: bool = False) -> Response:
+    relay = db_session().get(Relay, confirmation.relay_id) if confirmation else None
+    tenant = extension().host.tenant(relay.tenant_id) if relay else None
+    with _language_of(tenant):
+        page = render(
+            "confirm.html",
+            state="done" if is_done else state,
+            relay=relay,
+            tenant=tenant,
+            expires=format_time(confirmation.expires_at, tenant.timezone) if confirmation and tenant else "",
+            button=ButtonForm(),
+        )
+    response = make_response(page, CODES.get(state, 200))
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["X-Robots-Tag"] = "noindex"
+    return response
+
+
+@contextmanager
+def _language_of(tenant: Tenant | None) -> Iterator[None]:
+    """Speak the language of the mail that the link came in."""
+    if tenant is None:
+        yield
+    else:
+        with force_locale(tenant.locale):
+            yield

@@ -1,0 +1,44 @@
+"""What machines ask: whether the platform can send, and the figures for Prometheus. Without a person behind it."""
+
+from __future__ import annotations
+
+import hmac
+
+from flask import abort, make_response, request
+from flask.typing import ResponseReturnValue
+
+from own_smtp.current import extension
+from own_smtp.operations.health import examine
+from own_smtp.web.pages import blueprint
+
+
+@blueprint.get("/health")
+def health() -> ResponseReturnValue:
+    """Say what works: 503 when pages and sends do not; with `?strict` also when nothing would leave."""
+    found = examine(extension().db.engine, extension().queue_is_up)
+    is_bad = found.status == "down" or (found.status != "ok" and "strict" in request.args)
+    return found.as_dict(), 503 if is_bad else 200
+
+
+@blueprint.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    """Show the figures to who has the token; without a token in the settings there are none."""
+    token = extension().settings.metrics_token
+    if token is None:
+        abort(404)
+    if not hmac.compare_digest(_shown().encode(), token.encode()):
+        return make_response("Show the token: Authorization: Bearer ...\n", 401, {"WWW-Authenticate": "Bearer"})
+    from own_smtp.operations.metrics import CONTENT_TYPE, QueueFigures, exposition
+
+    jobs = extension().queue_depth()
+    queue = QueueFigures(is_up=jobs is not None, jobs=jobs)
+    with extension().db.engine.connect() as connection:
+        text = exposition(connection, queue, by_tenant=extension().settings.metrics_tenants)
+    return make_response(text, {"Content-Type": CONTENT_TYPE})
+
+
+def _shown() -> str:
+    authorization = request.authorization
+    if authorization is None or authorization.type != "bearer":
+        return ""
+    return authorization.token or ""

@@ -1,0 +1,229 @@
+"""The delivery log of a project and of a mail server: filtered, paged, downloaded, and acted on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flask import Response, abort, redirect, request, stream_with_context, url_for
+from flask.typing import ResponseReturnValue
+
+from own_smtp.current import extension
+from own_smtp.errors import NotFoundError
+from own_smtp.forms.log import LogFilter, SelectionForm
+from own_smtp.hooks.events import Action, StatusFilter
+from own_smtp.i18n import gettext, ngettext
+from own_smtp.outbox import bulk_actions
+from own_smtp.outbox.bulk_actions import STATES, Deed, Selection
+from own_smtp.outbox.query import LogScope
+from own_smtp.outbox.recipient_search import with_shortened
+from own_smtp.relays import store
+from own_smtp.reporting import delivery_log, exports
+from own_smtp.reporting.reports import STATE_LABELS, project_batch
+from own_smtp.storage.models import Relay
+from own_smtp.web.access import current_actor, current_project, may, requires
+from own_smtp.web.pages import blueprint, db_session, note, render, tenant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a log hangs: at a project, or at a mail server."""
+
+    scope: LogScope
+    kind: str
+    """`project` or `relay`, as the names of its pages begin."""
+    key: dict[str, Any]
+    """What its addresses need."""
+    relay: Relay | None = None
+
+    def url(self, page: str, filters: LogFilter | None = None, **more: Any) -> str:
+        """Return the address of one of its pages, with the same filter."""
+        arguments = filters.arguments() if filters else {}
+        return url_for(f"own_smtp.{self.kind}_log{page}", **self.key, **arguments, **more)
+
+
+@blueprint.get("/projects/<path:project_id>/log")
+@requires(Action.VIEW)
+def project_log(project_id: str) -> ResponseReturnValue:
+    """Show each invitation of a project with its attempts."""
+    return _show(_of_project(project_id))
+
+
+@blueprint.get("/servers/<int:relay_id>/log")
+@requires(Action.VIEW)
+def relay_log(relay_id: int) -> ResponseReturnValue:
+    """Show each invitation for a mail server with its attempts, of the projects that the actor may see."""
+    return _show(_of_relay(relay_id, Action.VIEW))
+
+
+@blueprint.get(f"/projects/<path:project_id>/log/<any({exports.NAMES}):name>")
+@requires(Action.VIEW)
+def project_log_file(project_id: str, name: str) -> ResponseReturnValue:
+    """Download what the filter finds in a project."""
+    return _download(_of_project(project_id), name)
+
+
+@blueprint.get(f"/servers/<int:relay_id>/log/<any({exports.NAMES}):name>")
+@requires(Action.VIEW)
+def relay_log_file(relay_id: int, name: str) -> ResponseReturnValue:
+    """Download what the filter finds for a mail server."""
+    return _download(_of_relay(relay_id, Action.VIEW), name)
+
+
+@blueprint.post("/projects/<path:project_id>/log/selection")
+@requires(Action.ENABLE)
+def project_log_selection(project_id: str) -> ResponseReturnValue:
+    """Send again or withdraw chosen invitations of a project."""
+    return _act(_of_project(project_id))
+
+
+@blueprint.post("/servers/<int:relay_id>/log/selection")
+@requires(Action.VIEW)
+def relay_log_selection(relay_id: int) -> ResponseReturnValue:
+    """Send again or withdraw chosen invitations for a mail server, of the projects that the actor may change."""
+    place = _of_relay(relay_id, Action.ENABLE)
+    if not place.scope.project_ids:
+        abort(403)
+    return _act(place)
+
+
+def _of_project(project_id: str) -> Place:
+    scope = LogScope(tenant_id=current_actor().tenant_id, project_ids=frozenset({project_id}))
+    return Place(scope=scope, kind="project", key={"project_id": project_id})
+
+
+def _of_relay(relay_id: int, action: Action) -> Place:
+    tenant_id = current_actor().tenant_id
+    relay = store.get(db_session(), tenant_id, relay_id)
+    allowed = (item.project_id for item in _projects() if may(action, item.project_id))
+    scope = LogScope(tenant_id=tenant_id, project_ids=frozenset(allowed), relay_id=relay_id)
+    return Place(scope=scope, kind="relay", key={"relay_id": relay_id}, relay=relay)
+
+
+def _show(place: Place) -> ResponseReturnValue:
+    filters = LogFilter(request.args, STATE_LABELS)
+    if not filters.validate():
+        return _page(place, filters, None), 422
+    wanted = _wanted(filters, place, after=request.args.get("after"))
+    try:
+        shown = delivery_log.page(db_session(), place.scope, wanted, before=request.args.get("before"))
+    except ValueError as error:
+        raise NotFoundError("There is no such place in the log.") from error
+    return _page(place, filters, shown)
+
+
+def _page(place: Place, filters: LogFilter, shown: delivery_log.LogPage | None) -> str:
+    return render(
+        "log.html",
+        **_common(place, filters),
+        filters=filters,
+        shown=shown,
+        files=exports.FILES,
+        may_change=_may_change(place),
+        button=SelectionForm([], 0),
+    )
+
+
+def _common(place: Place, filters: LogFilter) -> dict[str, Any]:
+    return {
+        "place": place,
+        "url": lambda page, **more: place.url(page, filters, **more),
+        "project": current_project() if place.kind == "project" else None,
+        "relay": place.relay,
+        "projects": {item.project_id: item.title for item in _projects()},
+        "batch": _batch(place, filters),
+        "labels": STATE_LABELS,
+        "Deed": Deed,
+    }
+
+
+def _batch(place: Place, filters: LogFilter) -> Any:
+    """Return the one sending that the log is narrowed to; `None` when it is not, or in a server's log."""
+    if not isinstance(filters.batch.data, int) or filters.batch.errors or place.kind != "project":
+        return None
+    return project_batch(db_session(), place.scope.tenant_id, place.key["project_id"], filters.batch.data)
+
+
+def _may_change(place: Place) -> bool:
+    return any(may(Action.ENABLE, project_id) for project_id in place.scope.project_ids or ())
+
+
+def _download(place: Place, name: str) -> ResponseReturnValue:
+    filters = LogFilter(request.args, STATE_LABELS)
+    if not filters.validate():
+        return _page(place, filters, None), 422
+    lines = delivery_log.stream(db_session(), place.scope, _wanted(filters, place))
+    file = exports.FILES[name]
+    headers = {"Content-Disposition": f'attachment; filename="own-smtp-{name}"'}
+    return Response(stream_with_context(file.write(lines)), mimetype=file.mimetype, headers=headers)
+
+
+def _act(place: Place) -> ResponseReturnValue:
+    filters = LogFilter(request.args, STATE_LABELS)
+    form = SelectionForm(list(Deed), delivery_log.PAGE)
+    if not filters.validate() or not form.validate_on_submit():
+        problems = [text for texts in form.errors.values() for text in texts]
+        note(" ".join(map(str, problems)) or gettext("Please choose again."), "warning")
+        return redirect(place.url("", filters if not filters.errors else None))
+    deed, chosen = Deed(form.deed.data), _selection(place, form, _wanted(filters, place))
+    if not form.confirmed.data or (deed is Deed.RESEND and not form.copies.data):
+        return _ask(place, filters, form, deed, chosen)
+    done = bulk_actions.perform(db_session().connection(), deed, chosen, user_id=current_actor().user_id)
+    db_session().commit()
+    for relay_id in done.relay_ids:
+        extension().wake(relay_id)
+    _say(deed, done)
+    return redirect(place.url("", filters))
+
+
+def _wanted(filters: LogFilter, place: Place, after: str | None = None) -> StatusFilter:
+    """Return what a person looks for, a recipient whose address was shortened included."""
+    wanted = filters.wanted(tenant().timezone, after=after)
+    return with_shortened(wanted, extension().vault, place.scope.tenant_id)
+
+
+def _selection(place: Place, form: SelectionForm, wanted: StatusFilter) -> Selection:
+    if form.everything.data:
+        return Selection(scope=place.scope, wanted=wanted)
+    return Selection(scope=place.scope, wanted=replace(wanted, states=()), ids=frozenset(form.ids.data))
+
+
+def _ask(place: Place, filters: LogFilter, form: SelectionForm, deed: Deed, chosen: Selection) -> ResponseReturnValue:
+    """Show what would be done to how many, and ask; to send what is unknown again needs a tick besides."""
+    counts = bulk_actions.count_selected(db_session().connection(), chosen)
+    meant = {state: number for state, number in counts.items() if state in STATES[deed]}
+    left_alone = {state: number for state, number in counts.items() if state not in STATES[deed]}
+    page = render(
+        "log_confirm.html",
+        **_common(place, filters),
+        form=form,
+        deed=deed,
+        meant=meant,
+        left_alone=left_alone,
+        is_answered=bool(form.confirmed.data),
+    )
+    return page, 422 if form.confirmed.data else 200
+
+
+def _say(deed: Deed, done: bulk_actions.Done) -> None:
+    say: Callable[[int], str] = _SAID[deed]
+    note(say(done.changed), "success" if done.changed else "warning")
+    for reason, number in done.problems.items():
+        left = ngettext("%(num)s invitation was left alone:", "%(num)s invitations were left alone:", number)
+        note(f"{left} {reason}", "warning")
+
+
+def _said_again(number: int) -> str:
+    return ngettext("%(num)s invitation is sent again.", "%(num)s invitations are sent again.", number)
+
+
+def _said_cancelled(number: int) -> str:
+    return ngettext("%(num)s invitation was cancelled.", "%(num)s invitations were cancelled.", number)
+
+
+_SAID = {Deed.RETRY: _said_again, Deed.RESEND: _said_again, Deed.CANCEL: _said_cancelled}
+
+
+def _projects() -> Iterator[Any]:
+    return iter(extension().host.projects(current_actor().tenant_id))

@@ -1,0 +1,206 @@
+"""The pages of a tenant's mail servers."""
+
+from __future__ import annotations
+
+from flask import redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from own_smtp.current import extension
+from own_smtp.errors import ConflictError
+from own_smtp.forms.leftovers import LeftoversForm
+from own_smtp.forms.relay import UNUSUAL, RelayForm
+from own_smtp.hooks.events import Action
+from own_smtp.i18n import gettext, zone_of
+from own_smtp.outbox.reroute import Scope
+from own_smtp.relays import confirmations, edits, lifecycle, project_routes, store, suggestions
+from own_smtp.relays.dry_runs import Kept
+from own_smtp.relays.presets import PRESETS
+from own_smtp.reporting import hourly_stats, reports
+from own_smtp.reporting.chart_texts import Picture, health_picture
+from own_smtp.reporting.charts import health_since
+from own_smtp.reporting.limit_texts import pace_texts, window_texts
+from own_smtp.reporting.relay_health import health_of
+from own_smtp.smtp.values import is_reply
+from own_smtp.states import WITHOUT_WORDS, PauseReason, RelayState
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.models import Relay
+from own_smtp.web import user_names
+from own_smtp.web.access import current_actor, insist_on_admission, requires
+from own_smtp.web.pages import ButtonForm, blueprint, check_button, db_session, note, render, tenant
+from own_smtp.web.relay_panel import RelayPanel, panel_of
+from own_smtp.web.relay_saving import back_to, request_confirmation, save_change, save_new, tell
+from own_smtp.web.reroute import settle_leftovers
+from own_smtp.web.views import dry_runs
+
+
+@blueprint.route("/servers/new", methods=["GET", "POST"])
+@requires(Action.EDIT)
+def new_relay() -> ResponseReturnValue:
+    """Enter a new server."""
+    insist_on_admission()
+    session = db_session()
+    test, tested = dry_runs.tested_settings(session, None)
+    zone = zone_of(tenant().timezone).key
+    preset = request.args.get("preset")
+    form = RelayForm(settings=extension().in_force(), timezone=zone, preset=preset, tested=tested)
+    if not form.validate_on_submit() or not _has_password(form, None):
+        return _form_page(form, None)
+    if dry_runs.is_wanted():
+        return dry_runs.begin(session, Kept(form.draft(), form.typed()), None) or _form_page(form, None)
+    return save_new(session, form.draft(), test)
+
+
+@blueprint.route("/servers/<int:relay_id>/edit", methods=["GET", "POST"])
+@requires(Action.EDIT)
+def edit_relay(relay_id: int) -> ResponseReturnValue:
+    """Change a server. A new password of a confirmed one is tested before it is saved."""
+    session, actor = db_session(), current_actor()
+    relay = store.get(session, actor.tenant_id, relay_id)
+    insist_on_admission()
+    test, tested = dry_runs.tested_settings(session, relay)
+    form = RelayForm(settings=extension().in_force(), relay=relay, preset=request.args.get("preset"), tested=tested)
+    if not form.validate_on_submit() or not _has_password(form, relay):
+        return _form_page(form, relay)
+    draft = form.draft()
+    saves = not dry_runs.is_wanted()
+    if saves and (not edits.is_password_only(relay, draft) or dry_runs.vouches_for(test, tested, draft)):
+        return save_change(session, relay, draft, test)
+    answer = dry_runs.begin(session, Kept(draft, form.typed()), relay, saves=saves)
+    if answer is None:
+        return save_change(session, relay, draft, test) if saves else _form_page(form, relay)
+    return answer
+
+
+def _form_page(form: RelayForm, relay: Relay | None) -> ResponseReturnValue:
+    unusual = " ".join(sorted(f"{security}:{port}" for security, port in UNUSUAL))
+    page = render("relay_form.html", form=form, relay=relay, presets=PRESETS.values(), unusual=unusual)
+    return page, 422 if form.is_submitted() else 200
+
+
+def _has_password(form: RelayForm, relay: Relay | None) -> bool:
+    """Refuse a draft that must not reach the stored password's server, or another, without its password."""
+    if not edits.needs_password(relay, form.draft()):
+        return True
+    form.password.errors = (
+        gettext("Type the password again: the server, its port, its encryption or the user changed."),
+    )
+    return False
+
+
+@blueprint.get("/servers/<int:relay_id>")
+@requires(Action.VIEW)
+def show_relay(relay_id: int) -> ResponseReturnValue:
+    """Show one server: its state and what to do now."""
+    panel = _panel(relay_id)
+    needs_queue = panel.waiting or (panel.mail and panel.mail.next_attempt_at)
+    return render(
+        "relay.html",
+        panel=panel,
+        relay=panel.relay,
+        button=ButtonForm(),
+        pace=pace_texts(panel.relay),
+        windows=window_texts(panel.relay),
+        users=project_routes.using(db_session(), relay_id),
+        health=_health(relay_id),
+        for_whom=suggestions.by_relay(db_session(), panel.relay.tenant_id).get(relay_id),
+        name_of=user_names.name_of,
+        titles={item.project_id: item.title for item in extension().host.projects(panel.relay.tenant_id)},
+        without_words=WITHOUT_WORDS,
+        is_reply=is_reply,
+        condition=health_of(db_session(), panel.relay, extension().settings.certificate_warning),
+        queue_is_up=not needs_queue or extension().queue_is_up(),
+    )
+
+
+def _health(relay_id: int) -> Picture:
+    session, timezone = db_session(), tenant().timezone
+    now = read_clock(session.connection())
+    return health_picture(hourly_stats.of_relay(session, relay_id, health_since(now, zone_of(timezone))), timezone, now)
+
+
+@blueprint.get("/servers/<int:relay_id>/status")
+@requires(Action.VIEW)
+def relay_status(relay_id: int) -> ResponseReturnValue:
+    """Say whether the page would look different now; asked by the page's script."""
+    return {"version": _panel(relay_id).version}
+
+
+def _panel(relay_id: int) -> RelayPanel:
+    session, tenant_id = db_session(), current_actor().tenant_id
+    relay = store.get(session, tenant_id, relay_id)
+    waiting = reports.waiting_by_relay(session, tenant_id).get(relay_id, 0)
+    return panel_of(session, extension().in_force(), relay, waiting)
+
+
+@blueprint.post("/servers/<int:relay_id>/confirmation")
+@requires(Action.TEST)
+def send_confirmation_again(relay_id: int) -> ResponseReturnValue:
+    """Send the confirmation mail once more, unless that was done a moment ago."""
+    relay, session = _pressed(relay_id), db_session()
+    insist_on_admission()
+    if relay.state != RelayState.UNCONFIRMED:
+        raise ConflictError(gettext("This server is confirmed already."))
+    again_at = confirmations.cooldown_until(confirmations.latest(session, relay.id), extension().settings)
+    if again_at and again_at > read_clock(session.connection()):
+        note(gettext("A mail was asked for just now. Please wait a moment."), "warning")
+    else:
+        request_confirmation(session, relay)
+    return back_to(relay_id)
+
+
+@blueprint.post("/servers/<int:relay_id>/pause")
+@requires(Action.EDIT)
+def pause_relay(relay_id: int) -> ResponseReturnValue:
+    """Stop a server; what waits for it keeps waiting."""
+    relay, session = _pressed(relay_id), db_session()
+    done = lifecycle.pause(session, relay_id, PauseReason.PERSON, "", None, user_id=current_actor().user_id)
+    return _moved(session, relay, is_new=done)
+
+
+@blueprint.post("/servers/<int:relay_id>/resume")
+@requires(Action.EDIT)
+def resume_relay(relay_id: int) -> ResponseReturnValue:
+    """Let a paused server go on."""
+    relay, session = _pressed(relay_id), db_session()
+    done = lifecycle.resume(session, relay_id, user_id=current_actor().user_id)
+    return _moved(session, relay, is_new=done)
+
+
+def _moved(session: Session, relay: Relay, *, is_new: bool) -> ResponseReturnValue:
+    session.commit()
+    if is_new:
+        session.refresh(relay)
+        extension().wake(relay.id)
+        tell(relay)
+    return back_to(relay.id)
+
+
+@blueprint.route("/servers/<int:relay_id>/delete", methods=["GET", "POST"])
+@requires(Action.EDIT)
+def delete_relay(relay_id: int) -> ResponseReturnValue:
+    """Ask once more, and what becomes of invitations that wait for it; then delete."""
+    session, actor = db_session(), current_actor()
+    relay = store.get(session, actor.tenant_id, relay_id)
+    waiting = reports.waiting_by_relay(session, actor.tenant_id).get(relay_id, 0)
+    others = [other for other in store.listed(session, actor.tenant_id) if other.id != relay_id]
+    form: LeftoversForm | ButtonForm = LeftoversForm(others, can_stay=False) if waiting else ButtonForm()
+    if not form.validate_on_submit():
+        users = project_routes.using(session, relay_id)
+        page = render("relay_delete.html", relay=relay, form=form, waiting=waiting, users=users)
+        return page, 422 if form.is_submitted() else 200
+    scope = Scope(tenant_id=actor.tenant_id, relay_id=relay_id)
+    to_wake = settle_leftovers(session, form, scope) if isinstance(form, LeftoversForm) else []
+    edits.delete(session, relay, user_id=actor.user_id)
+    session.commit()
+    for woken in (relay_id, *to_wake):
+        extension().wake(woken)
+    note(gettext("“%(label)s” is deleted.", label=relay.label), "success")
+    return redirect(url_for("own_smtp.overview"))
+
+
+def _pressed(relay_id: int) -> Relay:
+    """Return the relay whose button was pressed."""
+    relay = store.get(db_session(), current_actor().tenant_id, relay_id)
+    check_button()
+    return relay

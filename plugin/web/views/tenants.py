@@ -1,0 +1,58 @@
+"""The page on which administrators choose the tenants that may use own mail servers, however many there are."""
+
+from __future__ import annotations
+
+from flask import redirect, request
+from flask.typing import ResponseReturnValue
+
+from own_smtp.current import extension
+from own_smtp.errors import ConflictError
+from own_smtp.forms.tenants import ManyForm, TicksForm
+from own_smtp.hooks.events import Action
+from own_smtp.i18n import gettext
+from own_smtp.web import tenant_list
+from own_smtp.web.access import current_actor, requires
+from own_smtp.web.pages import again, blueprint, db_session, note, render
+from own_smtp.web.tenant_list import Show, Wanted
+
+
+@blueprint.route("/platform/tenants", methods=["GET", "POST"])
+@requires(Action.ADMINISTER)
+def show_tenants() -> ResponseReturnValue:
+    """Show the tenants, found by name or id and in pages; keep the ticks of a page, or choose many at once."""
+    session, rules = db_session(), extension().rules
+    if not rules.may_edit("allowed_tenants"):
+        raise ConflictError(gettext("The configuration says which tenants may use own mail servers."))
+    chosen = rules.chosen(session)
+    every = tenant_list.every(session, chosen)
+    ticks, many = TicksForm(every), ManyForm(every)
+    form = many if "many" in request.form else ticks
+    if form.validate_on_submit():
+        return _saved(form)
+    page = render(
+        "tenants.html",
+        listing=tenant_list.find(session, every, chosen, _asked()),
+        ticks=ticks,
+        many=many,
+        form=form,
+        is_in_force=extension().in_force().allowed_tenants is not None,
+    )
+    return page, 422 if form.is_submitted() else 200
+
+
+def _saved(form: TicksForm | ManyForm) -> ResponseReturnValue:
+    session = db_session()
+    if extension().rules.choose(session, add=form.added, remove=form.removed, by=current_actor().user_id):
+        session.commit()
+        if extension().in_force().allowed_tenants is None:
+            note(gettext("Saved. It counts once only chosen tenants may use own mail servers."))
+        else:
+            note(gettext("Saved. It holds for pages at once, and for deliveries within a minute."))
+    return redirect(again())
+
+
+def _asked() -> Wanted:
+    """Return what the page's address asks for. What it cannot mean counts for nothing."""
+    show = request.args.get("show", Show.ALL, type=Show)
+    page = max(1, request.args.get("page", 1, type=int))
+    return Wanted(text=request.args.get("q", "").strip()[:100], show=show, page=page)

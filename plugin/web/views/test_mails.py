@@ -1,0 +1,127 @@
+"""The page of a test mail: sent to the acting person, and watched until the server has answered."""
+
+from __future__ import annotations
+
+from flask import redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import force_locale
+from sqlalchemy.orm import Session
+
+from own_smtp.current import extension
+from own_smtp.errors import AddressError, ConflictError
+from own_smtp.forms.test_mail import TestMailForm
+from own_smtp.hooks.events import Action, Content, InvitationStatus
+from own_smtp.i18n import gettext
+from own_smtp.relays import store, test_mails
+from own_smtp.relays.test_mails import TestMail
+from own_smtp.reporting.explanations import Explanation, explain
+from own_smtp.reporting.reports import STATE_LABELS
+from own_smtp.smtp.addresses import parse_address
+from own_smtp.smtp.queue_ids import queue_id
+from own_smtp.smtp.reply_rules import SPEECHLESS
+from own_smtp.states import WAITING, State
+from own_smtp.storage.models import Lease, Relay
+from own_smtp.web.access import current_actor, insist_on_admission, requires
+from own_smtp.web.pages import blueprint, db_session, note, render, tenant
+
+
+@blueprint.route("/servers/<int:relay_id>/test-mail", methods=["GET", "POST"])
+@requires(Action.TEST)
+def show_test_mail(relay_id: int) -> ResponseReturnValue:
+    """Offer a test mail, send it, and show what became of the newest one."""
+    session, actor = db_session(), current_actor()
+    relay = store.get(session, actor.tenant_id, relay_id)
+    form = TestMailForm(extension().in_force(), _own_address())
+    if form.validate_on_submit() and form.recipient:
+        _send(session, relay, form.recipient)
+        return redirect(url_for("own_smtp.show_test_mail", relay_id=relay_id))
+    mail = test_mails.newest(session, relay, actor.user_id)
+    lease = session.get(Lease, relay.id)
+    page = render(
+        "test_mail.html",
+        relay=relay,
+        form=form,
+        own=form.own,
+        mail=mail,
+        version=_version(relay, mail),
+        is_open=mail is not None and mail.status.state in WAITING,
+        labels=STATE_LABELS,
+        explanation=_explained(mail.status) if mail else None,
+        words=_words(mail.status) if mail else "",
+        queue_id=queue_id(mail.status.reply_text or "") if mail and mail.status.state == State.ACCEPTED else None,
+        next_at=lease.wake_at if lease else None,
+        queue_is_up=mail is None or mail.status.state not in WAITING or extension().queue_is_up(),
+    )
+    return page, 422 if form.is_submitted() else 200
+
+
+@blueprint.get("/servers/<int:relay_id>/test-mail/status")
+@requires(Action.TEST)
+def test_mail_status(relay_id: int) -> ResponseReturnValue:
+    """Say whether the page would look different now; asked by the page's script."""
+    session, actor = db_session(), current_actor()
+    relay = store.get(session, actor.tenant_id, relay_id)
+    return {"version": _version(relay, test_mails.newest(session, relay, actor.user_id))}
+
+
+def _send(session: Session, relay: Relay, recipient: str) -> None:
+    insist_on_admission()
+    try:
+        test_mails.send(
+            session,
+            extension().vault,
+            extension().in_force(),
+            relay,
+            _content(relay),
+            recipient=recipient,
+            user_id=current_actor().user_id,
+        )
+    except ConflictError as error:
+        session.rollback()
+        note(str(error), "warning")
+        return
+    session.commit()
+    extension().wake(relay.id)
+
+
+def _content(relay: Relay) -> Content:
+    """Return the text, in the tenant's language: it looks like what recipients will get."""
+    here = tenant()
+    with force_locale(here.locale):
+        values = {
+            "tr": gettext,
+            "relay": relay,
+            "tenant": here,
+            "platform": extension().settings.platform_name,
+            "person": current_actor().name,
+            "language": here.locale.replace("_", "-"),
+        }
+        return Content(
+            subject=gettext("Test mail through %(host)s", host=relay.host),
+            text=render_template("own_smtp/mail/test.txt", **values),
+            html=render_template("own_smtp/mail/test.html", **values),
+        )
+
+
+def _own_address() -> str:
+    """Return the acting person's address; empty when the host gives none that mail could go to."""
+    try:
+        return parse_address(current_actor().email)
+    except AddressError:
+        return ""
+
+
+def _version(relay: Relay, mail: TestMail | None) -> str:
+    if mail is None:
+        return str(relay.state)
+    return f"{relay.state}|{mail.status.invitation_id}|{mail.status.state}|{mail.status.attempts}"
+
+
+def _explained(status: InvitationStatus) -> Explanation | None:
+    if status.stage is None or status.state == State.ACCEPTED:
+        return None
+    return explain(status.stage, status.reply_code, status.enhanced_code, None, status.reply_text or "")
+
+
+def _words(status: InvitationStatus) -> str:
+    return "" if status.stage in SPEECHLESS else status.reply_text or ""

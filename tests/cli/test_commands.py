@@ -1,0 +1,240 @@
+"""The commands for operators: what they do, what they print, and how they end."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask import Flask
+from sqlalchemy import text, update
+
+from own_smtp.cli import group
+from own_smtp.storage import revisions
+from own_smtp.storage.encryption import Vault
+from own_smtp.storage.models import Batch, Invitation
+from tests.engine import TENANT, Platform
+from tests.scripted import ClosedPort, ScriptedServer
+
+
+def run(platform: Platform, *words: str) -> Result:
+    return platform.app.test_cli_runner().invoke(group, words)
+
+
+def read(platform: Platform, *words: str) -> tuple[int, dict[str, Any]]:
+    result = run(platform, *words, "--json")
+    return result.exit_code, json.loads(result.stdout)
+
+
+@pytest.fixture
+def with_redis(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    """A platform that believes Redis to be there."""
+    monkeypatch.setattr(platform.own_smtp.wakeup, "is_up", lambda: True)
+    return platform
+
+
+def test_status_says_what_waits_and_who_needs_help(with_redis: Platform, scripted: ScriptedServer) -> None:
+    """A healthy relay with work needs nobody; a paused one with work does, and the exit code says so."""
+    relay = with_redis.add_relay(scripted, label="Mail")
+    with_redis.send(relay, 3)
+    code, standing = read(with_redis, "status")
+    assert (code, standing["needs_attention"]) == (0, False)
+    assert [(item["label"], item["queued"], item["sending"]) for item in standing["relays"]] == [("Mail", 3, 0)]
+    with_redis.change(relay, state="paused", pause_reason="credentials")
+    code, standing = read(with_redis, "status")
+    assert (code, standing["needs_attention"]) == (1, True)
+    assert "because of credentials, 3 queued" in run(with_redis, "status").output
+
+
+def test_status_says_that_redis_is_away(platform: Platform) -> None:
+    """Without Redis nobody is woken: that needs attention."""
+    code, standing = read(platform, "status")
+    assert (code, standing["redis"]) == (1, False)
+    assert "DOES NOT ANSWER" in run(platform, "status").output
+
+
+def test_status_knows_a_relay_that_cannot_be_reached(with_redis: Platform) -> None:
+    """Failures in a row, the next try and the last error are there."""
+    with ClosedPort() as closed:
+        relay = with_redis.add_relay(closed)
+        with_redis.send(relay, 1)
+        with_redis.drain(relay)
+    code, standing = read(with_redis, "status")
+    assert code == 1
+    assert standing["relays"][0]["failures"] == 1
+    assert "next try" in run(with_redis, "status").output
+
+
+def test_check_goes_through_the_steps_and_sends_nothing(platform: Platform, scripted: ScriptedServer) -> None:
+    """The exit code tells a server that is ready from one that is not."""
+    relay = platform.add_relay(scripted)
+    code, checked = read(platform, "check", str(relay))
+    assert (code, checked["ok"], checked["problem"]) == (0, True, None)
+    assert checked["steps"]
+    assert scripted.copies == []
+    scripted.on("banner", "554 go away")
+    code, checked = read(platform, "check", str(relay))
+    assert (code, checked["ok"]) == (1, False)
+    assert "go away" in checked["problem"]
+
+
+def test_pause_and_resume_a_relay_and_tell_the_host(platform: Platform, scripted: ScriptedServer) -> None:
+    """A paused relay sends nothing until it is resumed; doing it twice is an error."""
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 1)
+    assert run(platform, "pause", str(relay), "--note", "maintenance").exit_code == 0
+    assert platform.relay(relay).pause_text == "maintenance"
+    platform.drain(relay)
+    assert platform.states() == {"queued": 1}
+    again = run(platform, "pause", str(relay))
+    assert (again.exit_code, again.stderr) == (1, "Error: The mail server is not active.\n")
+    assert run(platform, "resume", str(relay)).exit_code == 0
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 1}
+    paused, resumed = platform.host.relay_changes
+    assert (paused.state, paused.pause_reason, paused.reason) == ("paused", "person", "maintenance")
+    assert (resumed.state, resumed.pause_reason, resumed.reason) == ("active", None, None)
+    assert paused.address == resumed.address == "research@acme.example"
+    assert not paused.is_automatic
+
+
+def test_pause_resume_and_cancel_a_batch(platform: Platform, scripted: ScriptedServer) -> None:
+    """A paused batch waits, a resumed one goes on, a cancelled one is over."""
+    relay = platform.add_relay(scripted)
+    batch = str(platform.send(relay, 2).batch_id)
+    assert run(platform, "pause", "--batch", batch).exit_code == 0
+    platform.drain(relay)
+    assert platform.states() == {"queued": 2}
+    assert run(platform, "resume", "--batch", batch).exit_code == 0
+    assert read(platform, "cancel", batch) == (0, {"batch_id": int(batch), "cancelled": 2})
+    platform.drain(relay)
+    assert platform.states() == {"cancelled": 2}
+
+
+def test_retry_queues_by_state_and_warns_of_copies(platform: Platform, scripted: ScriptedServer) -> None:
+    """Refused ones go again when asked for; unknown ones only with the warning acknowledged."""
+    scripted.on("rcpt", "550 no", times=1)
+    relay = platform.add_relay(scripted)
+    batch = str(platform.send(relay, 2).batch_id)
+    platform.drain(relay)
+    assert read(platform, "retry", batch) == (0, {"batch_id": int(batch), "queued": 0})
+    assert read(platform, "retry", batch, "--state", "refused") == (0, {"batch_id": int(batch), "queued": 1})
+    refused = run(platform, "retry", batch, "--state", "unknown")
+    assert refused.exit_code == 2
+    assert "--copies-are-possible" in refused.stderr
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 2}
+
+
+@pytest.mark.parametrize(
+    "words", [("check", "99"), ("pause", "99"), ("resume", "--batch", "99"), ("cancel", "99"), ("retry", "99")]
+)
+def test_what_does_not_exist_is_an_error(platform: Platform, words: tuple[str, ...]) -> None:
+    """An id that names nothing ends the command with 1 and a sentence."""
+    result = run(platform, *words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+
+
+def test_purge_forgets_what_old_finished_batches_said(platform: Platform, scripted: ScriptedServer) -> None:
+    """Content and values go, states and replies stay; what still waits is not touched."""
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 1)
+    platform.drain(relay)
+    platform.send(relay, 1)
+    with platform.engine.begin() as connection:
+        connection.execute(update(Batch).values(created_at=platform.attempts[0].at.replace(year=2020)))
+        connection.execute(update(Invitation).values(changed_at=datetime(2020, 1, 1, tzinfo=UTC)))
+    assert read(platform, "purge") == (0, {"contents": 1, "recipients": 1})
+    assert [(row.content is None, row.state) for row in platform.batches] == [(True, "done"), (False, "open")]
+    assert [row.values is None for row in platform.invitations] == [True, False]
+    assert platform.attempts[0].code == 250
+    assert read(platform, "purge", "--content-days", "1") == (0, {"contents": 0, "recipients": 0})
+
+
+def test_a_person_is_forgotten(platform: Platform, scripted: ScriptedServer) -> None:
+    """What waits is cancelled, and neither address nor name is left; other people's stay."""
+    relay = platform.add_relay(scripted)
+    platform.send(relay, ["ann@example.org", "bob@example.org"])
+    found = {"invitations": 1, "cancelled": 1, "in_hand": 0}
+    assert read(platform, "forget-person", "Ann@Example.org", "--tenant", TENANT) == (0, found)
+    assert [(row.address, row.name) for row in platform.invitations] == [("", ""), ("bob@example.org", "User 2")]
+    assert "0 invitations" in run(platform, "forget-person", "ann@example.org", "--tenant", TENANT).output
+    assert run(platform, "forget-person", "ann@example.org").exit_code == 2
+
+
+def test_a_key_is_made_that_works(platform: Platform) -> None:
+    """`make-key` prints what OWN_SMTP_ENCRYPTION_KEYS takes."""
+    assert Vault.from_keys([run(platform, "make-key").output.strip()])
+
+
+def test_a_worker_does_not_start_on_old_tables(platform: Platform) -> None:
+    """It says which command is missing instead of failing job by job."""
+    run(platform, "db", "downgrade", "base", "--yes")
+    result = run(platform, "worker", "--burst")
+    assert result.exit_code == 1
+    assert "flask own-smtp db upgrade" in result.stderr
+
+
+# Before it can begin
+
+
+BEFORE = [
+    ["status"],
+    ["check", "1"],
+    ["pause", "1"],
+    ["cancel", "1"],
+    ["log", "acme"],
+    ["purge"],
+    ["worker", "--burst"],
+]
+
+
+@pytest.mark.parametrize("words", BEFORE, ids=" ".join)
+def test_a_command_without_tables_says_what_makes_them(tmp_path: Path, words: list[str]) -> None:
+    """Before the first migration each command ends with the one that is missing, and nothing of SQL."""
+    with Platform.at(f"sqlite:///{tmp_path / 'a.sqlite3'}", tmp_path / "a", prepare=False) as platform:
+        result = run(platform, *words)
+        assert result.exit_code == 1
+        assert result.stderr == "Error: There are no tables yet. Run `flask own-smtp db upgrade` first.\n"
+
+
+@pytest.mark.parametrize(
+    ("revision", "words"), [("0000", "not up to date"), ("9999", "newer (9999) than this version")]
+)
+def test_tables_of_another_version_are_said_to_be_that(platform: Platform, revision: str, words: str) -> None:
+    """Older ones are brought up to date; newer ones want a newer package, and no command breaks down on them."""
+    with platform.engine.begin() as connection:
+        connection.execute(text(f"UPDATE {revisions.VERSION_TABLE} SET version_num = '{revision}'"))  # noqa: S608 -- ours
+    result = run(platform, "status")
+    assert result.exit_code == 1
+    assert words in result.stderr
+    result = run(platform, "db", "upgrade")
+    assert result.exit_code == 1
+    assert "another version of Own SMTP" in result.stderr
+
+
+def test_an_unknown_revision_is_named(platform: Platform) -> None:
+    """A misspelt revision ends the command with its name."""
+    result = run(platform, "db", "downgrade", "--yes", "first")
+    assert result.exit_code == 1
+    assert "'first'" in result.stderr
+
+
+def test_a_database_that_is_away_is_said_to_be_away(tmp_path: Path) -> None:
+    """The driver's words, which may hold names, stay out of it."""
+    with Platform.at(f"sqlite:///{tmp_path / 'no' / 'folder.sqlite3'}", tmp_path / "a", prepare=False) as platform:
+        result = run(platform, "status")
+        assert result.exit_code == 1
+        assert result.stderr == "Error: The database does not answer (OperationalError).\n"
+
+
+@pytest.mark.parametrize("words", [["status"], ["check"], ["db", "upgrade"], ["worker"]], ids=" ".join)
+def test_an_application_without_own_smtp_is_said_to_be_one(words: list[str]) -> None:
+    """The commands are there as soon as the package is installed, whether the application uses it or not."""
+    result = Flask("bare").test_cli_runner().invoke(group, words)
+    assert result.exit_code == 1
+    assert "This application does not use Own SMTP" in result.stderr

@@ -1,0 +1,125 @@
+"""Waking workers: after the commit, best effort, with ids only."""
+
+import json
+import zlib
+
+import pytest
+
+from own_smtp.delivery.workers.wakeup import JOBS, Wakeup
+from own_smtp.hooks.events import InvitationBatch
+from own_smtp.settings import Settings
+from tests.engine import CONTENT, invitation
+
+
+@pytest.fixture
+def wakeup(redis_url):
+    """A wakeup on an empty Redis."""
+    return Wakeup(Settings(redis_url=redis_url))
+
+
+@pytest.fixture
+def nobody():
+    """A wakeup whose Redis is down."""
+    return Wakeup(Settings(redis_url="redis://127.0.0.1:1/0"))
+
+
+def test_a_relay_is_woken_once_until_its_job_begins(wakeup):
+    """However often it is woken, one job waits; from the moment it begins, the next wake is news."""
+    assert [wakeup.wake(1) for _time in range(3)] == [True] * 3
+    wakeup.wake(2)
+    assert wakeup.depth() == 2
+    wakeup.awake(1)
+    wakeup.wake(1)
+    assert wakeup.depth() == 3
+
+
+def test_jobs_hold_ids_and_nothing_else(wakeup):
+    """What Redis keeps of a job names one of our functions and numbers, in JSON."""
+    for job in sorted(JOBS):
+        wakeup.enqueue(job, 7)
+    kept = [json.loads(zlib.decompress(wakeup.redis.hget(key, "data"))) for key in wakeup.redis.keys("rq:job:*")]
+    assert sorted(kept) == [[f"own_smtp.delivery.workers.jobs.{job}", None, [7], {}] for job in sorted(JOBS)]
+
+
+def test_without_redis_it_says_so(nobody):
+    """No exception reaches a request; the caller learns that nobody was woken."""
+    assert not nobody.wake(1)
+    assert not nobody.enqueue("send_confirmation", 1)
+    assert not nobody.is_up()
+    assert nobody.depth() is None
+    nobody.awake(1)
+
+
+@pytest.fixture
+def woken(platform, monkeypatch):
+    """The relays that were woken so far."""
+    names = []
+    monkeypatch.setattr(platform.own_smtp.wakeup, "wake", lambda relay_id: names.append(relay_id) is None)
+    return names
+
+
+@pytest.fixture
+def session(platform, woken):
+    """The host's session inside a request, and a relay that its project uses."""
+    relay = platform.add_relay(host="127.0.0.1", port=25)
+    platform.send(relay, 1)
+    woken.clear()
+    with platform.app.app_context():
+        yield platform.own_smtp.db.session
+
+
+def send(platform, project="survey-1"):
+    batch = InvitationBatch(
+        tenant_id="acme", project_id=project, content=CONTENT, invitations=[invitation(1, "ann@example.org")]
+    )
+    return platform.own_smtp.send_invitations(batch)
+
+
+def test_a_send_wakes_after_the_commit(platform, session, woken):
+    """Nobody is woken for what others cannot see yet, and everybody once for several sends."""
+    send(platform)
+    send(platform)
+    session.flush()
+    assert woken == []
+    session.commit()
+    assert woken == [1]
+    session.commit()
+    assert woken == [1]
+
+
+def test_a_rolled_back_send_wakes_nobody(platform, session, woken):
+    """What never was is forgotten, also by the next commit of the same session."""
+    before = len(platform.invitations)
+    send(platform)
+    session.rollback()
+    session.commit()
+    assert woken == []
+    assert len(platform.invitations) == before
+
+
+def test_a_released_savepoint_wakes_nobody_yet(platform, session, woken):
+    """A host that sends inside a savepoint: only the commit of the whole wakes."""
+    with session.begin_nested():
+        send(platform)
+    assert woken == []
+    session.commit()
+    assert woken == [1]
+
+
+def test_a_savepoint_and_all_rolled_back_wakes_nobody(platform, session, woken):
+    """A savepoint that was released inside a transaction that failed counts for nothing."""
+    with session.begin_nested():
+        send(platform)
+    session.rollback()
+    session.commit()
+    assert woken == []
+
+
+def test_a_redis_that_is_down_costs_one_try(platform, session, monkeypatch):
+    """With several relays to wake, the first failure is enough: the dispatcher finds them all."""
+    asked = []
+    monkeypatch.setattr(platform.own_smtp.wakeup, "wake", asked.append)
+    session().info["own_smtp_to_wake"] = {1, 2, 3}
+    send(platform)
+    session.commit()
+    assert len(asked) == 1

@@ -1,0 +1,280 @@
+"""`OwnSMTP`: how it is set up, and what it does inside the host's transaction and after it."""
+
+from __future__ import annotations
+
+import gc
+import time
+import traceback
+import weakref
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pluggy
+import pytest
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+from own_smtp import OwnSMTP
+from own_smtp.errors import ConfigurationError, ContentError, NotFoundError
+from own_smtp.extension import plugin
+from own_smtp.hooks import PROJECT as PROJECT_NAME
+from own_smtp.hooks import Actor, Content, Invitation, InvitationBatch, survey
+from own_smtp.host import HOST_PREFIX
+from own_smtp.storage import schema
+from tests.engine import PROJECT, TENANT, Platform, make_app
+
+CONTENT = Content(subject="x", text="y")
+NOBODY = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Flask:
+    return make_app(f"sqlite:///{tmp_path / 'host.sqlite3'}", tmp_path / "journal")
+
+
+@pytest.fixture
+def relay(platform: Platform) -> int:
+    """A relay that its project uses; one invitation is in the outbox already."""
+    relay_id = platform.add_relay(host="mail.acme.example", port=587)
+    platform.send(relay_id)
+    return relay_id
+
+
+def batch(relay: int, *references: str, **values: Any) -> InvitationBatch:
+    invitations = (Invitation(reference=reference, address=f"{reference}@example.org") for reference in references)
+    project_id = f"{PROJECT}-{relay}"
+    return InvitationBatch(
+        **{"tenant_id": TENANT, "project_id": project_id, "content": CONTENT, "invitations": invitations} | values
+    )
+
+
+# Setting up
+
+
+def test_it_is_set_up_later_as_well(app: Flask) -> None:
+    """A host with an application factory makes the object first and the application later."""
+    own_smtp = OwnSMTP()
+    assert repr(own_smtp) == "<OwnSMTP without an application>"
+    own_smtp.init_app(app, SQLAlchemy(app))
+    assert app.extensions["own_smtp"] is own_smtp
+    assert repr(own_smtp) == "<OwnSMTP for 'platform'>"
+
+
+def test_it_is_set_up_once(app: Flask) -> None:
+    """Twice for one application is a mistake, as when a host does it beside the entry point."""
+    db = SQLAlchemy(app)
+    OwnSMTP(app, db)
+    with pytest.raises(ConfigurationError, match="set up for this application already"):
+        OwnSMTP(app, db)
+
+
+def test_two_applications_in_one_process_do_not_meet(tmp_path: Path) -> None:
+    """What one of them has sent, the other does not know."""
+    with (
+        Platform.at(f"sqlite:///{tmp_path / 'a.sqlite3'}", tmp_path / "a") as one,
+        Platform.at(f"sqlite:///{tmp_path / 'b.sqlite3'}", tmp_path / "b") as other,
+    ):
+        one.send(one.add_relay(host="a.example", port=587))
+        assert (one.states(), other.states()) == ({"queued": 1}, {})
+
+
+def test_an_application_that_is_used_no_longer_is_not_kept(tmp_path: Path) -> None:
+    """A host whose tests make many applications does not run out of memory."""
+    with Platform.at(f"sqlite:///{tmp_path / 'a.sqlite3'}", tmp_path / "a") as platform:
+        platform.send(platform.add_relay(host="a.example", port=587))
+    kept = weakref.ref(platform.app)
+    del platform
+    gc.collect()
+    assert kept() is None
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"SECRET_KEY": None}, "Set SECRET_KEY"),
+        ({"TESTING": False}, "Set OWN_SMTP_ENCRYPTION_KEYS"),
+        ({"OWN_SMTP_ENCRYPTION_KEYS": ["short:abc"]}, "32 bytes"),
+        ({"OWN_SMTP_WINDOWS": 3}, "Unknown setting OWN_SMTP_WINDOWS"),
+        ({"OWN_SMTP_WINDOWS": 3}, r"Did you mean OWN_SMTP_WINDOW\b"),
+        ({"OWN_SMTP_XYZ": 3}, "Known ones are OWN_SMTP_ENCRYPTION_KEYS, "),
+        ({"OWN_SMTP_WINDOW": "many"}, "OWN_SMTP_WINDOW cannot be 'many'"),
+        ({"OWN_SMTP_SLICE": "1 minute"}, "a number of seconds or a datetime.timedelta"),
+        ({"OWN_SMTP_LEASE": 0}, "OWN_SMTP_LEASE cannot be 0: it must be above 0"),
+        ({"OWN_SMTP_ALLOW_PLAINTEXT": "True"}, "True or False, which an environment variable says as `true`"),
+        ({"OWN_SMTP_POLICY_PAGE": "all"}, "it must be one of show, edit, network"),
+        ({"OWN_SMTP_PUBLIC_URL": "surveys.example.org"}, "it must begin with https://"),
+        ({"OWN_SMTP_PUBLIC_URL": "https:///own"}, "it must begin with https://"),
+        ({"OWN_SMTP_URL_PREFIX": "mail"}, "it must begin with a slash"),
+        ({"OWN_SMTP_REDIS_URL": "localhost:6379"}, "OWN_SMTP_REDIS_URL cannot be read"),
+    ],
+)
+def test_a_setting_that_is_missing_or_wrong_stops_the_start(change: dict[str, Any], complaint: str, app: Flask) -> None:
+    """Nothing starts half configured, and the message names the setting."""
+    app.config.update(change)
+    with pytest.raises(ConfigurationError, match=complaint):
+        OwnSMTP(app, SQLAlchemy(app))
+
+
+def test_a_redis_address_that_cannot_be_read_is_not_repeated(app: Flask) -> None:
+    """It may hold a password, of which a slash makes something else."""
+    app.config["OWN_SMTP_REDIS_URL"] = "redis://:top/secret@localhost:6379/0"
+    with pytest.raises(ConfigurationError) as raised:
+        OwnSMTP(app, SQLAlchemy(app))
+    shown = "".join(traceback.format_exception(raised.value, chain=True))
+    assert "percent-encoded" in shown
+    assert "top" not in shown
+    assert "secret@" not in shown
+
+
+@pytest.mark.parametrize("prefix", ["/", "", "/mail/", "/mail"])
+def test_a_prefix_may_end_with_a_slash(prefix: str, app: Flask) -> None:
+    """Pages and links in mails are under the same address however it is written."""
+    app.config["OWN_SMTP_URL_PREFIX"] = prefix
+    own_smtp = OwnSMTP(app, SQLAlchemy(app))
+    assert f"{own_smtp.settings.url_prefix}/health" in {rule.rule for rule in app.url_map.iter_rules()}
+
+
+def test_half_of_what_it_needs_is_a_mistake(app: Flask) -> None:
+    """What is given without application and database would be forgotten without a word."""
+    for arguments in ({"app": app}, {"db": SQLAlchemy()}, {"host": object()}, {"app": app, "host": object()}):
+        with pytest.raises(ConfigurationError, match="the application and its database"):
+            OwnSMTP(**arguments)
+    with pytest.raises(ConfigurationError, match="either `host` or `plugins`"):
+        OwnSMTP(app, SQLAlchemy(app), host=object(), plugins=pluggy.PluginManager(PROJECT_NAME))
+
+
+class Signed:
+    """A host with somebody who may look."""
+
+    def own_smtp_actor(self) -> Actor:
+        return Actor(user_id="5", tenant_id=TENANT, name="Ann", email="ann@acme.example")
+
+
+def test_menus_work_before_the_tables_are_there(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """A host that is updated before its tables are keeps its own pages, and its transaction."""
+    own_smtp = OwnSMTP(app, SQLAlchemy(app), host=Signed())
+    with app.test_request_context():
+        assert [link.key for link in own_smtp.settings_links(TENANT)] == ["own_smtp"]
+        assert len(own_smtp.project_links(TENANT, PROJECT)) == 2
+        assert not own_smtp.db.session().in_transaction()
+    assert "OperationalError" in caplog.text
+
+
+def test_a_tenant_without_use_for_it_has_no_menus(app: Flask) -> None:
+    """Where the policy does not let a tenant use own servers, and it has none, nothing leads there."""
+    app.config["OWN_SMTP_ALLOWED_TENANTS"] = "other"
+    own_smtp = OwnSMTP(app, SQLAlchemy(app), host=Signed())
+    with app.test_request_context():
+        schema.upgrade(own_smtp.db.engine)
+        assert own_smtp.settings_links(TENANT) == own_smtp.project_links(TENANT, PROJECT) == []
+        own_smtp.db.engine.dispose()
+
+
+def test_the_plugin_implements_every_hook_that_a_host_fires() -> None:
+    """None is forgotten: a hook that nobody implements would silently do nothing."""
+    fired = {name for name in vars(survey) if name.startswith("survey_")}
+    assert {name for name in dir(plugin) if name.startswith(("survey_", HOST_PREFIX))} == fired
+
+
+# Inside the host's transaction
+
+
+def test_what_is_rolled_back_was_never_sent(platform: Platform, relay: int) -> None:
+    """The host's transaction decides: until it is committed nothing is in the outbox, and nobody is woken."""
+    woken = watch(platform)
+    with platform.app.app_context():
+        platform.own_smtp.send_invitations(batch(relay, "a", "b"))
+        platform.own_smtp.db.session.rollback()
+        platform.own_smtp.db.session.commit()
+    assert platform.states() == {"queued": 1}
+    assert woken == []
+
+
+def test_a_commit_wakes_each_relay_once(platform: Platform, relay: int) -> None:
+    """However many batches a transaction has, one drain delivers them."""
+    woken = watch(platform)
+    with platform.app.app_context():
+        for reference in ("a", "b", "c"):
+            platform.own_smtp.send_invitations(batch(relay, reference))
+        assert woken == []
+        platform.own_smtp.db.session.commit()
+        platform.own_smtp.db.session.commit()
+    assert woken == [relay]
+
+
+def watch(platform: Platform) -> list[int]:
+    """Return the list of relays that are woken from now on."""
+    woken: list[int] = []
+    platform.own_smtp.wakeup.wake = lambda relay_id: bool(woken.append(relay_id)) or True  # type: ignore[method-assign]
+    return woken
+
+
+def test_a_send_is_quick_without_redis(platform: Platform, relay: int) -> None:
+    """Where nobody listens the send takes less than a second, and what was sent waits."""
+    assert platform.own_smtp.settings.redis_url == NOBODY
+    before = time.monotonic()
+    with platform.app.app_context():
+        receipt = platform.own_smtp.send_invitations(batch(relay, "a"))
+        platform.own_smtp.db.session.commit()
+    assert time.monotonic() - before < 1
+    assert receipt is not None
+    assert receipt.waits_for is None
+    assert platform.states() == {"queued": 2}
+
+
+def test_a_batch_that_is_not_ours_is_not_read(platform: Platform, relay: int) -> None:
+    """The host sends by itself what is not taken, and a generator can be read once only."""
+    others = batch(relay, "a", "b", project_id="another project")
+    platforms_own = batch(relay, "a", "b", sender="platform")
+    with platform.app.app_context():
+        for item in (others, platforms_own):
+            assert platform.own_smtp.send_invitations(item) is None
+            assert [invitation.reference for invitation in item.invitations] == ["a", "b"]
+
+
+@pytest.mark.parametrize("sender", ["relay:99", "relay:", "relay:x", "1", "relay:1; --", f"relay:{10**30}"])
+def test_a_sender_that_does_not_exist_is_refused(sender: str, platform: Platform, relay: int) -> None:
+    """What a form sends back is not believed: only the tenant's own servers can be chosen."""
+    with platform.app.app_context(), pytest.raises(NotFoundError):
+        platform.own_smtp.send_invitations(batch(relay, "a", sender=sender))
+
+
+def test_an_estimate_wants_a_moment_that_is_one(platform: Platform, relay: int) -> None:
+    """With limits it is compared with others; without, the mistake would show much later."""
+    with platform.app.app_context(), pytest.raises(ContentError, match="must have a time zone"):
+        platform.own_smtp.estimate(TENANT, f"{PROJECT}-{relay}", None, 5, datetime(2030, 1, 1))  # noqa: DTZ001 -- what is refused
+
+
+def test_another_tenants_server_cannot_be_chosen(platform: Platform, relay: int) -> None:
+    """A key that is right, and another tenant's, is answered as one that does not exist."""
+    foreign = platform.add_relay(host="other.example", port=587, tenant_id="other")
+    with platform.app.app_context(), pytest.raises(NotFoundError):
+        platform.own_smtp.send_invitations(batch(relay, "a", sender=f"relay:{foreign}"))
+
+
+def test_the_receipt_says_what_was_not_taken_and_what_it_waits_for(platform: Platform) -> None:
+    """Addresses that no server could deliver to are named at once; a paused server's mail is taken, and waits."""
+    relay = platform.add_relay(host="mail.acme.example", port=587, state="paused")
+    platform.send(relay)
+    wrong = Invitation(reference="wrong", address="not an address")
+    right = Invitation(reference="right", address="kim@example.org")
+    with platform.app.app_context():
+        receipt = platform.own_smtp.send_invitations(batch(relay, invitations=[wrong, right, right]))
+    assert receipt is not None
+    assert (receipt.taken, receipt.refused_count) == (1, 1)
+    assert (receipt.refused[0].reference, receipt.refused[0].address) == ("wrong", "not an address")
+    assert "paused" in (receipt.waits_for or "")
+
+
+def test_the_same_send_twice_adds_nothing(platform: Platform, relay: int) -> None:
+    """A person who presses twice, or a request that is repeated, gets the first receipt."""
+    with platform.app.app_context():
+        first = platform.own_smtp.send_invitations(batch(relay, "a", "b", idempotency_key="press"))
+        second = platform.own_smtp.send_invitations(batch(relay, "a", "b", "c", idempotency_key="press"))
+        platform.own_smtp.db.session.commit()
+    assert first is not None
+    assert second is not None
+    assert (first.batch_id, first.taken, first.repeated) == (second.batch_id, second.taken, False)
+    assert second.repeated
+    assert platform.states() == {"queued": 3}

@@ -1,0 +1,387 @@
+"""Composed messages: what the `email` parser reads is what was meant, whatever was put in."""
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from email import message_from_bytes, policy
+from email.header import decode_header, make_header
+from email.message import EmailMessage
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from own_smtp.errors import AddressError, ContentError
+from own_smtp.hooks import Attachment, Content
+from own_smtp.messages.compiler import compile_content, format_date, message_id, parse_message_id
+from own_smtp.messages.headers import clean
+from own_smtp.messages.placeholders import Template
+from own_smtp.smtp.values import Identity
+from tests.composing import (
+    DATE,
+    ID,
+    IDENTITY,
+    assert_fit_for_the_wire,
+    compose,
+    hostile,
+    one_line,
+    parse,
+    texts,
+    values,
+)
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden.eml"
+LOGO = Attachment(filename="logo.png", content_type="image/png", data=bytes(range(256)), content_id="logo@survey")
+PDF = Attachment(filename="Einverständnis 同意.pdf", content_type="application/pdf", data=b"%PDF\r\n.\r\n\0" * 40)
+
+
+def unified(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def meant(template: str, given_values: dict[str, str]) -> str:
+    """The text of a part as a person expects it: placeholders replaced once, one kind of line end, one at the end."""
+    template = unified(template)
+    template = template if template.endswith("\n") else template + "\n"
+    return Template(template).fill({key: unified(value) for key, value in given_values.items()})
+
+
+def body(message: EmailMessage, kind: str) -> str:
+    return next(text for content_type, text in texts(message) if content_type == f"text/{kind}")
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(subject=hostile, text=hostile, html=st.none() | hostile, given_values=values, name=hostile)
+@example(subject="", text="", html=None, given_values={}, name="")
+@example(subject="a" * 990, text="{A_B}{A_B}", html="{A_B} {A_B}\n{A_B}", given_values={"A_B": "."}, name="x" * 300)
+@example(subject="{A_B}", text="{A_B}\n", html="<p>{A_B}", given_values={"A_B": "From "}, name="Frank, From ")
+def test_any_input_makes_a_message_that_reads_as_meant(subject, text, html, given_values, name):
+    """Over all of Unicode: fit for the wire, no defects, and each text, the subject and the name as they were meant."""
+    data = compose(Content(subject=subject, text=text, html=html), given_values, name=name)
+    assert_fit_for_the_wire(data)
+    message = parse(data)
+    assert body(message, "plain") == meant(text, given_values)
+    assert message.get_content_type() == ("text/plain" if html is None else "multipart/alternative")
+    assert message["Subject"] == clean(Template(subject).fill(given_values))
+    assert message["To"].addresses[0].addr_spec == "anna@example.org"
+    assert message["Bcc"] is None
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(before=hostile, between=hostile, after=hostile, value=hostile)
+def test_text_with_values_survives_in_both_encodings(before, between, after, value):
+    """A value of any length and script, anywhere in a Latin or a non-Latin text, arrives as it was given."""
+    text = f"{before}{{A_B}}{between}{{A_B}}{after}"
+    for padding in ("", "日本語" * 60):
+        data = compose(Content(subject="x", text=padding + text), {"A_B": value})
+        assert_fit_for_the_wire(data)
+        assert b"\r\nFrom " not in data
+        assert body(parse(data), "plain") == meant(padding + text, {"A_B": value})
+
+
+class _Shape(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, list[tuple[str, str | None]]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, attrs))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(value=hostile)
+@example("x onmouseover=alert(1)")
+@example("\" onmouseover='alert(1)")
+@example("</p><script>alert(1)</script>")
+@pytest.mark.parametrize("padding", ["", "日本語" * 60])
+def test_a_value_in_html_is_text_and_nothing_else(padding, value):
+    """A value adds no tag and no attribute, in text and in attributes with and without quotes, and reads as given."""
+    html = f"<p>{padding}</p><a href=\"{{A_B}}\" title='{{A_B}}' id=x{{A_B}}>z</a><b>{{A_B}}</b>"
+    shape = _Shape()
+    shape.feed(body(parse(compose(Content(subject="x", text="x", html=html), {"A_B": value})), "html"))
+    shape.close()
+    kept = unified(value)
+    assert [tag for tag, _ in shape.tags] == ["p", "a", "b"]
+    assert [key for key, _ in shape.tags[1][1]] == ["href", "title", "id"]
+    if value.isprintable():
+        assert shape.tags[1][1] == [("href", value), ("title", value), ("id", f"x{value}")]
+        assert shape.text == f"{padding}z{kept}\n"
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(name=one_line, sender=one_line)
+@example(name="Anna, Bob", sender='"quoted" \\ back')
+@example(name="boss@corp.example", sender="a <b@c.example>")
+@example(name="=?utf-8?q?x?=", sender="Jürgen")
+@example(name="日本語" * 80, sender="long " * 40)
+def test_display_names_arrive_as_written(name, sender):
+    """A name is quoted or encoded so that the parser gives it back, and never becomes a part of an address."""
+    identity = Identity(address="surveys@example.org", name=sender)
+    data = compose(Content(subject="x", text="x"), identity=identity, name=name)
+    message = parse(data)
+    for field, wanted, address in (("To", name, "anna@example.org"), ("From", sender, "surveys@example.org")):
+        (found,) = message[field].addresses
+        assert found.addr_spec == address
+        raw = (
+            re.search(rf"\r\n{field}: (.*?)\s*<".encode(), b"\r\n" + data, re.DOTALL)[1].decode()
+            if clean(wanted)
+            else ""
+        )
+        # The parser of Python 3.11 puts a space between the encoded words of a name; RFC 2047, 6.2 has none.
+        found_name = str(make_header(decode_header(raw))) if raw.startswith("=?") else found.display_name
+        assert found_name == clean(wanted)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(template=one_line, given_values=values)
+@example(template="https://example.org/" + "a" * 300, given_values={})
+@example(template="many  spaces   " + "and words " * 50 + "{A_B}", given_values={"A_B": "\r\nX: y"})
+def test_further_headers_arrive_as_written(template, given_values):
+    """A host's own header holds its text with the values in it, and stays one header."""
+    message = parse(compose(Content(subject="s", text="t", headers={"X-Survey": template}), given_values))
+    assert message["X-Survey"] == clean(Template(template).fill(given_values))
+    assert message["X"] is None
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(value=hostile)
+@example("t" * 200)
+@example("\r\nBcc: eve@evil.example")
+@example(">, <mailto:eve@evil.example")
+@example("=?utf-8?q?a?=")
+def test_a_value_in_the_unsubscribe_url_leaves_it_a_url(value):
+    """What no URL may hold is percent-encoded; nothing ends the URL early or adds another."""
+    content = Content(subject="s", text="t", list_unsubscribe="https://example.org/out/{A_B}?l=de")
+    message = parse(compose(content, {"A_B": value}))
+    field = message["List-Unsubscribe"]
+    if field is None:
+        assert len(value.encode()) > 200
+        return
+    assert re.fullmatch(r"<https://example\.org/out/[!#-;=?-Z\[\]_a-z~]*\?l=de>", field)
+
+
+def test_a_long_unsubscribe_url_arrives_byte_for_byte():
+    """A URL with a token of 200 characters stands in one line, unfolded and not encoded (cpython #85725)."""
+    url = "https://example.org/out?survey=12345&token=" + "aB3-_." * 33 + "%20~"
+    content = Content(subject="s", text="t", list_unsubscribe="{OPTOUTURL}", one_click_unsubscribe=True)
+    data = compose(content, {"OPTOUTURL": url})
+    assert f"\r\nList-Unsubscribe: <{url}>\r\n".encode() in data
+    assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in data
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ("https://müller.example/ä b", "<https://xn--mller-kva.example/%C3%A4%20b>"),
+        ("mailto:out@example.org?subject=no more", "<mailto:out@example.org?subject=no%20more>"),
+        ("http://127.0.0.1:5000/out", "<http://127.0.0.1:5000/out>"),
+        ("javascript:alert(1)", None),
+        ("/out/1", None),
+        ("https://exa mple.org\udcff/", None),
+        ("https://[/", None),
+        ("https://example.org/" + "a" * 900, None),
+        (None, None),
+    ],
+)
+def test_only_a_usable_url_is_offered(value, field):
+    """A whole URL may be a value; one that no client could follow is left out rather than sent."""
+    content = Content(subject="s", text="t", list_unsubscribe="{OPTOUTURL}")
+    message = parse(compose(content, {} if value is None else {"OPTOUTURL": value}))
+    assert message["List-Unsubscribe"] == field
+
+
+def test_one_click_is_offered_for_https_only():
+    """RFC 8058 demands https: an http URL is offered without the one-click header."""
+    content = Content(subject="s", text="t", list_unsubscribe="{U}", one_click_unsubscribe=True)
+    assert parse(compose(content, {"U": "http://example.org/o"}))["List-Unsubscribe-Post"] is None
+    assert (
+        parse(compose(content, {"U": "https://example.org/o"}))["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    )
+
+
+def test_files_and_pictures_stand_where_mail_programs_look():
+    """mixed(alternative(plain, related(html, picture)), file), with the bytes, names and ids as given."""
+    content = Content(subject="s", text="t", html='<img src="cid:logo@survey">', attachments=[PDF, LOGO])
+    data = compose(content)
+    assert_fit_for_the_wire(data)
+    message = parse(data)
+    kinds = [part.get_content_type().partition("/")[2] for part in message.walk()]
+    assert kinds == ["mixed", "alternative", "plain", "related", "html", "png", "pdf"]
+    *_, picture, file = message.walk()
+    assert (picture["Content-ID"], picture.get_content_disposition()) == ("<logo@survey>", "inline")
+    assert picture.get_content() == LOGO.data
+    assert (file.get_filename(), file.get_content_disposition()) == (PDF.filename, "attachment")
+    assert file.get_content() == PDF.data
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(data=st.binary(max_size=400), filename=one_line.filter(lambda text: text.strip()))
+def test_a_file_arrives_byte_for_byte(data, filename):
+    """Any bytes come back, under a printable name of any script."""
+    filename = re.sub(r"[/\\?]", "", "".join(filter(str.isprintable, filename))).strip()[:255] or "x"
+    file = Attachment(filename=filename, content_type="text/calendar; method=REQUEST", data=data)
+    composed = compose(Content(subject="s", text="t", attachments=[file]))
+    assert_fit_for_the_wire(composed)
+    part = list(message_from_bytes(composed, policy=policy.default).walk())[-1]
+    assert part.get_payload(decode=True) == data
+    assert part["Content-Disposition"].params["filename"] == filename
+    assert part["Content-Type"].params["method"] == "REQUEST"
+
+
+def test_a_value_is_not_searched_for_placeholders():
+    """A recipient whose name is a placeholder gets no other value by it."""
+    given_values = {"FIRSTNAME": "{TOKEN:1}", "TOKEN:1": "secret"}
+    message = parse(compose(Content(subject="{FIRSTNAME}", text="{FIRSTNAME}", html="<p>{FIRSTNAME}"), given_values))
+    assert "secret" not in str(message)
+    assert message["Subject"] == "{TOKEN:1}"
+
+
+def test_what_is_no_placeholder_stays():
+    """Names without a value, braces in CSS and small letters are left as they are written."""
+    html = "<style>p {color: red}</style>{UNKNOWN} {lower} {1A} {} {{FIRSTNAME}}"
+    message = parse(compose(Content(subject="{UNKNOWN}", text=html, html=html), {"FIRSTNAME": "Anna"}))
+    wanted = html.replace("{FIRSTNAME}", "Anna") + "\n"
+    assert (message["Subject"], body(message, "plain"), body(message, "html")) == ("{UNKNOWN}", wanted, wanted)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\r\n.\r\nQUIT",
+        "a\n.\nQUIT",
+        "a\r.\rQUIT",
+        "a\n.\r\nQUIT",
+        "a\r\n.\rQUIT",
+        "a\r\n.\nQUIT",
+        ".",
+        "..",
+        "\n.",
+        ".\n",
+    ],
+)
+@pytest.mark.parametrize("padding", ["", "日本語" * 60])
+def test_no_text_can_end_the_message_early(text, padding):
+    """No line starts with a dot and no bare CR or LF is left, so no server sees two messages (CVE-2023-51764)."""
+    content = Content(subject=text, text=padding + text + "{A_B}", html=f"{text}{{A_B}}", headers={"X-A": "{A_B}"})
+    assert_fit_for_the_wire(compose(content, {"A_B": text}, name=text))
+
+
+def test_a_message_means_the_same_as_one_by_email_message():
+    """The stdlib's own rendering of the same content has the same headers, structure and texts."""
+    content = Content(subject="Grüße, Anna", text="Hallo Änna\n.\n", html="<p>Hallo Änna</p>\n")
+    theirs = EmailMessage()
+    theirs["From"], theirs["To"] = '"Example Surveys" <surveys@example.org>', "Anna <anna@example.org>"
+    theirs["Subject"], theirs["Date"], theirs["Message-ID"] = content.subject, DATE, ID
+    theirs.set_content(content.text)
+    theirs.add_alternative(content.html, subtype="html")
+    other, ours = parse(theirs.as_bytes(policy=policy.SMTP)), parse(compose(content))
+    assert texts(ours) == texts(other)
+    assert [part.get_content_type() for part in ours.walk()] == [part.get_content_type() for part in other.walk()]
+    for field in ("From", "To", "Subject", "Date", "Message-ID", "MIME-Version"):
+        assert str(ours[field]).replace('"', "") == str(other[field]).replace('"', "")
+
+
+def test_the_bytes_of_one_message_are_known():
+    """One whole message, byte for byte, so that a change of what recipients get is seen."""
+    content = Content(
+        subject="{FIRSTNAME}, Ihre Meinung zählt",
+        text="Guten Tag {FIRSTNAME} {LASTNAME},\n\nbitte nehmen Sie teil:\n{SURVEYURL}\n\n.\nGrüße\n",
+        html='<p>Guten Tag {FIRSTNAME} {LASTNAME},</p>\n<a href="{SURVEYURL}">Zur Umfrage</a> <img src="cid:dot">\n',
+        headers={"X-Survey": "12345"},
+        list_unsubscribe="https://surveys.example.org/out/{TOKEN}",
+        one_click_unsubscribe=True,
+        attachments=[
+            Attachment(filename="dot.gif", content_type="image/gif", data=b"GIF89a", content_id="dot"),
+            Attachment(filename="Einverständnis.txt", content_type="text/plain", data=b"Ja.\n"),
+        ],
+    )
+    given_values = {
+        "FIRSTNAME": "Zoë",
+        "LASTNAME": "O'Neil & Söhne",
+        "SURVEYURL": "https://surveys.example.org/12345?token=" + "t" * 60,
+        "TOKEN": "t" * 60,
+    }
+    identity = Identity(address="umfrage@müller.example", name="Müller, Umfragen", reply_to="help@example.org")
+    data = compose(content, given_values, identity=identity, address="zoe@example.org", name="Zoë O'Neil")
+    assert data == GOLDEN.read_bytes()
+
+
+def test_the_header_says_what_it_must():
+    """Auto-Submitted, Date, Message-ID and Reply-To stand once each, as they were given."""
+    identity = Identity(address="surveys@example.org", reply_to="Help@Example.org")
+    message = parse(compose(Content(subject="s", text="t"), identity=identity))
+    assert message["From"] == "surveys@example.org"
+    assert message["Reply-To"] == "Help@example.org"
+    assert (message["Date"], message["Message-ID"], message["Auto-Submitted"]) == (DATE, ID, "auto-generated")
+    assert len(set(message.keys())) == len(message.keys())
+
+
+def test_only_a_local_part_beyond_ascii_makes_the_header_utf8():
+    """Such an address stands as UTF-8 in To (RFC 6532), never as an encoded word; everything else stays ASCII."""
+    compiled = compile_content(Content(subject="ä", text="ä"), IDENTITY)
+    data = compiled.compose(address="jürgen@example.org", name="Jürgen", values={}, message_id=ID, date=DATE)
+    assert " <jürgen@example.org>\r\n".encode() in data
+    assert data.replace("jürgen@".encode(), b"x@").isascii()
+    assert not compiled.needs_smtputf8
+    identity = Identity(address="bücher@example.org")
+    assert compile_content(Content(subject="s", text="t"), identity).needs_smtputf8
+
+
+@pytest.mark.parametrize(
+    "address", ["", "anna", "a@b.example\r\nBcc: x@y.example", "a@b>, <c@d.example", "a b@c.example"]
+)
+def test_an_address_that_breaks_the_header_is_refused(address):
+    """Composing trusts nobody: an address that was not parsed does not get into the header."""
+    with pytest.raises(AddressError):
+        compose(Content(subject="s", text="t"), address=address)
+
+
+def test_a_header_that_own_smtp_writes_cannot_be_set():
+    """Compiling refuses it, too, whatever has been stored."""
+    with pytest.raises(ContentError, match="written by Own SMTP"):
+        compile_content(Content(subject="s", text="t", headers={"From": "eve@evil.example"}), IDENTITY)
+
+
+def test_a_message_id_is_stable_and_can_be_read_back():
+    """The same invitation has the same Message-ID in every attempt; a bounce leads back to it by it."""
+    assert message_id("ab12", 7, "example.org") == "<ab12.7@example.org>"
+    assert parse_message_id(" <ab12.7@example.org> ") == ("ab12", 7, "example.org")
+    assert parse_message_id("ab12.7@example.org") == ("ab12", 7, "example.org")
+
+
+@pytest.mark.parametrize("text", ["", "<x@example.org>", "<ab.c@example.org>", "<ab.1@a@b>", "<ab.1@ex ample>"])
+def test_a_foreign_message_id_is_not_taken_for_ours(text):
+    """Whatever is not made like ours is nobody's."""
+    assert parse_message_id(text) is None
+
+
+def test_a_date_is_written_in_utc():
+    """RFC 5322, 3.3, for any time zone and with the seconds' fraction left out."""
+    moment = datetime(2026, 1, 2, 3, 4, 5, 999_999, tzinfo=UTC)
+    assert format_date(moment) == DATE
+    assert format_date(moment.astimezone(timezone(timedelta(hours=-5)))) == DATE
+
+
+def test_text_that_is_mostly_not_latin_is_sent_in_base64():
+    """The shorter encoding is taken: quoted-printable would treble such a text."""
+    text = "これはテストです。\n" * 20
+    message = parse(compose(Content(subject="s", text=text, html=f"<p>{text}{{A_B}}"), {"A_B": "<&>"}))
+    plain, html = [part for part in message.walk() if not part.is_multipart()]
+    assert plain["Content-Transfer-Encoding"] == html["Content-Transfer-Encoding"] == "base64"
+    assert unescape(body(message, "html")) == f"<p>{text}<&>\n"
+
+
+def test_one_compiled_content_serves_any_number_of_recipients():
+    """Nothing of one recipient is left over for the next."""
+    compiled = compile_content(Content(subject="{A_B}", text="{A_B}", html="<b>{A_B}"), IDENTITY)
+    first = compiled.compose(address="a@example.org", name="A", values={"A_B": "secret"}, message_id=ID, date=DATE)
+    second = compiled.compose(address="b@example.org", name="", values={}, message_id=ID, date=DATE)
+    assert b"secret" in first
+    assert b"secret" not in second
+    assert b"a@example.org" not in second

@@ -1,0 +1,87 @@
+"""What a load balancer and an operator are told: in time, by documented codes, and without secrets."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import create_engine
+
+from own_smtp.cli import group
+from own_smtp.operations import health
+from own_smtp.operations.health import examine
+from own_smtp.storage import periodic, schema
+from tests.engine import Platform
+
+GOOD = {"status": "ok", "database": True, "tables": True, "redis": True, "worker": True}
+
+
+@pytest.fixture
+def with_redis(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    """A platform that believes Redis to be there."""
+    monkeypatch.setattr(platform.own_smtp.wakeup, "is_up", lambda: True)
+    return platform
+
+
+def ask(platform: Platform, query: str = "") -> tuple[int, dict[str, object]]:
+    answer = platform.app.test_client().get(f"/own-smtp/health{query}")
+    return answer.status_code, answer.get_json()
+
+
+def test_all_is_well_while_a_dispatcher_looks(with_redis: Platform) -> None:
+    """A dispatcher's look is the sign of life of its worker, on whatever machine."""
+    assert ask(with_redis) == (200, {**GOOD, "status": "degraded", "worker": False})
+    with_redis.own_smtp.dispatcher.look()
+    assert ask(with_redis) == ask(with_redis, "?strict") == (200, GOOD)
+    assert run(with_redis) == (0, GOOD)
+
+
+def test_without_workers_or_redis_pages_still_work(platform: Platform) -> None:
+    """A balancer must not take every web process away because of that; a monitor asks strictly."""
+    assert ask(platform)[0] == 200
+    assert ask(platform, "?strict")[0] == 503
+    code, said = run(platform)
+    assert (code, said["status"], said["redis"]) == (1, "degraded", False)
+    said_to_people = platform.app.test_cli_runner().invoke(group, ["check"]).output
+    assert "Redis DOES NOT ANSWER" in said_to_people
+    assert "NO WORKER" in said_to_people
+
+
+def test_old_tables_are_down(with_redis: Platform) -> None:
+    """No page works on them."""
+    schema.downgrade(with_redis.engine)
+    assert ask(with_redis) == (503, {**GOOD, "status": "down", "tables": False, "worker": False})
+
+
+@pytest.mark.servers
+def test_a_database_that_is_away_is_down(mariadb, postgres) -> None:
+    """The answer comes all the same."""
+    for driver in ("postgresql+psycopg", "mysql+pymysql"):
+        engine = create_engine(f"{driver}://nobody@127.0.0.1:1/nothing")
+        assert examine(engine, lambda: True) == health.Health(database=False, tables=False, redis=True, worker=False)
+        engine.dispose()
+
+
+def test_a_database_that_hangs_keeps_nobody_waiting(with_redis: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `PATIENCE` it counts as away; the thread that waits for it is let go of."""
+    hung = threading.Event()
+    monkeypatch.setattr(health, "PATIENCE", 0.01)
+    monkeypatch.setattr(health, "_ask", lambda _engine: hung.wait(60) and (True, True))
+    try:
+        assert ask(with_redis) == (503, {**GOOD, "status": "down", "database": False, "tables": False, "worker": False})
+    finally:
+        hung.set()
+
+
+def test_a_worker_that_was_not_seen_for_long_is_none(with_redis: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last look is too long ago."""
+    periodic.take(with_redis.engine, periodic.LOOK, timedelta(0))
+    monkeypatch.setattr(health, "ALIVE", timedelta(0))
+    assert ask(with_redis)[1]["worker"] is False
+
+
+def run(platform: Platform) -> tuple[int, dict[str, object]]:
+    result = platform.app.test_cli_runner().invoke(group, ["check", "--json"])
+    return result.exit_code, json.loads(result.stdout)

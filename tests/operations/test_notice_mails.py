@@ -1,0 +1,117 @@
+"""The notice to a relay's owner: once, in plain words, in the tenant's language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+from own_smtp import OwnSMTP
+from own_smtp.hooks.events import PlatformMail, RelayAlert, RelayChange, Tenant
+from own_smtp.operations.notice_mails import alert_notice, notice_of
+from own_smtp.states import AlertCause
+from tests.engine import make_app
+
+PAUSED = RelayChange(
+    relay_id=1,
+    tenant_id="acme",
+    label="Acme",
+    state="paused",
+    reason="535 5.7.8 Username and Password not accepted",
+    pause_reason="credentials",
+    address="research@acme.example",
+    is_automatic=True,
+)
+
+
+class MailingHost:
+    """A host that sends platform mail and speaks German, and listens to nothing."""
+
+    def __init__(self) -> None:
+        self.sent: list[PlatformMail] = []
+
+    def own_smtp_send_platform_mail(self, mail: PlatformMail) -> bool:
+        self.sent.append(mail)
+        return True
+
+    def own_smtp_tenant(self, tenant_id: str) -> Tenant:
+        return Tenant(tenant_id=tenant_id, name="Acme", locale="de")
+
+
+@pytest.fixture
+def host() -> MailingHost:
+    return MailingHost()
+
+
+@pytest.fixture
+def app(tmp_path: Path, host: MailingHost) -> Iterator[Flask]:
+    app = make_app("sqlite://", tmp_path)
+    OwnSMTP(app, SQLAlchemy(app), host=host)
+    with app.app_context():
+        yield app
+
+
+def test_a_pause_is_explained_with_the_server_s_own_words(app: Flask) -> None:
+    """Cause, the server's words, what to do, and that nothing is lost."""
+    notice = notice_of(PAUSED)
+    assert notice is not None
+    assert notice.recipient == "research@acme.example"
+    assert notice.subject == "The mail server “Acme” is paused"
+    assert "refuses the user name or the password" in notice.text
+    assert "5.7.8 Username and Password not accepted" in notice.text
+    assert "No invitation is lost" in notice.text
+
+
+def test_an_all_clear_and_a_fallback_have_words_of_their_own(app: Flask) -> None:
+    """What works again and what the platform took over is told as such."""
+    clear = notice_of(replace(PAUSED, state="active", reason=None, pause_reason=None))
+    fallback = notice_of(replace(PAUSED, is_falling_back=True))
+    assert clear is not None
+    assert clear.subject == "The mail server “Acme” works again"
+    assert fallback is not None
+    assert "platform's own mail" in fallback.text
+
+
+def test_what_a_person_did_needs_no_notice(app: Flask) -> None:
+    """Whoever pauses a relay knows that it is paused."""
+    assert notice_of(replace(PAUSED, is_automatic=False)) is None
+
+
+def test_the_notice_goes_out_in_the_tenant_s_language(app: Flask, host: MailingHost) -> None:
+    """A German tenant reads German."""
+    app.extensions["own_smtp"].host.relay_changed(PAUSED)
+    assert [mail.subject for mail in host.sent] == ["Der Mailserver „Acme“ ist angehalten"]
+
+
+def test_a_mail_service_that_fails_stops_nothing(
+    app: Flask, host: MailingHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The notice is lost, the log says so, and the delivery goes on."""
+
+    def fail(_mail: PlatformMail) -> bool:
+        raise OSError("no mail today")
+
+    monkeypatch.setattr(app.extensions["own_smtp"].host, "send_platform_mail", fail)
+    app.extensions["own_smtp"].host.relay_changed(PAUSED)
+    assert "A notice could not be sent" in caplog.text
+
+
+@pytest.mark.parametrize("cause", AlertCause)
+def test_an_alert_says_what_is_wrong_and_its_end_that_it_is_over(app: Flask, cause: AlertCause) -> None:
+    """Each in words of its own, to the people behind the relay, with the time in their zone."""
+    at = datetime(2026, 7, 1, 22, 30, tzinfo=UTC)
+    alert = RelayAlert(relay_id=1, tenant_id="acme", label="Acme", cause=cause, at=at, address="a@acme.example")
+    new, over = alert_notice(alert, "Europe/Berlin"), alert_notice(replace(alert, is_over=True), "Europe/Berlin")
+    assert new is not None
+    assert over is not None
+    assert "Jul 2, 2026" in new.subject + new.text
+    assert "once more when it is over" in new.text
+    assert "once more" not in over.text
+    assert new.subject != over.subject
+    assert "Acme" in over.subject
+    assert alert_notice(replace(alert, address=None), "UTC") is None

@@ -1,0 +1,297 @@
+"""Alerts: one message for each cause, one when it is over, however many machines look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask_mail import Mail
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import insert, update
+
+from own_smtp import OwnSMTP
+from own_smtp.delivery.workers import jobs
+from own_smtp.delivery.workers.dispatcher import Dispatcher
+from own_smtp.hooks.events import RelayAlert
+from own_smtp.operations.relay_alerts import Seen, Verdict, has_news, judge, look_after, overdue_batches
+from own_smtp.settings import Settings
+from own_smtp.states import AlertCause, Security
+from own_smtp.storage import periodic, schema
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.models import Alert, Batch, Invitation, Lease, Relay
+from own_smtp.storage.periodic import Errands
+from tests.engine import Platform, make_app
+from tests.ledgers import Books
+from tests.plans import analyse, plan_of
+from tests.scripted import Authority, ClosedPort, ScriptedServer
+from tests.servers.process import eventually
+from tests.workers import worker_for
+
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+WELL = Seen(
+    now=NOW,
+    relay_id=1,
+    tenant_id="acme",
+    label="Acme",
+    address="research@acme.example",
+    state="active",
+    is_pinned=False,
+    failing_since=None,
+    last_success_at=NOW - HOUR,
+    last_error=None,
+    wake_at=None,
+    certificate_until=NOW + 300 * DAY,
+    overdue_since=None,
+)
+UNREACHABLE, QUEUE, CERTIFICATE = AlertCause.UNREACHABLE, AlertCause.QUEUE, AlertCause.CERTIFICATE
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause", "verdict"),
+    [
+        ({}, UNREACHABLE, Verdict.RIGHT),
+        ({}, QUEUE, Verdict.RIGHT),
+        ({}, CERTIFICATE, Verdict.RIGHT),
+        ({"failing_since": NOW - HOUR}, UNREACHABLE, Verdict.WRONG),
+        ({"failing_since": NOW - timedelta(minutes=1)}, UNREACHABLE, Verdict.OPEN),
+        ({"failing_since": NOW - HOUR, "state": "paused"}, UNREACHABLE, Verdict.MOOT),
+        ({"failing_since": NOW - HOUR, "state": "unconfirmed"}, UNREACHABLE, Verdict.MOOT),
+        ({"overdue_since": NOW - 2 * DAY}, QUEUE, Verdict.RIGHT),  # slow, but it goes on
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": NOW - 2 * DAY}, QUEUE, Verdict.WRONG),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None}, QUEUE, Verdict.WRONG),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "state": "unconfirmed"}, QUEUE, Verdict.WRONG),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "state": "paused"}, QUEUE, Verdict.MOOT),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "wake_at": NOW + HOUR}, QUEUE, Verdict.OPEN),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "failing_since": NOW}, QUEUE, Verdict.OPEN),
+        ({"certificate_until": NOW + 10 * DAY}, CERTIFICATE, Verdict.WRONG),
+        ({"certificate_until": NOW - DAY}, CERTIFICATE, Verdict.WRONG),
+        ({"certificate_until": NOW + 10 * DAY, "is_pinned": True}, CERTIFICATE, Verdict.MOOT),
+        ({"certificate_until": None}, CERTIFICATE, Verdict.MOOT),
+    ],
+)
+def test_each_cause_is_judged_by_itself(changes, cause, verdict):
+    """What is wrong, what is right, and what cannot be said now."""
+    assert judge(replace(WELL, **changes), Settings())[cause] is verdict
+
+
+# On record
+
+
+@pytest.fixture
+def books(migrated, tmp_path):
+    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    return Books.at(migrated, tmp_path / "journal")
+
+
+class Ears:
+    """A host that hears of alerts, and may be deaf for a while."""
+
+    wants_changes = False
+
+    def __init__(self):
+        self.heard = []
+        self.is_deaf = False
+
+    def relay_alerted(self, alert: RelayAlert) -> bool:
+        self.heard.append(alert)
+        return not self.is_deaf
+
+    def lately(self):
+        """Return what was heard since the last call."""
+        heard, self.heard = self.heard, []
+        return [(alert.cause, alert.is_over) for alert in heard]
+
+
+@pytest.fixture
+def around(platform: Platform, books):
+    platform.with_parts(engine=books.engine, listener=Ears())
+    return platform.around
+
+
+def set_lease(books, relay, **values):
+    with books.engine.connect() as connection:
+        now = read_clock(connection)
+    moments = {name: now + value if isinstance(value, timedelta) else value for name, value in values.items()}
+    books(lambda connection: connection.execute(update(Lease).where(Lease.relay_id == relay).values(**moments)))
+
+
+@pytest.fixture
+def relay(books):
+    relay = books.relay(confirmation_address="admin@acme.example")
+    books(lambda connection: connection.execute(insert(Lease).values(relay_id=relay)))
+    return relay
+
+
+def test_a_problem_is_told_once_and_its_end_once(books, relay, around):
+    """Two machines that look, and look again, send one message for the problem and one for its end."""
+    set_lease(books, relay, failing_since=-HOUR, last_error="connect: mail.acme.example cannot be reached.")
+    assert has_news(around)
+    assert [look_after(around) for _machine in range(3)] == [1, 0, 0]
+    assert not has_news(around)
+    alert = around.listener.heard[0]
+    assert (alert.relay_id, alert.label, alert.address) == (relay, "Acme", "admin@acme.example")
+    assert alert.reason == "connect: mail.acme.example cannot be reached."
+    assert around.listener.lately() == [("unreachable", False)]
+    set_lease(books, relay, failing_since=None)
+    assert [look_after(around) for _machine in range(2)] == [1, 0]
+    assert around.listener.lately() == [("unreachable", True)]
+    assert books.column(Alert.id) == []
+
+
+def test_each_cause_has_a_message_of_its_own(books, relay, around):
+    """A certificate that ends and a server that is away are two things."""
+    set_lease(books, relay, failing_since=-HOUR, certificate_until=10 * DAY)
+    look_after(around)
+    assert sorted(around.listener.lately()) == [("certificate", False), ("unreachable", False)]
+    set_lease(books, relay, certificate_until=100 * DAY)
+    look_after(around)
+    assert around.listener.lately() == [("certificate", True)]
+
+
+def test_invitations_that_wait_too_long_are_told_of(books, relay, around):
+    """Although nothing failed: nobody may be delivering at all."""
+    books.send(relay, 3)
+    assert look_after(around) == 0
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    books(lambda connection: connection.execute(update(Invitation).values(next_attempt_at=long_ago)))
+    assert look_after(around) == 1
+    assert around.listener.heard[0].at == long_ago
+    assert around.listener.lately() == [("queue", False)]
+    books(lambda connection: connection.execute(update(Batch).values(state="paused")))
+    look_after(around)
+    assert around.listener.lately() == [("queue", True)]
+
+
+def test_what_could_not_be_told_is_told_again(books, relay, around):
+    """A platform whose mail is out of order for a minute loses no alert, and nobody hears an all-clear without one."""
+    set_lease(books, relay, failing_since=-HOUR)
+    around.listener.is_deaf = True
+    assert look_after(around) == 0
+    around.listener.is_deaf = False
+    assert look_after(around) == 1
+    assert around.listener.lately() == [("unreachable", False)] * 2
+    set_lease(books, relay, certificate_until=DAY)
+    around.listener.is_deaf = True
+    look_after(around)
+    set_lease(books, relay, certificate_until=100 * DAY)
+    around.listener.lately()
+    assert look_after(around) == 0
+    assert around.listener.lately() == []
+
+
+@pytest.mark.parametrize("change", [{"state": "paused"}, {"deleted_at": NOW}])
+def test_what_a_pause_or_a_deletion_says_is_not_said_twice(books, relay, around, change):
+    """The alert ends without an all-clear: the pause has one of its own."""
+    set_lease(books, relay, failing_since=-HOUR)
+    look_after(around)
+    around.listener.lately()
+    books.change(Relay, relay, **change)
+    assert look_after(around) == 0
+    assert around.listener.lately() == []
+    assert books.column(Alert.id) == []
+
+
+def test_what_is_overdue_is_found_by_the_index_that_drains_use(books, relay):
+    """A million that wait cost as much as one: the look is made every minute."""
+    books.send(relay, 4000)
+    analyse(books.engine, Batch, Invitation)
+    scanned, indexes = plan_of(books.engine, overdue_batches(NOW))
+    assert "ix_own_smtp_invitation_batch_id_state_next_attempt_at_id" in indexes
+    assert "own_smtp_invitation" not in scanned
+
+
+# With real servers
+
+
+def test_a_certificate_that_ends_soon_is_told_of(platform: Platform, trusted: Authority) -> None:
+    """Its end was seen by a drain; the message comes when it is near, and an all-clear when there is a new one."""
+    server_context = trusted.server_context()
+    with ScriptedServer(tls=server_context) as server:
+        relay = platform.add_relay(server, host="localhost", security=Security.STARTTLS)
+        platform.send(relay, 1)
+        platform.drain(relay)
+    ears = Ears()
+    platform.with_parts(listener=ears)
+    assert look_after(platform.around) == 0
+    ends_at = platform.lease(relay).certificate_until
+    left = ends_at - datetime.now(UTC)
+    platform.with_parts(settings=replace(platform.around.settings, certificate_warning=left + DAY))
+    assert look_after(platform.around) == 1
+    assert (ears.heard[0].cause, ears.heard[0].at) == (CERTIFICATE, ends_at)
+    platform.with_parts(settings=replace(platform.around.settings, certificate_warning=DAY))
+    assert look_after(platform.around) == 1
+    assert ears.lately() == [("certificate", False), ("certificate", True)]
+
+
+def test_a_server_that_goes_and_comes_back(
+    tmp_path: Path, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner gets one mail by the platform's own service, and one when the server works again."""
+    app = make_app(f"sqlite:///{tmp_path}/a.sqlite3", tmp_path / "journal", failure_warning=0, reconnect=0)
+    with ScriptedServer() as mail:
+        app.config.update(
+            MAIL_SERVER=mail.host,
+            MAIL_PORT=mail.port,
+            MAIL_DEFAULT_SENDER="platform@surveys.example",
+            MAIL_SUPPRESS_SEND=False,
+        )
+        with _platform(app) as platform, ClosedPort() as closed:
+            monkeypatch.setattr(platform.own_smtp.wakeup, "enqueue", _at_once(platform))
+            relay = platform.add_relay(closed, label="Company mail")
+            platform.send(relay, 1)
+            for _drain in range(3):
+                platform.drain_again(relay)
+                _new_dispatcher(platform).look()
+            assert platform.lease(relay).error_count == 3
+            platform.change(relay, host=scripted.host, port=scripted.port)
+            platform.drain_again(relay)
+            _new_dispatcher(platform).look()
+    assert platform.states() == {"accepted": 1}
+    assert [copy.recipients for copy in mail.copies] == [("research@acme.example",)] * 2
+    subjects = [message_from_bytes(copy.data, policy=policy.default)["Subject"] for copy in mail.copies]
+    assert subjects == [
+        "The mail server “Company mail” cannot be used",
+        "The mail server “Company mail” can be used again",
+    ]
+
+
+def _platform(app: Flask) -> Platform:
+    Mail(app)
+    own_smtp = OwnSMTP(app, SQLAlchemy(app))
+    platform = Platform(app, own_smtp, None)
+    schema.upgrade(platform.engine)
+    return platform
+
+
+def _at_once(platform: Platform) -> Callable[..., bool]:
+    """Return what runs a job where it would be enqueued."""
+
+    def run(job: str, *ids: int) -> bool:
+        if job == "look_after_relays":
+            with platform.app.app_context():
+                jobs.look_after_relays(*ids)
+        return True
+
+    return run
+
+
+def _new_dispatcher(platform: Platform) -> Dispatcher:
+    """One that finds the look at all relays due."""
+    Errands(platform.engine, platform.around.clock).do_again(periodic.ALERTS)
+    return Dispatcher(platform.around, platform.own_smtp.wakeup, platform.own_smtp.db.session)
+
+
+def test_two_workers_tell_it_once(platform: Platform, redis_url: str) -> None:
+    """Their dispatchers agree by a row, and by a job it is told; a platform without mail says so, once."""
+    relay = platform.add_relay(host="mail.acme.example", port=587)
+    with platform.engine.begin() as connection:
+        connection.execute(insert(Lease).values(relay_id=relay, failing_since=read_clock(connection) - HOUR))
+    with worker_for(platform, redis_url) as one, worker_for(platform, redis_url) as other:
+        eventually(lambda: [row.told_at for row in platform.rows(Alert) if row.told_at], "it was told")
+        assert eventually(lambda: (one.log + other.log).count("A notice was not sent"), "a worker said so") == 1

@@ -1,0 +1,240 @@
+"""The local record of what is about to be sent, as a dead drain leaves it."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from own_smtp.errors import JournalError
+from own_smtp.outbox.journal import Findings, JournalWriter, Machine, _take, ended_line, parse_journal, read_journal
+from own_smtp.smtp.outcomes import Stage, classify, interrupted
+from own_smtp.smtp.values import Outcome, Reply
+from own_smtp.states import PauseReason, State
+
+ACCEPTED = classify(Stage.MESSAGE, Reply(code=250, text="2.0.0 Ok: queued as 1", enhanced="2.0.0"), server="mx [::1]")
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A folder for journals."""
+    return Machine.at(tmp_path / "journal")
+
+
+def write(machine, *steps, name="a"):
+    """Write a journal and let go of it, as a dying process does."""
+    writer = JournalWriter(machine, name)
+    for step in steps:
+        if isinstance(step, tuple):
+            writer.end(*step)
+        else:
+            writer.begin(step)
+    writer.close(delete=False)
+    return writer.path
+
+
+def test_a_journal_tells_begun_from_ended(machine):
+    """What was begun may have been sent; what ended has its outcome; of the rest it says nothing."""
+    write(machine, 1, 2, (1, ACCEPTED, 10.5), 3)
+    found = read_journal(machine, "a")
+    assert found.begun == {2, 3}
+    assert found.ended[1].at == 10.5
+    assert (found.ended[1].outcome.state, found.ended[1].outcome.words) == (State.ACCEPTED, "2.0.0 Ok: queued as 1")
+
+
+def test_a_journal_says_what_the_host_knows(machine):
+    """Until an invitation ends a second time, in which case the host knows only the first outcome."""
+    path = write(machine, (1, ACCEPTED, 1.0), (2, ACCEPTED, 1.0))
+    with path.open("ab") as stream:
+        stream.write(b"T[1, 2]\nB1\n")
+    assert read_journal(machine, "a").told == {2}
+
+
+@given(
+    text=st.text(max_size=200),
+    code=st.none() | st.integers(200, 599),
+    state=st.sampled_from(sorted(State)),
+    pause=st.none() | st.sampled_from(sorted(PauseReason)),
+    slows_down=st.booleans(),
+)
+def test_any_outcome_comes_back_as_it_was(text, code, state, pause, slows_down):
+    """Words with line ends, quotes or halves of characters survive the journal."""
+    reply = None if code is None else Reply(code=code, text=text, enhanced="5.1.1")
+    outcome = Outcome(
+        state=state, stage="rcpt", reply=reply, text="" if reply else text, pause=pause, slows_down=slows_down
+    )
+    line = ended_line(7, outcome, 1.5)
+    assert line.count(b"\n") == 1
+    assert line.isascii()
+    findings = Findings()
+    _take(line, findings)
+    assert findings.ended[7].outcome == outcome
+    assert findings.ended[7].at == 1.5
+
+
+def test_a_second_attempt_makes_the_first_outcome_old(machine):
+    """Begun again after an outcome, an invitation may have been sent again."""
+    write(machine, 1, (1, interrupted(Stage.RCPT, "lost"), 1.0), 1)
+    found = read_journal(machine, "a")
+    assert (found.begun, found.ended) == ({1}, {})
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_line_torn_by_a_crash_had_not_happened(machine, cut):
+    """Wherever a crash cuts the last line, the journal is read up to it: the dot it announces was not written."""
+    path = write(machine, 1, (1, ACCEPTED, 1.0), 22222, (22222, ACCEPTED, 2.0))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    found = read_journal(machine, "a")
+    assert found.ended.keys() | found.begun <= {1, 22222}
+    assert 1 in found.ended
+    assert 22222 not in found.ended
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"X1\n",
+        b"B\n",
+        b"Bx\n",
+        b"E\n",
+        b"E[1]\n",
+        b"E{}\n",
+        b"\n",
+        b"B1\x00\n",
+        b"E[1,2,3,4,5,6,7,8,9,10]\n",
+        b"\xff\n",
+    ],
+)
+def test_a_damaged_journal_is_not_trusted(machine, damage):
+    """Anything in it that makes no sense makes the whole journal worthless."""
+    path = write(machine, 1)
+    path.write_bytes(path.read_bytes() + damage + b"B2\n")
+    with pytest.raises(JournalError):
+        read_journal(machine, "a")
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_break_the_reader(data):
+    """Whatever stands in the file, it is read or refused."""
+    try:
+        findings = parse_journal(data.splitlines(keepends=True))
+    except JournalError:
+        return
+    assert isinstance(findings, Findings)
+
+
+def test_a_missing_journal_is_said_to_be_missing(machine):
+    """A file that is gone says nothing at all, which is not the same as an empty one."""
+    with pytest.raises(JournalError):
+        read_journal(machine, "nowhere")
+    write(machine)
+    assert read_journal(machine, "a") == Findings()
+
+
+def test_a_living_drains_journal_is_left_alone(machine):
+    """While its process lives nobody reads a journal, not even in the same process; once it is dead, anybody does."""
+    writer = JournalWriter(machine, "a")
+    writer.begin(1)
+    assert read_journal(machine, "a") is None
+    writer.close(delete=False)
+    assert read_journal(machine, "a").begun == {1}
+
+
+def test_the_lock_ends_with_the_process(machine):
+    """A process that is killed leaves a journal that can be read at once."""
+    context = multiprocessing.get_context("fork")
+    reader, writer = context.Pipe(duplex=False)
+
+    def drain():
+        journal = JournalWriter(machine, "a")
+        journal.begin(5)
+        writer.send("begun")
+        signal.pause()
+
+    process = context.Process(target=drain)
+    process.start()
+    assert reader.recv() == "begun"
+    assert read_journal(machine, "a") is None
+    process.kill()
+    process.join()
+    assert read_journal(machine, "a").begun == {5}
+
+
+def test_a_journal_has_one_writer(machine):
+    """A name is never used twice."""
+    write(machine)
+    with pytest.raises(JournalError):
+        JournalWriter(machine, "a")
+
+
+def test_a_full_disk_stops_the_sending_and_spoils_nothing(machine, monkeypatch):
+    """Half a line that did not fit is taken back: what comes after it can still be read."""
+    writer = JournalWriter(machine, "a")
+    writer.begin(1)
+    write_whole = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write_whole(file, data[:1]))
+    with pytest.raises(JournalError, match="full"):
+        writer.begin(2)
+    monkeypatch.undo()
+    writer.end(1, ACCEPTED, 1.0)
+    writer.close(delete=False)
+    found = read_journal(machine, "a")
+    assert (found.begun, list(found.ended)) == (set(), [1])
+
+
+def test_an_error_of_the_disk_stops_the_sending(machine, monkeypatch):
+    """What the kernel refuses to write is not sent."""
+    writer = JournalWriter(machine, "a")
+
+    def fail(*_arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(JournalError, match="Input/output"):
+        writer.begin(1)
+    monkeypatch.undo()
+    writer.close(delete=True)
+    assert not writer.path.exists()
+
+
+def test_a_folder_keeps_its_name(tmp_path):
+    """Every worker that uses a folder calls it the same, and two folders are never called the same."""
+    first = Machine.at(tmp_path / "a")
+    assert Machine.at(tmp_path / "a") == first
+    assert Machine.at(tmp_path / "b").name != first.name
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["machine"]
+
+
+def test_a_folder_whose_name_was_lost_is_not_used(tmp_path):
+    """An empty name would be the name of every folder that crashed like this one."""
+    folder = Machine.at(tmp_path / "a").folder
+    (folder / "machine").write_text("")
+    with pytest.raises(JournalError, match="Delete it"):
+        Machine.at(folder)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    """The error says which folder, and which setting chooses another."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match="OWN_SMTP_JOURNAL_DIR"):
+        Machine.at(tmp_path / "file" / "journal")
+
+
+def test_without_a_boot_id_each_line_goes_to_the_disk(machine, tmp_path, monkeypatch):
+    """Where a crash of the machine would not be noticed, nothing is left to the kernel."""
+    flushed = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    write(machine, 1, (1, ACCEPTED, 1.0), name="trusting")
+    assert flushed == []
+    write(Machine(machine.folder, machine.name, ""), 1, (1, ACCEPTED, 1.0), name="careful")
+    assert len(flushed) == 2
+
+
+def test_nobody_else_reads_a_journal(machine):
+    """Journals hold servers' words about people: they belong to the worker's user."""
+    assert stat.S_IMODE(write(machine, 1).stat().st_mode) == 0o600

@@ -1,0 +1,68 @@
+"""A recipient is found in the delivery log, also by the keyed hash that is left of an address, on each database."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import update
+
+from own_smtp.hooks.events import Invitation, StatusFilter
+from own_smtp.operations.retention import Purge
+from own_smtp.outbox import actions
+from own_smtp.outbox.query import LogScope, count, walk
+from own_smtp.outbox.recipient_search import WithDigests, with_shortened
+from own_smtp.storage.encryption import Vault, generate_key
+from own_smtp.storage.models import Batch
+from own_smtp.storage.models import Invitation as InvitationRow
+from tests.ledgers import TENANT, Books
+
+VAULT = Vault.from_keys([generate_key("tests")])
+SCOPE = LogScope(tenant_id=TENANT)
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def books(migrated, tmp_path):
+    """Ann and Anna were invited long ago and are shortened; Ann was invited again today."""
+    books = Books.at(migrated, tmp_path / "journal")
+    relay = books.relay()
+    people = [Invitation(reference=name, address=f"{name}@example.org") for name in ("ann", "anna")]
+    books.send(relay, people)
+    books(actions.cancel_batch, 1)
+    books(lambda connection: connection.execute(update(Batch).values(created_at=LONG_AGO)))
+    books(lambda connection: connection.execute(update(InvitationRow).values(changed_at=LONG_AGO)))
+    Purge(books.engine, VAULT, content=timedelta(1), recipients=timedelta(1)).run()
+    books.send(relay, people[:1])
+    return books
+
+
+def found(books, recipient, vault=VAULT):
+    wanted = with_shortened(StatusFilter(recipient=recipient), vault, TENANT)
+    with books.engine.connect() as connection:
+        ids = sorted(position.id for position in walk(connection, SCOPE, wanted))
+        assert sum(count(connection, SCOPE, wanted).values()) == len(ids)
+    return ids
+
+
+def test_a_whole_address_finds_what_was_shortened(books):
+    """In whatever case it is typed, beside what is not shortened yet; others with a similar address are not found."""
+    assert found(books, "ann@example.org") == found(books, "Ann@EXAMPLE.org") == [1, 3]
+    assert found(books, "anna@example.org") == [2]
+
+
+def test_a_part_of_an_address_finds_what_still_has_it(books):
+    """A hash says nothing of parts; what is left of the address is searched like any other."""
+    assert found(books, "ann@") == [3]
+    assert found(books, "…@example.org") == [1, 2]
+
+
+def test_without_the_key_of_its_time_a_hash_is_nobody(books):
+    """Whoever has only the database cannot look anybody up."""
+    assert found(books, "ann@example.org", Vault.from_keys([generate_key("other")])) == [3]
+
+
+def test_a_filter_without_an_address_stays_as_it_is():
+    """Nothing is hashed that cannot be an address, and all else of a filter is kept."""
+    assert with_shortened(StatusFilter(recipient="ann"), VAULT, TENANT) == StatusFilter(recipient="ann")
+    wanted = with_shortened(StatusFilter(recipient="a@b.example", reply="550", limit=3), VAULT, TENANT)
+    assert isinstance(wanted, WithDigests)
+    assert (wanted.reply, wanted.limit, len(wanted.digests)) == ("550", 3, 1)

@@ -1,0 +1,350 @@
+"""Tests of typed settings: asked for within limits, run by one worker, on record step by step, forgotten soon."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from own_smtp.delivery.workers import dry_run_job
+from own_smtp.delivery.workers.wakeup import Wakeup
+from own_smtp.errors import ConflictError, NotFoundError, SecretError
+from own_smtp.operations import erasure
+from own_smtp.relays import dry_runs, edits
+from own_smtp.relays.dry_runs import LIFETIME, PATIENCE, Kept
+from own_smtp.smtp.outcomes import Stage
+from own_smtp.states import PauseReason, RelayState, RelayTestState, Security
+from own_smtp.storage.encryption import Vault, generate_key
+from own_smtp.storage.models import AuditEntry, Relay, RelayTest
+from tests.scripted import ClosedPort, ScriptedServer
+from tests.servers.process import eventually
+from tests.web.app import build_app
+from tests.web.drafts import PASSWORD, add_relay, draft
+from tests.workers import worker_for
+
+LOGINS = {"surveys": PASSWORD}
+
+
+@pytest.fixture
+def server(test_authority):
+    with ScriptedServer(tls=test_authority.server_context("other_ca"), credentials=LOGINS) as server:
+        yield server
+
+
+@pytest.fixture
+def aimed(server, test_authority):
+    """Where the settings of these tests point to, and whose certificate they trust."""
+    return {"host": server.host, "port": server.port, "fingerprint": test_authority.fingerprint("other_ca")}
+
+
+def ask(session, thin, kept=None, *, relay=None, saves=False, tenant_id="acme", **changes):
+    kept = kept or Kept(draft(**changes), {"label": ["Company mail"]})
+    test = dry_runs.request(
+        session, thin.vault, thin.settings, kept, tenant_id=tenant_id, user_id="alice", relay=relay, saves=saves
+    )
+    session.commit()
+    return test
+
+
+def run(session, thin, test):
+    dry_run_job.run(test.id, thin)
+    session.refresh(test)
+    return test
+
+
+def age(session, test, by):
+    session.execute(update(RelayTest).where(RelayTest.id == test.id).values(created_at=test.created_at - by))
+    session.commit()
+
+
+def test_what_was_typed_rests_encrypted(db_session, thin):
+    """Whoever reads the database finds neither the password nor anything else that was typed."""
+    test = ask(db_session, thin, username="somebody@acme.example")
+    row = db_session.execute(select(RelayTest.__table__)).mappings().one()
+    assert PASSWORD not in str(dict(row))
+    assert "somebody" not in str(dict(row))
+    assert dry_runs.read_settings(thin.vault, test).draft == draft(username="somebody@acme.example")
+
+
+def test_settings_belong_to_their_tenant(db_session, thin):
+    """A row copied to another tenant does not decrypt."""
+    test = ask(db_session, thin)
+    test.tenant_id = "evil"
+    with pytest.raises(SecretError):
+        dry_runs.read_settings(thin.vault, test)
+    db_session.rollback()
+
+
+def test_all_well_is_on_record_step_by_step(db_session, thin, server, aimed):
+    """Steps with facts and times, a transcript without credentials, the certificate, an audit entry; no mail."""
+    test = run(db_session, thin, ask(db_session, thin, **aimed))
+    assert test.state == RelayTestState.PASSED
+    assert [step["stage"] for step in test.steps] == [
+        "resolve", "connect", "banner", "ehlo", "starttls", "tls", "auth", "mail", "rcpt",
+    ]  # fmt: skip
+    assert all(step["seconds"] >= 0 for step in test.steps)
+    kept = json.dumps([test.steps, test.transcript])
+    assert PASSWORD not in kept
+    assert "AUTH PLAIN" in kept
+    assert test.certificate["fingerprint"] == aimed["fingerprint"]
+    assert server.copies == []
+    entry = db_session.query(AuditEntry).one()
+    assert (entry.action, entry.user_id, entry.details["result"]) == ("relay_tested", "alice", [None, "passed"])
+
+
+def test_each_step_is_committed_as_it_comes(db_session, thin, server, aimed):
+    """While the server still thinks about RCPT, another session reads all steps before it."""
+    engine, seen = thin.db.engine, []
+
+    def look(_moment):
+        with engine.connect() as connection:
+            seen.append([step["stage"] for step in connection.scalars(select(RelayTest.steps)).one()])
+        return "250 2.1.5 ok"
+
+    server.on("rcpt", look)
+    run(db_session, thin, ask(db_session, thin, **aimed))
+    assert seen[0][-1] == "mail"
+
+
+def test_a_failure_keeps_the_servers_own_words(db_session, thin, server, aimed):
+    """Where, with which code, and why; the password that the server echoes is not among it."""
+    server.on("auth", f"535 5.7.8 no {PASSWORD} here")
+    test = run(db_session, thin, ask(db_session, thin, **aimed))
+    assert (test.state, test.stage, test.code, test.enhanced) == (RelayTestState.FAILED, Stage.AUTH, 535, "5.7.8")
+    assert test.pause_reason == PauseReason.CREDENTIALS
+    assert PASSWORD not in test.error
+
+
+def test_a_test_is_run_once(db_session, thin, server, aimed):
+    """However often its job comes, the server is called once: a password must not be tried twice."""
+    test = ask(db_session, thin, **aimed)
+    for _ in range(3):
+        dry_run_job.run(test.id, thin)
+    assert len(server.connections) == 1
+
+
+def test_a_test_that_nobody_waits_for_is_not_run(db_session, thin, server, aimed):
+    """After two minutes the person has gone: neither a late job nor the dispatcher runs it."""
+    test = ask(db_session, thin, **aimed)
+    assert dry_runs.unstarted(db_session) == [test.id]
+    age(db_session, test, PATIENCE)
+    assert dry_runs.unstarted(db_session) == []
+    assert run(db_session, thin, test).state == RelayTestState.WAITING
+    assert server.connections == []
+
+
+def test_a_stored_password_is_used_where_none_was_typed(db_session, thin, aimed):
+    """A saved server is tested with its own password, which the test does not hold."""
+    relay = add_relay(db_session, thin, **aimed)
+    test = ask(db_session, thin, Kept(dry_runs.draft_of(relay), None), relay=relay)
+    assert dry_runs.read_settings(thin.vault, test).draft.password is None
+    assert run(db_session, thin, test).state == RelayTestState.PASSED
+
+
+@pytest.mark.parametrize("change", [{"host": "elsewhere.example"}, {"deleted_at": True}, {"username": "other"}])
+def test_a_stored_password_never_reaches_another_server(db_session, thin, server, aimed, change):
+    """Somebody changes or deletes the server between the click and the worker: its password stays where it is."""
+    relay = add_relay(db_session, thin, **aimed)
+    test = ask(db_session, thin, Kept(dry_runs.draft_of(relay), None), relay=relay)
+    for name, value in change.items():
+        setattr(relay, name, relay.created_at if value is True else value)
+    db_session.commit()
+    assert run(db_session, thin, test).stage == Stage.LOCAL
+    assert server.attempts == []
+
+
+def test_a_lost_key_is_said(db_session, thin, aimed):
+    """The settings cannot be read any more: the test fails, and nothing breaks."""
+    test = ask(db_session, thin, **aimed)
+    thin.vault = Vault.from_keys([generate_key("another")])
+    assert run(db_session, thin, test).pause_reason == PauseReason.SECRET_UNREADABLE
+
+
+def test_old_tests_are_deleted_with_what_was_typed(db_session, thin):
+    """After an hour nothing of them is left."""
+    old, young = ask(db_session, thin), ask(db_session, thin)
+    age(db_session, old, LIFETIME + timedelta(seconds=1))
+    assert dry_runs.sweep(db_session) == 1
+    db_session.commit()
+    assert db_session.scalars(select(RelayTest.id)).all() == [young.id]
+
+
+def test_a_deleted_server_and_a_deleted_tenant_leave_nothing_that_was_typed(db_session, thin):
+    """Passwords go with what they belong to, and not an hour later; a deleted server's tests still count."""
+    relay = add_relay(db_session, thin)
+    test = ask(db_session, thin, relay=relay)
+    ask(db_session, thin)
+    kept = ask(db_session, thin, tenant_id="evil")
+    edits.delete(db_session, relay, user_id="alice")
+    db_session.commit()
+    db_session.refresh(test)
+    assert (test.settings, db_session.query(RelayTest).count()) == (None, 3)
+    erasure.forget(db_session.connection(), "acme", None)
+    db_session.commit()
+    assert db_session.scalars(select(RelayTest.id)).all() == [kept.id]
+
+
+def test_a_test_is_seen_by_who_asked_for_it_only(db_session, thin):
+    """Not by colleagues, not by another tenant's people."""
+    test = ask(db_session, thin)
+    assert dry_runs.get(db_session, "acme", "alice", test.id) is test
+    for tenant_id, user_id in (("acme", "bob"), ("evil", "alice")):
+        with pytest.raises(NotFoundError):
+            dry_runs.get(db_session, tenant_id, user_id, test.id)
+
+
+def test_a_tenant_has_so_many_tests_an_hour(db_session, thin):
+    """The next one is refused in plain words; another tenant's are not touched, and after an hour it goes on."""
+    thin.change_settings(tests_per_tenant=2)
+    first = ask(db_session, thin)
+    ask(db_session, thin)
+    with pytest.raises(ConflictError, match="Too many tests"):
+        ask(db_session, thin)
+    ask(db_session, thin, tenant_id="evil")
+    age(db_session, first, timedelta(hours=1, seconds=1))
+    ask(db_session, thin)
+
+
+def test_a_target_has_so_many_tests_an_hour(db_session, thin):
+    """All tenants together: nobody guesses at a server's passwords by taking turns. Another port is another target."""
+    thin.change_settings(tests_per_target=2)
+    ask(db_session, thin)
+    ask(db_session, thin, tenant_id="evil")
+    with pytest.raises(ConflictError, match="Too many tests"):
+        ask(db_session, thin, tenant_id="third")
+    ask(db_session, thin, port=465)
+
+
+def test_a_new_password_is_saved_when_it_was_accepted(db_session, thin, aimed, server):
+    """An active server stays active; the typed settings are forgotten, and the queue is woken."""
+    relay = add_relay(db_session, thin, active=True, password="old", **aimed)
+    new = replace(dry_runs.draft_of(relay), password=PASSWORD)
+    test = run(db_session, thin, ask(db_session, thin, Kept(new, {}), relay=relay, saves=True))
+    db_session.refresh(relay)
+    assert (relay.state, test.settings, thin.woken) == (RelayState.ACTIVE, None, [relay.id])
+    assert test.saved_at is not None
+    again = ask(db_session, thin, Kept(dry_runs.draft_of(relay), None), relay=relay)
+    assert run(db_session, thin, again).state == RelayTestState.PASSED
+
+
+def test_a_new_password_that_was_refused_is_not_saved(db_session, thin, aimed):
+    """The old one stays in force, and what was typed is kept for another try."""
+    relay = add_relay(db_session, thin, active=True, **aimed)
+    stored = relay.password
+    new = replace(dry_runs.draft_of(relay), password="battery staple")
+    test = run(db_session, thin, ask(db_session, thin, Kept(new, {}), relay=relay, saves=True))
+    db_session.refresh(relay)
+    assert (test.state, relay.password, relay.state) == (RelayTestState.FAILED, stored, RelayState.ACTIVE)
+    assert test.settings is not None
+
+
+def test_a_new_password_wakes_a_server_that_was_paused_for_the_old_one(db_session, thin, aimed):
+    """The host hears of it."""
+    relay = add_relay(db_session, thin, active=True, password="old", **aimed)
+    relay.state, relay.pause_reason = RelayState.PAUSED, PauseReason.CREDENTIALS
+    db_session.commit()
+    new = replace(dry_runs.draft_of(relay), password=PASSWORD)
+    run(db_session, thin, ask(db_session, thin, Kept(new, {}), relay=relay, saves=True))
+    db_session.refresh(relay)
+    assert relay.state == RelayState.ACTIVE
+    assert [change.state for change in thin.host.changes] == ["active"]
+
+
+def test_nothing_is_saved_over_a_change_of_somebody_else(db_session, thin, aimed):
+    """Another person pointed the server elsewhere meanwhile: a test of a password does not turn it back."""
+    relay = add_relay(db_session, thin, active=True, **aimed)
+    new = replace(dry_runs.draft_of(relay), password=PASSWORD)
+    test = ask(db_session, thin, Kept(new, {}), relay=relay, saves=True)
+    relay.sender_address = "other@acme.example"
+    db_session.commit()
+    assert run(db_session, thin, test).saved_at is None
+    assert db_session.get_one(Relay, relay.id).sender_address == "other@acme.example"
+
+
+def test_a_closed_port_leaves_no_trace_of_what_it_was(db_session, thin):
+    """What is stored of it does not tell it from a target that the platform refuses."""
+    with ClosedPort() as closed:
+        first = run(db_session, thin, ask(db_session, thin, host=closed.host, port=closed.port))
+        second = run(db_session, thin, ask(db_session, thin, host="10.1.2.3", port=closed.port))
+    for test in (first, second):
+        assert (test.stage, [step["stage"] for step in test.steps], test.transcript) == ("connect", ["resolve"], [])
+    assert first.error.split(" ", 1)[1] == second.error.split(" ", 1)[1]
+
+
+# Workers
+
+
+def on(platform, server, **values):
+    """Ask a platform for a test of a server."""
+    kept = Kept(draft(host=server.host, port=server.port, security=Security.NONE, username=None, **values), {})
+    own = platform.own_smtp
+    with platform.app.app_context():
+        session = own.db.session()
+        test = dry_runs.request(session, own.vault, own.settings, kept, tenant_id="acme", user_id="alice", relay=None)
+        session.commit()
+        return test.id
+
+
+def state_of(platform, test_id):
+    return next(row.state for row in platform.rows(RelayTest) if row.id == test_id)
+
+
+def test_a_lost_job_is_found_again(platform, scripted, monkeypatch):
+    """Redis lost it: the dispatcher enqueues it once more, and deletes what is old."""
+    wanted, old = on(platform, scripted), on(platform, scripted)
+    with platform.engine.begin() as connection:
+        long_ago = platform.rows(RelayTest)[0].created_at - LIFETIME - timedelta(seconds=1)
+        connection.execute(update(RelayTest).where(RelayTest.id == old).values(created_at=long_ago))
+    enqueued = []
+    monkeypatch.setattr(platform.own_smtp.wakeup, "enqueue", lambda *job: enqueued.append(job) is None)
+    platform.own_smtp.dispatcher.look()
+    assert enqueued == [("run_test", wanted)]
+    assert [row.id for row in platform.rows(RelayTest)] == [wanted]
+
+
+def test_a_worker_that_is_busy_runs_tests_meanwhile(platform, scripted):
+    """The errand that a busy worker runs beside its drains takes up tests before confirmations."""
+    number = on(platform, scripted)
+    platform.around.urgent()
+    assert state_of(platform, number) == RelayTestState.PASSED
+
+
+def test_a_real_worker_takes_the_job(platform, scripted, redis_url):
+    """By Redis: the job is on the worker's list, holds a number only, and goes ahead of others."""
+    platform.own_smtp.settings = replace(platform.own_smtp.settings, redis_url=redis_url)
+    wakeup = Wakeup(platform.own_smtp.settings)
+    number = on(platform, scripted)
+    wakeup.enqueue("drain", 1)
+    wakeup.enqueue("run_test", number)
+    assert [job.func_name for job in wakeup.queue.jobs] == [
+        "own_smtp.delivery.workers.jobs.run_test",
+        "own_smtp.delivery.workers.jobs.drain",
+    ]
+    with worker_for(platform, redis_url):
+        eventually(lambda: state_of(platform, number) == RelayTestState.PASSED, "the test is run")
+    assert scripted.copies == []
+
+
+def test_limits_and_their_end_on_each_database(migrated_url):
+    """Counting, taking up once and sweeping mean the same on SQLite, PostgreSQL and MariaDB."""
+    app = build_app(migrated_url)
+    thin = app.extensions["own_smtp"]
+    thin.change_settings(tests_per_tenant=2)
+    with app.app_context():
+        session = thin.db.session()
+        old, young = ask(session, thin), ask(session, thin)
+        with pytest.raises(ConflictError):
+            ask(session, thin)
+        session.rollback()
+        age(session, old, LIFETIME + timedelta(seconds=1))
+        assert dry_runs.unstarted(session) == [young.id]
+        assert dry_runs.claim(session, young.id) is not None
+        assert dry_runs.claim(session, young.id) is None
+        assert (dry_runs.sweep(session), dry_runs.sweep(session)) == (1, 0)
+        session.commit()
+        ask(session, thin)
+        session.close()
+        thin.db.engine.dispose()

@@ -1,0 +1,168 @@
+"""The platform's policy: what may override what, and that deliveries keep to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from own_smtp.errors import ConfigurationError
+from own_smtp.relays.policy import EDITABLE, Policy, may_open, stored
+from own_smtp.settings import PolicyPage, Settings
+from own_smtp.smtp.network import NetworkPolicy
+from own_smtp.storage.models import PolicyValue, Relay
+from tests.engine import TENANT, Platform
+
+
+def lay_down(platform: Platform, **values: Any) -> None:
+    """Let an administrator change settings on the page."""
+    with platform.app.app_context():
+        session = platform.own_smtp.db.session()
+        platform.around.policy.change(session, values, user_id="root")
+        session.commit()
+
+
+def leave_open(platform: Platform, *names: str, page: PolicyPage = PolicyPage.NETWORK) -> None:
+    """Let the tests' configuration be the default for these settings, and not fix them."""
+    rules = Policy(replace(platform.own_smtp.settings, policy_page=page), frozenset(EDITABLE) - {*names})
+    platform.own_smtp.rules = rules
+    platform.with_parts(policy=rules)
+
+
+# What may override what
+
+
+@given(
+    page=st.sampled_from(PolicyPage),
+    fixed=st.frozensets(st.sampled_from(EDITABLE)),
+    ports=st.frozensets(st.sampled_from([22, 25, 465, 587, 6379])),
+    networks=st.lists(st.sampled_from(["127.0.0.0/8", "10.0.0.0/8", "0.0.0.0/0", "fd00:ec2::/64", "fd01::/16"])),
+)
+def test_no_row_opens_what_the_operator_did_not(page, fixed, ports, networks):
+    """Whatever stands in the table: what is configured holds; networks open only by leave, and only private ones."""
+    rules = Policy(Settings(policy_page=page), fixed)
+    typed = {"allowed_ports": ports, "allowed_networks": tuple(map(ip_network, networks)), "allow_plaintext": True}
+    values = {name: rules.bounded(name, value) for name, value in typed.items() if rules.may_edit(name)}
+    now = replace(rules.settings, **values)
+    assert all(getattr(now, name) == getattr(rules.settings, name) for name in fixed)
+    assert all(may_open(network) for network in now.allowed_networks)
+    assert not NetworkPolicy.from_settings(now).allows("127.0.0.1")
+    if page is not PolicyPage.NETWORK:
+        assert now.allowed_ports <= rules.settings.allowed_ports
+        assert not now.allowed_networks
+        assert not now.allow_plaintext
+
+
+def test_values_come_back_as_they_were(platform):
+    """What is stored as JSON is read as the setting that it was."""
+    leave_open(platform, *EDITABLE)
+    values = {
+        "allowed_tenants": frozenset({"acme", "other"}),
+        "relays_per_tenant": 3,
+        "ceiling_connections": 2,
+        "ceiling_per_second": 0.5,
+        "test_recipients": ("@acme.example", "*"),
+        "keep_content": timedelta(days=2),
+        "keep_recipients": timedelta(days=3),
+        "allowed_ports": frozenset({25, 587}),
+        "allowed_networks": (ip_network("10.0.0.0/8"),),
+        "allow_plaintext": False,
+    }
+    lay_down(platform, **values)
+    with platform.engine.connect() as connection:
+        now = platform.around.policy.in_force(connection)
+    assert {name: getattr(now, name) for name in EDITABLE} == values
+
+
+def test_a_configuration_that_became_stricter_counts_at_once(platform):
+    """A row of earlier days means nothing for a setting that the configuration has fixed since."""
+    leave_open(platform, "ceiling_connections")
+    lay_down(platform, ceiling_connections=7)
+    leave_open(platform)
+    with platform.engine.connect() as connection:
+        assert platform.around.policy.in_force(connection) == platform.around.policy.settings
+    assert [row.value for row in platform.rows(PolicyValue)] == [7]
+
+
+def test_what_is_set_in_the_configuration_is_fixed():
+    """A key that is there fixes its setting, also with the default's value."""
+    config = {"OWN_SMTP_RELAYS_PER_TENANT": 200}
+    rules = Policy.of(Settings.from_config(config), config)
+    assert not rules.may_edit("relays_per_tenant")
+    assert rules.may_edit("ceiling_connections")
+    assert not rules.may_edit("encryption_keys")
+
+
+def test_an_unknown_reach_stops_the_start():
+    """A typing error never means the default."""
+    with pytest.raises(ConfigurationError, match="OWN_SMTP_POLICY_PAGE"):
+        Settings.from_config({"OWN_SMTP_POLICY_PAGE": "everything"})
+
+
+def test_sets_are_stored_in_order():
+    """The log does not say that something changed when only the order of a set did."""
+    assert stored(frozenset({587, 25})) == [25, 587]
+
+
+# What deliveries keep to
+
+
+def test_a_tenant_that_may_not_waits_and_goes_on(platform, scripted):
+    """Its server pauses before any connection and keeps the invitations; allowed again, it goes on by itself."""
+    leave_open(platform, "allowed_tenants")
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 2)
+    lay_down(platform, allowed_tenants=frozenset({"somebody else"}))
+    assert "does not offer own mail servers" in (platform.send(relay, ["late@example.org"]).waits_for or "")
+    platform.drain(relay)
+    assert platform.states() == {"queued": 3}
+    assert (platform.relay(relay).state, platform.relay(relay).pause_reason) == ("paused", "forbidden")
+    assert scripted.connections == []
+    assert [change.pause_reason for change in platform.host.relay_changes] == ["forbidden"]
+    lay_down(platform, allowed_tenants=frozenset({TENANT}))
+    assert platform.relay(relay).probe_at is not None
+    platform.change(relay, state="active")  # what the dispatcher does then
+    platform.drain_again(relay)
+    assert platform.states() == {"accepted": 3}
+    assert platform.relay(relay).pause_reason is None
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [({"allow_plaintext": False}, "forbidden"), ({"allowed_ports": frozenset({25})}, "not_allowed")],
+)
+def test_a_stricter_policy_holds_for_servers_that_are_there(platform, scripted, values, reason):
+    """A server that was saved under a milder policy is not connected to any more."""
+    leave_open(platform, *values)
+    relay = platform.add_relay(scripted)
+    platform.send(relay)
+    lay_down(platform, **values)
+    platform.drain(relay)
+    assert platform.relay(relay).pause_reason == reason
+    assert scripted.connections == []
+
+
+def test_a_ceiling_holds_for_the_next_drain(platform, scripted):
+    """More connections than the administrator allows are not opened, whatever the relay is set to."""
+    leave_open(platform, "ceiling_connections")
+    lay_down(platform, ceiling_connections=1)
+    relay = platform.add_relay(scripted, max_connections=4)
+    platform.send(relay, 40)
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 40}
+    assert len(scripted.connections) == 1
+
+
+def test_pages_and_confirmation_mails_see_the_same(platform):
+    """What the extension lets pages and mails connect to is what is in force."""
+    leave_open(platform, "allowed_ports")
+    lay_down(platform, allowed_ports=frozenset({587}))
+    with platform.app.app_context():
+        assert platform.own_smtp.policy.allowed_ports == {587}
+        assert platform.own_smtp.in_force().allowed_ports == {587}
+    assert platform.rows(Relay) == []

@@ -1,0 +1,184 @@
+"""The pace: what limits allow, what a server teaches, what outlives a kill."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from own_smtp.relays.rate_limits import LONGEST_BRAKE, SUCCESSES_PER_STEP, Pacer, Window
+from own_smtp.smtp.values import Limits
+
+NOON = 1_790_000_000.0
+
+
+def pacer(kept: dict[str, Any] | None = None, **limits: Any) -> Pacer:
+    return Pacer(Limits(**limits), kept, lambda: 0.5)
+
+
+def send(pace: Pacer, now: float, count: int, latency: float = 0.0) -> list[float]:
+    """Send as a drain does: at the first moment that is allowed, or a little later."""
+    sent = []
+    while len(sent) < count:
+        now = max(now, pace.next_at(now))
+        if pace.acquire(now):
+            sent.append(now)
+            now += latency
+        else:
+            now += 0.0005  # a drain's shortest sleep
+    return sent
+
+
+def most_in_any(sent: list[float], period: float) -> int:
+    worst, first = 0, 0
+    for last, time in enumerate(sent):
+        while sent[first] <= time - period:
+            first += 1
+        worst = max(worst, last - first + 1)
+    return worst
+
+
+def test_without_limits_nothing_waits() -> None:
+    """A relay without limits takes everything at once, and there is nothing to keep."""
+    pace = pacer()
+    assert send(pace, NOON, 1000) == [NOON] * 1000
+    assert pace.allowance(NOON, 1.0) is None
+    assert "windows" not in (pace.keep(NOON, 10) or {})
+
+
+def test_spacing_is_the_least_gap() -> None:
+    """With two seconds of spacing no two messages are closer, and none waits longer than it must."""
+    sent = send(pacer(min_interval=2.0), NOON, 20)
+    assert {round(b - a, 6) for a, b in itertools.pairwise(sent)} == {2.0}
+
+
+def test_jitter_only_lengthens_the_spacing() -> None:
+    """Half a jitter of 40 % makes 2.4 seconds of 2."""
+    sent = send(pacer(min_interval=2.0, jitter=0.4), NOON, 5)
+    assert {round(b - a, 6) for a, b in itertools.pairwise(sent)} == {2.4}
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "period"), [("per_second", 100, 1), ("per_minute", 30, 60), ("per_hour", 500, 3600)]
+)
+def test_no_window_ever_holds_more_than_its_limit_and_little_is_wasted(name: str, limit: int, period: float) -> None:
+    """Over ten periods no stretch of one period holds more than the limit, and at least 99 % of it is used."""
+    sent = send(pacer(**{name: limit}), NOON, 10 * limit)
+    assert most_in_any(sent, period) <= limit
+    assert (sent[-1] - sent[0]) <= 9 * period / 0.99
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(1, 20),
+    st.integers(20, 90),
+    st.floats(0, 0.5),
+    st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    st.integers(0, 10),
+)
+def test_limits_hold_over_kills(
+    per_second: int, per_minute: int, latency: float, lives: list[int], claimed: int
+) -> None:
+    """However often a drain is killed after any number of messages, no second and no minute holds too many."""
+    kept: dict[str, Any] | None = None
+    sent: list[float] = []
+    now = NOON
+    for count in lives:
+        pace = pacer(kept, per_second=per_second, per_minute=per_minute)
+        for _ in range(count):
+            # What is written before a message is sent counts it, and those claimed with it, as sent.
+            now = max(now, pace.next_at(now))
+            kept = pace.keep(now, 1 + claimed)
+            sent += send(pace, now, 1)
+            now = sent[-1] + latency
+    assert most_in_any(sent, 1.0) <= per_second
+    assert most_in_any(sent, 60.0) <= per_minute
+
+
+def test_a_restart_after_a_clean_end_wastes_nothing() -> None:
+    """A drain that ends cleanly hands on exactly what it used of a quota."""
+    first = pacer(per_hour=10)
+    send(first, NOON, 4)
+    second = pacer(first.keep(NOON, 0), per_hour=10)
+    assert second.allowance(NOON, 1.0) == 7  # six are left, and one may become free within the second
+    assert send(second, NOON, 6) == [NOON] * 6
+    assert second.next_at(NOON) >= NOON + 3600
+
+
+def test_a_server_that_asks_for_less_is_given_less_until_it_takes_more_again() -> None:
+    """Each request halves the pace, successes speed it up in small steps until nothing is left of it."""
+    pace = pacer()
+    send(pace, NOON, 100, latency=0.1)
+    pace.slow_down(NOON + 10)
+    assert pace.learned == pytest.approx(0.2, rel=0.05)
+    pace.slow_down(NOON + 20)
+    assert pace.learned == pytest.approx(0.4, rel=0.05)
+    for _ in range(SUCCESSES_PER_STEP):
+        pace.succeed()
+    assert pace.learned == pytest.approx(0.34, rel=0.05)
+    for _ in range(SUCCESSES_PER_STEP * 40):
+        pace.succeed()
+    assert pace.learned is None
+
+
+def test_what_all_connections_hear_at_once_counts_once() -> None:
+    """Ten connections that are told to slow down in the same second halve the pace once."""
+    pace = pacer(min_interval=1.0)
+    for hundredth in range(10):
+        pace.slow_down(NOON + hundredth / 100)
+    assert pace.learned == pytest.approx(2.0)
+
+
+def test_the_learned_pace_outlives_the_drain_and_has_an_end() -> None:
+    """The next drain begins with that spacing; however often a server complains, it stays within five minutes."""
+    pace = pacer()
+    for minute in range(60):
+        pace.slow_down(NOON + 60 * minute)
+    assert pace.learned == LONGEST_BRAKE
+    again = pacer(pace.keep(NOON + 3600, 0))
+    assert again.learned == LONGEST_BRAKE
+    assert again.next_at(NOON + 3600) > NOON + 3600
+
+
+def test_sending_waits_for_its_window() -> None:
+    """On a Sunday nothing may be sent by a relay that sends on Mondays."""
+    sunday = 1_795_338_000.0  # 2026-11-22 09:00 UTC
+    pace = pacer(sending_windows=({"days": [0], "start": "08:00", "end": "18:00"},), timezone="UTC")
+    assert not pace.acquire(sunday)
+    assert pace.next_at(sunday) == sunday + 23 * 3600
+
+
+def test_slow_limits_in_seconds_become_spacing() -> None:
+    """Half a message a second is one every two seconds."""
+    assert pacer(per_second=0.5).spacing == 2.0
+
+
+@given(st.lists(st.floats(0, 500), max_size=60), st.integers(1, 10))
+def test_a_window_counts_what_it_holds(gaps: list[float], limit: int) -> None:
+    """What is left and what was counted never contradict each other, however time goes on."""
+    window, now = Window(60.0, limit), NOON
+    for gap in gaps:
+        now += gap
+        if window.left(now):
+            window.add(now, 1)
+        else:
+            assert window.next_at(now) > now
+        assert window.total == sum(count for _slice, count in window.slices) <= limit
+
+
+@given(
+    st.fixed_dictionaries(
+        {name: st.none() | st.integers(1, 30) for name in ("per_second", "per_minute", "per_hour", "per_day")}
+        | {"min_interval": st.none() | st.floats(0.1, 100)}
+    ),
+    st.integers(0, 100),
+)
+def test_what_holds_up_is_over_when_the_next_may_leave(limits: dict[str, Any], count: int) -> None:
+    """Nothing that is named lasts longer than the wait, and where nothing is named there is none."""
+    pace = pacer(pacer(**limits).keep(NOON, count), **limits)
+    found = pace.holdups(NOON)
+    assert bool(found) == (pace.next_at(NOON) > NOON)
+    assert all(NOON < at <= pace.next_at(NOON) for at in found.values())

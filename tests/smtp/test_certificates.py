@@ -1,0 +1,73 @@
+"""Certificates as people compare them."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from own_smtp.smtp.certificates import Certificate, spelt
+
+WARNING = timedelta(days=14)
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def good(test_authority) -> Certificate:
+    pem = test_authority.certificate_pem().decode()
+    start = pem.index("-----BEGIN CERTIFICATE")
+    end = pem.index("-----END CERTIFICATE-----", start) + len("-----END CERTIFICATE-----")
+    return Certificate.from_der(ssl.PEM_cert_to_DER_cert(pem[start:end]))
+
+
+def ending(moment: datetime | None) -> Certificate:
+    return Certificate(fingerprint="ab" * 32, ends_at=moment)
+
+
+def test_a_certificate_says_for_whom_and_from_whom(good, test_authority):
+    """Subject, issuer, names and fingerprint are what the server's own tools show."""
+    assert good.fingerprint == test_authority.fingerprint()
+    assert {"localhost", "127.0.0.1"} <= set(good.names)
+    assert "trustme" in good.issuer
+    assert good.starts_at < good.ends_at
+
+
+def test_it_comes_back_from_json(good):
+    """What is stored is what was seen."""
+    assert Certificate.from_json(good.as_json()) == good
+
+
+def test_rubbish_still_has_a_fingerprint():
+    """A server that shows something unreadable does not break the test."""
+    found = Certificate.from_der(b"no certificate")
+    assert (len(found.fingerprint), found.subject, found.ends_at) == (64, "", None)
+    assert Certificate.from_json(found.as_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "days"),
+    [
+        (NOW + WARNING + timedelta(seconds=1), None),
+        (NOW + WARNING, 14),
+        (NOW + timedelta(hours=30), 1),
+        (NOW + timedelta(hours=3), 0),
+        (NOW, None),
+        (None, None),
+    ],
+)
+def test_the_end_is_warned_of_fourteen_days_ahead(ends_at, days):
+    """Not earlier, and not when it is over: that is another sentence."""
+    assert ending(ends_at).days_left(NOW, WARNING) == days
+
+
+def test_the_end_itself_is_the_end():
+    """A certificate is over from its last second on."""
+    assert ending(NOW).is_over(NOW)
+    assert not ending(NOW + timedelta(seconds=1)).is_over(NOW)
+    assert not ending(None).is_over(NOW)
+
+
+def test_a_fingerprint_is_spelt_as_other_programs_do():
+    """Pairs with colons, in capitals."""
+    assert spelt("0aff") == "0A:FF"

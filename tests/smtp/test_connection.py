@@ -1,0 +1,394 @@
+"""The connection itself: one deadline a phase, no reply that nobody asked for, and what is certain about its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from own_smtp.errors import SessionError
+from own_smtp.smtp.connection import Connected, ConnectionLostError, UnaskedReplyError, Wire, dial
+from own_smtp.smtp.network import Target
+from own_smtp.smtp.reply_parser import ReplyError
+from tests.scripted import (
+    CLOSE,
+    GARBAGE,
+    HANG,
+    RESET,
+    Authority,
+    ClosedPort,
+    Endless,
+    ScriptedServer,
+    SilentPort,
+    Trickle,
+    huge_line,
+    multiline,
+)
+
+TINY = 4096
+"""A receive buffer so small that a server which does not read is felt soon."""
+
+
+def over(server: Any, talk: Callable[[Wire], Awaitable[Any]]) -> Any:
+    """Connect, do what `talk` does, and let go. Returns what it returns."""
+
+    async def run() -> Any:
+        connected = await dial(Target(host="localhost", port=server.port, addresses=("127.0.0.1",)), 5)
+        try:
+            return await talk(connected.wire)
+        finally:
+            connected.wire.drop()
+
+    return asyncio.run(run())
+
+
+async def banner(wire: Wire, seconds: float = 0.2) -> Any:
+    return await wire.read("the banner", seconds)
+
+
+async def lost(wire: Wire, seconds: float = 5.0) -> SessionError:
+    """Wait until the connection is over, and return why."""
+    with contextlib.suppress(SessionError):
+        async with asyncio.timeout(seconds):
+            while True:
+                await wire._wait()
+                wire._replies.clear()
+    assert wire.failure is not None
+    return wire.failure
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until the condition holds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 -- nothing in the code under test is there to be waited for
+            await asyncio.sleep(0)
+
+
+# Deadlines
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [HANG, Trickle("220 " + "x" * 1000, interval=0.01), Trickle(multiline(220, *["x"] * 99), interval=0.01)],
+)
+def test_a_phase_has_one_deadline_as_a_whole(scripted, behaviour):
+    """A byte now and then buys no time."""
+    scripted.on("banner", behaviour)
+    with pytest.raises(ConnectionLostError, match="took too long for the banner"):
+        over(scripted, banner)
+
+
+def test_silence_ends_at_the_deadline():
+    """Also when nobody ever answers at all."""
+    with SilentPort() as port, pytest.raises(ConnectionLostError, match="too long"):
+        over(port, banner)
+
+
+def test_the_clock_rests_while_nothing_is_expected(scripted):
+    """A connection that waits for work outlives the deadline of what was asked before."""
+
+    async def talk(wire: Wire) -> bool:
+        await banner(wire, 0.1)
+        wire.rest()
+        await asyncio.sleep(0.2)
+        wire.write(b"NOOP\r\n", replies=1)
+        return (await wire.read("NOOP", 5)).is_positive
+
+    assert over(scripted, talk)
+
+
+def test_a_shorter_deadline_replaces_a_longer_one(scripted):
+    """The clock of the phase before does not count for this one."""
+    scripted.on("noop", HANG)
+
+    async def talk(wire: Wire) -> None:
+        wire.begin("everything", 60)
+        await banner(wire, 60)
+        wire.write(b"NOOP\r\n", replies=1)
+        await wire.read("NOOP", 0.1)
+
+    with pytest.raises(ConnectionLostError, match="NOOP"):
+        over(scripted, talk)
+
+
+def test_a_longer_deadline_replaces_a_shorter_one(scripted):
+    """What came in time leaves no clock behind that ends the next phase."""
+    scripted.on("noop", Trickle("250 ok", interval=0.03))
+
+    async def talk(wire: Wire) -> int:
+        await banner(wire, 0.1)
+        wire.write(b"NOOP\r\n", replies=1)
+        return (await wire.read("NOOP", 5)).code
+
+    assert over(scripted, talk) == 250
+
+
+# Hostile servers
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (Endless(b"220-more\r\n"), "does not end"),
+        (Endless(b"220 more\r\n"), "out of turn"),
+        (Endless(b"x"), "4,096"),
+        (Endless(b"\r\n"), "no SMTP reply"),
+        (huge_line(220), "4,096"),
+        (multiline(220, *["x"] * 101), "does not end"),
+        (multiline(220, *["x" * 4000] * 20), "does not end"),
+        (GARBAGE, "no SMTP reply"),
+        (b"220-first\r\n250 second\r\n", "different codes"),
+    ],
+)
+def test_what_no_honest_server_says_ends_the_connection(scripted, behaviour, error):
+    """At once, and in bounded memory."""
+    scripted.on("banner", behaviour)
+    tracemalloc.start()
+    try:
+        assert error in str(over(scripted, lost))
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_reply_more_than_was_asked_for_ends_the_connection(scripted):
+    """The one that was asked for can be read, and then nothing more."""
+    scripted.on("noop", "250 asked\n250 not asked")
+
+    async def talk(wire: Wire) -> tuple[str, SessionError | None]:
+        await banner(wire)
+        wire.write(b"NOOP\r\n", replies=1)
+        reply = await wire.read("NOOP", 5)
+        with pytest.raises(UnaskedReplyError):
+            await wire.read("more", 5)
+        return reply.text, wire.failure
+
+    text, failure = over(scripted, talk)
+    assert (text, failure.reply.text) == ("asked", "not asked")
+
+
+def test_a_421_out_of_the_blue_is_kept(scripted):
+    """Who wants to send next learns why it cannot."""
+
+    async def talk(wire: Wire) -> SessionError:
+        await banner(wire)
+        scripted.connections[0].interject("421 4.3.2 going down")
+        failure = await lost(wire)
+        with pytest.raises(UnaskedReplyError):
+            wire.write(b"NOOP\r\n", replies=1)
+        return failure
+
+    assert over(scripted, talk).reply.code == 421
+
+
+def test_half_a_reply_out_of_the_blue_is_not_completed_by_the_next(scripted):
+    """`25` without an end, sent before anything was asked, must not become the answer to what is asked then."""
+
+    async def talk(wire: Wire) -> None:
+        await banner(wire)
+        scripted.connections[0].interject(b"25")
+        await until(lambda: not wire.is_quiet)
+        wire.write(b"NOOP\r\n", replies=1)
+
+    with pytest.raises(ConnectionLostError, match="out of turn"):
+        over(scripted, talk)
+
+
+@pytest.mark.parametrize("end", [CLOSE, RESET])
+def test_a_reply_before_the_end_counts(scripted, end):
+    """What was asked for and came is read, whatever happened right behind it."""
+    scripted.on("quit", ("221 bye", end))
+
+    async def talk(wire: Wire) -> int:
+        await banner(wire)
+        wire.write(b"QUIT\r\n", replies=1)
+        code = (await wire.read("QUIT", 5)).code
+        await lost(wire)
+        return code
+
+    assert over(scripted, talk) == 221
+
+
+def test_a_torn_reply_is_none(scripted):
+    """Half a line and the end of the connection are no answer."""
+    scripted.on("noop", (b"250 2.0.0 acc", CLOSE))
+
+    async def talk(wire: Wire) -> None:
+        await banner(wire)
+        wire.write(b"NOOP\r\n", replies=1)
+        await wire.read("NOOP", 5)
+
+    with pytest.raises(ConnectionLostError):
+        over(scripted, talk)
+
+
+# What never left
+
+
+async def flood(wire: Wire, message: bytes, after: bytes) -> tuple[bool, bool]:
+    """Write to a server that does not read; return what is certain of the message, and of its first octet."""
+    await banner(wire)
+    start = wire.position
+    wire.write(message + after, replies=1)
+    end = start + len(message)
+    with pytest.raises(ConnectionLostError, match="too long"):
+        await wire.read("the reply", 0.2)
+    return wire.never_left(end), wire.never_left(start + 1)
+
+
+@pytest.fixture(params=["plain", "tls"])
+def deaf(request, trusted: Authority):
+    """A server that says its banner and then reads nothing, and the function that connects to it."""
+    tls = trusted.server_context() if request.param == "tls" else None
+    with ScriptedServer(tls=tls, implicit_tls=tls is not None, receive_buffer=TINY) as server:
+        server.on("banner", ("220 ready", HANG))
+        yield server, secure(trusted) if tls else None
+
+
+def secure(trusted: Authority) -> ssl.SSLContext:
+    return trusted.client_context()
+
+
+def over_either(deaf: tuple[ScriptedServer, ssl.SSLContext | None], talk: Callable[[Wire], Awaitable[Any]]) -> Any:
+    server, context = deaf
+
+    async def upgraded(wire: Wire) -> Any:
+        if context is not None:
+            await wire.upgrade(context, "localhost", 5)
+        return await talk(wire)
+
+    return over(server, upgraded)
+
+
+def test_what_still_waits_here_cannot_have_arrived(deaf):
+    """A message whose end was not even handed to the kernel was not taken, for certain; its beginning may have been."""
+    ended, begun = over_either(deaf, lambda wire: flood(wire, b"x" * 30_000_000, b""))
+    assert ended
+    assert not begun
+
+
+def test_what_the_kernel_took_may_have_arrived(deaf):
+    """A small message left this process, although nobody read it: nothing is certain."""
+    assert over_either(deaf, lambda wire: flood(wire, b"x" * 1000, b"")) == (False, False)
+
+
+def test_what_waits_behind_a_message_says_nothing_of_it(deaf):
+    """The envelope of the next message may be all that is left here."""
+    ended, _begun = over_either(deaf, lambda wire: flood(wire, b"x" * 1000, b"y" * 30_000_000))
+    assert not ended
+
+
+def test_room_means_that_everything_left(deaf):
+    """A server that does not read keeps a sender waiting until the deadline."""
+
+    async def talk(wire: Wire) -> None:
+        await banner(wire)
+        wire.begin("the message text", 0.2)
+        wire.write(b"x" * 30_000_000, replies=0)
+        await wire.has_room()
+
+    with pytest.raises(ConnectionLostError, match="the message text"):
+        over_either(deaf, talk)
+
+
+def test_nothing_leaves_after_a_failure():
+    """What waited when the deadline passed is thrown away, not sent when the server wakes up."""
+    with ScriptedServer(receive_buffer=TINY) as server:
+        server.on("banner", ("220 ready", HANG))
+
+        async def talk(wire: Wire) -> int:
+            with contextlib.suppress(ConnectionLostError):
+                await flood(wire, b"x" * 30_000_000, b"")
+            assert wire._raw is not None
+            return wire._raw.get_write_buffer_size()
+
+        assert over(server, talk) == 0
+
+
+def test_writing_to_a_lost_connection_raises(scripted):
+    """Whoever writes learns at once that it never leaves."""
+    scripted.on("noop", RESET)
+
+    async def talk(wire: Wire) -> None:
+        await banner(wire)
+        wire.write(b"NOOP\r\n", replies=1)
+        await lost(wire)
+        wire.write(b"NOOP\r\n", replies=1)
+
+    with pytest.raises(ConnectionLostError):
+        over(scripted, talk)
+
+
+# Opening, upgrading, telling about itself
+
+
+def test_the_next_address_is_tried(scripted):
+    """The first address that answers is used, and it is known which one."""
+    target = Target(host="mail.example", port=scripted.port, addresses=("127.0.0.9", "127.0.0.1"))
+
+    async def run() -> Connected:
+        connected = await dial(target, 5)
+        connected.wire.drop()
+        return connected
+
+    assert asyncio.run(run()).address == "127.0.0.1"
+
+
+def test_no_address_answers():
+    """The last failure is what is told."""
+    with ClosedPort() as port, pytest.raises(ConnectionRefusedError):
+        asyncio.run(dial(Target(host="x", port=port.port, addresses=("127.0.0.1", "127.0.0.2")), 5))
+
+
+def test_a_handshake_that_hangs_ends_in_time(trusted):
+    """TLS has its deadline as everything else."""
+    with ScriptedServer(tls=trusted.server_context(), implicit_tls=True) as server:
+        server.on("tls", HANG)
+        with pytest.raises(ConnectionAbortedError):
+            over(server, lambda wire: wire.upgrade(trusted.client_context(), "localhost", 0.2))
+
+
+def test_plain_text_before_tls_is_not_believed(trusted):
+    """A server that speaks first where TLS was to begin is not the one that was meant."""
+    with ScriptedServer() as server:
+
+        async def talk(wire: Wire) -> None:
+            await wire._wait()
+            await wire.upgrade(trusted.client_context(), "localhost", 5)
+
+        with pytest.raises(ReplyError, match="plain text"):
+            over(server, talk)
+
+
+def test_it_tells_about_itself(scripted):
+    """For logs: what it waits for, and whether it is of any use."""
+
+    async def talk(wire: Wire) -> tuple[str, str, str]:
+        fresh = repr(wire)
+        await banner(wire)
+        address = wire.local_address
+        wire.drop()
+        return fresh, address, repr(wire)
+
+    fresh, address, gone = over(scripted, talk)
+    assert "1 owed" in fresh
+    assert address == "127.0.0.1"
+    assert "lost" in gone
+
+
+def test_an_unconnected_wire_is_of_no_use():
+    """It has neither TLS nor anybody to write to."""
+
+    async def run() -> None:
+        wire = Wire(asyncio.get_running_loop())
+        assert wire.tls is None
+        with pytest.raises(ConnectionLostError):
+            wire.write(b"NOOP\r\n", replies=1)
+        wire.drop()
+
+    asyncio.run(run())

@@ -1,0 +1,176 @@
+"""A mail server tried up to the recipient: what is told on the way, what it comes to, and that nothing is sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from own_smtp.errors import TargetRefusedError
+from own_smtp.settings import INTERACTIVE
+from own_smtp.smtp.dry_run import plan, probe
+from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.redaction import REMOVED
+from own_smtp.smtp.trace import Line, Step
+from own_smtp.smtp.values import Credentials
+from own_smtp.states import PauseReason, Security
+from tests.scripted import HANG, KEEP, BlackHole, ClosedPort, ScriptedServer, SilentPort
+from tests.wire_kit import LOGIN, PASSWORD, profile_for, resolve
+
+RECIPIENT = "owner@acme.example"
+QUICK = replace(INTERACTIVE, connect=0.3, banner=0.3, command=0.3, quit=0.1)
+
+
+@pytest.fixture
+def secured(trusted):
+    with ScriptedServer(tls=trusted.server_context(), credentials={"user": PASSWORD}) as server:
+        yield server
+
+
+def tried(server, *, find=resolve, deadlines=INTERACTIVE, longest=30.0, **profile):
+    """Try a server; return what was found and all that was told."""
+    seen = []
+    profile = profile_for(server, **profile)
+    found = probe(profile, RECIPIENT, find=find, observe=seen.append, deadlines=deadlines, longest=longest)
+    return found, seen
+
+
+def stages(seen):
+    return list(dict.fromkeys(item.stage for item in seen if isinstance(item, Step)))
+
+
+@pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT])
+def test_all_well(trusted, security):
+    """Each planned step is told in its order, and the server never sees a message."""
+    implicit = security is Security.IMPLICIT
+    with ScriptedServer(tls=trusted.server_context(), implicit_tls=implicit) as server:
+        found, seen = tried(server, security=security, credentials=LOGIN)
+        assert found.failure is None
+        assert found.certificate.fingerprint == trusted.fingerprint()
+        assert stages(seen) == plan(security, signs_in=True)
+        assert [line.split(":")[0] for line in server.commands[-4:]] == ["MAIL FROM", "RCPT TO", "RSET", "QUIT"]
+        assert RECIPIENT in server.commands[-3]
+    assert server.copies == []
+
+
+def test_neither_steps_nor_transcript_hold_the_password(secured):
+    """Not even base64 of a very short one, which nobody could find again in a text."""
+    for login, mechanisms in ((LOGIN, ["PLAIN"]), (Credentials(username="user", password="q7"), ["LOGIN"])):
+        secured.mechanisms = mechanisms
+        _found, seen = tried(secured, security=Security.STARTTLS, credentials=login)
+        sent = [item.sent for item in seen if isinstance(item, Line) and item.sent]
+        assert PASSWORD not in repr(seen)
+        assert any(REMOVED in line for line in sent)
+        assert not {"dXNlcg==", "cTc=", "AHVzZXIAY29ycmVjdCBob3JzZQ=="} & {
+            word for line in sent for word in line.split()
+        }
+
+
+@pytest.mark.parametrize(
+    ("phase", "reply", "stage"),
+    [
+        ("banner", "554 5.7.1 go away", Stage.BANNER),
+        ("ehlo", "550 5.7.1 who are you", Stage.EHLO),
+        ("mail", "550 5.1.0 sender rejected", Stage.MAIL),
+        ("rcpt", "550 5.1.1 no such user", Stage.RCPT),
+    ],
+)
+def test_a_refusal_ends_it_with_the_servers_words(scripted, phase, reply, stage):
+    """The last thing that was told is the reply that ended it."""
+    scripted.on(phase, reply)
+    found, seen = tried(scripted)
+    assert (found.failure.stage, found.failure.reply.code) == (stage, int(reply[:3]))
+    said = [item.reply.code for item in seen if isinstance(item, Line) and item.sent != "RSET"]
+    assert said[-1] == int(reply[:3])
+    assert stage not in stages(seen)
+
+
+def test_a_wrong_password_is_tried_once(secured):
+    """A test must not lock the account."""
+    wrong = Credentials(username="user", password="battery staple")
+    found, _seen = tried(secured, security=Security.STARTTLS, credentials=wrong)
+    assert (found.failure.stage, found.failure.pause) == (Stage.AUTH, PauseReason.CREDENTIALS)
+    assert len(secured.attempts) == 1
+
+
+@pytest.mark.parametrize("kind", ["other_ca", "expired", "wrong_name"])
+@pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT])
+def test_a_certificate_that_is_not_trusted_is_shown_all_the_same(trusted, kind, security):
+    """It is looked at in a second connection, over which no password goes."""
+    implicit = security is Security.IMPLICIT
+    with ScriptedServer(tls=trusted.server_context(kind), implicit_tls=implicit) as server:
+        found, _seen = tried(server, security=security, credentials=LOGIN)
+    assert found.failure.pause is PauseReason.CERTIFICATE
+    assert found.certificate.fingerprint == trusted.fingerprint(kind)
+    assert server.attempts == []
+
+
+def test_a_trusted_fingerprint_lets_it_pass_and_another_one_does_not(trusted):
+    """Trust is in this one certificate: the usual authorities do not count then."""
+    with ScriptedServer(tls=trusted.server_context("other_ca")) as server:
+        found, _seen = tried(server, security=Security.STARTTLS, fingerprint=trusted.fingerprint("other_ca"))
+        assert found.failure is None
+    with ScriptedServer(tls=trusted.server_context("good")) as server:
+        found, _seen = tried(server, security=Security.STARTTLS, fingerprint=trusted.fingerprint("other_ca"))
+        assert found.failure.pause is PauseReason.CERTIFICATE
+        assert found.certificate.fingerprint == trusted.fingerprint("good")
+
+
+def test_implicit_tls_on_a_starttls_port(scripted):
+    """The server speaks first where TLS should begin: no encryption."""
+    found, seen = tried(scripted, security=Security.IMPLICIT, deadlines=QUICK)
+    assert found.failure.stage == Stage.TLS
+    assert stages(seen) == [Stage.RESOLVE, Stage.CONNECT]
+
+
+def test_starttls_on_an_implicit_port(trusted):
+    """Both wait for the other: the deadline ends it."""
+    with ScriptedServer(tls=trusted.server_context(), implicit_tls=True) as server:
+        found, _seen = tried(server, security=Security.STARTTLS, deadlines=QUICK)
+    assert found.failure.stage == Stage.BANNER
+
+
+def test_refused_closed_and_silent_targets_tell_the_same(scripted):
+    """Neither steps nor words show which of them it was."""
+
+    async def refuse(_profile):
+        raise TargetRefusedError("10.0.0.1 is private")
+
+    with ClosedPort() as closed, BlackHole() as filtered:
+        told = [
+            tried(scripted, find=refuse),
+            tried(closed, deadlines=QUICK),
+            tried(filtered, deadlines=QUICK),
+        ]
+    assert {(found.failure.stage, found.failure.words) for found, _seen in told} == {
+        (Stage.CONNECT, "127.0.0.1 cannot be reached from this platform.")
+    }
+    assert {tuple(map(repr, seen)) for _found, seen in told} == {(repr(told[0][1][0]),)}
+
+
+def test_a_server_that_drags_on_is_left_after_the_total(scripted):
+    """However patient each phase is, the whole has an end, and no farewell is waited for behind it.
+
+    It fails where the next step should have come.
+    """
+    scripted.on("mail", KEEP)
+    found, seen = tried(scripted, longest=0.5)
+    assert scripted.commands[-1].startswith("MAIL FROM")
+    assert found.failure.stage == Stage.MAIL
+    assert "0.5 seconds" in found.failure.words
+    assert Stage.EHLO in stages(seen)
+
+
+def test_a_silent_server(trusted):
+    """No banner: a port that is open is no mail server."""
+    with SilentPort() as server:
+        found, _seen = tried(server, deadlines=QUICK)
+    assert found.failure.stage == Stage.BANNER
+
+
+def test_a_slow_farewell_changes_nothing(scripted):
+    """What was found stands, whatever the server makes of RSET and QUIT."""
+    scripted.on("rset", "500 5.5.1 what?")
+    scripted.on("quit", HANG)
+    found, _seen = tried(scripted, deadlines=QUICK)
+    assert found.failure is None

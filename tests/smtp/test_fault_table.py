@@ -1,0 +1,354 @@
+"""The fault table for whole drains: what the database says, and how many copies the server holds after recovery.
+
+Killed processes, Redis and databases that go away have tests of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from own_smtp.errors import NoSuchHostError, ResolverError
+from own_smtp.hooks.events import Attachment
+from own_smtp.storage.clock import read_clock
+from own_smtp.storage.encryption import Vault, generate_key
+from own_smtp.storage.models import Invitation, Journal
+from tests.engine import CONTENT, PROJECT, SHORT, TENANT, recipients_of
+from tests.fault_table import FAULTS, PASSWORD, SETUP_PHASES
+from tests.scripted import CLOSE, EXTENSIONS, KEEP, BlackHole, ClosedPort, ScriptedServer, Wait
+
+LARGE = replace(
+    CONTENT, attachments=[Attachment(filename="a.bin", content_type="application/octet-stream", data=bytes(6_000_000))]
+)
+TWO = ["user1@example.org", "user2@example.org"]
+
+
+def states(platform):
+    """Return the states of the invitations, in order."""
+    return [row.state for row in platform.invitations]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault(make_platform, trusted, name):
+    """The first invitation meets the fault; then the server is well, all waits pass, and it is delivered if it may be.
+
+    The second one only stands behind it: it arrives once, now or later, unless the relay pauses.
+    """
+    fault = FAULTS[name]
+    platform = make_platform(deadlines=fault.limits)
+    count = 1 if fault.large else 2
+    with fault.server(trusted) as server:
+        login = {"password": PASSWORD, "security": fault.security} if fault.certificate else {}
+        relay = platform.add_relay(server, **login)
+        platform.send(relay, count, content=LARGE if fault.large else CONTENT)
+        platform.drain(relay)
+        assert states(platform)[0] == fault.state
+        assert platform.relay(relay).state == ("paused" if fault.pause else "active")
+        assert platform.relay(relay).pause_reason == fault.pause
+        assert len(platform.host.relay_changes) == bool(fault.pause)
+        if fault.pause:
+            assert set(states(platform)) == {"queued"}
+        assert len(server.attempts) <= len(server.connections)
+
+        for _ in range(3):
+            platform.drain_again(relay)
+        assert recipients_of(server.copies) == expected(fault, count)
+        if fault.phase != "tls":
+            assert server.violations == []
+        if fault.phase == "auth" and fault.pause:
+            assert len(server.connections) == 1, "one more try could lock the account"
+    assert PASSWORD not in repr((platform.attempts, platform.lease(relay), platform.relay(relay).pause_text))
+    assert all(batch.state == ("open" if fault.pause else "done") for batch in platform.batches)
+    assert settled_once(platform)
+
+
+def expected(fault, count):
+    if fault.pause:
+        return []
+    return TWO[1 - fault.copies : count]
+
+
+def settled_once(platform):
+    """Whether every invitation has exactly one attempt on record that ended it, and counts all of them."""
+    attempts = [row.invitation_id for row in platform.attempts]
+    return all(row.attempts == attempts.count(row.id) for row in platform.invitations)
+
+
+# Before any connection
+
+
+def test_no_such_host(platform, scripted):
+    """A name that does not exist pauses the relay, and nothing is tried."""
+    relay = platform.add_relay(scripted)
+
+    async def unknown(_profile):
+        raise NoSuchHostError("There is no host called mail.example.")
+
+    platform.with_parts(resolver=lambda _settings: unknown)
+    platform.send(relay, 2)
+    platform.drain(relay)
+    assert platform.states() == {"queued": 2}
+    assert platform.relay(relay).pause_reason == "no_such_host"
+    assert scripted.connections == []
+
+
+def test_a_name_server_that_fails(platform, scripted):
+    """It may answer later: nothing pauses, the relay rests, and then everything is delivered."""
+    relay, resolve = platform.add_relay(scripted), platform.around.resolver(platform.around.settings)
+
+    async def failing(_profile):
+        raise ResolverError("No answer.")
+
+    platform.with_parts(resolver=lambda _settings: failing)
+    platform.send(relay, 2)
+    platform.drain(relay)
+    assert platform.states() == {"queued": 2}
+    assert platform.relay(relay).state == "active"
+    assert platform.lease(relay).wake_at is not None
+    platform.with_parts(resolver=lambda _settings: resolve)
+    platform.drain_again(relay)
+    assert recipients_of(scripted.copies) == TWO
+
+
+@pytest.mark.parametrize("hole", [ClosedPort, BlackHole])
+def test_nobody_answers(make_platform, hole):
+    """Refused or silent: one probe, no invitation is blamed, and the relay rests before the next."""
+    platform = make_platform(deadlines=replace(SHORT, connect=0.2))
+    dialled = []
+    dial = platform.around.dialer
+
+    async def counted(target, seconds):
+        dialled.append(target)
+        return await dial(target, seconds)
+
+    platform.with_parts(dialer=counted)
+    with hole() as nobody:
+        relay = platform.add_relay(nobody, max_connections=4)
+        platform.send(relay, 50)
+        platform.drain(relay)
+        assert platform.states() == {"queued": 50}
+        assert len(dialled) == 1
+        assert platform.attempts == []
+        lease = platform.lease(relay)
+        assert (lease.failures, lease.wake_at > lease.drained_at) == (1, True)
+        platform.drain(relay)
+        assert len(dialled) == 1, "a relay that rests is not probed"
+    with ScriptedServer(port=nobody.port) as server:
+        platform.drain_again(relay)
+        assert len(recipients_of(server.copies)) == 50
+    assert platform.lease(relay).failures == 0
+
+
+# Between messages
+
+
+def test_a_server_that_closes_after_each_message(platform, scripted):
+    """Idle connections that are closed cost a new connection, no attempt and no copy."""
+    scripted.on("dot", ("250 2.0.0 queued", CLOSE))
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 5)
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 5}
+    assert len(scripted.copies) == len(platform.attempts) == len(scripted.connections) == 5
+
+
+def test_a_server_that_always_closes_at_one_recipient(platform, scripted):
+    """That one waits for its next attempt; the others arrive."""
+    scripted.on("rcpt", CLOSE, recipient="user1@example.org")
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 4)
+    platform.drain(relay)
+    platform.drain_again(relay)
+    assert states(platform) == ["queued", "accepted", "accepted", "accepted"]
+    assert len(scripted.copies) == 3
+
+
+def test_a_server_that_closes_every_connection_at_mail(platform, scripted):
+    """After a few connections the relay counts as out of order, and rests."""
+    scripted.on("mail", CLOSE)
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 50)
+    platform.drain(relay)
+    assert platform.states() == {"queued": 50}
+    assert len(scripted.connections) <= 5
+    assert platform.lease(relay).wake_at is not None
+
+
+# The pace
+
+
+@pytest.mark.parametrize(("phase", "reply"), [("mail", "450 4.7.1 slow down"), ("rcpt", "452 4.5.3 too many")])
+def test_a_rate_limit_slows_the_relay_down(platform, scripted, phase, reply):
+    """The learned pace is kept for the next drain."""
+    scripted.on(phase, reply, message=3, times=1)
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 4)
+    platform.drain(relay)
+    assert states(platform).count("queued") == 1
+    assert platform.lease(relay).pace["learned"] > 0
+    platform.drain_again(relay)
+    assert platform.states() == {"accepted": 4}
+    assert len(scripted.copies) == 4
+
+
+def test_connections_that_may_only_carry_so_much(platform, scripted):
+    """Exim's 421 after so many messages costs a new connection: no retry, no time and none of the pace."""
+    scripted.on("mail", ("421 too many messages in this connection", CLOSE), when=lambda moment: moment.turn > 60)
+    relay = platform.add_relay(scripted, max_connections=2)
+    platform.send(relay, 300)
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 300}
+    assert [row.code for row in platform.attempts] == [250] * 300
+    assert "learned" not in platform.lease(relay).pace
+    assert len(scripted.copies) == 300
+    assert len(scripted.connections) >= 5
+
+
+# Retries
+
+
+@pytest.mark.parametrize("reply", ["450 4.2.0 greylisted", "451 4.3.0 later", "452 4.5.3 too many"])
+def test_a_temporary_refusal_expires(platform, scripted, reply):
+    """It is tried until the horizon is over, and then given up with the server's words."""
+    scripted.on("rcpt", reply)
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 1)
+    platform.drain(relay)
+    assert states(platform) == ["queued"]
+    with platform.engine.begin() as connection:
+        long_ago = read_clock(connection) - timedelta(days=4)
+        connection.execute(update(Invitation).values(first_failure_at=long_ago))
+    platform.drain_again(relay)
+    assert states(platform) == ["failed"]
+    assert [row.code for row in platform.attempts] == [int(reply[:3])] * 2
+    assert scripted.copies == []
+    assert platform.batches[0].state == "done"
+
+
+def test_a_batch_that_expires_is_not_tried_longer(platform, scripted):
+    """The survey's end comes before the horizon."""
+    scripted.on("rcpt", "450 4.2.0 greylisted")
+    relay = platform.add_relay(scripted)
+    with platform.engine.connect() as connection:
+        end = read_clock(connection) + timedelta(minutes=1)
+    platform.send(relay, 1, expires_at=end)
+    platform.drain(relay)
+    assert states(platform) == ["failed"]
+
+
+# Changes while a drain runs
+
+
+@pytest.fixture
+def stopped_midway():
+    """A server that waits at its second message until the test lets it go on."""
+    with ScriptedServer() as server:
+        gate = Wait()
+        server.on("dot", (KEEP, gate, "250 2.0.0 queued"), message=2, times=1)
+        yield server, gate
+
+
+def meanwhile(server, gate, change):
+    """Do `change` when the server is at its second message, then let it answer."""
+
+    def work():
+        server.wait_for(lambda: len(server.copies) == 2)
+        change()
+        gate.event.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_a_relay_that_is_edited_while_it_is_drained(platform, stopped_midway, scripted):
+    """What is on the wire ends where it began; the rest goes the new way, each once."""
+    server, gate = stopped_midway
+    relay = platform.add_relay(server)
+    platform.send(relay, 300)
+    other = meanwhile(server, gate, lambda: platform.change(relay, port=scripted.port))
+    due_again = platform.drain(relay)
+    other.join()
+    assert due_again == {relay}
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 300}
+    assert len(set(recipients_of(server.copies + scripted.copies))) == 300
+    assert len(server.copies) + len(scripted.copies) == 301  # `KEEP` and the reply each keep the second message
+    assert scripted.copies
+
+
+def test_a_project_that_is_deleted_while_it_is_drained(platform, stopped_midway):
+    """What is on the wire ends; nothing more is sent."""
+    server, gate = stopped_midway
+    relay = platform.add_relay(server)
+    platform.send(relay, 300)
+
+    def forget():
+        with platform.app.app_context():
+            platform.own_smtp.forget_project(TENANT, f"{PROJECT}-{relay}")
+            platform.own_smtp.db.session.commit()
+
+    other = meanwhile(server, gate, forget)
+    platform.drain(relay)
+    other.join()
+    platform.drain_again(relay)
+    assert len(server.copies) < 300
+    assert platform.states().get("queued", 0) == 0
+
+
+def test_a_worker_that_is_asked_to_stop(platform, scripted):
+    """The message on the wire ends, the rest stays queued for the next worker."""
+    scripted.on("dot", lambda _moment: (os.kill(os.getpid(), signal.SIGTERM), "250 2.0.0 queued")[1], message=2)
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 300)
+    assert platform.drain(relay) == {relay}
+    counted = platform.states()
+    assert counted.keys() == {"accepted", "queued"}
+    assert counted["accepted"] == len(scripted.copies)
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 300}
+    assert len(scripted.copies) == 300
+
+
+# Windows of messages in flight
+
+
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.phase not in SETUP_PHASES])
+def test_a_fault_within_a_window(make_platform, trusted, name):
+    """With CHUNKING nothing is lost, nothing arrives twice, and no more than the window is unknown."""
+    fault = FAULTS[name]
+    platform = make_platform(deadlines=fault.limits, window=4)
+    with fault.server(trusted, extensions=EXTENSIONS) as server:
+        relay = platform.add_relay(server)
+        platform.send(relay, 1 if fault.large else 8, content=LARGE if fault.large else CONTENT)
+        platform.drain(relay)
+        for _ in range(3):
+            platform.drain_again(relay)
+        copies = recipients_of(server.copies)
+        with platform.engine.connect() as connection:
+            rows = connection.execute(select(Invitation.address, Invitation.state)).all()
+    assert len(set(copies)) == len(copies)
+    accepted = {row.address for row in rows if row.state == "accepted"}
+    unknown = {row.address for row in rows if row.state == "unknown"}
+    assert accepted <= set(copies) <= accepted | unknown
+    assert len(unknown) <= 4
+
+
+def test_a_password_that_no_key_reads_is_told_once(platform, scripted):
+    """A key was taken away too early: the relay pauses, keeps its invitations, and its owner hears of it."""
+    relay = platform.add_relay(scripted, password="correct horse")
+    platform.send(relay, 2)
+    platform.around = replace(platform.around, vault=Vault.from_keys([generate_key()]))
+    for _time in range(2):
+        platform.drain_again(relay)
+    (change,) = platform.host.relay_changes
+    assert (change.state, change.pause_reason, change.is_automatic) == ("paused", "secret_unreadable", True)
+    assert change.address == platform.relay(relay).sender_address
+    assert (platform.states(), scripted.copies) == ({"queued": 2}, [])
+    assert platform.rows(Journal) == []

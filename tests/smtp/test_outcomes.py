@@ -1,0 +1,190 @@
+"""What a server's answer means."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from own_smtp.delivery.retry_policy import PROBES, Backoff
+from own_smtp.smtp.outcomes import SETUP, TRANSACTION, Stage, classify, impossible, interrupted
+from own_smtp.smtp.reply_rules import RULES, find_rule
+from own_smtp.smtp.values import Reply
+from own_smtp.states import PauseReason, State
+
+STAGES = sorted(SETUP | TRANSACTION)
+CODES = range(200, 600)
+
+
+def said(text: str) -> Reply:
+    """Read `550 5.1.1 words`."""
+    code, enhanced, words = re.fullmatch(r"(\d+) ?([245]\.\d+\.\d+)? ?(.*)", text).groups()
+    return Reply(code=int(code), enhanced=enhanced, text=words)
+
+
+# The stage, the reply, the invitation's state, why the relay pauses, whether it goes slower.
+CASES = [
+    ("banner", "421 busy", "queued", None, True),
+    ("banner", "450 later", "queued", None, True),
+    ("banner", "554 go away", "queued", "blocked", False),
+    ("ehlo", "550 bad name", "queued", "blocked", False),
+    ("starttls", "454 4.7.0 no TLS now", "queued", None, False),
+    ("starttls", "502 5.5.1 not here", "queued", "no_tls", False),
+    ("auth", "454 4.7.0 temporary failure", "queued", None, True),
+    ("auth", "454 4.7.0 too many logins", "queued", None, True),
+    ("auth", "421 4.7.0 too many connections", "queued", None, True),
+    ("auth", "535 5.7.8 wrong", "queued", "credentials", False),
+    ("auth", "534 5.7.9 application-specific password required", "queued", "credentials", False),
+    ("auth", "530 5.7.0 must issue a STARTTLS command first", "queued", "no_tls", False),
+    ("auth", "538 5.7.11 encryption required", "queued", "no_tls", False),
+    ("auth", "503 5.5.1 authentication not enabled", "queued", "no_auth", False),
+    ("auth", "504 5.5.4 unrecognized authentication type", "queued", "no_auth", False),
+    ("mail", "450 4.7.1 too much mail", "queued", None, True),
+    ("mail", "452 4.3.1 no room", "queued", None, True),
+    ("mail", "550 5.7.1 not your sender", "queued", "sender", False),
+    ("mail", "553 5.7.1 not owned by user", "queued", "sender", False),
+    ("mail", "530 5.7.0 authentication required", "queued", "no_auth", False),
+    ("mail", "552 5.3.4 too large", "refused", None, False),
+    ("mail", "550 5.6.7 no SMTPUTF8", "refused", None, False),
+    ("rcpt", "450 4.2.0 greylisted", "queued", None, False),
+    ("rcpt", "450 4.1.1 unverified address", "queued", None, False),
+    ("rcpt", "451 4.7.1 greylisted", "queued", None, True),
+    ("rcpt", "452 4.5.3 too many recipients", "queued", None, True),
+    ("rcpt", "550 5.1.1 no such user", "refused", None, False),
+    ("rcpt", "550 4.1.1 contradicts itself", "refused", None, False),
+    ("rcpt", "450 5.1.1 contradicts itself", "queued", None, False),
+    ("rcpt", "551 user not local", "refused", None, False),
+    ("rcpt", "552 5.2.2 mailbox full", "queued", None, False),
+    ("rcpt", "552 too many recipients", "queued", None, False),
+    ("rcpt", "552 5.2.3 too long for this mailbox", "refused", None, False),
+    ("rcpt", "554 5.7.1 <a@b.example>: Relay access denied", "queued", "no_auth", False),
+    ("rcpt", "550 5.7.54 unable to relay recipient in non-accepted domain", "queued", "no_auth", False),
+    ("rcpt", "553 5.7.1 <a@b.example>: Sender address rejected: not owned by user ann", "queued", "sender", False),
+    ("rcpt", "550 5.1.8 bad sender's system address", "queued", "sender", False),
+    ("rcpt", "554 5.7.1 <x[192.0.2.1]>: Client host rejected: Access denied", "queued", "blocked", False),
+    ("rcpt", "530 5.7.57 client not authenticated", "queued", "no_auth", False),
+    ("rcpt", "550 5.4.5 daily sending quota exceeded", "queued", "quota", False),
+    ("rcpt", "421 4.3.0 closing", "queued", None, True),
+    ("data", "451 4.3.0 no", "queued", None, True),
+    ("data", "554 5.7.1 no", "refused", None, False),
+    ("body", "421 4.4.2 closing", "queued", None, True),
+    ("message", "250 2.0.0 queued", "accepted", None, False),
+    ("message", "200 well", "accepted", None, False),
+    ("message", "421 4.3.0 closing", "queued", None, True),
+    ("message", "451 4.3.0 try later", "queued", None, True),
+    ("message", "452 4.3.1 no room", "queued", None, True),
+    ("message", "554 5.7.1 spam", "refused", None, False),
+    ("message", "554 5.2.252 SendAsDenied; ann not allowed to send as bob", "queued", "sender", False),
+    ("message", "554 5.2.0 the submission quota was exceeded", "queued", "quota", False),
+    ("message", "550 5.4.5 Daily user sending limit exceeded", "queued", "quota", False),
+    ("message", "550 5.7.1 Daily SMTP relay limit exceeded for customer", "queued", "quota", False),
+    ("message", "550 5.7.1 You have exceeded your daily sending limit", "queued", "quota", False),
+    ("message", "552 5.7.1 Your message exceeded our message size limits", "refused", None, False),
+    ("message", "550 5.7.1 The message size limit was exceeded", "refused", None, False),
+    ("message", "553 Relaying disallowed as ann@acme.example", "queued", "sender", False),
+    ("rcpt", "550 mailbox unavailable Sender address is not allowed.", "queued", "sender", False),
+    ("message", "550 The from address does not match a verified Sender Identity", "queued", "sender", False),
+    ("message", "554 Message rejected: Email address is not verified", "queued", "sender", False),
+    ("message", "554 User `ann' is not authorized to perform `ses:SendRawEmail'", "queued", "sender", False),
+    ("message", "554 Message rejected: Sending paused for this account", "queued", "sender", False),
+    ("message", "554 5.2.0 STOREDRV.Submission.Exception:OutboundSpamException", "queued", "sender", False),
+    ("message", "550 5.7.502 Access denied, banned sender", "queued", "sender", False),
+    ("message", "550 5.7.705 Access denied, tenant has exceeded threshold", "queued", "sender", False),
+    ("message", "550 5.4.6 Unusual sending activity detected", "queued", "sender", False),
+    ("message", "554 5.2.2 STOREDRV.Submission.Exception:QuotaExceededException", "queued", "sender", False),
+    ("message", "554 5.2.2 STOREDRV.Deliver.Exception:QuotaExceededException", "refused", None, False),
+    (
+        "rcpt",
+        "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using a.example",
+        "queued",
+        "blocked",
+        False,
+    ),
+    ("rcpt", "550 5.1.1 host a.example said: Service unavailable; Client host blocked", "refused", None, False),
+    ("rcpt", "550 5.7.606 Access denied, banned sending IP [192.0.2.1]", "queued", "blocked", False),
+    ("message", "550 5.7.708 Access denied, traffic not accepted from this IP.", "queued", "blocked", False),
+]
+
+
+@pytest.mark.parametrize(("stage", "reply", "state", "pause", "slows_down"), CASES)
+def test_what_a_reply_means(stage, reply, state, pause, slows_down):
+    """For the message, for the relay, for the pace."""
+    outcome = classify(Stage(stage), said(reply), server="mail.example.test")
+    assert (outcome.state, outcome.pause, outcome.slows_down) == (state, pause, slows_down)
+    assert outcome.reply == said(reply)
+    assert outcome.server == "mail.example.test"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_code_means_something_in_every_stage(stage):
+    """Codes that nobody has heard of are judged by their first digit; none is ever an error."""
+    for code in CODES:
+        outcome = classify(stage, Reply(code=code, text=""))
+        is_taken = stage is Stage.MESSAGE and code // 100 == 2
+        assert (outcome.state is State.ACCEPTED) == is_taken
+        if code // 100 == 4:
+            assert outcome.state is State.QUEUED
+            assert outcome.pause is None
+
+
+@pytest.mark.parametrize("stage", sorted(SETUP))
+def test_nobody_is_refused_for_the_relay(stage):
+    """What happens before MAIL is never held against an invitation."""
+    assert {classify(stage, Reply(code=code, text="")).state for code in CODES} == {State.QUEUED}
+
+
+@given(st.sampled_from(STAGES), st.integers(200, 599), st.text(max_size=500), st.from_regex(r"[245]\.\d{1,3}\.\d{1,3}"))
+def test_words_only_make_a_rule_gentler(stage, code, words, enhanced):
+    """No words of a server turn a refusal into an acceptance, or anything into a refusal."""
+    silent = classify(stage, Reply(code=code, text="", enhanced=enhanced))
+    spoken = classify(stage, Reply(code=code, text=words, enhanced=enhanced))
+    assert spoken.state in {silent.state, State.QUEUED}
+    assert (spoken.state is State.ACCEPTED) == (silent.state is State.ACCEPTED)
+
+
+@pytest.mark.parametrize(("stage", "code"), [("data", 250), ("message", 354), ("mail", 354), ("ehlo", 334)])
+def test_a_reply_that_makes_no_sense_is_no_reply(stage, code):
+    """It counts as a conversation that broke off: unknown after the final dot, queued before."""
+    outcome = classify(Stage(stage), Reply(code=code, text="what"))
+    assert outcome == interrupted(Stage(stage), f"The server answered {code} where that makes no sense.")
+
+
+def test_only_the_final_dot_leaves_an_unknown():
+    """Before it nothing can have been taken; after it nobody can know (RFC 1047)."""
+    states = {stage: interrupted(stage, "lost").state for stage in STAGES}
+    assert [stage for stage, state in states.items() if state is not State.QUEUED] == [Stage.MESSAGE]
+    assert states[Stage.MESSAGE] is State.UNKNOWN
+
+
+def test_what_is_impossible_fails_without_a_byte():
+    """Its stage says that nothing was sent."""
+    outcome = impossible("too large")
+    assert (outcome.state, outcome.stage, outcome.words) == (State.FAILED, Stage.LOCAL, "too large")
+
+
+def test_every_rule_can_decide_and_says_why():
+    """A line of the table that another one always precedes would be dead."""
+    assert all(rule.why.endswith(".") for rule in RULES)
+    deciding = [find_rule(Stage(stage), said(reply)) for stage, reply, *_ in CASES]
+    assert [rule.why for rule in RULES if rule not in deciding] == []
+
+
+def test_what_pauses_for_a_password_waits_for_a_person():
+    """A relay that probed by itself would lock the account."""
+    assert PROBES.keys().isdisjoint({PauseReason.CREDENTIALS, PauseReason.PERSON, PauseReason.SENDER})
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_waits_grow_to_their_limit(failures, chance):
+    """Each wait is about double the one before, up to the longest, give or take a fifth."""
+    backoff = Backoff(first=timedelta(minutes=5), longest=timedelta(hours=2))
+    usual = min(timedelta(minutes=5) * 2 ** min(failures - 1, 10), timedelta(hours=2))
+    assert usual * 0.79 <= backoff.delay(failures, lambda: chance) <= usual * 1.21
+
+
+def test_no_wait_at_all_can_be_set():
+    """For tests, and for platforms that know what they do."""
+    assert Backoff(first=timedelta(0)).delay(3, lambda: 0.5) == timedelta(0)

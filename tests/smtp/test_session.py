@@ -1,0 +1,188 @@
+"""One conversation with a server: set-up and end. Faults stand in test_session_faults.py."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from own_smtp.errors import NoSuchHostError, ResolverError, SessionError, TargetRefusedError
+from own_smtp.settings import Deadlines
+from own_smtp.smtp.network import CANNOT_BE_REACHED
+from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.session import Session, SessionState, SetupError
+from own_smtp.smtp.trace import Step
+from own_smtp.states import PauseReason, Security, State
+from tests.engine import SHORT
+from tests.scripted import BlackHole, ClosedPort, ScriptedServer
+from tests.wire_kit import LOGIN, PASSWORD, converse, profile_for, resolve
+
+STEPS = [
+    Stage.RESOLVE,
+    Stage.CONNECT,
+    Stage.BANNER,
+    Stage.EHLO,
+    Stage.STARTTLS,
+    Stage.TLS,
+    Stage.EHLO,
+    Stage.AUTH,
+]
+
+
+@pytest.fixture
+def secured(trusted):
+    """A server that wants STARTTLS and a login."""
+    with ScriptedServer(tls=trusted.server_context(), credentials={"user": PASSWORD}) as server:
+        yield server
+
+
+def opened(server, steps=None, **profile):
+    """Open a session and let it go; return it."""
+    observe = steps.append if steps is not None else lambda _step: None
+    session = Session(profile_for(server, **profile), SHORT, observe)
+
+    async def run():
+        await session.open(resolve)
+        state = session.state
+        await session.close()
+        return state
+
+    assert asyncio.run(run()) is SessionState.READY
+    return session
+
+
+def test_a_plain_conversation(scripted):
+    """EHLO with the relay's own name, then QUIT."""
+    session = opened(scripted)
+    assert scripted.commands == ["EHLO client.acme.example", "QUIT"]
+    assert session.state is SessionState.CLOSED
+    assert session.server == "127.0.0.1 [127.0.0.1]"
+
+
+def test_starttls_and_login(secured):
+    """What the server said before TLS is asked for again, and the password goes only into TLS."""
+    steps = []
+    opened(secured, steps, security=Security.STARTTLS, credentials=LOGIN)
+    verbs = [line.split()[0] for line in secured.commands]
+    assert verbs == ["EHLO", "STARTTLS", "EHLO", "AUTH", "QUIT"]
+    assert [(attempt.mechanism, attempt.encrypted) for attempt in secured.attempts] == [("PLAIN", True)]
+    assert [step.stage for step in steps if isinstance(step, Step)] == STEPS
+    assert PASSWORD not in repr(steps)
+    assert secured.violations == []
+
+
+def test_implicit_tls(trusted):
+    """TLS from the first byte, before the banner."""
+    with ScriptedServer(tls=trusted.server_context(), implicit_tls=True) as server:
+        opened(server, security=Security.IMPLICIT, credentials=LOGIN)
+    assert server.connections[0].record.entries[0][0] == "TLS"
+    assert server.attempts[0].encrypted
+
+
+def test_the_login_mechanism_where_there_is_no_plain(trusted):
+    """LOGIN is one exchange as well, with the password in its last line."""
+    with ScriptedServer(tls=trusted.server_context(), mechanisms=["XOAUTH2", "LOGIN"]) as server:
+        opened(server, security=Security.STARTTLS, credentials=LOGIN)
+    assert [(attempt.username, attempt.password) for attempt in server.attempts] == [("user", PASSWORD)]
+
+
+def test_helo_for_a_server_that_knows_nothing_else(scripted):
+    """After 500 or 502 to EHLO the old greeting is tried, and nothing is offered."""
+    scripted.on("ehlo", "502 5.5.1 what?")
+    session = opened(scripted)
+    assert scripted.commands[:2] == ["EHLO client.acme.example", "HELO client.acme.example"]
+    assert not session.capabilities.pipelining
+
+
+def test_an_address_literal_where_there_is_no_name(scripted):
+    """Without a name of its own the client says where it comes from (RFC 5321, 4.1.3)."""
+    opened(scripted, ehlo_name=None)
+    assert scripted.commands[0] == "EHLO [127.0.0.1]"
+
+
+def test_neither_repr_nor_errors_hold_the_password(secured):
+    """A server that echoes the AUTH line in its refusal does not get the password into anything that is kept."""
+    secured.on("auth", lambda moment: f"535 5.7.8 no: {moment.line} {PASSWORD}")
+    sent = converse(secured, security=Security.STARTTLS, credentials=LOGIN)
+    kept = repr((sent.session, sent.refusal, sent.session.profile))
+    assert PASSWORD not in kept
+    assert "AHVzZXI" not in kept
+    assert sent.refusal.pause is PauseReason.CREDENTIALS
+
+
+@pytest.mark.parametrize("phase", ["mail", "rcpt", "data", "dot"])
+def test_a_password_echoed_later_is_hidden_as_well(secured, phase):
+    """The server knows the password until the end of the conversation."""
+    secured.on(phase, f"550 5.7.1 {PASSWORD} is not enough")
+    sent = converse(secured, security=Security.STARTTLS, credentials=LOGIN)
+    assert "is not enough" in sent.outcome().words
+    assert PASSWORD not in repr(sent.outcome())
+
+
+def refused(error: Exception | None, server, **profile):
+    """Try to open a session with a resolver that raises `error`; return why there is none."""
+
+    async def find(profile):
+        if error is not None:
+            raise error
+        return await resolve(profile)
+
+    session = Session(profile_for(server, **profile), Deadlines(connect=0.3))
+    with pytest.raises(SetupError) as raised:
+        asyncio.run(session.open(find))
+    return raised.value.outcome
+
+
+def test_refused_closed_and_filtered_read_the_same(scripted, caplog):
+    """A tenant cannot tell them apart; the operator's log can."""
+    caplog.set_level(logging.WARNING)
+    with ClosedPort() as closed, BlackHole() as filtered:
+        outcomes = [
+            refused(TargetRefusedError("10.0.0.1 is private"), scripted),
+            refused(None, closed),
+            refused(None, filtered),
+        ]
+    assert {(outcome.stage, outcome.words) for outcome in outcomes} == {
+        (Stage.CONNECT, f"127.0.0.1 {CANNOT_BE_REACHED}.")
+    }
+    facts = [record.getMessage() for record in caplog.records]
+    assert ["policy" in facts[0], "refused" in facts[1].lower(), "in time" in facts[2]] == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("error", "pause"),
+    [
+        (NoSuchHostError("There is no host called x."), PauseReason.NO_SUCH_HOST),
+        (ResolverError("No answer."), None),
+        (TargetRefusedError("no"), PauseReason.NOT_ALLOWED),
+    ],
+)
+def test_what_a_name_server_says(scripted, error, pause):
+    """A name that does not exist needs a person; a server that does not answer may answer later."""
+    outcome = refused(error, scripted)
+    assert (outcome.state, outcome.pause) == (State.QUEUED, pause)
+    assert scripted.connections == []
+
+
+def test_a_connection_is_let_go_of_when_the_set_up_is_cancelled(scripted):
+    """Whoever stops waiting leaves nothing open."""
+    scripted.on("banner", "", times=1)
+
+    async def run():
+        session = Session(profile_for(scripted), SHORT)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await session.open(resolve)
+        return session.state
+
+    assert asyncio.run(run()) is SessionState.CLOSED
+    scripted.wait_for(lambda: scripted.connections[0].ended)
+
+
+def test_a_session_without_a_connection_says_so(scripted):
+    """Asking it for its wire is a mistake of ours, not of a server."""
+    session = Session(profile_for(scripted), SHORT)
+    with pytest.raises(SessionError):
+        _ = session.wire
+    asyncio.run(session.close())

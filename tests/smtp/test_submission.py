@@ -1,0 +1,83 @@
+"""One message through one relay, for tests and confirmations."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from dataclasses import replace
+
+import pytest
+
+from own_smtp.settings import INTERACTIVE
+from own_smtp.smtp.network import NetworkPolicy
+from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.submission import resolver_for, submit
+from own_smtp.smtp.trace import Step
+from own_smtp.states import PauseReason, Security, State
+from tests.fault_table import PASSWORD
+from tests.scripted import CLOSE, HANG, ClosedPort, ScriptedServer
+from tests.wire_kit import LOGIN, envelope, profile_for
+
+
+def policy(*ports, networks=("127.0.0.0/8",)):
+    return NetworkPolicy(
+        allowed_ports=frozenset(ports),
+        allowed_networks=tuple(ipaddress.ip_network(item) for item in networks),
+        allow_plaintext=True,
+    )
+
+
+def submitted(server, steps=None, **profile):
+    deadlines = replace(INTERACTIVE, banner=0.3, command=2, final_dot=0.3, quit=0.1)
+    return submit(
+        profile_for(server, **profile),
+        envelope(),
+        policy=policy(server.port),
+        deadlines=deadlines,
+        observe=steps.append if steps is not None else None,
+    )
+
+
+def test_a_message_is_accepted(trusted):
+    """Each step of the set-up is told, none with the password in it."""
+    steps = []
+    with ScriptedServer(tls=trusted.server_context(), credentials={"user": PASSWORD}) as server:
+        outcome = submitted(server, steps, security=Security.STARTTLS, credentials=LOGIN)
+    assert (outcome.state, outcome.server) == (State.ACCEPTED, "127.0.0.1 [127.0.0.1]")
+    assert [step.stage for step in steps if isinstance(step, Step)][-2:] == [Stage.EHLO, Stage.AUTH]
+    assert PASSWORD not in repr(steps)
+    assert len(server.copies) == 1
+    assert server.commands[-1] == "QUIT"
+
+
+@pytest.mark.parametrize(
+    ("phase", "behaviour", "state", "stage"),
+    [
+        ("banner", HANG, State.QUEUED, Stage.BANNER),
+        ("mail", "550 5.7.1 no", State.QUEUED, Stage.MAIL),
+        ("rcpt", "550 5.1.1 no", State.REFUSED, Stage.RCPT),
+        ("mail", CLOSE, State.QUEUED, Stage.MAIL),
+        ("dot", HANG, State.UNKNOWN, Stage.MESSAGE),
+        ("quit", HANG, State.ACCEPTED, Stage.MESSAGE),
+    ],
+)
+def test_what_a_server_does_is_an_outcome(scripted, phase, behaviour, state, stage):
+    """Nothing is raised, whatever happens; the outcome says where."""
+    scripted.on(phase, behaviour)
+    outcome = submitted(scripted)
+    assert (outcome.state, outcome.stage) == (state, stage)
+
+
+def test_nobody_is_there():
+    """The same words as for a target that is refused."""
+    with ClosedPort() as port:
+        closed = submitted(port)
+        refused = submit(profile_for(port), envelope(), policy=policy(port.port, networks=()))
+    assert (closed.stage, closed.words) == (refused.stage, refused.words)
+    assert (closed.pause, refused.pause) == (None, PauseReason.NOT_ALLOWED)
+
+
+def test_the_policy_is_asked_for_each_connection(scripted):
+    """A resolver made of a policy checks the port and every address."""
+    target = asyncio.run(resolver_for(policy(scripted.port))(profile_for(scripted)))
+    assert (target.host, target.addresses) == ("127.0.0.1", ("127.0.0.1",))
