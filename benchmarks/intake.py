@@ -27,7 +27,7 @@ from own_smtp.outbox import actions
 from own_smtp.outbox.intake import CHUNK
 from own_smtp.storage import schema
 from own_smtp.storage.models import Batch, Invitation, Relay
-from tests.ledgers import profile
+from tests.outbox_kit import profile
 from tests.servers.databases import PostgreSQL
 
 COUNT = 100_000

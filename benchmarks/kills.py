@@ -23,10 +23,10 @@ def p10(plan: Plan) -> list[Row]:
         relay_id = running.platform.add_relay(server, per_second=PER_SECOND)
         running.platform.fill(relay_id, 10_000)
         process = [_gap(running, server, _kill_process) for _ in range(kills)]
-        books = [_gap(running, server, _kill_books) for _ in range(kills)]
+        outbox = [_gap(running, server, _kill_books) for _ in range(kills)]
         worker = [_gap(running, server, _kill_worker) for _ in range(kills)]
     whats = ("the sending process", "the process that keeps its books", "the whole worker")
-    return [_row(*pair) for pair in zip(whats, (process, books, worker), strict=True)]
+    return [_row(*pair) for pair in zip(whats, (process, outbox, worker), strict=True)]
 
 
 def _gap(running: Works, server: Timed, kill: Callable[[Works, int], None]) -> float:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from benchmarks.measure import ROOT, surroundings
+from benchmarks.measure import ROOT, runtime
 
 CHUNK = 1 << 18
 
@@ -34,7 +34,7 @@ class FarAway:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=surroundings(),
+            env=runtime(),
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())

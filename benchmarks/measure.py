@@ -97,7 +97,7 @@ def run_python(module: str, arguments: Mapping[str, Any], **environment: str) ->
 def run_json(command: list[str], **environment: str) -> Figures:
     """Run a program that prints its figures as JSON in its last line; the rate of its messages, if any, is added."""
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=LONGEST, cwd=ROOT, env=surroundings(**environment)
+        command, check=False, capture_output=True, text=True, timeout=LONGEST, cwd=ROOT, env=runtime(**environment)
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)[:300]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
@@ -110,7 +110,7 @@ def with_rate(figures: Figures) -> Figures:
     return figures | {"rate": figures["messages"] / figures["seconds"]}
 
 
-def surroundings(**environment: str) -> dict[str, str]:
+def runtime(**environment: str) -> dict[str, str]:
     """Return the environment of a process that finds our modules."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return {**os.environ, "PYTHONPATH": path, **environment}

@@ -39,8 +39,8 @@ def p11(plan: Plan) -> list[Row]:
         relay_id = running.platform.add_relay(sink, max_connections=10)
         running.platform.fill(relay_id, messages)
         running.hire()
-        sender, books = _watch(running, sink.port, messages)
-    return [_row("sends", sender, messages), _row("keeps the books", books, messages)]
+        sender, outbox = _watch(running, sink.port, messages)
+    return [_row("sends", sender, messages), _row("keeps the books", outbox, messages)]
 
 
 def _row(does: str, grown: Grown, messages: int) -> Row:

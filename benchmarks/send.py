@@ -34,10 +34,10 @@ def send(stage: Stage, *, port: int, messages: int, connections: int, **relay: A
 
 def drain(platform: Platform, relay_id: int, jobs: int = 100) -> Figures:
     """Run workers' jobs until nothing is due, or so many. The processor's time is that of both of a job's processes."""
-    around = platform.around  # opening the journal's folder is a worker's start, not a message's
+    runtime = platform.runtime  # opening the journal's folder is a worker's start, not a message's
     started, worked = time.perf_counter(), time.process_time() + _time_of_children()
     for _ in range(jobs):
-        if not multi_drain.serve_apart(around, relay_id):
+        if not multi_drain.run_drains_forked(runtime, relay_id):
             break
     seconds, cpu = time.perf_counter() - started, time.process_time() + _time_of_children() - worked
     return {"seconds": seconds, "cpu": cpu, "memory": most_memory()}

@@ -105,8 +105,8 @@ class Platform:
         self.app.config.update(stage.config())
         self.host = Host()
         self.own_smtp = OwnSMTP(self.app, SQLAlchemy(self.app), host=self.host)
-        self.around = self.own_smtp.surroundings
-        self.engine = self.around.engine
+        self.runtime = self.own_smtp.runtime
+        self.engine = self.runtime.engine
 
     def __enter__(self) -> Self:
         return self

@@ -93,8 +93,8 @@ def ask(stages: dict[str, str]) -> dict[str, Figures]:
 
 
 def _ask_once(platform: Platform) -> Iterator[tuple[str, float]]:
-    around = platform.around
-    yield "due", _seconds(lambda: find_due(around, 64))
+    runtime = platform.runtime
+    yield "due", _seconds(lambda: find_due(runtime, 64))
     with Session(platform.engine) as session:
         for name, query in QUERIES.items():
             yield name, _seconds(partial(query, session))

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import psutil
 
-from benchmarks.measure import ROOT, folder, surroundings
+from benchmarks.measure import ROOT, folder, runtime
 from benchmarks.stage import VARIABLE, Platform, Stage
 from tests.servers.process import eventually
 from tests.servers.redis import Redis
@@ -25,7 +25,7 @@ class Worker:
     """One worker with what it forks: its dispatcher, and a process for each job. A context manager."""
 
     def __init__(self, stage: Stage, log: Path) -> None:
-        self._environment = surroundings(**{VARIABLE: stage.dump()})
+        self._environment = runtime(**{VARIABLE: stage.dump()})
         self._log = log
 
     def __enter__(self) -> Self:

@@ -95,19 +95,19 @@ class PolicyForm(FlaskForm):
     )
 
     def __init__(
-        self, rules: Policy, now: Settings, chosen: frozenset[str], tenants: Sequence[Tenant] | None = None
+        self, policy: Policy, now: Settings, chosen: frozenset[str], tenants: Sequence[Tenant] | None = None
     ) -> None:
         """`now` is what is in force, `chosen` the tenants that are chosen, whether that counts now or not.
 
         `tenants` are those to choose from; `None` means that there are too many for a form: `chosen` stays as it is.
         """
         super().__init__(data=_values(now) | {"allowed_tenants": sorted(chosen)})
-        self.rules = rules
+        self.policy = policy
         self.chosen = chosen
         self.who.choices = [(EVERYBODY, gettext("All tenants")), (CHOSEN, gettext("Only chosen ones"))]
         self.allowed_tenants.choices = [(tenant.tenant_id, tenant.name) for tenant in tenants or ()]
         self.fixed = [
-            Fixed(name, getattr(now, name), name in rules.fixed) for name in EDITABLE if not rules.may_edit(name)
+            Fixed(name, getattr(now, name), name in policy.fixed) for name in EDITABLE if not policy.may_edit(name)
         ]
         for item in self.fixed:
             del self[item.name]
@@ -138,9 +138,9 @@ class PolicyForm(FlaskForm):
         ports = _read("allowed_ports", item.data, gettext("Ports are numbers from 1 to 65535."))
         if not ports:
             raise ValidationError(gettext("Ports are numbers from 1 to 65535."))
-        further = ports - self.rules.settings.allowed_ports
-        if further and self.rules.settings.policy_page is not PolicyPage.NETWORK:
-            listed = ", ".join(str(port) for port in sorted(self.rules.settings.allowed_ports))
+        further = ports - self.policy.settings.allowed_ports
+        if further and self.policy.settings.policy_page is not PolicyPage.NETWORK:
+            listed = ", ".join(str(port) for port in sorted(self.policy.settings.allowed_ports))
             raise ValidationError(
                 gettext("Only the configuration opens further ports. Possible here: %(ports)s.", ports=listed)
             )

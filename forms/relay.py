@@ -17,7 +17,7 @@ from own_smtp.forms.windows import rows_of, windows_of, zone_choices
 from own_smtp.i18n import Text, gettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.relays.dry_runs import Kept, Typed
-from own_smtp.relays.edits import FIELDS, GUARDS_PASSWORD, RelayDraft
+from own_smtp.relays.edits import GUARDS_PASSWORD, RELAY_FIELDS, RelayDraft
 from own_smtp.relays.presets import PRESETS
 from own_smtp.relays.presets.provider import Preset
 from own_smtp.settings import Settings
@@ -155,7 +155,7 @@ class RelayForm(RelayFields):
 
     def draft(self) -> RelayDraft:
         """Return what was typed. Only after `validate`."""
-        values = {name: self._fields[name].data for name in FIELDS if name in self._fields}
+        values = {name: self._fields[name].data for name in RELAY_FIELDS if name in self._fields}
         values |= {
             "security": Security(values["security"]),
             "username": values["username"] if self.auth.data else None,
@@ -194,7 +194,7 @@ class RelayForm(RelayFields):
 
 
 def _values(relay: Relay) -> dict[str, Any]:
-    values = {name: getattr(relay, name) for name in FIELDS}
+    values = {name: getattr(relay, name) for name in RELAY_FIELDS}
     values["sending_windows"] = rows_of(relay.sending_windows or ())
     return {**values, "auth": relay.username is not None, "jitter": round(relay.jitter * 100) or None}
 

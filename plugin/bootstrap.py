@@ -27,7 +27,7 @@ from own_smtp.outbox.journal import Machine
 from own_smtp.relays import confirmations, dry_runs
 from own_smtp.relays.platform_server import platform_for
 from own_smtp.relays.policy import Policy
-from own_smtp.runtime import Surroundings
+from own_smtp.runtime import Runtime
 from own_smtp.settings import Settings
 from own_smtp.smtp.network import NetworkPolicy
 from own_smtp.smtp.submission import resolver_for
@@ -40,7 +40,7 @@ _TO_WAKE = "own_smtp_to_wake"
 """Where a session keeps the relays whose drains are to be enqueued after its commit."""
 
 
-class Assembly:
+class Components:
     """The parts, put together for one application: what `own_smtp.current.Extension` promises."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Assembly:
         check_public_url(app, self.settings)
         check_redis_url(self.settings)
         check_metrics(self.settings)
-        self.rules = Policy.of(self.settings, app.config)
+        self.policy = Policy.of(self.settings, app.config)
         manager = plugins or manager_for(host)
         add_specifications(manager)
         self.host = HookedHost(app, manager, self._count_hook_failure)
@@ -90,20 +90,20 @@ class Assembly:
         app.register_blueprint(blueprint, url_prefix=self.settings.url_prefix)
         ensure_babel(app)
         # SQLAlchemy keeps listeners for good: one that knew this object would keep the application, too.
-        event.listen(db.session, "after_commit", partial(_wake_committed, self.wakeup))
+        event.listen(db.session, "after_commit", partial(_enqueue_committed, self.wakeup))
         event.listen(db.session, "after_soft_rollback", _forget)
 
-    def wake(self, relay_id: int) -> bool:
+    def enqueue_drain(self, relay_id: int) -> bool:
         """Enqueue a drain, best effort."""
-        return self.wakeup.wake(relay_id)
+        return self.wakeup.enqueue_drain(relay_id)
 
-    def wake_after_commit(self, session: Session, relay_id: int) -> None:
+    def enqueue_drain_after_commit(self, session: Session, relay_id: int) -> None:
         """Enqueue a drain once the session's transaction is committed, and forget it when that is rolled back."""
         session.info.setdefault(_TO_WAKE, set()).add(relay_id)
 
-    def awake(self, relay_id: int) -> None:
+    def job_started(self, relay_id: int) -> None:
         """A drain's job has begun."""
-        self.wakeup.awake(relay_id)
+        self.wakeup.job_started(relay_id)
 
     def enqueue(self, job: str, *arguments: int) -> bool:
         """Enqueue a job; `False` means that Redis did not answer."""
@@ -118,25 +118,25 @@ class Assembly:
         return self.wakeup.is_up()
 
     @property
-    def policy(self) -> NetworkPolicy:
+    def network_policy(self) -> NetworkPolicy:
         """What tenants may connect to at this moment."""
         return NetworkPolicy.from_settings(self.in_force())
 
     def in_force(self) -> Settings:
         """Return the settings with what administrators changed. Read beside the session: no transaction begins."""
         with self.db.engine.connect() as connection:
-            return self.rules.in_force(connection)
+            return self.policy.in_force(connection)
 
     @cached_property
-    def surroundings(self) -> Surroundings:
+    def runtime(self) -> Runtime:
         """What drains need. Made in workers only: it prepares the journal's folder."""
         folder = self.settings.journal_dir or Path(self._app.instance_path) / "own-smtp"
-        return Surroundings(
+        return Runtime(
             engine=self._engine(),
             settings=self.settings,
             vault=self.vault,
             machine=Machine.at(folder),
-            policy=self.rules,
+            policy=self.policy,
             resolver=lambda settings: resolver_for(NetworkPolicy.from_settings(settings)),
             listener=self.host,
             context=self._context,
@@ -148,14 +148,14 @@ class Assembly:
     @cached_property
     def dispatcher(self) -> Dispatcher:
         """What finds the work that nobody was woken for."""
-        return Dispatcher(self.surroundings, self.wakeup, self._session)
+        return Dispatcher(self.runtime, self.wakeup, self._session)
 
     def _send_urgent(self) -> None:
         with self._app.app_context():
             for test_id in dry_runs.unstarted(self.db.session()):
-                dry_run_job.run(test_id, self)
+                dry_run_job.perform_dry_run(test_id, self)
             for confirmation_id in confirmations.unsent(self.db.session()):
-                confirmation_mails.deliver(confirmation_id, self)
+                confirmation_mails.send_confirmation_mail(confirmation_id, self)
 
     def _session(self) -> Session:
         return self.db.session()
@@ -167,7 +167,7 @@ class Assembly:
         with self._app.app_context():
             engine = self.db.engine
         with engine.begin() as connection:
-            counters.add(connection, counters.HOOK_FAILURES, 1, hook)
+            counters.increment(connection, counters.HOOK_FAILURES, 1, hook)
 
     def _engine(self) -> Engine:
         with self._app.app_context():
@@ -175,11 +175,11 @@ class Assembly:
         return for_workers(engine)
 
 
-def _wake_committed(wakeup: Wakeup, session: Session) -> None:
+def _enqueue_committed(wakeup: Wakeup, session: Session) -> None:
     if session.in_nested_transaction():
         return  # a savepoint was released: nobody can see the batch yet
     for relay_id in session.info.pop(_TO_WAKE, ()):
-        if not wakeup.wake(relay_id):
+        if not wakeup.enqueue_drain(relay_id):
             break  # the dispatcher finds all of them; the request must not wait for each
 
 

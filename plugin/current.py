@@ -10,7 +10,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from own_smtp.hooks.events import Action, Actor, Person, PlatformMail, Project, RelayChange, Tenant
 from own_smtp.relays.policy import Policy
-from own_smtp.runtime import Surroundings
+from own_smtp.runtime import Runtime
 from own_smtp.settings import Settings
 from own_smtp.smtp.network import NetworkPolicy
 from own_smtp.storage.encryption import Vault
@@ -44,9 +44,9 @@ class Extension(Protocol):
     @property
     def vault(self) -> Vault: ...
     @property
-    def policy(self) -> NetworkPolicy: ...
+    def network_policy(self) -> NetworkPolicy: ...
     @property
-    def rules(self) -> Policy: ...
+    def policy(self) -> Policy: ...
     @property
     def host(self) -> Host: ...
 
@@ -55,12 +55,12 @@ class Extension(Protocol):
         ...
 
     @property
-    def surroundings(self) -> Surroundings: ...
+    def runtime(self) -> Runtime: ...
 
-    def awake(self, relay_id: int) -> None:
+    def job_started(self, relay_id: int) -> None:
         """A drain's job has begun: wakes from now on are news."""
 
-    def wake(self, relay_id: int) -> object:
+    def enqueue_drain(self, relay_id: int) -> object:
         """Enqueue a drain of the relay, best effort; call it after the commit."""
 
     def enqueue(self, job: str, *arguments: int) -> bool:

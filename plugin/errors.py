@@ -59,7 +59,7 @@ class DatabaseError(OwnSMTPError):
     """The database did not answer, or refused. The text is the name of the driver's error, and nothing else of it."""
 
 
-class OfficeLostError(OwnSMTPError):
+class BookkeepingLostError(OwnSMTPError):
     """The process that keeps the books is gone. The journals of its drains say what is true."""
 
 

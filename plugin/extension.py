@@ -13,7 +13,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from own_smtp.bootstrap import Assembly
+from own_smtp.bootstrap import Components
 from own_smtp.current import KEY
 from own_smtp.hooks.events import (
     Estimate,
@@ -45,7 +45,7 @@ from own_smtp.web.host_menus import batch_url, project_links, settings_links
 log = logging.getLogger(__name__)
 
 
-class OwnSMTP(Assembly):
+class OwnSMTP(Components):
     """The extension.
 
     `OwnSMTP(app, db)` for a host with hook implementations of its own passes them in `plugins`; one without pluggy
@@ -65,9 +65,9 @@ class OwnSMTP(Assembly):
         if profile is None:
             return None
         receipt = actions.add(connection, batch, profile, fallback_after=route.fallback_after if route else None)
-        self.wake_after_commit(session, relay.id)
-        waits = waits_for(relay) or host_menus.refusal(session, self.rules, batch.tenant_id)
-        finishes_at = finish_of_all(connection, self.rules.in_force(connection), relay.id, profile.limits)
+        self.enqueue_drain_after_commit(session, relay.id)
+        waits = waits_for(relay) or host_menus.refusal(session, self.policy, batch.tenant_id)
+        finishes_at = finish_of_all(connection, self.policy.in_force(connection), relay.id, profile.limits)
         return replace(receipt, waits_for=waits, finishes_at=finishes_at, url=batch_url(batch, receipt.batch_id))
 
     def settings_links(self, tenant_id: str) -> Sequence[Link]:
@@ -84,7 +84,7 @@ class OwnSMTP(Assembly):
         """Look beside the host's session: its menus must work before our tables are there."""
         try:
             with Session(self.db.engine) as session:
-                return host_menus.has_pages(session, self.host, self.rules, tenant_id)
+                return host_menus.has_pages(session, self.host, self.policy, tenant_id)
         except DBAPIError as error:
             log.warning("Whether tenant %s may use own mail servers is not known: %s", tenant_id, type(error).__name__)
             return True
@@ -94,7 +94,7 @@ class OwnSMTP(Assembly):
 
         Outside a request all of the tenant's are returned.
         """
-        return host_menus.senders(self.db.session(), self.host, self.rules, tenant_id, project_id)
+        return host_menus.senders(self.db.session(), self.host, self.policy, tenant_id, project_id)
 
     def estimate(
         self, tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None = None
@@ -106,7 +106,7 @@ class OwnSMTP(Assembly):
         if relay is None:
             return None
         zone = self.host.tenant(tenant_id).timezone
-        return estimate(session, self.rules.in_force(session), relay, count, expires_at=expires_at, timezone=zone)
+        return estimate(session, self.policy.in_force(session), relay, count, expires_at=expires_at, timezone=zone)
 
     def known_statuses(self, tenant_id: str, project_id: str, counted: Sequence[str] = ()) -> Sequence[KnownStatus]:
         """Return what can be known of invitations, by route and status, with the reasons."""
@@ -139,11 +139,11 @@ class OwnSMTP(Assembly):
 
     def forget_project(self, tenant_id: str, project_id: str) -> None:
         """The project is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""
-        erasure.forget(self.db.session().connection(), tenant_id, project_id)
+        erasure.erase_records(self.db.session().connection(), tenant_id, project_id)
 
     def forget_tenant(self, tenant_id: str) -> None:
         """The tenant is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""
-        erasure.forget(self.db.session().connection(), tenant_id, None)
+        erasure.erase_records(self.db.session().connection(), tenant_id, None)
 
     def forget_person(self, tenant_id: str, address: str) -> Forgotten:
         """A person is to be forgotten in all of a tenant's projects, in the host's transaction. See the hook."""

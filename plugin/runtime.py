@@ -44,7 +44,7 @@ steady_clock: Callable[[], float] = partial(time.clock_gettime, getattr(time, "C
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Runtime:
     """The database, the machine, the network, the host and the clock."""
 
     engine: Engine

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from own_smtp.errors import ConfigurationError
 
-PREFIX = "OWN_SMTP_"
+SETTING_PREFIX = "OWN_SMTP_"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -136,9 +136,9 @@ class Settings:
         must not silently mean the default.
         """
         known = {key_of(item.name): item.name for item in fields(cls)}
-        given = {key: value for key, value in config.items() if key.startswith(PREFIX)}
+        given = {key: value for key, value in config.items() if key.startswith(SETTING_PREFIX)}
         if unknown := sorted(given.keys() - known.keys()):
-            meant = get_close_matches(unknown[0].removeprefix(PREFIX).lower(), known.values(), n=3)
+            meant = get_close_matches(unknown[0].removeprefix(SETTING_PREFIX).lower(), known.values(), n=3)
             hint = (
                 f"Did you mean {' or '.join(map(key_of, meant))}?" if meant else f"Known ones are {', '.join(known)}."
             )
@@ -148,7 +148,7 @@ class Settings:
 
 def key_of(name: str) -> str:
     """Return the key of a setting in Flask's configuration."""
-    return PREFIX + name.upper()
+    return SETTING_PREFIX + name.upper()
 
 
 def read_value(name: str, value: Any) -> Any:

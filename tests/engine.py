@@ -27,8 +27,8 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Row, Table, insert, select, update
 
 from own_smtp import OwnSMTP
-from own_smtp.delivery.bookkeeping.bookkeeper import Office
-from own_smtp.delivery.bookkeeping.channel import ThreadDesk
+from own_smtp.delivery.bookkeeping.bookkeeper import Bookkeeper
+from own_smtp.delivery.bookkeeping.channel import ThreadChannel
 from own_smtp.delivery.sending import multi_drain
 from own_smtp.delivery.sending.drain import begin_drain
 from own_smtp.hooks.events import Content, Invitation, InvitationBatch, InvitationStatus, Receipt, RelayChange
@@ -80,15 +80,15 @@ class ListeningHost:
 class Platform:
     """A Flask application with Own SMTP on an empty, migrated database. A context manager.
 
-    `around` is what its drains run with; a test may replace parts of it by `with_parts`: clock, dialer, resolve ...
+    `runtime` is what its drains run with; a test may replace parts of it by `with_parts`: clock, dialer, resolve ...
     """
 
     def __init__(self, app: Flask, own_smtp: OwnSMTP, host: ListeningHost) -> None:
         self.app = app
         self.own_smtp = own_smtp
         self.host = host
-        self.around = own_smtp.surroundings
-        self.engine = self.around.engine
+        self.runtime = own_smtp.runtime
+        self.engine = self.runtime.engine
 
     @classmethod
     def at(cls, url: str, journal: Path, *, prepare: bool = True, **settings: Any) -> Self:
@@ -166,14 +166,14 @@ class Platform:
 
     def drain(self, relay_id: int) -> set[int]:
         """Run a worker's job, and return the relays that are due again."""
-        return multi_drain.serve(self.around, relay_id)
+        return multi_drain.run_drains(self.runtime, relay_id)
 
     def drain_in_thread(self, relay_id: int) -> None:
         """Run one drain where no signals can be had and another event loop may run."""
 
         async def run() -> None:
-            async with ThreadDesk(Office(self.around)) as desk:
-                begun = await begin_drain(self.around, desk, relay_id)
+            async with ThreadChannel(Bookkeeper(self.runtime)) as channel:
+                begun = await begin_drain(self.runtime, channel, relay_id)
                 assert begun is not None
                 await begun.run()
 
@@ -233,7 +233,7 @@ class Platform:
 
     def with_parts(self, **parts: Any) -> None:
         """Replace parts of what drains run with."""
-        self.around = replace(self.around, **parts)
+        self.runtime = replace(self.runtime, **parts)
 
 
 def make_app(url: str, journal: Path, **settings: Any) -> Flask:

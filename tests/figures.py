@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from own_smtp.states import FINAL, Route, State
-from own_smtp.storage.models import Batch, BatchCounts, Invitation
+from own_smtp.storage.models import Batch, BatchTotals, Invitation
 
 
 def count_anew(session: Session) -> None:
@@ -17,5 +17,5 @@ def count_anew(session: Session) -> None:
         counted = Counter(state for state, _route in rows)
         by_platform = rows.count((State.ACCEPTED, Route.PLATFORM))
         batch.taken_count = len(rows)
-        kept = BatchCounts(batch_id=batch.id, by_platform=by_platform, **{state: counted[state] for state in FINAL})
+        kept = BatchTotals(batch_id=batch.id, by_platform=by_platform, **{state: counted[state] for state in FINAL})
         session.merge(kept)

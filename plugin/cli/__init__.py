@@ -79,6 +79,6 @@ def worker(burst: bool, log_format: str) -> None:
     """Deliver invitations until stopped. Run one for each processor core to use."""
     extension = _extension()
     json_logs.configure(log_format)
-    extension.surroundings  # noqa: B018 -- a journal folder that cannot be used must be known before the first job
-    os.register_at_fork(after_in_child=lambda: extension.surroundings.engine.dispose(close=False))
+    extension.runtime  # noqa: B018 -- a journal folder that cannot be used must be known before the first job
+    os.register_at_fork(after_in_child=lambda: extension.runtime.engine.dispose(close=False))
     run_worker(extension.settings, extension.dispatcher, burst=burst)

@@ -29,7 +29,7 @@ from own_smtp.relays import lifecycle, store
 from own_smtp.settings import INTERACTIVE
 from own_smtp.smtp.session import Session, SetupError
 from own_smtp.smtp.submission import resolver_for
-from own_smtp.smtp.trace import Line, Step
+from own_smtp.smtp.trace import TraceLine, TraceStep
 from own_smtp.smtp.values import RelayProfile
 from own_smtp.states import PauseReason, State
 from own_smtp.storage.models import Relay
@@ -138,16 +138,16 @@ def _profile(relay_id: int) -> RelayProfile:
     return profile
 
 
-async def _try(profile: RelayProfile) -> tuple[list[Step], str | None]:
-    seen: list[Step | Line] = []
+async def _try(profile: RelayProfile) -> tuple[list[TraceStep], str | None]:
+    seen: list[TraceStep | TraceLine] = []
     session = Session(profile, INTERACTIVE, seen.append)
     problem = None
     try:
-        await session.open(resolver_for(extension().policy))
+        await session.open(resolver_for(extension().network_policy))
         await session.close()
     except SetupError as error:
         problem = str(error)
-    return [item for item in seen if isinstance(item, Step)], problem
+    return [item for item in seen if isinstance(item, TraceStep)], problem
 
 
 @click.command("pause")
@@ -176,7 +176,7 @@ def resume(id_: int, is_batch: bool, as_json: bool) -> None:
         write(lambda connection: actions.resume_batch(connection, id_))
     else:
         _move_relay(id_, lambda connection: lifecycle.resume(connection, id_), "paused")
-        extension().wake(id_)
+        extension().enqueue_drain(id_)
     print_result({"id": id_, "is_batch": is_batch, "paused": False}, "Resumed.", as_json=as_json)
 
 

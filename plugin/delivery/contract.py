@@ -12,7 +12,7 @@ from own_smtp.messages.compiler import Frame, message_id
 from own_smtp.outbox.settlements import Claimed
 from own_smtp.outbox.values import Taken
 from own_smtp.settings import Settings
-from own_smtp.smtp.server_info import Facts
+from own_smtp.smtp.server_info import ServerInfo
 from own_smtp.smtp.values import Outcome, RelayProfile
 
 
@@ -42,7 +42,7 @@ class Learned(NamedTuple):
     """`None` when the content cannot become a message."""
 
 
-class Letter(NamedTuple):
+class AddressedInvitation(NamedTuple):
     """An invitation that may be sent now, with all that is personal in it."""
 
     id: int
@@ -59,7 +59,7 @@ class Letter(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ClaimRequest:
     """What a drain asks of its books in one turn, beside settling."""
 
     count: int = 0
@@ -74,7 +74,7 @@ class Wanted:
 class Load:
     """What was claimed in a turn."""
 
-    letters: list[Letter]
+    letters: list[AddressedInvitation]
     learned: dict[int, Learned]
     """Batches of the letters that the drain did not know."""
     revision: int
@@ -93,7 +93,7 @@ class Turn:
     """The database's clock in it."""
     load: Load | None
     """`None` when nothing was asked for."""
-    has_news: bool
+    has_events: bool
     """Whether something waits to be told to the host."""
 
 
@@ -115,7 +115,7 @@ class Closing:
     """Whether `failure` is for want of a connection."""
     pause: Outcome | None
     """Why the relay must pause; `None` when it need not."""
-    facts: Facts | None = None
+    facts: ServerInfo | None = None
     """What a conversation showed of the server; `None` when there was none."""
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from sqlalchemy import exists, or_, select
 
-from own_smtp.runtime import Surroundings
+from own_smtp.runtime import Runtime
 from own_smtp.states import BatchState, RelayState, Route, State
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Batch, Invitation, Lease, Relay
 
 
-def find_due(around: Surroundings, most: int) -> list[int]:
+def find_due(runtime: Runtime, most: int) -> list[int]:
     """Return relays with invitations that may be sent now and that nobody drains, those served longest ago first."""
-    with around.engine.connect() as connection:
+    with runtime.engine.connect() as connection:
         now = read_clock(connection)
         due = exists().where(
             Batch.relay_id == Relay.id,
@@ -34,9 +34,9 @@ def find_due(around: Surroundings, most: int) -> list[int]:
         )
 
 
-def find_fallbacks(around: Surroundings, most: int) -> list[int]:
+def find_fallbacks(runtime: Runtime, most: int) -> list[int]:
     """Return relays with invitations that are left to the platform's own mail by now and that nobody drains."""
-    with around.engine.connect() as connection:
+    with runtime.engine.connect() as connection:
         now = read_clock(connection)
         waiting = exists().where(
             Invitation.batch_id == Batch.id,

@@ -16,7 +16,7 @@ from functools import lru_cache
 from own_smtp.hooks.events import Content
 from own_smtp.messages.encodings import is_bare, quoted_value
 from own_smtp.messages.headers import check_header, clean, mailbox, unstructured
-from own_smtp.messages.mime import Piece, Skeleton, add_body
+from own_smtp.messages.mime import MimePiece, Skeleton, add_body
 from own_smtp.messages.placeholders import Escape, Template, has_placeholders
 from own_smtp.messages.raw import compose_whole
 from own_smtp.messages.unsubscribe import Unsubscribe
@@ -53,7 +53,7 @@ class CompiledContent:
 class Personal:
     """What of a message differs from recipient to recipient. For one thread at a time."""
 
-    def __init__(self, gaps: Sequence[_Gap], made: Sequence[Piece]) -> None:
+    def __init__(self, gaps: Sequence[_Gap], made: Sequence[MimePiece]) -> None:
         self._gaps = gaps
         self._made = made
 
@@ -178,7 +178,7 @@ def _add_header(skeleton: Skeleton, content: Content, reply_to: str) -> None:
         _add_field(skeleton, value, _Field(name, Template(value)))
 
 
-def _add_field(skeleton: Skeleton, template: str, field: Piece) -> None:
+def _add_field(skeleton: Skeleton, template: str, field: MimePiece) -> None:
     if has_placeholders(template):
         skeleton.add_made(field)
     else:

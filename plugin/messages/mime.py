@@ -32,7 +32,7 @@ _NO_FILE_NAME = re.compile(r"[/\\]|=\?")
 _LONGEST = 255
 
 
-class Piece(Protocol):
+class MimePiece(Protocol):
     """A stretch of the message that is made anew for each recipient."""
 
     def render(self, values: Mapping[str, str]) -> bytes: ...
@@ -45,7 +45,7 @@ class Skeleton:
     pieces: list[bytes] = field(default_factory=list)
     gaps: dict[str, dict[Escape, list[int]]] = field(default_factory=dict)
     """Positions that a placeholder's value goes to, by its name and by how it is escaped there."""
-    made: list[tuple[int, Piece]] = field(default_factory=list)
+    made: list[tuple[int, MimePiece]] = field(default_factory=list)
 
     def add(self, data: bytes) -> None:
         self.pieces.append(data)
@@ -54,7 +54,7 @@ class Skeleton:
         self.gaps.setdefault(name, {}).setdefault(escape, []).append(len(self.pieces))
         self.pieces.append(quoted_value(f"{{{name}}}"))
 
-    def add_made(self, piece: Piece) -> None:
+    def add_made(self, piece: MimePiece) -> None:
         self.made.append((len(self.pieces), piece))
         self.pieces.append(b"")
 

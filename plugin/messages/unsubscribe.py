@@ -14,7 +14,7 @@ from own_smtp.messages.headers import check_line, clean
 from own_smtp.messages.placeholders import Template, split
 
 SCHEMES = ("https:", "http:", "mailto:")
-LONGEST = 900
+LONGEST_URL = 900
 """Longer URLs do not fit into the one line that they may take: a URL cannot be folded."""
 
 _LEGAL = "!#$%&'()*+,-./:;=?@[]_~"
@@ -27,8 +27,8 @@ _WORD = re.compile(r"=\?[^?]*\?[bq]\?[^?]*\?=", re.IGNORECASE)
 def check_unsubscribe(template: str, one_click: bool) -> None:
     """Raise `ContentError` for what cannot become a List-Unsubscribe URL, or not one that takes a POST."""
     check_line("The unsubscribe URL", template)
-    if len(template) > LONGEST:
-        raise ContentError(f"The unsubscribe URL is longer than {LONGEST} characters.")
+    if len(template) > LONGEST_URL:
+        raise ContentError(f"The unsubscribe URL is longer than {LONGEST_URL} characters.")
     start = split(template.strip())[0].lower()
     schemes = SCHEMES[:1] if one_click else SCHEMES
     if start and not start.startswith(schemes):
@@ -47,7 +47,7 @@ class Unsubscribe:
         url = self.template.fill(values)
         if "=?" in url or not _URL.fullmatch(url):
             url = _mended(url)
-        if not url or len(url) > LONGEST:
+        if not url or len(url) > LONGEST_URL:
             return b""
         line = f"List-Unsubscribe: <{url}>\r\n"
         if self.one_click and url[:6].lower() == "https:":

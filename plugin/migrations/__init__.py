@@ -1,1 +1,1 @@
-"""Own SMTP's Alembic environment. `own_smtp.schema` runs it."""
+"""Own SMTP's Alembic environment. `own_smtp.storage.schema` runs it."""

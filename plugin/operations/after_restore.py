@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, delete, insert, literal, select, update
 
-from own_smtp.outbox.leases import lock_books
+from own_smtp.outbox.leases import lock_leases
 from own_smtp.outbox.totals import move
 from own_smtp.smtp.outcomes import Stage
 from own_smtp.states import UNFINISHED, WAITING, BatchState, State
@@ -45,7 +45,7 @@ def doubt_what_waits(engine: Engine) -> Doubted:
     doubted = 0
     for batch in batches:
         with engine.begin() as connection:
-            lock_books(connection, [batch.relay_id])
+            lock_leases(connection, [batch.relay_id])
             doubted += _doubt(connection, batch.id, batch.relay_id)
     return Doubted(batches=len(batches), invitations=doubted)
 

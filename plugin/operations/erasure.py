@@ -28,7 +28,7 @@ from own_smtp.operations.retention import write_over
 from own_smtp.outbox import actions
 from own_smtp.outbox.actions import _of
 from own_smtp.outbox.claims import in_chunks
-from own_smtp.outbox.leases import lock_books
+from own_smtp.outbox.leases import lock_leases
 from own_smtp.states import State
 from own_smtp.storage import audit, counters
 from own_smtp.storage.audit import AuditAction
@@ -39,10 +39,11 @@ from own_smtp.storage.models import (
     Attempt,
     AuditEntry,
     Batch,
-    BatchCounts,
     BatchFile,
+    BatchTotals,
     Confirmation,
     Forgetting,
+    HourlyStat,
     Invitation,
     Journal,
     Lease,
@@ -52,7 +53,6 @@ from own_smtp.storage.models import (
     RelayTest,
     Shortened,
     Suggestion,
-    Tally,
 )
 from own_smtp.storage.pseudonyms import normal_form, scrub
 
@@ -81,7 +81,7 @@ def forget_person(
     """
     person = normal_form(address)
     by_batch = _find(connection, vault, tenant_id, person)
-    lock_books(connection, {relay_id for relay_id, _batch_id in by_batch})
+    lock_leases(connection, {relay_id for relay_id, _batch_id in by_batch})
     cancelled, in_hand = 0, 0
     for (_relay_id, batch_id), ids in sorted(by_batch.items()):
         for some in in_chunks(sorted(ids), AT_A_TIME):
@@ -115,7 +115,7 @@ def finish_forgetting(engine: Engine) -> int:
 
 
 def _finish_one(connection: Connection, row: Any) -> None:
-    lock_books(connection, [row.relay_id])
+    lock_leases(connection, [row.relay_id])
     states = _states(connection, [row.invitation_id])
     if State.SENDING in states.values():
         return  # claimed again in between
@@ -188,20 +188,20 @@ def _scrub_relays(connection: Connection, tenant_id: str, person: str) -> None:
             connection.execute(update(Lease).where(Lease.relay_id == row.relay_id).values(last_error=clean))
 
 
-def forget(connection: Connection, tenant_id: str, project_id: str | None) -> None:
+def erase_records(connection: Connection, tenant_id: str, project_id: str | None) -> None:
     """Delete what is kept of a project, or of the whole tenant when `project_id` is `None`.
 
     What waits is cancelled by it. A message that is on the wire at this moment may still arrive.
     """
     where = _of(tenant_id, project_id)
-    lock_books(connection, connection.scalars(select(Batch.relay_id).where(*where).distinct()))
+    lock_leases(connection, connection.scalars(select(Batch.relay_id).where(*where).distinct()))
     batches = select(Batch.id).where(*where).scalar_subquery()
     invitations = select(Invitation.id).where(Invitation.batch_id.in_(batches)).scalar_subquery()
     counters.keep_attempts(connection, batches)
     for told in (Attempt, Shortened, Forgetting):
         connection.execute(delete(told).where(told.invitation_id.in_(invitations)))
     connection.execute(delete(Invitation).where(Invitation.batch_id.in_(batches)))
-    for part in (BatchFile, BatchCounts, Tally):
+    for part in (BatchFile, BatchTotals, HourlyStat):
         connection.execute(delete(part).where(part.batch_id.in_(batches)))
     connection.execute(delete(Batch).where(*where))
     for kept in (ProjectRoute, AuditEntry):

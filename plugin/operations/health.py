@@ -27,7 +27,7 @@ _threads = ThreadPoolExecutor(2, thread_name_prefix="own-smtp-health")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class HealthReport:
     """What works."""
 
     database: bool
@@ -50,7 +50,7 @@ class Health:
         return {"status": self.status, **asdict(self)}
 
 
-def examine(engine: Engine, queue_is_up: Callable[[], bool]) -> Health:
+def examine(engine: Engine, queue_is_up: Callable[[], bool]) -> HealthReport:
     """Ask the database and Redis. Takes little longer than `PATIENCE` whatever they do."""
     redis = queue_is_up()
     asked = _threads.submit(_ask, engine)
@@ -59,8 +59,8 @@ def examine(engine: Engine, queue_is_up: Callable[[], bool]) -> Health:
     except (SQLAlchemyError, TookTooLong) as error:
         asked.cancel()
         log.warning("The database does not answer: %s", type(error).__name__)
-        return Health(database=False, tables=False, redis=redis, worker=False)
-    return Health(database=True, tables=tables, redis=redis, worker=worker)
+        return HealthReport(database=False, tables=False, redis=redis, worker=False)
+    return HealthReport(database=True, tables=tables, redis=redis, worker=worker)
 
 
 def _ask(engine: Engine) -> tuple[bool, bool]:
@@ -71,7 +71,7 @@ def _ask(engine: Engine) -> tuple[bool, bool]:
     return True, seen is not None and now - seen < ALIVE
 
 
-def describe(health: Health) -> str:
+def describe(health: HealthReport) -> str:
     """Say it to a person, and what to do."""
     lines = [
         "The database answers." if health.database else "The database DOES NOT ANSWER.",

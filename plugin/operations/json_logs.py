@@ -13,7 +13,7 @@ from own_smtp.smtp.redaction import mask_addresses
 deliveries = logging.getLogger("own_smtp.deliveries")
 """One line for each attempt: INFO for those that were not accepted, DEBUG for those that were."""
 
-FIELDS = (
+LOG_FIELDS = (
     "relay_id",
     "batch_id",
     "invitation_id",
@@ -31,7 +31,7 @@ FIELDS = (
 
 
 class JSONFormatter(logging.Formatter):
-    """Writes `time`, `level`, `logger`, `message`, those of `FIELDS` that a line has, and `exception`.
+    """Writes `time`, `level`, `logger`, `message`, those of `LOG_FIELDS` that a line has, and `exception`.
 
     Whatever looks like an address goes: a line of ours has none, but an exception of the host's may.
     """
@@ -43,7 +43,7 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": mask_addresses(record.getMessage()),
         }
-        line |= {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}
+        line |= {name: value for name in LOG_FIELDS if (value := getattr(record, name, None)) is not None}
         if record.exc_info:
             line["exception"] = mask_addresses(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False, default=str)

@@ -20,7 +20,7 @@ from own_smtp.outbox.totals import WAITING_NUMBER, select_kept
 from own_smtp.states import UNFINISHED, RelayState
 from own_smtp.storage import counters, periodic
 from own_smtp.storage.clock import read_clock
-from own_smtp.storage.models import Alert, Batch, Counter, Errand, Invitation, Journal, Lease, Relay, Tally
+from own_smtp.storage.models import Alert, Batch, Counter, HourlyStat, Invitation, Journal, Lease, PeriodicTask, Relay
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -121,11 +121,11 @@ class _Collector:
         yield GaugeMetricFamily(
             "own_smtp_open_journals", "Drains that run, or died and are not settled.", value=self._count(Journal.id)
         )
-        untold = Invitation.untold_since.is_not(None)
+        unnotified = Invitation.untold_since.is_not(None)
         yield GaugeMetricFamily(
             "own_smtp_untold_changes",
             "Changes that the host is still to be told.",
-            value=self._count(Invitation.id, untold),
+            value=self._count(Invitation.id, unnotified),
         )
 
     def _count(self, column: Any, *conditions: Any) -> int:
@@ -151,7 +151,7 @@ class _Collector:
         yield GaugeMetricFamily("own_smtp_redis_up", "Whether Redis answers.", value=int(self._queue.is_up))
         if self._queue.jobs is not None:
             yield GaugeMetricFamily("own_smtp_waiting_jobs", "Jobs in the queue.", value=self._queue.jobs)
-        seen = self._connection.scalar(select(Errand.taken_at).where(Errand.name == periodic.LOOK))
+        seen = self._connection.scalar(select(PeriodicTask.taken_at).where(PeriodicTask.name == periodic.LOOK))
         if seen is not None:
             age = (self._now - seen).total_seconds()
             yield GaugeMetricFamily("own_smtp_worker_seen_seconds", "Since when no worker was seen.", value=age)
@@ -179,9 +179,11 @@ _WAITING = (
     .where(Batch.state.in_(UNFINISHED), WAITING_NUMBER > 0)
     .group_by(Batch.tenant_id, Batch.relay_id)
 )
-_ATTEMPTS = select(Tally.state, Tally.code, func.sum(Tally.count).label("number")).group_by(Tally.state, Tally.code)
+_ATTEMPTS = select(HourlyStat.state, HourlyStat.code, func.sum(HourlyStat.count).label("number")).group_by(
+    HourlyStat.state, HourlyStat.code
+)
 _ATTEMPTS_OF_RELAYS = (
-    _ATTEMPTS.add_columns(Relay.tenant_id, Tally.relay_id)
-    .join(Relay, Relay.id == Tally.relay_id)
-    .group_by(Relay.tenant_id, Tally.relay_id)
+    _ATTEMPTS.add_columns(Relay.tenant_id, HourlyStat.relay_id)
+    .join(Relay, Relay.id == HourlyStat.relay_id)
+    .group_by(Relay.tenant_id, HourlyStat.relay_id)
 )

@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, or_, select, update
 
 from own_smtp.hooks.events import RelayAlert
-from own_smtp.operations.relay_events import TOLD_WITHIN, are_overdue, tell_overdue
-from own_smtp.runtime import Surroundings
+from own_smtp.operations.relay_events import TOLD_WITHIN, are_overdue, notify_overdue_events
+from own_smtp.runtime import Runtime
 from own_smtp.settings import Settings
 from own_smtp.states import AlertCause, BatchState, RelayState, State
 from own_smtp.storage.bulk import insert_or_pass
@@ -94,34 +94,34 @@ def _certificate(seen: Seen, settings: Settings) -> Verdict:
 # A round
 
 
-def has_news(around: Surroundings) -> bool:
+def has_events(runtime: Runtime) -> bool:
     """Look at all relays, put on record what is wrong, and return whether there is anything to tell or to end."""
-    with around.engine.connect() as connection:
+    with runtime.engine.connect() as connection:
         if are_overdue(connection):
             return True
     return any(
         verdict is not Verdict.OPEN and not (verdict is Verdict.WRONG and row.told_at)
-        for row, _seen, verdict in _look(around)
+        for row, _seen, verdict in _look(runtime)
     )
 
 
-def look_after(around: Surroundings) -> int:
+def look_after(runtime: Runtime) -> int:
     """Look at all relays, and tell what is new. Return how many messages were handed over.
 
     That may take as long as the platform's mail service or the host's hook does.
     """
-    return tell_overdue(around) + sum(_tell(around, *found) for found in _look(around))
+    return notify_overdue_events(runtime) + sum(_notify(runtime, *found) for found in _look(runtime))
 
 
-def _look(around: Surroundings) -> list[tuple[Any, Seen | None, Verdict]]:
+def _look(runtime: Runtime) -> list[tuple[Any, Seen | None, Verdict]]:
     """Return each alert on record with what its relay is like now, and what that says of it."""
-    with around.engine.begin() as connection:
-        relays = {seen.relay_id: seen for seen in _see(connection, around.settings)}
-        _raise(connection, relays.values(), around.settings)
+    with runtime.engine.begin() as connection:
+        relays = {seen.relay_id: seen for seen in _see(connection, runtime.settings)}
+        _raise(connection, relays.values(), runtime.settings)
         alerts = connection.execute(select(Alert.id, Alert.relay_id, Alert.cause, Alert.raised_at, Alert.told_at)).all()
     found = [(row, relays.get(row.relay_id)) for row in alerts]
     return [
-        (row, seen, judge(seen, around.settings)[AlertCause(row.cause)] if seen else Verdict.MOOT)
+        (row, seen, judge(seen, runtime.settings)[AlertCause(row.cause)] if seen else Verdict.MOOT)
         for row, seen in found
     ]
 
@@ -134,37 +134,37 @@ def _raise(connection: Connection, relays: Iterable[Seen], settings: Settings) -
                 connection.execute(row.values(relay_id=seen.relay_id, cause=cause, raised_at=seen.now))
 
 
-def _tell(around: Surroundings, row: Any, seen: Seen | None, verdict: Verdict) -> bool:
+def _notify(runtime: Runtime, row: Any, seen: Seen | None, verdict: Verdict) -> bool:
     """Tell one alert, or that it is over, unless another machine did. Return whether a message was handed over."""
     if verdict is Verdict.WRONG:
-        return seen is not None and row.told_at is None and _tell_new(around, row, seen)
+        return seen is not None and row.told_at is None and _tell_new(runtime, row, seen)
     if verdict is Verdict.OPEN:
         return False
-    with around.engine.begin() as connection:
+    with runtime.engine.begin() as connection:
         is_ours = connection.execute(delete(Alert).where(Alert.id == row.id)).rowcount == 1
     if not is_ours or seen is None or verdict is Verdict.MOOT or row.told_at is None:
         return False
-    return _hand_over(around, _alert(row, seen, is_over=True))
+    return _hand_over(runtime, _alert(row, seen, is_over=True))
 
 
-def _tell_new(around: Surroundings, row: Any, seen: Seen) -> bool:
-    with around.engine.begin() as connection:
+def _tell_new(runtime: Runtime, row: Any, seen: Seen) -> bool:
+    with runtime.engine.begin() as connection:
         now = read_clock(connection)
         is_free = or_(Alert.taken_at.is_(None), Alert.taken_at < now - TOLD_WITHIN)
-        untold = (Alert.id == row.id, Alert.told_at.is_(None))
-        taken = connection.execute(update(Alert).where(*untold, is_free).values(taken_at=now))
+        unnotified = (Alert.id == row.id, Alert.told_at.is_(None))
+        taken = connection.execute(update(Alert).where(*unnotified, is_free).values(taken_at=now))
     if taken.rowcount == 0:
         return False
-    is_told = _hand_over(around, _alert(row, seen, is_over=False))
-    with around.engine.begin() as connection:
+    is_told = _hand_over(runtime, _alert(row, seen, is_over=False))
+    with runtime.engine.begin() as connection:
         ended = {"told_at": db_now()} if is_told else {"taken_at": None}  # then the next round tries again
         connection.execute(update(Alert).where(Alert.id == row.id).values(**ended))
     return is_told
 
 
-def _hand_over(around: Surroundings, alert: RelayAlert) -> bool:
-    with around.context():
-        return around.listener.relay_alerted(alert)
+def _hand_over(runtime: Runtime, alert: RelayAlert) -> bool:
+    with runtime.context():
+        return runtime.listener.relay_alerted(alert)
 
 
 def _alert(row: Any, seen: Seen, *, is_over: bool) -> RelayAlert:
@@ -231,12 +231,12 @@ def _seen(row: Any, now: datetime, overdue_since: datetime | None) -> Seen:
 def _overdue(connection: Connection, before: datetime) -> dict[int, datetime]:
     """Return the relays for which something waits that was due before, and since when it is."""
     found: dict[int, datetime] = {}
-    for relay_id, since in connection.execute(overdue_batches(before)):
+    for relay_id, since in connection.execute(overdue_waits(before)):
         found[relay_id] = min(found.get(relay_id, since), since)
     return found
 
 
-def overdue_batches(before: datetime) -> Select[Any]:
+def overdue_waits(before: datetime) -> Select[Any]:
     """Return the query for it: a look into the index for each open batch, however much waits there."""
     # A scalar subquery, because PostgreSQL turns EXISTS into a join that may read all that waits in every batch.
     first = (

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, bindparam, delete, exists, func, null, or_, select, update
 
-from own_smtp.outbox.leases import lock_books
+from own_smtp.outbox.leases import lock_leases
 from own_smtp.states import BatchState
 from own_smtp.storage.bulk import among, insert_rows
 from own_smtp.storage.clock import db_now, read_clock
@@ -93,7 +93,7 @@ class Purge:
     def _purge_content(self, batch: Any) -> Iterator[None]:
         """The batch's own content goes first: from then on nobody can send anything of it again."""
         with self._engine.begin() as connection:
-            lock_books(connection, [batch.relay_id])
+            lock_leases(connection, [batch.relay_id])
             emptied = connection.execute(
                 update(Batch).where(Batch.id == batch.id, Batch.state.in_(_FINISHED)).values(content=null())
             )

@@ -1,7 +1,7 @@
 """The outbox as hosts and people write it: add a batch, pause, cancel, try again. What drains write is in `ledger`.
 
 Every function takes a connection inside a transaction of the caller's and commits nothing. Those that change the state
-of invitations hold the books of their relay until that transaction ends (see `own_smtp.leases`).
+of invitations hold the books of their relay until that transaction ends (see `own_smtp.outbox.leases`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from own_smtp.errors import ConflictError, NotFoundError
 from own_smtp.i18n import gettext
 from own_smtp.outbox.claims import in_chunks
 from own_smtp.outbox.intake import add
-from own_smtp.outbox.leases import lock_books
+from own_smtp.outbox.leases import lock_leases
 from own_smtp.outbox.totals import move
 from own_smtp.smtp.outcomes import Stage
 from own_smtp.states import RETRYABLE, UNFINISHED, WAITING, BatchState, State
@@ -36,7 +36,7 @@ __all__ = [
     "cancel_invitations",
     "cancel_project",
     "expire_batch",
-    "overdue_batches",
+    "expired_batches",
     "pause_batch",
     "postpone_fallback",
     "resume_batch",
@@ -91,7 +91,7 @@ def cancel_project(connection: Connection, tenant_id: str, project_id: str | Non
     """Withdraw what waits in all batches of a project, or of the tenant when `project_id` is `None`."""
     where = [*_of(tenant_id, project_id), Batch.state.in_(UNFINISHED)]
     batches = connection.execute(select(Batch.id, Batch.relay_id).where(*where)).all()
-    lock_books(connection, [batch.relay_id for batch in batches])
+    lock_leases(connection, [batch.relay_id for batch in batches])
     return sum(cancel_batch(connection, batch.id) for batch in batches)
 
 
@@ -105,7 +105,7 @@ def sweep_cancelled(connection: Connection, relay_id: int) -> int:
 EXPIRED = "The time for sending was over before it could be sent."
 
 
-def overdue_batches(connection: Connection) -> list[int]:
+def expired_batches(connection: Connection) -> list[int]:
     """Return the batches in which something may wait although their time is over."""
     over = select(Batch.id).where(Batch.state.in_(UNFINISHED), Batch.expires_at <= db_now()).order_by(Batch.id)
     return list(connection.scalars(over))
@@ -198,7 +198,7 @@ def _lock(connection: Connection, batch_id: int) -> Any:
     """Hold the books of the batch's relay, and return the batch as it is now. Raises `NotFoundError`."""
     relay_id = connection.scalar(select(Batch.relay_id).where(Batch.id == batch_id))
     if relay_id is not None:
-        lock_books(connection, [relay_id])
+        lock_leases(connection, [relay_id])
     is_over = func.coalesce(Batch.expires_at <= db_now(), False).label("is_over")
     columns = select(Batch.id, Batch.relay_id, Batch.state, is_over).where(Batch.id == batch_id)
     batch = connection.execute(columns.with_for_update()).first()

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, select
 from own_smtp.errors import ConflictError
 from own_smtp.hooks.events import StatusFilter
 from own_smtp.outbox import actions
-from own_smtp.outbox.leases import lock_books
+from own_smtp.outbox.leases import lock_leases
 from own_smtp.outbox.query import LogScope, count, states_of, walk
 from own_smtp.outbox.statuses import chunks
 from own_smtp.states import State
@@ -99,7 +99,7 @@ def perform(connection: Connection, deed: Deed, chosen: Selection, *, user_id: s
     done = Done()
     # All at once and in order, so that two who act on several servers do not wait for each other.
     relays = select(Batch.relay_id).where(*chosen.scope.conditions()).distinct()
-    lock_books(connection, connection.scalars(relays))
+    lock_leases(connection, connection.scalars(relays))
     for batch_id, ids in _by_batch(connection, deed, chosen):
         try:
             changed = _change(connection, deed, batch_id, ids)

@@ -1,7 +1,7 @@
 """What a drain may send: invitations marked as its own before any of their bytes leave.
 
 Every function takes a connection inside a transaction of the caller's, which holds the relay's books already (see
-`own_smtp.leases`), and commits nothing.
+`own_smtp.outbox.leases`), and commits nothing.
 
 An invitation is *claimed* by the drain's token when it is loaded, many in one commit. From then on only that drain, or
 the recovery of its journal, may change it: whatever another worker, machine or stalled process believes, its writes

@@ -141,7 +141,7 @@ class JournalWriter:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class JournaledOutcome:
     """What the journal says became of one message."""
 
     outcome: Outcome
@@ -155,7 +155,7 @@ class Findings:
 
     begun: set[int] = field(default_factory=set)
     """Ids of invitations whose final dot may have been written and of which no reply is on record."""
-    ended: dict[int, Ended] = field(default_factory=dict)
+    ended: dict[int, JournaledOutcome] = field(default_factory=dict)
     """What became of the others; those in neither were never sent."""
     told: set[int] = field(default_factory=set)
     """Those of the ended that the host knows of."""
@@ -206,7 +206,7 @@ def _take(line: bytes, findings: Findings) -> None:
         invitation_id, at, words, facts = json.loads(line[1:])
         findings.begun.discard(invitation_id)
         findings.told.discard(invitation_id)
-        findings.ended[int(invitation_id)] = Ended(_unpack(words, facts), float(at))
+        findings.ended[int(invitation_id)] = JournaledOutcome(_unpack(words, facts), float(at))
     elif line[:1] == b"T":
         findings.told.update(map(int, json.loads(line[1:])))
     else:

@@ -3,7 +3,7 @@
 Every function takes a connection inside a transaction of the caller's and commits nothing.
 
 The lease's row is also the lock of a relay's books: whoever writes the state of its invitations holds that row first
-(`lock_books`, `renew_lease`, `give_back_lease`). So no two transactions ever wait for each other's invitations, and
+(`lock_leases`, `renew_lease`, `give_back_lease`). So no two transactions ever wait for each other's invitations, and
 what one of them read of a batch stays true until its commit.
 """
 
@@ -32,7 +32,7 @@ def inserted_id(connection: Connection, statement: Insert) -> int:
     return int(key[0])
 
 
-def lock_books(connection: Connection, relay_ids: Iterable[int]) -> None:
+def lock_leases(connection: Connection, relay_ids: Iterable[int]) -> None:
     """Keep other writers of these relays' invitations out until the transaction ends.
 
     Locks in the order of their ids, so that two callers with several relays do not wait for each other either.
@@ -66,7 +66,7 @@ def take_lease(
         glance.expires_at, None if is_fallback else glance.wake_at, read_clock(connection)
     ):
         return None  # a relay that is busy is not worth a lock
-    lock_books(connection, [relay_id])
+    lock_leases(connection, [relay_id])
     now = read_clock(connection)
     opened = insert(Journal).values(
         relay_id=relay_id, machine=machine.name, name=journal, boot=machine.boot, opened_at=now, route=route
@@ -125,7 +125,7 @@ def give_back_lease(connection: Connection, taken: Taken, values: dict[str, Any]
         .values(expires_at=None, owner=None, drained_at=db_now(), **values)
     )
     if given.rowcount == 0:
-        lock_books(connection, [taken.relay_id])
+        lock_leases(connection, [taken.relay_id])
 
 
 def note_fallback(connection: Connection, relay_id: int) -> bool:
@@ -164,6 +164,6 @@ def open_journals(connection: Connection) -> list[Journal]:
 
 def take_over_journal(connection: Connection, journal: Journal) -> bool:
     """Whether the journal is still open; keeps other recoveries of it out until the transaction ends."""
-    lock_books(connection, [journal.relay_id])
+    lock_leases(connection, [journal.relay_id])
     found = connection.execute(select(Journal.id).where(Journal.id == journal.id).with_for_update())
     return found.first() is not None

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, func, select, update
 from own_smtp.errors import ConflictError, NotFoundError
 from own_smtp.i18n import gettext
 from own_smtp.outbox import actions
-from own_smtp.outbox.leases import lock_books
+from own_smtp.outbox.leases import lock_leases
 from own_smtp.states import UNFINISHED, WAITING, State
 from own_smtp.storage import audit
 from own_smtp.storage.audit import AuditAction
@@ -56,7 +56,7 @@ def move_waiting(connection: Connection, scope: Scope, target_id: int, *, user_i
     wire: only that relay's drain knows what becomes of it. Raises `NotFoundError` when there is no such target.
     """
     where = [*scope.batches(), Batch.relay_id != target_id]
-    lock_books(connection, [target_id, *_relays_of(connection, where)])
+    lock_leases(connection, [target_id, *_relays_of(connection, where)])
     _check_target(connection, scope.tenant_id, target_id)
     batches = list(connection.scalars(select(Batch.id).where(*where).order_by(Batch.id).with_for_update()))
     if _count(connection, batches, [State.SENDING]):
@@ -76,7 +76,7 @@ def cancel_waiting(connection: Connection, scope: Scope, *, user_id: str) -> int
     What is on the wire still goes out; what could not be sent then is withdrawn when it comes back.
     """
     where = scope.batches()
-    lock_books(connection, _relays_of(connection, where))
+    lock_leases(connection, _relays_of(connection, where))
     batches = list(connection.scalars(select(Batch.id).where(*where).order_by(Batch.id)))
     cancelled = sum(actions.cancel_batch(connection, batch_id) for batch_id in batches)
     _record(connection, AuditAction.INVITATIONS_CANCELLED, scope, user_id, {"invitations": (None, cancelled)})

@@ -1,7 +1,7 @@
 """What drains write: outcomes, and what a recovery makes of claims whose drain died.
 
 Every function takes a connection inside a transaction of the caller's, which holds the relay's books already (see
-`own_smtp.leases`), and commits nothing. None does network I/O.
+`own_smtp.outbox.leases`), and commits nothing. None does network I/O.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
 from own_smtp.outbox.claims import claim, claimed_by, in_chunks, release, still_ours
 from own_smtp.outbox.journal import Findings
-from own_smtp.outbox.leases import give_back_lease, kept_pace, lock_books, renew_lease, take_lease
-from own_smtp.outbox.totals import Ended, add_attempts, move
+from own_smtp.outbox.leases import give_back_lease, kept_pace, lock_leases, renew_lease, take_lease
+from own_smtp.outbox.totals import EndedCount, add_attempts, move
 from own_smtp.outbox.values import Claim, Claimed, Settlement, Taken
 from own_smtp.smtp.outcomes import Stage, interrupted
 from own_smtp.states import WAITING, BatchState, Route, State
@@ -34,8 +34,8 @@ __all__ = [
     "finish_batches",
     "give_back_lease",
     "kept_pace",
-    "mark_told",
-    "mark_untold",
+    "mark_notified",
+    "mark_unnotified",
     "recover",
     "release",
     "renew_lease",
@@ -80,7 +80,7 @@ def settle(connection: Connection, taken: Taken, settlements: Sequence[Settlemen
             by_state[state] = _settle_alike(connection, taken.token, items, values)
     written = [item for items in by_state.values() for item in items]
     insert_rows(connection, Attempt, _ATTEMPT, [_attempt(taken.relay_id, item) for item in written])
-    ended = Counter(Ended(item.batch_id, item.state, item.code or 0) for item in written)
+    ended = Counter(EndedCount(item.batch_id, item.state, item.code or 0) for item in written)
     add_attempts(connection, taken.relay_id, now, ended, by_platform=settlements[0].route is Route.PLATFORM)
 
 
@@ -157,7 +157,7 @@ def _settle_again(
     return found
 
 
-def mark_untold(connection: Connection, token: int, ids: Sequence[int]) -> None:
+def mark_unnotified(connection: Connection, token: int, ids: Sequence[int]) -> None:
     """The host must still be told what became of these, which the drain with this token settled."""
     for some in in_chunks(ids):
         connection.execute(
@@ -167,7 +167,7 @@ def mark_untold(connection: Connection, token: int, ids: Sequence[int]) -> None:
         )
 
 
-def mark_told(connection: Connection, ids_by_state: dict[State, list[int]]) -> None:
+def mark_notified(connection: Connection, ids_by_state: dict[State, list[int]]) -> None:
     """The host knows of these states. One that changed again in the meantime is told again.
 
     Needs nothing of its caller: it holds the books by itself, and keeps them until the caller's commit.
@@ -177,7 +177,7 @@ def mark_told(connection: Connection, ids_by_state: dict[State, list[int]]) -> N
     for ids in ids_by_state.values():
         for some in in_chunks(ids):
             relays.update(connection.scalars(of_invitation.where(among(connection, Invitation.id, some))))
-    lock_books(connection, relays)
+    lock_leases(connection, relays)
     for state, ids in ids_by_state.items():
         for some in in_chunks(ids):
             connection.execute(
@@ -247,7 +247,7 @@ def recover(
 def _mark_unheard(connection: Connection, journal: Journal, findings: Findings | None) -> None:
     """What the drain settled itself, the host may not have heard of: its journal says so, or is lost."""
     if findings is not None:
-        mark_untold(connection, journal.id, sorted(findings.ended.keys() - findings.told))
+        mark_unnotified(connection, journal.id, sorted(findings.ended.keys() - findings.told))
         return
     batches = select(Batch.id).where(Batch.relay_id == journal.relay_id, Batch.state != BatchState.DONE)
     connection.execute(

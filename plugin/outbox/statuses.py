@@ -43,7 +43,7 @@ def with_last_attempt() -> Select[Any]:
     )
 
 
-def of_project(tenant_id: str, project_id: str) -> Select[Any]:
+def statuses_of_project(tenant_id: str, project_id: str) -> Select[Any]:
     """Return the query for the invitations of one project."""
     return with_last_attempt().where(Batch.tenant_id == tenant_id, Batch.project_id == project_id)
 

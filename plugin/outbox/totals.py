@@ -3,7 +3,7 @@ came to.
 
 Whoever moves invitations into or out of a final state says so here, in the same transaction: so the figures are exact
 at any time. Functions that write take a connection inside a transaction of the caller's, which holds the relay's books
-already (see `own_smtp.leases`), and commit nothing.
+already (see `own_smtp.outbox.leases`), and commit nothing.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from sqlalchemy.orm import Session
 
 from own_smtp.states import FINAL, BatchState, State
 from own_smtp.storage.bulk import insert_or_add
-from own_smtp.storage.models import Batch, BatchCounts, Tally
+from own_smtp.storage.models import Batch, BatchTotals, HourlyStat
 
 WAITING_NUMBER: ColumnElement[int] = Batch.taken_count - sum(
-    (getattr(BatchCounts, state.value) for state in sorted(FINAL)), literal(0)
+    (getattr(BatchTotals, state.value) for state in sorted(FINAL)), literal(0)
 )
 """How many of a batch's invitations wait or are being sent: what was taken, less what ended. For `select_kept`."""
 
 
-class Ended(NamedTuple):
+class EndedCount(NamedTuple):
     """What an attempt came to, as far as figures are concerned."""
 
     batch_id: int
@@ -37,21 +37,21 @@ class Ended(NamedTuple):
 
 def open_counts(connection: Connection, batch_id: int) -> None:
     """Begin to count for a new batch."""
-    connection.execute(insert(BatchCounts).values(batch_id=batch_id))
+    connection.execute(insert(BatchTotals).values(batch_id=batch_id))
 
 
 def move(connection: Connection, batch_id: int, changes: Mapping[State, int], *, by_platform: int = 0) -> None:
     """Add so many invitations to each final state of a batch; less than none when they left it."""
-    values = {state.value: getattr(BatchCounts, state.value) + number for state, number in changes.items() if number}
+    values = {state.value: getattr(BatchTotals, state.value) + number for state, number in changes.items() if number}
     if by_platform:
-        values["by_platform"] = BatchCounts.by_platform + by_platform
+        values["by_platform"] = BatchTotals.by_platform + by_platform
     if values:
-        connection.execute(update(BatchCounts).where(BatchCounts.batch_id == batch_id).values(**values))
+        connection.execute(update(BatchTotals).where(BatchTotals.batch_id == batch_id).values(**values))
 
 
 def select_kept(*columns: Any) -> Select[Any]:
     """Begin a query over batches and what is kept of them."""
-    return select(*columns).select_from(Batch).join(BatchCounts, BatchCounts.batch_id == Batch.id)
+    return select(*columns).select_from(Batch).join(BatchTotals, BatchTotals.batch_id == Batch.id)
 
 
 def count_waiting(connection: Connection, relay_id: int) -> int:
@@ -78,7 +78,7 @@ def waiting_of_relays(where: Connection | Session, *conditions: ColumnElement[bo
 
 
 def add_attempts(
-    connection: Connection, relay_id: int, now: datetime, ended: Mapping[Ended, int], *, by_platform: bool
+    connection: Connection, relay_id: int, now: datetime, ended: Mapping[EndedCount, int], *, by_platform: bool
 ) -> None:
     """Count so many attempts, for their batches and for this hour."""
     moved: dict[int, Counter[State]] = {}
@@ -91,4 +91,4 @@ def add_attempts(
     hour = now.replace(minute=0, second=0, microsecond=0)
     rows = [{"relay_id": relay_id, "hour": hour, **key._asdict(), "count": ended[key]} for key in sorted(ended)]
     if rows:
-        connection.execute(insert_or_add(connection, Tally, "count"), rows)
+        connection.execute(insert_or_add(connection, HourlyStat, "count"), rows)

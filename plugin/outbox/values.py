@@ -51,7 +51,7 @@ class Taken:
     failing_since: datetime | None
     pace: dict[str, Any] | None
     error_cause: str | None = None
-    """What went wrong last, as `own_smtp.troubles` writes it."""
+    """What went wrong last, as `own_smtp.delivery.bookkeeping.drain_records` writes it."""
     error_count: int = 0
     error_since: datetime | None = None
     last_success_at: datetime | None = None

@@ -58,7 +58,7 @@ class MailState(StrEnum):
     EXPIRED = "expired"
 
 
-def request(session: Session, settings: Settings, relay: Relay, *, user_id: str) -> Confirmation:
+def request_confirmation(session: Session, settings: Settings, relay: Relay, *, user_id: str) -> Confirmation:
     """Ask for a confirmation mail; it replaces those before it. Commit, then enqueue `send_confirmation`.
 
     Raises `ConflictError` while the tenant has caused too many of them.
@@ -175,7 +175,7 @@ def unsent(session: Session, limit: int = 100) -> list[int]:
     return list(session.scalars(select(Confirmation.id).where(*_due()).order_by(Confirmation.id).limit(limit)))
 
 
-def claim(session: Session, confirmation_id: int, token: str) -> Confirmation | None:
+def claim_mail(session: Session, confirmation_id: int, token: str) -> Confirmation | None:
     """Take a mail that is due, with the token that it will carry. `None` when it is not, or another worker was first.
 
     Commit before the mail is sent.
@@ -192,7 +192,7 @@ def claim(session: Session, confirmation_id: int, token: str) -> Confirmation | 
     return session.get_one(Confirmation, confirmation_id, populate_existing=True) if taken else None
 
 
-def settle(session: Session, confirmation: Confirmation, outcome: Outcome) -> None:
+def settle_mail(session: Session, confirmation: Confirmation, outcome: Outcome) -> None:
     """Keep what became of the mail."""
     accepted = outcome.state is State.ACCEPTED
     now = read_clock(session.connection())

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from own_smtp.errors import ConflictError, NotFoundError
 from own_smtp.i18n import gettext
 from own_smtp.relays import store
-from own_smtp.relays.edits import FIELDS, RelayDraft, needs_password
+from own_smtp.relays.edits import RELAY_FIELDS, RelayDraft, needs_password
 from own_smtp.settings import Settings
 from own_smtp.smtp.values import Credentials, Identity, Limits, Outcome, RelayProfile
 from own_smtp.states import RelayTestState, Security
@@ -57,11 +57,11 @@ class Kept:
 
 def draft_of(relay: Relay) -> RelayDraft:
     """Return a saved relay's settings; its password stays where it is."""
-    values = {name: getattr(relay, name) for name in FIELDS}
+    values = {name: getattr(relay, name) for name in RELAY_FIELDS}
     return RelayDraft(**{**values, "security": Security(relay.security)})
 
 
-def request(
+def request_run(
     session: Session,
     vault: Vault,
     settings: Settings,
@@ -118,7 +118,7 @@ def read_settings(vault: Vault, test: RelayTest) -> Kept | None:
     return Kept(RelayDraft(**{**draft, "security": Security(draft["security"])}), stored["typed"])
 
 
-def get(session: Session, tenant_id: str, user_id: str, test_id: int, *, lock: bool = False) -> RelayTest:
+def get_run(session: Session, tenant_id: str, user_id: str, test_id: int, *, lock: bool = False) -> RelayTest:
     """Return a person's own test. Raises `NotFoundError` also for another's, and for one that was swept."""
     test = session.get(RelayTest, test_id, with_for_update=lock, populate_existing=lock)
     if test is None or (test.tenant_id, test.requested_by) != (tenant_id, user_id):
@@ -135,7 +135,7 @@ def unstarted(session: Session, limit: int = 100) -> list[int]:
     return list(session.scalars(select(RelayTest.id).where(*due).order_by(RelayTest.id).limit(limit)))
 
 
-def claim(session: Session, test_id: int) -> RelayTest | None:
+def claim_run(session: Session, test_id: int) -> RelayTest | None:
     """Take up a test. `None` when it is not wanted any more, or another worker was first. Commit before it runs."""
     now = read_clock(session.connection())
     taken = session.execute(
@@ -152,7 +152,7 @@ def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return RelayTest.state == RelayTestState.WAITING, RelayTest.created_at > now - PATIENCE
 
 
-def profile_of(session: Session, vault: Vault, test: RelayTest, draft: RelayDraft) -> RelayProfile:
+def profile_of_draft(session: Session, vault: Vault, test: RelayTest, draft: RelayDraft) -> RelayProfile:
     """Return the settings as a conversation needs them. A password that was not typed is the stored one.
 
     Raises `NotFoundError` when there is none, and `SecretError` when no key fits.

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from own_smtp.errors import ConflictError
 from own_smtp.i18n import gettext
 from own_smtp.relays.lifecycle import NOT_PAUSED, _lock, _set
-from own_smtp.relays.store import PASSWORD_FIELD, configuration_of, listed
+from own_smtp.relays.store import PASSWORD_FIELD, configuration_of, list_relays
 from own_smtp.states import PauseReason, RelayState, Security
 from own_smtp.storage import audit
 from own_smtp.storage.audit import AuditAction
@@ -60,7 +60,7 @@ class RelayDraft:
     is_default: bool = False
 
 
-FIELDS = tuple(name for name in RelayDraft.__slots__ if name != "password")
+RELAY_FIELDS = tuple(name for name in RelayDraft.__slots__ if name != "password")
 
 
 def needs_password(relay: Relay | None, draft: RelayDraft) -> bool:
@@ -80,7 +80,7 @@ def is_password_only(relay: Relay, draft: RelayDraft) -> bool:
 
 def create(session: Session, vault: Vault, tenant_id: str, draft: RelayDraft, *, user_id: str, ceiling: int) -> Relay:
     """Add a relay, unconfirmed. Raises `ConflictError` when the tenant has `ceiling` relays already."""
-    if len(listed(session, tenant_id)) >= ceiling:
+    if len(list_relays(session, tenant_id)) >= ceiling:
         raise ConflictError(gettext("No more than %(number)s mail servers are possible here.", number=ceiling))
     relay = Relay(tenant_id=tenant_id, state=RelayState.UNCONFIRMED, revision=1)
     session.add(relay)
@@ -149,7 +149,9 @@ def delete(session: Session, relay: Relay, *, user_id: str) -> None:
 def _apply(vault: Vault, relay: Relay, draft: RelayDraft) -> dict[str, tuple[Any, Any]]:
     """Write the draft into the relay and return what that changed."""
     after = {name: value for name, value in asdict(draft).items() if name != "password"}
-    changes: dict[str, tuple[Any, Any]] = audit.differences({name: getattr(relay, name) for name in FIELDS}, after)
+    changes: dict[str, tuple[Any, Any]] = audit.differences(
+        {name: getattr(relay, name) for name in RELAY_FIELDS}, after
+    )
     _set(relay, **{name: after[name] for name in changes})
     if draft.username is None:
         relay.password = None

@@ -13,14 +13,14 @@ from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import ProjectRoute, Relay
 
 
-def find(session: Session, tenant_id: str, project_id: str) -> ProjectRoute | None:
+def find_route(session: Session, tenant_id: str, project_id: str) -> ProjectRoute | None:
     """Return the project's choice; `None` when nobody made one, which means the platform's mail."""
     return session.scalars(
         select(ProjectRoute).where(ProjectRoute.tenant_id == tenant_id, ProjectRoute.project_id == project_id)
     ).one_or_none()
 
 
-def listed(session: Session, tenant_id: str) -> dict[str, ProjectRoute]:
+def list_routes(session: Session, tenant_id: str) -> dict[str, ProjectRoute]:
     """Return the tenant's choices by project id."""
     routes = session.scalars(select(ProjectRoute).where(ProjectRoute.tenant_id == tenant_id))
     return {route.project_id: route for route in routes}
@@ -45,7 +45,7 @@ def relay_of(session: Session, tenant_id: str, project_id: str) -> Relay | None:
     ).one_or_none()
 
 
-def choose(
+def choose_route(
     session: Session,
     tenant_id: str,
     project_id: str,
@@ -59,7 +59,7 @@ def choose(
     After `fallback_after` seconds the platform's mail may take over what the relay did not take; `None` means never.
     It holds for what is sent from now on. The relay must be the tenant's own: take it from `relays.get`.
     """
-    route = find(session, tenant_id, project_id)
+    route = find_route(session, tenant_id, project_id)
     before = {"relay": route.relay_id, "fallback_after": route.fallback_after} if route else {}
     after = {"relay": relay.id if relay else None, "fallback_after": fallback_after if relay else None}
     changes = audit.differences(before, after)

@@ -23,7 +23,7 @@ def relay_for(session: Session, batch: InvitationBatch) -> tuple[Relay, ProjectR
 
     Raises `NotFoundError` for a sender key that names no relay of the tenant.
     """
-    route = project_routes.find(session, batch.tenant_id, batch.project_id)
+    route = project_routes.find_route(session, batch.tenant_id, batch.project_id)
     relay = relay_named(session, batch.tenant_id, batch.project_id, batch.sender)
     return None if relay is None else (relay, route)
 
@@ -37,7 +37,7 @@ def relay_named(session: Session, tenant_id: str, project_id: str, sender: str |
         return None
     if sender is None:
         return project_routes.relay_of(session, tenant_id, project_id)
-    return store.get(session, tenant_id, _relay_id(sender))
+    return store.get_relay(session, tenant_id, _relay_id(sender))
 
 
 def _relay_id(key: str) -> int:
@@ -52,7 +52,7 @@ def sender_choices(
 ) -> list[SenderChoice]:
     """Return the tenant's relays: the project's own first, then `suggested`; or only the project's own."""
     chosen = project_routes.relay_of(session, tenant_id, project_id)
-    found = [relay for relay in store.listed(session, tenant_id) if relay is chosen or not only_chosen]
+    found = [relay for relay in store.list_relays(session, tenant_id) if relay is chosen or not only_chosen]
     found.sort(key=lambda relay: (relay is not chosen, relay is not suggested, relay.label.casefold()))
     return [
         SenderChoice(

@@ -82,7 +82,7 @@ def limits_of(relay: Relay) -> Limits:
     return _limits({column.key: getattr(relay, column.key) for column in Relay.__table__.columns})
 
 
-def get(session: Session, tenant_id: str, relay_id: int) -> Relay:
+def get_relay(session: Session, tenant_id: str, relay_id: int) -> Relay:
     """Return the tenant's relay.
 
     Raises `NotFoundError` when there is none with this id, when it was deleted, and when it is another tenant's: the
@@ -94,7 +94,7 @@ def get(session: Session, tenant_id: str, relay_id: int) -> Relay:
     return relay
 
 
-def listed(session: Session, tenant_id: str) -> Sequence[Relay]:
+def list_relays(session: Session, tenant_id: str) -> Sequence[Relay]:
     """Return the tenant's relays, the default first, then by label."""
     return session.scalars(
         select(Relay)

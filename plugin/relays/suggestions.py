@@ -22,7 +22,7 @@ from own_smtp.storage.audit import AuditAction
 from own_smtp.storage.models import Relay, Suggestion
 
 
-class Kind(StrEnum):
+class SuggestionKind(StrEnum):
     """What a relay is suggested for, beside the whole tenant."""
 
     USER = "user"
@@ -38,7 +38,7 @@ class Subjects:
 
     def of(self, kind: str) -> list[str]:
         """Return those of one kind."""
-        return self.users if kind == Kind.USER else self.projects
+        return self.users if kind == SuggestionKind.USER else self.projects
 
 
 def by_relay(session: Session, tenant_id: str) -> dict[int, Subjects]:
@@ -55,10 +55,10 @@ def suggested(session: Session, tenant_id: str, project_id: str, user_id: str) -
 
     Only one that is confirmed: what is chosen is to work. `None` means that the platform's mail stays selected.
     """
-    rank = case((Suggestion.kind == Kind.PROJECT, 0), (Suggestion.kind == Kind.USER, 1), else_=2)
+    rank = case((Suggestion.kind == SuggestionKind.PROJECT, 0), (Suggestion.kind == SuggestionKind.USER, 1), else_=2)
     fits = or_(
-        (Suggestion.kind == Kind.PROJECT) & (Suggestion.subject == project_id),
-        (Suggestion.kind == Kind.USER) & (Suggestion.subject == user_id),
+        (Suggestion.kind == SuggestionKind.PROJECT) & (Suggestion.subject == project_id),
+        (Suggestion.kind == SuggestionKind.USER) & (Suggestion.subject == user_id),
     )
     return session.scalars(
         select(Relay)
@@ -74,7 +74,7 @@ def suggested(session: Session, tenant_id: str, project_id: str, user_id: str) -
     ).one_or_none()
 
 
-def choose(
+def choose_suggestions(
     session: Session,
     relay: Relay,
     *,
@@ -88,7 +88,7 @@ def choose(
     Each person and project has one relay at most, and so has the tenant: it is taken from the one that had it before.
     """
     before = by_relay(session, relay.tenant_id)[relay.id]
-    wanted = {Kind.USER: sorted(users), Kind.PROJECT: sorted(projects)}
+    wanted = {SuggestionKind.USER: sorted(users), SuggestionKind.PROJECT: sorted(projects)}
     changes: dict[str, tuple[Any, Any]] = {
         f"suggested_{kind}s": (sorted(before.of(kind)), subjects)
         for kind, subjects in wanted.items()
@@ -113,7 +113,7 @@ def choose(
     return True
 
 
-def _take(session: Session, relay: Relay, kind: Kind, subjects: Collection[str]) -> None:
+def _take(session: Session, relay: Relay, kind: SuggestionKind, subjects: Collection[str]) -> None:
     session.execute(
         delete(Suggestion).where(
             Suggestion.tenant_id == relay.tenant_id, Suggestion.kind == kind, Suggestion.subject.in_(subjects)

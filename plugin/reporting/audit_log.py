@@ -121,7 +121,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class AuditLine:
     """One entry."""
 
     entry_id: int
@@ -151,7 +151,7 @@ def relay_names(session: Session, tenant_id: str) -> dict[int, str]:
     return {row.id: row.label for row in rows}
 
 
-def lines(session: Session, tenant_id: str, names: Names, *, before: int | None = None) -> list[Line]:
+def lines(session: Session, tenant_id: str, names: Names, *, before: int | None = None) -> list[AuditLine]:
     """Return the newest entries of a tenant, `PAGE` at a time. `before` is the `entry_id` of the last line seen."""
     query = select(AuditEntry).where(AuditEntry.tenant_id == tenant_id).order_by(AuditEntry.id.desc()).limit(PAGE)
     if before is not None:
@@ -159,7 +159,7 @@ def lines(session: Session, tenant_id: str, names: Names, *, before: int | None 
     return [_line(entry, names) for entry in session.scalars(query)]
 
 
-def all_lines(session: Session, tenant_id: str, names: Names) -> Iterator[Line]:
+def all_lines(session: Session, tenant_id: str, names: Names) -> Iterator[AuditLine]:
     """Yield every entry of a tenant, newest first, read in pages."""
     before = None
     while page := lines(session, tenant_id, names, before=before):
@@ -167,8 +167,8 @@ def all_lines(session: Session, tenant_id: str, names: Names) -> Iterator[Line]:
         before = page[-1].entry_id
 
 
-def _line(entry: AuditEntry, names: Names) -> Line:
-    return Line(
+def _line(entry: AuditEntry, names: Names) -> AuditLine:
+    return AuditLine(
         entry_id=entry.id,
         at=entry.at,
         who=_who(entry, names),

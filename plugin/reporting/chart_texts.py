@@ -1,4 +1,4 @@
-"""Pictures with their words: what a page shows of `own_smtp.charts`, and the same figures for those who read."""
+"""Pictures with their words: what a page shows of `own_smtp.reporting.charts`, and the same figures for those who read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from flask_babel import format_time as format_hour
 
 from own_smtp.i18n import Text, format_time, gettext, ngettext, zone_of
 from own_smtp.i18n import lazy_gettext as _
-from own_smtp.reporting.charts import HEALTH_DAYS, Chart, Column, Kind, Part, by_code, health, over_time
+from own_smtp.reporting.charts import HEALTH_DAYS, Chart, ChartKind, Column, Part, by_code, health_chart, over_time
 from own_smtp.reporting.hourly_stats import Figure
 
-KINDS: dict[Kind, Text] = {
-    Kind.ACCEPTED: _("Accepted"),
-    Kind.PUT_OFF: _("Put off"),
-    Kind.REFUSED: _("Refused or given up"),
-    Kind.UNKNOWN: _("Unknown"),
+KINDS: dict[ChartKind, Text] = {
+    ChartKind.ACCEPTED: _("Accepted"),
+    ChartKind.PUT_OFF: _("Put off"),
+    ChartKind.REFUSED: _("Refused or given up"),
+    ChartKind.UNKNOWN: _("Unknown"),
 }
 
 CODES: dict[int, Text] = {
@@ -67,7 +67,7 @@ class Picture:
     """For the ids in the page."""
     title: str
     summary: str
-    kinds: Sequence[tuple[Kind, Text, int]]
+    kinds: Sequence[tuple[ChartKind, Text, int]]
     """What occurs, with its name and how often."""
     axis: Sequence[str]
     """The scale, from the top down."""
@@ -102,7 +102,7 @@ def sending_picture(figures: Sequence[Figure], timezone: str) -> Picture | None:
 
 def health_picture(figures: Iterable[Figure], timezone: str, now: datetime) -> Picture:
     """Return what share of each day's attempts a server accepted lately."""
-    chart = health(figures, zone_of(timezone), now)
+    chart = health_chart(figures, zone_of(timezone), now)
     axis = [format_percent(share) for share in (1, 0.5, 0)]
     return _picture("health", gettext("The last %(days)s days", days=HEALTH_DAYS), chart, axis, timezone)
 
@@ -122,7 +122,7 @@ def code_lines(figures: Iterable[Figure]) -> list[CodeLine]:
 
 def _picture(key: str, title: str, chart: Chart, axis: Sequence[str], timezone: str) -> Picture:
     totals = chart.totals
-    kinds = [kind for kind in Kind if totals[kind] or kind is Kind.ACCEPTED]
+    kinds = [kind for kind in ChartKind if totals[kind] or kind is ChartKind.ACCEPTED]
     return Picture(
         key=key,
         title=title,
@@ -134,7 +134,7 @@ def _picture(key: str, title: str, chart: Chart, axis: Sequence[str], timezone: 
     )
 
 
-def _bar(column: Column, chart: Chart, kinds: Sequence[Kind], timezone: str) -> Bar:
+def _bar(column: Column, chart: Chart, kinds: Sequence[ChartKind], timezone: str) -> Bar:
     numbers = [(kind, column.numbers[kind]) for kind in kinds]
     label = _long(column, chart, timezone)
     return Bar(
@@ -153,7 +153,7 @@ def _percent(share: float) -> str:
     return str(format_percent(int(share * 1000) / 1000, "#,##0.#%"))
 
 
-def _sentence(total: int, numbers: Iterable[tuple[Kind, int]]) -> str:
+def _sentence(total: int, numbers: Iterable[tuple[ChartKind, int]]) -> str:
     parts = [f"{KINDS[kind]} {format_decimal(number)}" for kind, number in numbers if number]
     attempts = ngettext("%(num)s attempt", "%(num)s attempts", total)
     return f"{attempts}: {', '.join(parts)}" if parts else attempts

@@ -18,7 +18,7 @@ from own_smtp.reporting.hourly_stats import Figure
 from own_smtp.states import State
 
 
-class Kind(StrEnum):
+class ChartKind(StrEnum):
     """What attempts came to, as pictures show it."""
 
     ACCEPTED = "accepted"
@@ -30,11 +30,11 @@ class Kind(StrEnum):
 
 
 KIND_OF = {
-    State.ACCEPTED: Kind.ACCEPTED,
-    State.QUEUED: Kind.PUT_OFF,
-    State.REFUSED: Kind.REFUSED,
-    State.FAILED: Kind.REFUSED,
-    State.UNKNOWN: Kind.UNKNOWN,
+    State.ACCEPTED: ChartKind.ACCEPTED,
+    State.QUEUED: ChartKind.PUT_OFF,
+    State.REFUSED: ChartKind.REFUSED,
+    State.FAILED: ChartKind.REFUSED,
+    State.UNKNOWN: ChartKind.UNKNOWN,
 }
 """What no attempt leaves behind has no picture."""
 
@@ -49,7 +49,7 @@ HEALTH_DAYS = 30
 class Part(NamedTuple):
     """A piece of a column."""
 
-    kind: Kind
+    kind: ChartKind
     y: float
     height: float
 
@@ -60,7 +60,7 @@ class Column:
 
     start: datetime
     """When it begins, in the tenant's time zone."""
-    numbers: Counter[Kind]
+    numbers: Counter[ChartKind]
     x: float
     width: float
     parts: Sequence[Part]
@@ -72,7 +72,7 @@ class Column:
     @property
     def share(self) -> float | None:
         """The share that was accepted; `None` where nothing was tried."""
-        return self.numbers[Kind.ACCEPTED] / self.total if self.total else None
+        return self.numbers[ChartKind.ACCEPTED] / self.total if self.total else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class Chart:
     """How many days a column covers; 0 where it covers an hour."""
 
     @property
-    def totals(self) -> Counter[Kind]:
+    def totals(self) -> Counter[ChartKind]:
         """What all columns came to."""
         return sum((column.numbers for column in self.columns), Counter())
 
@@ -114,7 +114,7 @@ def over_time(figures: Sequence[Figure], zone: ZoneInfo) -> Chart | None:
     return _chart(_days(from_day, to_day, step, zone), _by(figures, _day_of(from_day, step, zone)), days=step)
 
 
-def health(figures: Iterable[Figure], zone: ZoneInfo, now: datetime) -> Chart:
+def health_chart(figures: Iterable[Figure], zone: ZoneInfo, now: datetime) -> Chart:
     """Return which share of each day's attempts came to what, over `HEALTH_DAYS` up to today."""
     today = now.astimezone(zone).date()
     from_day = today - timedelta(days=HEALTH_DAYS - 1)
@@ -123,7 +123,7 @@ def health(figures: Iterable[Figure], zone: ZoneInfo, now: datetime) -> Chart:
 
 
 def health_since(now: datetime, zone: ZoneInfo) -> datetime:
-    """Return from when on `health` wants figures."""
+    """Return from when on `health_chart` wants figures."""
     day = now.astimezone(zone).date() - timedelta(days=HEALTH_DAYS - 1)
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 
@@ -170,9 +170,9 @@ def _day_of(first: date, step: int, zone: ZoneInfo) -> Callable[[Figure], dateti
     return day
 
 
-def _by(figures: Iterable[Figure], start: Callable[[Figure], datetime]) -> dict[datetime, Counter[Kind]]:
+def _by(figures: Iterable[Figure], start: Callable[[Figure], datetime]) -> dict[datetime, Counter[ChartKind]]:
     # By UTC: within one zone Python takes both hours of a night in autumn for the same.
-    numbers: dict[datetime, Counter[Kind]] = {}
+    numbers: dict[datetime, Counter[ChartKind]] = {}
     for figure in figures:
         if figure.state in KIND_OF:
             numbers.setdefault(start(figure).astimezone(UTC), Counter())[KIND_OF[figure.state]] += figure.number
@@ -180,7 +180,7 @@ def _by(figures: Iterable[Figure], start: Callable[[Figure], datetime]) -> dict[
 
 
 def _chart(
-    starts: Sequence[datetime], numbers: dict[datetime, Counter[Kind]], *, days: int, as_shares: bool = False
+    starts: Sequence[datetime], numbers: dict[datetime, Counter[ChartKind]], *, days: int, as_shares: bool = False
 ) -> Chart:
     found = [numbers.get(start.astimezone(UTC), Counter()) for start in starts]
     top = 100 if as_shares else round_up(max(each.total() for each in found))
@@ -198,9 +198,9 @@ def _chart(
     return Chart(columns=columns, top=top, by_hour=not days, days=days)
 
 
-def _parts(numbers: Counter[Kind], full: int) -> Iterator[Part]:
+def _parts(numbers: Counter[ChartKind], full: int) -> Iterator[Part]:
     """Pile up from the bottom. What small pieces get more than their share is taken from the tallest."""
-    heights = {kind: max(100 * numbers[kind] / full, LEAST_HEIGHT) for kind in Kind if numbers[kind]}
+    heights = {kind: max(100 * numbers[kind] / full, LEAST_HEIGHT) for kind in ChartKind if numbers[kind]}
     surplus = sum(heights.values()) - 100
     if surplus > 0:
         heights[max(heights, key=lambda kind: heights[kind])] -= surplus

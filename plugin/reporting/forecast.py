@@ -1,6 +1,6 @@
 """By when a number of invitations will have been offered to a relay: limits, learned pace, quotas and sending windows.
 
-The same plan that a drain keeps to (`own_smtp.pace`), for all messages at once: they leave in bursts, each as large
+The same plan that a drain keeps to (`own_smtp.relays.rate_limits`), for all messages at once: they leave in bursts, each as large
 and as early as the limits allow. What must be guessed is guessed slow, so that nothing is promised too early.
 """
 
@@ -30,7 +30,7 @@ MANY_BURSTS = 1000
 def messages_per_second(limits: Limits, pace: Mapping[str, Any] | None) -> float | None:
     """Return the pace in the long run; `None` when nothing is known that limits it.
 
-    `pace` is what `own_smtp.pace.Pacer.keep` left: the learned spacing, and the rate that was last seen.
+    `pace` is what `own_smtp.relays.rate_limits.Pacer.keep` left: the learned spacing, and the rate that was last seen.
     """
     known = [_steady_rate(limits, pace or {}), *(limit / period for period, limit in _quotas(limits).values())]
     rates = [rate for rate in known if rate]

@@ -10,7 +10,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from own_smtp.states import State
-from own_smtp.storage.models import Batch, Tally
+from own_smtp.storage.models import Batch, HourlyStat
 
 
 class Figure(NamedTuple):
@@ -26,24 +26,26 @@ class Figure(NamedTuple):
     """How many."""
 
 
-_COLUMNS: tuple[Any, ...] = (Tally.hour, Tally.state, Tally.code, func.sum(Tally.count))
-_SUMS: Select[Any] = select(*_COLUMNS).group_by(Tally.hour, Tally.state, Tally.code).order_by(Tally.hour)
+_COLUMNS: tuple[Any, ...] = (HourlyStat.hour, HourlyStat.state, HourlyStat.code, func.sum(HourlyStat.count))
+_SUMS: Select[Any] = (
+    select(*_COLUMNS).group_by(HourlyStat.hour, HourlyStat.state, HourlyStat.code).order_by(HourlyStat.hour)
+)
 
 
-def of_batch(session: Session, batch_id: int) -> Sequence[Figure]:
+def stats_of_batch(session: Session, batch_id: int) -> Sequence[Figure]:
     """Return the figures of one batch, oldest first."""
-    return _read(session, _SUMS.where(Tally.batch_id == batch_id))
+    return _read(session, _SUMS.where(HourlyStat.batch_id == batch_id))
 
 
-def of_project(session: Session, tenant_id: str, project_id: str) -> Sequence[Figure]:
+def stats_of_project(session: Session, tenant_id: str, project_id: str) -> Sequence[Figure]:
     """Return the figures of all of a project's batches, oldest first."""
     batches = select(Batch.id).where(Batch.tenant_id == tenant_id, Batch.project_id == project_id)
-    return _read(session, _SUMS.where(Tally.batch_id.in_(batches.scalar_subquery())))
+    return _read(session, _SUMS.where(HourlyStat.batch_id.in_(batches.scalar_subquery())))
 
 
 def of_relay(session: Session, relay_id: int, since: datetime) -> Sequence[Figure]:
     """Return the figures of one relay from `since` on, oldest first."""
-    return _read(session, _SUMS.where(Tally.relay_id == relay_id, Tally.hour >= since))
+    return _read(session, _SUMS.where(HourlyStat.relay_id == relay_id, HourlyStat.hour >= since))
 
 
 def _read(session: Session, query: Select[Any]) -> Sequence[Figure]:

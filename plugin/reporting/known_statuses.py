@@ -17,7 +17,7 @@ from own_smtp.i18n import lazy_gettext as _
 from own_smtp.states import State
 
 
-class Way(StrEnum):
+class RouteKnowledge(StrEnum):
     """How invitations leave, as far as it makes a difference for what is known."""
 
     PLATFORM = "platform"
@@ -42,11 +42,11 @@ DELIVERED, BOUNCED_SOFT, BOUNCED_HARD, OPENED, CLICKED = (
     "clicked",
 )
 
-WAYS: Mapping[Way, Text] = MappingProxyType(
+WAYS: Mapping[RouteKnowledge, Text] = MappingProxyType(
     {
-        Way.PLATFORM: _("The platform's mail"),
-        Way.RELAY: _("Your own server"),
-        Way.RELAY_DSN: _("Your own server, with DSN"),
+        RouteKnowledge.PLATFORM: _("The platform's mail"),
+        RouteKnowledge.RELAY: _("Your own server"),
+        RouteKnowledge.RELAY_DSN: _("Your own server, with DSN"),
     }
 )
 
@@ -113,9 +113,9 @@ _OWN: dict[str, Cell] = {
     ),
 }
 
-TABLE: Mapping[Way, Mapping[str, Cell]] = MappingProxyType(
+TABLE: Mapping[RouteKnowledge, Mapping[str, Cell]] = MappingProxyType(
     {
-        Way.PLATFORM: _EVERYWHERE
+        RouteKnowledge.PLATFORM: _EVERYWHERE
         | {
             State.ACCEPTED: _reported(_("The platform's mail server took it over, and said so.")),
             State.REFUSED: _reported(_("The platform's mail server said no, and why.")),
@@ -127,8 +127,8 @@ TABLE: Mapping[Way, Mapping[str, Cell]] = MappingProxyType(
             ),
             BOUNCED_HARD: Cell(Knowledge.COUNTED, _("Bounce messages come back to the platform's own sender address.")),
         },
-        Way.RELAY: _EVERYWHERE | _OWN,
-        Way.RELAY_DSN: _EVERYWHERE
+        RouteKnowledge.RELAY: _EVERYWHERE | _OWN,
+        RouteKnowledge.RELAY_DSN: _EVERYWHERE
         | _OWN
         | {
             DELIVERED: Cell(
@@ -154,13 +154,13 @@ TABLE: Mapping[Way, Mapping[str, Cell]] = MappingProxyType(
 )
 
 
-def known_statuses(used: Collection[Way], counted: Collection[str]) -> list[KnownStatus]:
+def known_statuses(used: Collection[RouteKnowledge], counted: Collection[str]) -> list[KnownStatus]:
     """Return the whole table in the reader's language; `counted` are the statuses that the host counts itself."""
     return list(_known(used, counted))
 
 
-def _known(used: Collection[Way], counted: Collection[str]) -> Iterator[KnownStatus]:
-    for way in Way:
+def _known(used: Collection[RouteKnowledge], counted: Collection[str]) -> Iterator[KnownStatus]:
+    for way in RouteKnowledge:
         for status, label in STATUSES.items():
             cell = TABLE[way][status]
             knowledge, reason = cell.knowledge, str(cell.reason)
@@ -181,4 +181,8 @@ def _known(used: Collection[Way], counted: Collection[str]) -> Iterator[KnownSta
 def hidden_by_own_server() -> dict[str, Cell]:
     """Return the statuses that an own server keeps to itself."""
     hidden = {Knowledge.NOT_KNOWN, Knowledge.ELSEWHERE}
-    return {status: TABLE[Way.RELAY][status] for status in STATUSES if TABLE[Way.RELAY][status].knowledge in hidden}
+    return {
+        status: TABLE[RouteKnowledge.RELAY][status]
+        for status in STATUSES
+        if TABLE[RouteKnowledge.RELAY][status].knowledge in hidden
+    }

@@ -75,7 +75,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ProgressPiece:
     """The part of a bar that one state takes. In hundredths of its width."""
 
     state: State
@@ -83,14 +83,14 @@ class Piece:
     width: float
 
 
-def pieces_of(numbers: Counts) -> list[Piece]:
+def pieces_of(numbers: Counts) -> list[ProgressPiece]:
     """Cut a bar by state, from what is done to what waits. The smallest number keeps a width that can be seen."""
     shares = {state: max(numbers[state] / numbers.total, LEAST_WIDTH) for state in ORDER if numbers[state]}
     whole = sum(shares.values())
     pieces, start = [], 0.0
     for state, share in shares.items():
         width = 100 * share / whole
-        pieces.append(Piece(state, round(start, 3), round(width, 3)))
+        pieces.append(ProgressPiece(state, round(start, 3), round(width, 3)))
         start += width
     return pieces
 

@@ -12,10 +12,10 @@ from own_smtp.i18n import Text
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.outbox.totals import WAITING_NUMBER, select_kept
 from own_smtp.relays.rate_limits import PERIODS, SLICES
-from own_smtp.smtp.server_info import Facts
+from own_smtp.smtp.server_info import ServerInfo
 from own_smtp.states import UNFINISHED, AlertCause, State
 from own_smtp.storage.clock import read_clock
-from own_smtp.storage.models import Alert, Batch, Lease, Relay, Tally
+from own_smtp.storage.models import Alert, Batch, HourlyStat, Lease, Relay
 
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 
@@ -58,7 +58,7 @@ class RelayHealth:
     error_count: int
     """How often the last error came in a row."""
     error_since: datetime | None
-    facts: Facts | None
+    facts: ServerInfo | None
     """`None` until a drain had a conversation."""
     days_left: int | None
     """For how many days the certificate is still good, where that is worth a word; 0 or less when it has ended."""
@@ -78,23 +78,23 @@ def health_of(session: Session, relay: Relay, warning: timedelta) -> RelayHealth
         alerts=_alerts(session, relay.id),
         error_count=lease.error_count if lease else 0,
         error_since=lease.error_since if lease else None,
-        facts=Facts.from_json(lease.facts) if lease and lease.facts else None,
+        facts=ServerInfo.from_json(lease.facts) if lease and lease.facts else None,
         days_left=_days_left(lease, now, warning),
     )
 
 
 def _success(session: Session, relay_id: int, since: datetime) -> Success:
-    is_accepted = case((Tally.state == State.ACCEPTED, Tally.count), else_=0)
+    is_accepted = case((HourlyStat.state == State.ACCEPTED, HourlyStat.count), else_=0)
     attempts, accepted = session.execute(
-        select(func.sum(Tally.count), func.sum(is_accepted)).where(
-            Tally.relay_id == relay_id, Tally.hour >= since.replace(minute=0, second=0, microsecond=0)
+        select(func.sum(HourlyStat.count), func.sum(is_accepted)).where(
+            HourlyStat.relay_id == relay_id, HourlyStat.hour >= since.replace(minute=0, second=0, microsecond=0)
         )
     ).one()
     return Success(int(attempts or 0), int(accepted or 0))
 
 
 def _used(lease: Lease | None, now: datetime) -> int:
-    """Count as `own_smtp.pace` does, whose day is any 24 hours: a limit by the calendar could be used twice at once."""
+    """Count as `own_smtp.relays.rate_limits` does, whose day is any 24 hours: a limit by the calendar could be used twice at once."""
     windows = ((lease.pace if lease else None) or {}).get("windows", {})
     oldest = (now.timestamp() - PERIODS["day"]) // (PERIODS["day"] / SLICES)
     return sum(int(count) for number, count in windows.get("day", ()) if number >= oldest)

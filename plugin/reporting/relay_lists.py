@@ -20,7 +20,7 @@ PAGE = 25
 """Relays on one page."""
 
 
-class Health(StrEnum):
+class HealthFilter(StrEnum):
     """What deliveries say of a relay, whatever people switched on or off."""
 
     NEW = "new"
@@ -30,7 +30,7 @@ class Health(StrEnum):
     """There is no usable connection, or the last thing that happened was an error."""
 
 
-class Show(StrEnum):
+class RelayStateFilter(StrEnum):
     """Which relays of a list are shown."""
 
     ALL = "all"
@@ -54,15 +54,15 @@ class RelayLine:
     waiting: int = 0
 
     @property
-    def health(self) -> Health:
+    def health(self) -> HealthFilter:
         """Whether its server takes mail."""
         if self.failing_since is not None:
-            return Health.FAILING
+            return HealthFilter.FAILING
         if self.last_error_at is not None and (
             self.last_success_at is None or self.last_error_at > self.last_success_at
         ):
-            return Health.FAILING
-        return Health.NEW if self.last_success_at is None else Health.HEALTHY
+            return HealthFilter.FAILING
+        return HealthFilter.NEW if self.last_success_at is None else HealthFilter.HEALTHY
 
     @property
     def shown_error(self) -> str:
@@ -71,7 +71,7 @@ class RelayLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class RelayQuery:
     """What somebody looks for."""
 
     tenant_id: str | None
@@ -80,7 +80,7 @@ class Wanted:
     """Part of the label, the server's name, the sender address or the tenant's id."""
     tenants: Collection[str] = ()
     """Tenants whose name has the text in it: their names are the host's."""
-    show: Show = Show.ALL
+    show: RelayStateFilter = RelayStateFilter.ALL
     page: int = 1
 
 
@@ -88,11 +88,11 @@ class Wanted:
 class RelayList:
     """One page of a list."""
 
-    wanted: Wanted
+    wanted: RelayQuery
     lines: list[RelayLine]
     found: int
     """How many there are on all pages."""
-    counts: Mapping[Show, int] = field(default_factory=dict)
+    counts: Mapping[RelayStateFilter, int] = field(default_factory=dict)
     """How many each choice would show, whatever was searched for."""
 
     @property
@@ -108,15 +108,15 @@ _FAILS = or_(
         or_(Lease.last_success_at.is_(None), Lease.last_error_at > Lease.last_success_at),
     ),
 )
-_SHOWN: dict[Show, ColumnElement[bool]] = {
-    Show.ATTENTION: or_(Relay.state == RelayState.PAUSED, and_(Relay.state == RelayState.ACTIVE, _FAILS)),
-    Show.UNCONFIRMED: Relay.state == RelayState.UNCONFIRMED,
-    Show.ACTIVE: Relay.state == RelayState.ACTIVE,
-    Show.PAUSED: Relay.state == RelayState.PAUSED,
+_SHOWN: dict[RelayStateFilter, ColumnElement[bool]] = {
+    RelayStateFilter.ATTENTION: or_(Relay.state == RelayState.PAUSED, and_(Relay.state == RelayState.ACTIVE, _FAILS)),
+    RelayStateFilter.UNCONFIRMED: Relay.state == RelayState.UNCONFIRMED,
+    RelayStateFilter.ACTIVE: Relay.state == RelayState.ACTIVE,
+    RelayStateFilter.PAUSED: Relay.state == RelayState.PAUSED,
 }
 
 
-def find(session: Session, wanted: Wanted) -> RelayList:
+def find_relays(session: Session, wanted: RelayQuery) -> RelayList:
     """Return the relays that somebody looks for: the tenant's default first, then by tenant and label."""
     conditions = [*_of(wanted.tenant_id), *_matching(wanted)]
     if wanted.show in _SHOWN:
@@ -129,7 +129,7 @@ def find(session: Session, wanted: Wanted) -> RelayList:
     return RelayList(wanted=wanted, lines=lines, found=found, counts=_counts(session, wanted.tenant_id))
 
 
-def _order(wanted: Wanted) -> list[Any]:
+def _order(wanted: RelayQuery) -> list[Any]:
     by_label: list[Any] = [func.lower(Relay.label), Relay.id]
     return [Relay.is_default.desc(), *by_label] if wanted.tenant_id is not None else [Relay.tenant_id, *by_label]
 
@@ -143,7 +143,7 @@ def _of(tenant_id: str | None) -> list[ColumnElement[bool]]:
     return present if tenant_id is None else [*present, Relay.tenant_id == tenant_id]
 
 
-def _matching(wanted: Wanted) -> list[ColumnElement[bool]]:
+def _matching(wanted: RelayQuery) -> list[ColumnElement[bool]]:
     if not wanted.text:
         return []
     columns = (Relay.label, Relay.host, Relay.sender_address, Relay.description, Relay.tenant_id)
@@ -151,11 +151,13 @@ def _matching(wanted: Wanted) -> list[ColumnElement[bool]]:
     return [or_(*hits, Relay.tenant_id.in_(wanted.tenants))]
 
 
-def _counts(session: Session, tenant_id: str | None) -> dict[Show, int]:
+def _counts(session: Session, tenant_id: str | None) -> dict[RelayStateFilter, int]:
     """Count each choice in one query."""
     sums = [func.sum(case((condition, 1), else_=0)).label(show) for show, condition in _SHOWN.items()]
-    row = session.execute(_joined(select(func.count(Relay.id).label(Show.ALL), *sums)).where(*_of(tenant_id))).one()
-    return {show: int(getattr(row, show) or 0) for show in Show}
+    row = session.execute(
+        _joined(select(func.count(Relay.id).label(RelayStateFilter.ALL), *sums)).where(*_of(tenant_id))
+    ).one()
+    return {show: int(getattr(row, show) or 0) for show in RelayStateFilter}
 
 
 def _waiting(session: Session, relay_ids: list[int]) -> dict[int, int]:

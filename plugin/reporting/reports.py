@@ -15,12 +15,12 @@ from own_smtp.errors import NotFoundError
 from own_smtp.hooks.events import ReportColumn
 from own_smtp.i18n import Text, gettext, ngettext
 from own_smtp.i18n import lazy_gettext as _
-from own_smtp.outbox.statuses import of_project
+from own_smtp.outbox.statuses import statuses_of_project
 from own_smtp.outbox.totals import select_kept, waiting_of_relays
 from own_smtp.relays import project_routes
-from own_smtp.reporting.known_statuses import STATUSES, Way, hidden_by_own_server
+from own_smtp.reporting.known_statuses import STATUSES, RouteKnowledge, hidden_by_own_server
 from own_smtp.states import FINAL, WAITING, BatchState, State
-from own_smtp.storage.models import Batch, BatchCounts, Invitation, Relay
+from own_smtp.storage.models import Batch, BatchTotals, Invitation, Relay
 
 PAGE = 50
 """Lines on one page of a list."""
@@ -153,7 +153,7 @@ def _counts_by_batch(session: Session, batch_ids: Sequence[int]) -> dict[int, Co
 
 _KEPT = select_kept(
     func.sum(Batch.taken_count).label("taken"),
-    *(func.sum(getattr(BatchCounts, state.value)).label(state.value) for state in FINAL),
+    *(func.sum(getattr(BatchTotals, state.value)).label(state.value) for state in FINAL),
 )
 
 
@@ -180,21 +180,21 @@ def project_counts(session: Session, tenant_id: str, project_id: str) -> Counts:
 def sent_by_platform(session: Session, tenant_id: str, project_id: str) -> int:
     """Return how many of the project's accepted invitations the platform's mail took over."""
     taken_over = session.scalars(
-        select(func.sum(BatchCounts.by_platform))
-        .join(Batch, Batch.id == BatchCounts.batch_id)
+        select(func.sum(BatchTotals.by_platform))
+        .join(Batch, Batch.id == BatchTotals.batch_id)
         .where(Batch.tenant_id == tenant_id, Batch.project_id == project_id)
     ).one()
     return int(taken_over or 0)
 
 
-def ways_of(session: Session, tenant_id: str, project_id: str) -> set[Way]:
+def ways_of(session: Session, tenant_id: str, project_id: str) -> set[RouteKnowledge]:
     """Return the ways that the project's invitations leave or left; empty where none of them is ours."""
-    route = project_routes.find(session, tenant_id, project_id)
-    ways = {Way.RELAY} if route is not None and route.relay_id is not None else set()
+    route = project_routes.find_route(session, tenant_id, project_id)
+    ways = {RouteKnowledge.RELAY} if route is not None and route.relay_id is not None else set()
     if session.execute(_batches_of(tenant_id, project_id).limit(1)).first():
-        ways.add(Way.RELAY)
+        ways.add(RouteKnowledge.RELAY)
     if ways and ((route and route.fallback_after is not None) or sent_by_platform(session, tenant_id, project_id)):
-        ways.add(Way.PLATFORM)
+        ways.add(RouteKnowledge.PLATFORM)
     return ways
 
 
@@ -210,7 +210,9 @@ def refusals(
 
     `before` is the `invitation_id` of the last line seen.
     """
-    query = of_project(tenant_id, project_id).where(Invitation.state.in_([State.REFUSED, State.FAILED, State.UNKNOWN]))
+    query = statuses_of_project(tenant_id, project_id).where(
+        Invitation.state.in_([State.REFUSED, State.FAILED, State.UNKNOWN])
+    )
     if before is not None:
         query = query.where(Invitation.id < before)
     rows = session.execute(query.order_by(Invitation.id.desc()).limit(limit)).mappings()

@@ -45,7 +45,7 @@ class UnaskedReplyError(SessionError):
         self.reply = reply
 
 
-class Wire(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """The connection to one server, from its banner on.
 
     Each write says how many replies it asks for: a reply more than that, a phase that takes too long and all that is
@@ -280,7 +280,7 @@ class Wire(asyncio.Protocol):
 class Connected:
     """An open connection and the address that answered."""
 
-    wire: Wire
+    connection: Connection
     address: str
 
 
@@ -298,8 +298,8 @@ async def dial(target: Target, seconds: float) -> Connected:
     for address in target.addresses:
         try:
             async with asyncio.timeout(seconds / len(target.addresses)):
-                _, wire = await loop.create_connection(lambda: Wire(loop), address, target.port)
-                return Connected(wire, address)
+                _, connection = await loop.create_connection(lambda: Connection(loop), address, target.port)
+                return Connected(connection, address)
         except OSError as error:
             failure = error
     raise failure

@@ -14,11 +14,11 @@ from own_smtp.smtp.certificates import Certificate
 from own_smtp.smtp.commands import RSET, mail_command, rcpt_command, why_impossible
 from own_smtp.smtp.outcomes import Stage, impossible, interrupted
 from own_smtp.smtp.session import Resolve, Session, SetupError
-from own_smtp.smtp.trace import Line, Observer, Step
+from own_smtp.smtp.trace import Observer, TraceLine, TraceStep
 from own_smtp.smtp.values import Envelope, Outcome, RelayProfile
 from own_smtp.states import PauseReason, Security
 
-LONGEST = 30.0
+LONGEST_DRY_RUN = 30.0
 """Seconds for a test as a whole, however slowly the server answers."""
 
 NOBODYS = "0" * 64
@@ -51,14 +51,14 @@ class Finding:
     """What the server showed, also when it was not trusted; `None` without TLS."""
 
 
-def probe(
+def run_dry_run(
     profile: RelayProfile,
     recipient: str,
     *,
     find: Resolve,
     observe: Observer,
     deadlines: Deadlines = INTERACTIVE,
-    longest: float = LONGEST,
+    longest: float = LONGEST_DRY_RUN,
 ) -> Finding:
     """Go through a conversation as far as RCPT, and tell `observe` each step of it.
 
@@ -91,8 +91,8 @@ class _Watched:
         self._observe = observe
         self.done: set[Stage] = set()
 
-    def __call__(self, seen: Step | Line) -> None:
-        if isinstance(seen, Step):
+    def __call__(self, seen: TraceStep | TraceLine) -> None:
+        if isinstance(seen, TraceStep):
             self.done.add(seen.stage)
         self._observe(seen)
 
@@ -111,9 +111,9 @@ async def _ask(session: Session, recipient: str, find: Resolve, observe: Observe
         if (problem := why_impossible(envelope, session.capabilities)) is not None:
             return impossible(problem)
         await session.expect(Stage.MAIL, mail_command(envelope, session.capabilities))
-        observe(Step(Stage.MAIL, f"The sender {envelope.sender} is taken.", {"address": envelope.sender}))
+        observe(TraceStep(Stage.MAIL, f"The sender {envelope.sender} is taken.", {"address": envelope.sender}))
         await session.expect(Stage.RCPT, rcpt_command(envelope, session.capabilities))
-        observe(Step(Stage.RCPT, f"The recipient {recipient} is taken.", {"address": recipient}))
+        observe(TraceStep(Stage.RCPT, f"The recipient {recipient} is taken.", {"address": recipient}))
     except SetupError as error:
         return error.outcome
     return None

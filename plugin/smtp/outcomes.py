@@ -1,4 +1,4 @@
-"""What came of an attempt: judged by the table in `own_smtp.rules`, and when a relay or a message is tried again."""
+"""What came of an attempt: judged by the table in `own_smtp.smtp.reply_rules`, and when a relay or a message is tried again."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from own_smtp.smtp.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class ServerInfo:
     """A server as it was met."""
 
     server: str
@@ -28,7 +28,7 @@ class Facts:
     @classmethod
     def of(cls, session: Session) -> Self:
         """Read them off a conversation that is open."""
-        tls = session.wire.tls
+        tls = session.connection.tls
         found = cls(server=session.server, offers=offers_of(session.capabilities))
         if tls is None:
             return found

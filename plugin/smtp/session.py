@@ -1,7 +1,7 @@
 """One SMTP conversation as a small state machine: from the connection to QUIT, one or more messages in between.
 
 A session is opened, then delivers what its supply gives it, then closes. How messages are put on the wire, one reply
-at a time, pipelined or in chunks, is up to `own_smtp.transactions`.
+at a time, pipelined or in chunks, is up to `own_smtp.smtp.transfer`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from enum import StrEnum
 from own_smtp.errors import ForbiddenError, NoSuchHostError, SessionError, TargetError, TargetRefusedError
 from own_smtp.settings import Deadlines
 from own_smtp.smtp.capabilities import NOTHING, Capabilities, parse_ehlo
-from own_smtp.smtp.connection import Dialer, Wire, dial
+from own_smtp.smtp.connection import Connection, Dialer, dial
 from own_smtp.smtp.network import CANNOT_BE_REACHED, Target
 from own_smtp.smtp.outcomes import Stage, classify, interrupted
 from own_smtp.smtp.redaction import REMOVED, Redactor
 from own_smtp.smtp.tls import CertificateError, check_fingerprint, context_for
-from own_smtp.smtp.trace import Line, Observer, Step, ignore
+from own_smtp.smtp.trace import Observer, TraceLine, TraceStep, ignore
 from own_smtp.smtp.values import Credentials, Outcome, RelayProfile, Reply
 from own_smtp.states import PauseReason, Security
 
@@ -73,22 +73,22 @@ class Session:
         self.certificate: bytes | None = None
         """The certificate that the server showed, also one that was not trusted by its fingerprint (DER)."""
         self._observe = observe
-        self._wire: Wire | None = None
+        self._connection: Connection | None = None
 
     def __repr__(self) -> str:
         return f"<Session with {self.server} {self.state}>"
 
     @property
-    def wire(self) -> Wire:
+    def connection(self) -> Connection:
         """The open connection."""
-        if self._wire is None:
+        if self._connection is None:
             raise SessionError("The session has no connection.")
-        return self._wire
+        return self._connection
 
     @property
     def is_ready(self) -> bool:
         """Whether a message may be sent now."""
-        return self.state is SessionState.READY and not self.wire.is_lost
+        return self.state is SessionState.READY and not self.connection.is_lost
 
     async def open(self, resolve: Resolve, dialer: Dialer = dial) -> None:
         """Connect, secure and authenticate. Raises `SetupError` and leaves nothing open then."""
@@ -99,16 +99,16 @@ class Session:
         except BaseException:
             self.drop()
             raise
-        self.wire.rest()
+        self.connection.rest()
         self.state = SessionState.READY
 
     async def close(self) -> None:
         """Say QUIT, wait a moment for the answer, and let go. Never raises for what the server does."""
         try:
-            if self.is_ready and self.wire.is_quiet:
+            if self.is_ready and self.connection.is_quiet:
                 self._keep_tls_session()
-                self.wire.write(b"QUIT\r\n", replies=1)
-                await self.wire.read("QUIT", self.deadlines.quit)
+                self.connection.write(b"QUIT\r\n", replies=1)
+                await self.connection.read("QUIT", self.deadlines.quit)
         except SessionError:
             pass  # everything was settled before: a reset in answer to QUIT changes nothing
         finally:
@@ -117,8 +117,8 @@ class Session:
     def drop(self) -> None:
         """Let go of the connection without a word."""
         self.state = SessionState.CLOSED
-        if self._wire is not None:
-            self._wire.drop()
+        if self._connection is not None:
+            self._connection.drop()
 
     # The set-up, step by step
 
@@ -128,15 +128,15 @@ class Session:
             connected = await dialer(target, self.deadlines.connect)
         except OSError as error:
             raise self._unreachable(_reason(error), None) from error
-        self._wire = connected.wire
+        self._connection = connected.connection
         if self.profile.credentials is not None:
-            self._wire.hide(Redactor([self.profile.credentials.password]))
+            self._connection.hide(Redactor([self.profile.credentials.password]))
         self.server = f"{self.profile.host} [{connected.address}]"
         text = f"Connected to {self.server}, port {self.profile.port}."
-        self._observe(Step(Stage.CONNECT, text, {"server": self.server}))
+        self._observe(TraceStep(Stage.CONNECT, text, {"server": self.server}))
 
     async def _resolve(self, resolve: Resolve) -> Target:
-        found = Step(Stage.RESOLVE, f"Found the address of {self.profile.host}.")
+        found = TraceStep(Stage.RESOLVE, f"Found the address of {self.profile.host}.")
         try:
             target = await resolve(self.profile)
         except ForbiddenError as error:
@@ -172,16 +172,16 @@ class Session:
 
     async def _read_banner(self) -> None:
         try:
-            reply = await self.wire.read("the banner", self.deadlines.banner)
+            reply = await self.connection.read("the banner", self.deadlines.banner)
         except SessionError as error:
             raise self._broken(Stage.BANNER, str(error)) from error
-        self._observe(Line("", reply))
+        self._observe(TraceLine("", reply))
         self._check(Stage.BANNER, reply)
         self.greeting = reply.text
-        self._observe(Step(Stage.BANNER, reply.text, {"words": reply.text}))
+        self._observe(TraceStep(Stage.BANNER, reply.text, {"words": reply.text}))
 
     async def _say_ehlo(self) -> None:
-        name = self.profile.ehlo_name or _address_literal(self.wire.local_address)
+        name = self.profile.ehlo_name or _address_literal(self.connection.local_address)
         try:
             reply = await self.expect(Stage.EHLO, f"EHLO {name}\r\n".encode("ascii"))
             self.capabilities = parse_ehlo(reply)
@@ -192,21 +192,21 @@ class Session:
             reply = await self.expect(Stage.EHLO, f"HELO {name}\r\n".encode("ascii"))
             self.capabilities = NOTHING
         offers = list(reply.lines[1:])
-        self._observe(Step(Stage.EHLO, f"Introduced as {name}.", {"name": name, "offers": offers}))
+        self._observe(TraceStep(Stage.EHLO, f"Introduced as {name}.", {"name": name, "offers": offers}))
 
     async def _start_tls(self) -> None:
         if not self.capabilities.starttls:
             raise self._broken(Stage.STARTTLS, "The server does not offer STARTTLS.", PauseReason.NO_TLS)
         await self.expect(Stage.STARTTLS, b"STARTTLS\r\n")
-        self._observe(Step(Stage.STARTTLS, "The server is ready for TLS."))
+        self._observe(TraceStep(Stage.STARTTLS, "The server is ready for TLS."))
         await self._secure()
 
     async def _secure(self) -> None:
         self.state = SessionState.SECURING
         context = context_for(self.profile.fingerprint)
         try:
-            await self.wire.upgrade(context, self.profile.host, min(self.deadlines.command, LONGEST_HANDSHAKE))
-            tls = self.wire.tls
+            await self.connection.upgrade(context, self.profile.host, min(self.deadlines.command, LONGEST_HANDSHAKE))
+            tls = self.connection.tls
             assert tls is not None
             self.certificate = tls.getpeercert(binary_form=True)
             check_fingerprint(tls, self.profile.fingerprint)
@@ -216,10 +216,10 @@ class Session:
         except (OSError, SessionError) as error:
             raise self._broken(Stage.TLS, f"No TLS: {_reason(error)}") from error
         text = f"{tls.version()} with a certificate that is trusted."
-        self._observe(Step(Stage.TLS, text, {"version": tls.version()}))
+        self._observe(TraceStep(Stage.TLS, text, {"version": tls.version()}))
 
     def _keep_tls_session(self) -> None:
-        tls = self.wire.tls
+        tls = self.connection.tls
         if tls is not None:
             context_for(self.profile.fingerprint).keep_session(tls)
 
@@ -228,7 +228,7 @@ class Session:
         if credentials is None:
             return
         self.state = SessionState.AUTHENTICATING
-        if self.wire.tls is None:
+        if self.connection.tls is None:
             raise self._broken(Stage.AUTH, "A password is never sent without TLS.", PauseReason.NO_TLS)
         if "PLAIN" in self.capabilities.auth:
             mechanism = "PLAIN"
@@ -238,7 +238,7 @@ class Session:
             await self._auth_login(credentials)
         else:
             raise self._broken(Stage.AUTH, "The server offers neither PLAIN nor LOGIN.", PauseReason.NO_AUTH)
-        self._observe(Step(Stage.AUTH, f"Signed in as {credentials.username}.", {"mechanism": mechanism}))
+        self._observe(TraceStep(Stage.AUTH, f"Signed in as {credentials.username}.", {"mechanism": mechanism}))
 
     async def _auth_plain(self, credentials: Credentials) -> None:
         """RFC 4616, with the initial response of RFC 4954: one exchange, one attempt."""
@@ -267,11 +267,11 @@ class Session:
 
     async def _ask(self, stage: Stage, command: bytes, shown: str | None = None) -> Reply:
         try:
-            self.wire.write(command, replies=1)
-            reply = await self.wire.read(stage.upper(), self.deadlines.command)
+            self.connection.write(command, replies=1)
+            reply = await self.connection.read(stage.upper(), self.deadlines.command)
         except SessionError as error:
             raise self._broken(stage, str(error)) from error
-        self._observe(Line(shown or command.decode("utf-8", "replace").strip(), reply))
+        self._observe(TraceLine(shown or command.decode("utf-8", "replace").strip(), reply))
         return reply
 
     def _check(self, stage: Stage, reply: Reply, *, kind: int = 2) -> Reply:

@@ -14,7 +14,7 @@ from own_smtp.smtp.values import Reply
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TraceStep:
     """One step of the set-up that went well, as a person who tests a relay wants to see it."""
 
     stage: Stage
@@ -24,15 +24,15 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TraceLine:
     """What was said to the server, and its reply. The banner is a reply to nothing."""
 
     sent: str
     reply: Reply
 
 
-Observer = Callable[[Step | Line], None]
+Observer = Callable[[TraceStep | TraceLine], None]
 
 
-def ignore(_seen: Step | Line) -> None:
+def ignore(_seen: TraceStep | TraceLine) -> None:
     """Observe nothing."""

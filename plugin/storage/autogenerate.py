@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from own_smtp.storage.revisions import PREFIX
+from own_smtp.storage.revisions import TABLE_PREFIX
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
@@ -36,6 +36,6 @@ def leave_to_own_smtp(context: AutogenContext, changes: ops.UpgradeOps, _schemas
         changes.ops = [
             change
             for change in changes.ops
-            if not (isinstance(change, about_tables) and change.table_name.startswith(PREFIX))
+            if not (isinstance(change, about_tables) and change.table_name.startswith(TABLE_PREFIX))
         ]
     return PriorityDispatchResult.CONTINUE

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from own_smtp.storage.bulk import insert_or_add
-from own_smtp.storage.models import Counter, Lease, Tally
+from own_smtp.storage.models import Counter, HourlyStat, Lease
 
 HOOK_FAILURES = "hook_failures"
 """By the hook's name."""
@@ -21,7 +21,7 @@ DRAIN_SECONDS = "drain_seconds"
 """Both of relays that were deleted."""
 
 
-def add(connection: Connection, name: str, value: float, label: str = "") -> None:
+def increment(connection: Connection, name: str, value: float, label: str = "") -> None:
     """Let a counter grow."""
     row = {"name": name, "label": label, "value": float(value)}
     connection.execute(insert_or_add(connection, Counter, "value").values(row))
@@ -36,12 +36,12 @@ def keep_attempts(connection: Connection, batches: Any) -> None:
     """These batches are about to be deleted, and their tallies with them."""
     # By code and not by its class: a division rounds differently from one database to another.
     rows = connection.execute(
-        select(Tally.state, Tally.code, func.sum(Tally.count))
-        .where(Tally.batch_id.in_(batches))
-        .group_by(Tally.state, Tally.code)
+        select(HourlyStat.state, HourlyStat.code, func.sum(HourlyStat.count))
+        .where(HourlyStat.batch_id.in_(batches))
+        .group_by(HourlyStat.state, HourlyStat.code)
     )
     for state, code, count in rows.all():
-        add(connection, ATTEMPTS, count, outcome_label(state, code // 100))
+        increment(connection, ATTEMPTS, count, outcome_label(state, code // 100))
 
 
 def keep_drains(connection: Connection, relays: Any) -> None:
@@ -49,5 +49,5 @@ def keep_drains(connection: Connection, relays: Any) -> None:
     sums = select(func.sum(Lease.drains), func.sum(Lease.drain_seconds)).where(Lease.relay_id.in_(relays))
     drains, seconds = connection.execute(sums).one()
     if drains:
-        add(connection, DRAINS, drains)
-        add(connection, DRAIN_SECONDS, seconds)
+        increment(connection, DRAINS, drains)
+        increment(connection, DRAIN_SECONDS, seconds)

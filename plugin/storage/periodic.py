@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select, update
 
 from own_smtp.storage.bulk import insert_or_pass
 from own_smtp.storage.clock import read_clock
-from own_smtp.storage.models import Errand
+from own_smtp.storage.models import PeriodicTask
 
 LOOK = "look"
 """Taken now and then by any dispatcher: a sign that one lives."""
@@ -43,7 +43,9 @@ class Errands:
     def do_again(self, name: str) -> None:
         """There is more to do: let the errand be due at once."""
         with self._engine.begin() as connection:
-            connection.execute(update(Errand).where(Errand.name == name).values(due_at=read_clock(connection)))
+            connection.execute(
+                update(PeriodicTask).where(PeriodicTask.name == name).values(due_at=read_clock(connection))
+            )
         self._ask_at.pop(name, None)
 
 
@@ -51,14 +53,16 @@ def take(engine: Engine, name: str, every: timedelta) -> timedelta | None:
     """Take an errand for `every`; return `None`, or how long it is somebody else's."""
     with engine.connect() as connection:
         now = read_clock(connection)
-        due_at = connection.scalar(select(Errand.due_at).where(Errand.name == name))
+        due_at = connection.scalar(select(PeriodicTask.due_at).where(PeriodicTask.name == name))
     if due_at is not None and due_at > now:
         return due_at - now
     with engine.begin() as connection:
         if due_at is None:
-            connection.execute(insert_or_pass(connection, Errand, ["name"]).values(name=name, due_at=now))
+            connection.execute(insert_or_pass(connection, PeriodicTask, ["name"]).values(name=name, due_at=now))
         taken = connection.execute(
-            update(Errand).where(Errand.name == name, Errand.due_at <= now).values(due_at=now + every, taken_at=now)
+            update(PeriodicTask)
+            .where(PeriodicTask.name == name, PeriodicTask.due_at <= now)
+            .values(due_at=now + every, taken_at=now)
         )
     return None if taken.rowcount == 1 else every
 
@@ -66,4 +70,4 @@ def take(engine: Engine, name: str, every: timedelta) -> timedelta | None:
 def last_taken(engine: Engine, name: str) -> tuple[datetime | None, datetime]:
     """Return when the errand was done last, `None` for never, and what time it is."""
     with engine.connect() as connection:
-        return connection.scalar(select(Errand.taken_at).where(Errand.name == name)), read_clock(connection)
+        return connection.scalar(select(PeriodicTask.taken_at).where(PeriodicTask.name == name)), read_clock(connection)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, column, inspect, select, table
 
-PREFIX = "own_smtp_"
-VERSION_TABLE = f"{PREFIX}alembic_version"
+TABLE_PREFIX = "own_smtp_"
+VERSION_TABLE = f"{TABLE_PREFIX}alembic_version"
 """Own SMTP's own, so that the host's Alembic and this one never read each other's."""
 
 HEAD = "0001"

@@ -26,22 +26,22 @@ def check_platform_mail(case: Case) -> Problems:
 def check_changes(case: Case) -> Problems:
     """News are written down and committed, and do no harm when they come twice or late."""
     session = case.app.extensions[KEY].db.session()
-    news = _news(case)
-    case.hook.own_smtp_invitations_changed(changes=news)
+    events = _events(case)
+    case.hook.own_smtp_invitations_changed(changes=events)
     session.flush()
     written = _rows(case, session)
     session.rollback()
     kept = _rows(case, session)
     if tables := _differences(written, kept):
         yield f"it did not commit what it wrote to {tables}."
-    for what, again in (("that come twice", news[-1:]), ("that come late", news[:1])):
+    for what, again in (("that come twice", events[-1:]), ("that come late", events[:1])):
         case.hook.own_smtp_invitations_changed(changes=again)
         if tables := _differences(kept, _rows(case, session)):
             yield f"news {what} change {tables}; compare changed_at with that of the news before."
             return
 
 
-def _news(case: Case) -> list[InvitationStatus]:
+def _events(case: Case) -> list[InvitationStatus]:
     """Return what might be told of the references in the course of time, oldest first."""
     projects = case.projects(case.tenant_id)
     now = datetime.now(UTC)

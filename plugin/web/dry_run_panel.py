@@ -92,7 +92,9 @@ class TestPanel:
         return "|".join(str(part) for part in parts)
 
 
-def panel_of(test: RelayTest, kept: Kept | None, relay: Relay | None, now: datetime, warning: timedelta) -> TestPanel:
+def dry_run_panel(
+    test: RelayTest, kept: Kept | None, relay: Relay | None, now: datetime, warning: timedelta
+) -> TestPanel:
     """Put together what the page says.
 
     `kept` is `None` once the settings were saved. `warning` is how long before its end a certificate is warned of.

@@ -53,12 +53,12 @@ def _may_view(host: Host, tenant_id: str, project_id: str | None) -> bool:
     return actor is not None and actor.tenant_id == tenant_id and host.may(actor, Action.VIEW, project_id)
 
 
-def senders(session: Session, host: Host, rules: Policy, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
+def senders(session: Session, host: Host, policy: Policy, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
     """Return the relays that the acting person may use in a project; outside a request all that the tenant may.
 
     Who may not choose how the project's invitations leave is offered what is chosen, and no other.
     """
-    if not _admits(session, rules, tenant_id):
+    if not _admits(session, policy, tenant_id):
         return []
     if not has_request_context():
         return sender_choices(session, tenant_id, project_id)
@@ -71,23 +71,23 @@ def senders(session: Session, host: Host, rules: Policy, tenant_id: str, project
     return sender_choices(session, tenant_id, project_id, suggested=suggested)
 
 
-def has_pages(session: Session, host: Host, rules: Policy, tenant_id: str) -> bool:
+def has_pages(session: Session, host: Host, policy: Policy, tenant_id: str) -> bool:
     """Return whether a tenant has any use for our pages: not when the policy lets it have no servers, and it has none.
 
     Administrators of the platform always have: theirs lead there, too.
     """
-    if _admits(session, rules, tenant_id) or store.listed(session, tenant_id):
+    if _admits(session, policy, tenant_id) or store.list_relays(session, tenant_id):
         return True
     actor = host.actor()
     return actor is not None and host.may(actor, Action.ADMINISTER)
 
 
-def refusal(session: Session, rules: Policy, tenant_id: str) -> str | None:
+def refusal(session: Session, policy: Policy, tenant_id: str) -> str | None:
     """Return why the policy lets nothing leave through a tenant's own servers; `None` when it does."""
-    if _admits(session, rules, tenant_id):
+    if _admits(session, policy, tenant_id):
         return None
     return gettext("This platform does not offer own mail servers to your account at present.")
 
 
-def _admits(session: Session, rules: Policy, tenant_id: str) -> bool:
-    return NetworkPolicy.from_settings(rules.in_force(session)).admits(tenant_id)
+def _admits(session: Session, policy: Policy, tenant_id: str) -> bool:
+    return NetworkPolicy.from_settings(policy.in_force(session)).admits(tenant_id)

@@ -76,7 +76,7 @@ class RelayPanel:
         return "|".join(str(part) for part in parts)
 
 
-def panel_of(session: Session, settings: Settings, relay: Relay, waiting: int) -> RelayPanel:
+def relay_panel(session: Session, settings: Settings, relay: Relay, waiting: int) -> RelayPanel:
     """Put together what the relay's page says."""
     now = read_clock(session.connection())
     confirmation = confirmations.latest(session, relay.id) if relay.state == RelayState.UNCONFIRMED else None

@@ -54,7 +54,7 @@ def _saved(session: Session, relay: Relay, test: RelayTest | None, *, needs_mail
         request_confirmation(session, relay)
     else:
         session.commit()
-        extension().wake(relay.id)
+        extension().enqueue_drain(relay.id)
         note(gettext("Saved."), "success")
     if (Security(relay.security), relay.port) in UNUSUAL:
         note(
@@ -67,7 +67,9 @@ def _saved(session: Session, relay: Relay, test: RelayTest | None, *, needs_mail
 def request_confirmation(session: Session, relay: Relay) -> None:
     """Commit, with a confirmation mail unless the tenant caused too many of them."""
     try:
-        confirmation = confirmations.request(session, extension().settings, relay, user_id=current_actor().user_id)
+        confirmation = confirmations.request_confirmation(
+            session, extension().settings, relay, user_id=current_actor().user_id
+        )
     except ConflictError as error:
         session.commit()
         note(str(error), "warning")

@@ -19,7 +19,7 @@ PAGE = 50
 """Tenants on one page."""
 
 
-class Show(StrEnum):
+class TenantFilter(StrEnum):
     """Which tenants of the list are shown."""
 
     ALL = "all"
@@ -28,12 +28,12 @@ class Show(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class TenantQuery:
     """What somebody looks for."""
 
     text: str = ""
     """Part of the name or of the id."""
-    show: Show = Show.ALL
+    show: TenantFilter = TenantFilter.ALL
     page: int = 1
     """From 1; a page that there is not means the last one."""
 
@@ -51,10 +51,10 @@ class TenantLine:
 class TenantList:
     """One page of the list."""
 
-    wanted: Wanted
+    wanted: TenantQuery
     lines: list[TenantLine]
     pages: int
-    counts: Mapping[Show, int]
+    counts: Mapping[TenantFilter, int]
     """How many each choice would show, whatever was searched for."""
 
 
@@ -68,11 +68,13 @@ def every(session: Session, chosen: Collection[str] = ()) -> list[Tenant]:
     return named + sorted(missing, key=lambda tenant: tenant.name.casefold())
 
 
-def find(session: Session, tenants: Collection[Tenant], chosen: Collection[str], wanted: Wanted) -> TenantList:
+def find_tenants(
+    session: Session, tenants: Collection[Tenant], chosen: Collection[str], wanted: TenantQuery
+) -> TenantList:
     """Return one page of those tenants that somebody looks for, in the given order."""
     listed = [tenant for tenant in tenants if tenant.tenant_id in chosen]
     others = [tenant for tenant in tenants if tenant.tenant_id not in chosen]
-    parts = {Show.ALL: tenants, Show.CHOSEN: listed, Show.OTHERS: others}
+    parts = {TenantFilter.ALL: tenants, TenantFilter.CHOSEN: listed, TenantFilter.OTHERS: others}
     text = wanted.text.casefold()
     found = [item for item in parts[wanted.show] if text in item.name.casefold() or text in item.tenant_id.casefold()]
     pages = max(1, -(-len(found) // PAGE))
@@ -80,7 +82,7 @@ def find(session: Session, tenants: Collection[Tenant], chosen: Collection[str],
     shown = found[(page - 1) * PAGE : page * PAGE]
     servers = relay_lists.count_by_tenant(session, [tenant.tenant_id for tenant in shown])
     return TenantList(
-        wanted=Wanted(text=wanted.text, show=wanted.show, page=page),
+        wanted=TenantQuery(text=wanted.text, show=wanted.show, page=page),
         lines=[
             TenantLine(tenant=item, is_chosen=item.tenant_id in chosen, servers=servers.get(item.tenant_id, 0))
             for item in shown

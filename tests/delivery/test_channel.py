@@ -14,9 +14,9 @@ import psutil
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from own_smtp.delivery.bookkeeping.bookkeeper import Office
-from own_smtp.delivery.bookkeeping.channel import Desk, ProcessDesk, ThreadDesk
-from own_smtp.errors import DatabaseError, LeaseLostError, OfficeLostError, OwnSMTPError
+from own_smtp.delivery.bookkeeping.bookkeeper import Bookkeeper
+from own_smtp.delivery.bookkeeping.channel import Channel, ProcessChannel, ThreadChannel
+from own_smtp.errors import BookkeepingLostError, DatabaseError, LeaseLostError, OwnSMTPError
 from tests.engine import Platform
 from tests.servers.process import eventually
 
@@ -27,29 +27,29 @@ LARGE = 3_000_000
 """Octets: more than a pipe holds."""
 
 
-def process_id(_office: Office) -> int:
+def process_id(_bookkeeper: Bookkeeper) -> int:
     return os.getpid()
 
 
-def echo(_office: Office, value: bytes) -> bytes:
+def echo(_bookkeeper: Bookkeeper, value: bytes) -> bytes:
     return value
 
 
-def wait_for(_office: Office, path: str) -> str:
+def wait_for(_bookkeeper: Bookkeeper, path: str) -> str:
     """Return only when somebody else has made the file."""
     eventually(Path(path).exists, "the other call")
     return path
 
 
-def make(_office: Office, path: str) -> None:
+def make(_bookkeeper: Bookkeeper, path: str) -> None:
     Path(path).touch()
 
 
-def lose_lease(_office: Office) -> None:
+def lose_lease(_bookkeeper: Bookkeeper) -> None:
     raise LeaseLostError("Relay 7 is drained by another worker now.")
 
 
-def lose_database(_office: Office) -> None:
+def lose_database(_bookkeeper: Bookkeeper) -> None:
     raise OperationalError("SELECT password", {}, ConnectionError("the driver's words"))
 
 
@@ -67,64 +67,66 @@ class OursOfTwo(OwnSMTPError):
         super().__init__(f"{one} and {two}")
 
 
-def fail(_office: Office) -> None:
+def fail(_bookkeeper: Bookkeeper) -> None:
     raise Unforeseen(1, 2)
 
 
-def fail_oddly(_office: Office) -> None:
+def fail_oddly(_bookkeeper: Bookkeeper) -> None:
     raise OursOfTwo(1, 2)
 
 
-def die(_office: Office) -> None:
+def die(_bookkeeper: Bookkeeper) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.fixture(params=[ThreadDesk, ProcessDesk])
-def desk(request: pytest.FixtureRequest, platform: Platform) -> Desk:
+@pytest.fixture(params=[ThreadChannel, ProcessChannel])
+def channel(request: pytest.FixtureRequest, platform: Platform) -> Channel:
     return make_desk(request.param, platform)
 
 
-def make_desk(kind: type[Desk], platform: Platform) -> Desk:
-    office = Office(platform.around)
-    return ProcessDesk(office, 4, platform.engine.dispose) if kind is ProcessDesk else ThreadDesk(office)
+def make_desk(kind: type[Channel], platform: Platform) -> Channel:
+    bookkeeper = Bookkeeper(platform.runtime)
+    return (
+        ProcessChannel(bookkeeper, 4, platform.engine.dispose) if kind is ProcessChannel else ThreadChannel(bookkeeper)
+    )
 
 
-def test_answers_come_back_whole(desk: Desk) -> None:
+def test_answers_come_back_whole(channel: Channel) -> None:
     """However large they are, and whatever order they are ready in."""
 
     async def run() -> None:
-        async with desk:
+        async with channel:
             large = bytes(range(256)) * (LARGE // 256)
-            assert await asyncio.gather(desk.call(echo, large), desk.call(echo, b"small")) == [large, b"small"]
+            assert await asyncio.gather(channel.call(echo, large), channel.call(echo, b"small")) == [large, b"small"]
 
     asyncio.run(run())
 
 
-def test_a_call_does_not_wait_for_another(desk: Desk, tmp_path: Path) -> None:
+def test_a_call_does_not_wait_for_another(channel: Channel, tmp_path: Path) -> None:
     """One relay's slow database or host holds up no other relay's books."""
 
     async def run() -> None:
-        async with desk:
-            slow = asyncio.create_task(desk.call(wait_for, str(tmp_path / "made")))
-            await desk.call(make, str(tmp_path / "made"))
+        async with channel:
+            slow = asyncio.create_task(channel.call(wait_for, str(tmp_path / "made")))
+            await channel.call(make, str(tmp_path / "made"))
             assert await slow == str(tmp_path / "made")
 
     asyncio.run(run())
 
 
-def test_errors_are_raised_where_the_call_was_made(desk: Desk) -> None:
+def test_errors_are_raised_where_the_call_was_made(channel: Channel) -> None:
     """Ours as they are, the driver's without what they carry, and those that nobody foresaw."""
 
     async def run() -> None:
-        async with desk:
+        async with channel:
             with pytest.raises(LeaseLostError, match="Relay 7"):
-                await desk.call(lose_lease)
+                await channel.call(lose_lease)
             with pytest.raises(DatabaseError, match=r"^OperationalError$"):
-                await desk.call(lose_database)
+                await channel.call(lose_database)
             for odd in (fail, fail_oddly):
                 with pytest.raises((Unforeseen, OursOfTwo, RuntimeError), match="1 and 2"):
-                    await desk.call(odd)
-            assert await desk.call(echo, b"still there") == b"still there"
+                    await channel.call(odd)
+            assert await channel.call(echo, b"still there") == b"still there"
 
     asyncio.run(run())
 
@@ -133,8 +135,8 @@ def test_books_are_kept_in_another_process(platform: Platform) -> None:
     """Which ends with the work, and holds no part of the pipe's other end."""
 
     async def run() -> int:
-        async with make_desk(ProcessDesk, platform) as desk:
-            return await desk.call(process_id)
+        async with make_desk(ProcessChannel, platform) as channel:
+            return await channel.call(process_id)
 
     keeper = asyncio.run(run())
     assert keeper != os.getpid()
@@ -145,10 +147,10 @@ def test_the_death_of_the_books_is_told_to_all_who_wait(platform: Platform, tmp_
     """And to those who call later."""
 
     async def run() -> None:
-        async with make_desk(ProcessDesk, platform) as desk:
-            waiting = asyncio.create_task(desk.call(wait_for, str(tmp_path / "never")))
-            for call in (desk.call(die), waiting, desk.call(process_id)):
-                with pytest.raises(OfficeLostError):
+        async with make_desk(ProcessChannel, platform) as channel:
+            waiting = asyncio.create_task(channel.call(wait_for, str(tmp_path / "never")))
+            for call in (channel.call(die), waiting, channel.call(process_id)):
+                with pytest.raises(BookkeepingLostError):
                     await call
 
     asyncio.run(run())
@@ -158,8 +160,8 @@ def test_books_end_when_the_process_that_sends_is_killed(platform: Platform, tmp
     """An end of the pipe is all that they learn of it."""
 
     async def send_for_ever() -> None:
-        async with make_desk(ProcessDesk, platform) as desk:
-            (tmp_path / "keeper").write_text(str(await desk.call(process_id)))
+        async with make_desk(ProcessChannel, platform) as channel:
+            (tmp_path / "keeper").write_text(str(await channel.call(process_id)))
             await asyncio.Event().wait()
 
     def run() -> None:

@@ -19,7 +19,9 @@ def dispatcher(platform, monkeypatch):
     """A dispatcher whose jobs are run at once."""
     found = platform.own_smtp.dispatcher
     found.woken = []
-    monkeypatch.setattr(platform.own_smtp.wakeup, "wake", lambda relay_id: found.woken.append(relay_id) is None)
+    monkeypatch.setattr(
+        platform.own_smtp.wakeup, "enqueue_drain", lambda relay_id: found.woken.append(relay_id) is None
+    )
     return found
 
 
@@ -101,7 +103,7 @@ def test_two_dispatchers_deliver_once(platform, scripted, dispatcher):
     """Whatever both find, the lease lets happen once."""
     relay = platform.add_relay(scripted)
     platform.send(relay, 3)
-    other = Dispatcher(platform.around, platform.own_smtp.wakeup, dispatcher._session)
+    other = Dispatcher(platform.runtime, platform.own_smtp.wakeup, dispatcher._session)
     dispatcher.woken.clear()
     dispatcher.look()
     other.look()
@@ -115,7 +117,7 @@ def test_two_dispatchers_deliver_once(platform, scripted, dispatcher):
 
 
 @pytest.fixture
-def untold(platform, scripted):
+def unnotified(platform, scripted):
     """A platform whose host has not heard of three changes for a long time."""
     relay = platform.add_relay(scripted)
     platform.send(relay, 3)
@@ -125,29 +127,29 @@ def untold(platform, scripted):
     return platform
 
 
-def test_the_host_hears_what_it_missed_once(untold):
+def test_the_host_hears_what_it_missed_once(unnotified):
     """What a dead drain did not tell, the first dispatcher tells, and no other."""
-    assert status_events.tell_overdue(untold.around) == 3
-    assert status_events.tell_overdue(untold.around) == 0
-    assert sorted((change.reference, change.state) for change in untold.host.changes) == [
+    assert status_events.notify_overdue_changes(unnotified.runtime) == 3
+    assert status_events.notify_overdue_changes(unnotified.runtime) == 0
+    assert sorted((change.reference, change.state) for change in unnotified.host.changes) == [
         ("1", "accepted"),
         ("2", "accepted"),
         ("3", "accepted"),
     ]
-    assert [row.untold_since for row in untold.invitations] == [None] * 3
+    assert [row.untold_since for row in unnotified.invitations] == [None] * 3
 
 
-def test_a_host_that_raises_hears_it_again_after_a_while(untold, monkeypatch):
+def test_a_host_that_raises_hears_it_again_after_a_while(unnotified, monkeypatch):
     """Its failure puts the changes off, so that the log is not filled, and loses none of them."""
 
     def fail(_changes):
         raise ValueError("the host has a bug")
 
-    monkeypatch.setattr(untold.host, "own_smtp_invitations_changed", fail)
-    untold.with_parts(listener=_Raising())
-    assert status_events.tell_overdue(untold.around) == 0
-    assert status_events.tell_overdue(untold.around) == 0
-    assert all(row.untold_since > ago(untold, seconds=20) for row in untold.invitations)
+    monkeypatch.setattr(unnotified.host, "own_smtp_invitations_changed", fail)
+    unnotified.with_parts(listener=_Raising())
+    assert status_events.notify_overdue_changes(unnotified.runtime) == 0
+    assert status_events.notify_overdue_changes(unnotified.runtime) == 0
+    assert all(row.untold_since > ago(unnotified, seconds=20) for row in unnotified.invitations)
 
 
 class _Raising:
@@ -159,17 +161,17 @@ class _Raising:
         return False
 
 
-def test_a_host_that_hangs_keeps_nobody_else_waiting(untold, scripted, monkeypatch):
+def test_a_host_that_hangs_keeps_nobody_else_waiting(unnotified, scripted, monkeypatch):
     """Its hook waits for something that never comes: relays are woken all the same, and it is not asked once more."""
     host = _Hanging()
-    untold.with_parts(listener=host)
-    dispatcher = Dispatcher(untold.around, untold.own_smtp.wakeup, untold.own_smtp.db.session)
+    unnotified.with_parts(listener=host)
+    dispatcher = Dispatcher(unnotified.runtime, unnotified.own_smtp.wakeup, unnotified.own_smtp.db.session)
     monkeypatch.setattr("own_smtp.delivery.workers.dispatcher.PATIENCE", 0.01)
     taken = []
     monkeypatch.setattr(dispatcher, "_watch", lambda: taken.append("watched"))
     try:
         dispatcher.look()
-        change(untold, Invitation, untold_since=ago(untold, minutes=5))
+        change(unnotified, Invitation, untold_since=ago(unnotified, minutes=5))
         dispatcher.look()
         assert taken == ["watched"] * 2
         assert host.asked == 1
@@ -191,14 +193,14 @@ class _Hanging:
         return self.released.wait() and False
 
 
-def test_a_host_that_does_not_listen_is_not_asked(untold):
+def test_a_host_that_does_not_listen_is_not_asked(unnotified):
     """Nothing is read for nobody."""
 
     class Deaf:
         wants_changes = False
 
-    untold.with_parts(listener=Deaf())
-    assert status_events.tell_overdue(untold.around) == 0
+    unnotified.with_parts(listener=Deaf())
+    assert status_events.notify_overdue_changes(unnotified.runtime) == 0
 
 
 def test_a_recent_change_is_left_to_its_drain(platform, scripted):
@@ -208,5 +210,5 @@ def test_a_recent_change_is_left_to_its_drain(platform, scripted):
     platform.drain(relay)
     platform.host.changes.clear()
     change(platform, Invitation, untold_since=ago(platform, seconds=5))
-    assert status_events.tell_overdue(platform.around) == 0
+    assert status_events.notify_overdue_changes(platform.runtime) == 0
     assert platform.host.changes == []

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from own_smtp.delivery.bookkeeping import drain_events
-from own_smtp.delivery.bookkeeping.status_events import OVERDUE, tell_overdue
+from own_smtp.delivery.bookkeeping.status_events import OVERDUE, notify_overdue_changes
 from own_smtp.delivery.workers.recovery import recover_all
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Lease
@@ -64,7 +64,7 @@ def dead(platform, tmp_path):
     return drain
 
 
-def untold(platform):
+def unnotified(platform):
     """What the database knows that the host must be told."""
     return [row.reference for row in platform.invitations if row.untold_since]
 
@@ -73,7 +73,7 @@ def overdue(platform):
     """What the dispatcher tells once the time for it has come."""
     platform.host.changes.clear()
     let_it_be_overdue(platform)
-    tell_overdue(platform.around)
+    notify_overdue_changes(platform.runtime)
     return [change.reference for change in platform.host.changes]
 
 
@@ -87,7 +87,7 @@ def test_who_dies_in_the_middle_of_a_drain_leaves_the_news_in_its_journal(platfo
     gate.event.set()
     assert platform.states() == {"accepted": 7, "sending": 3}
     assert [row.untold_since for row in platform.invitations[:7]] == [None] * 7
-    recover_all(platform.around)
+    recover_all(platform.runtime)
     assert_all_were_told(told, overdue(platform), 8)
 
 
@@ -96,7 +96,7 @@ def test_who_dies_at_the_end_of_a_drain_leaves_the_news_in_the_database(platform
     relay = platform.add_relay(scripted)
     platform.send(relay, 10)
     told = dead(relay, "10", settled=10)
-    recover_all(platform.around)
+    recover_all(platform.runtime)
     assert platform.states() == {"accepted": 10}
     assert_all_were_told(told, overdue(platform), 10)
 
@@ -116,10 +116,10 @@ def test_with_the_journal_lost_all_is_told_again(platform, scripted, dead):
     platform.send(relay, 10)
     dead(relay, "5", settled=7)
     gate.event.set()
-    for path in platform.around.machine.folder.glob("*.journal"):
+    for path in platform.runtime.machine.folder.glob("*.journal"):
         path.unlink()
     let_the_lease_run_out(platform)
-    recover_all(platform.around)
+    recover_all(platform.runtime)
     assert overdue(platform) == [str(number) for number in range(1, 11)]
 
 
@@ -142,7 +142,7 @@ def test_a_host_that_fails_once_hears_it_from_the_dispatcher(platform, scripted,
                 raise ValueError("the host's own trouble")
             heard.extend(change.reference for change in changes)
 
-    listening = platform.around.listener
+    listening = platform.runtime.listener
     platform.with_parts(listener=hosted(platform.app, Host()))
     relay = platform.add_relay(scripted)
     platform.send(relay, 10)
@@ -167,7 +167,7 @@ def test_too_much_news_for_a_slow_host_waits_in_the_database(platform, scripted,
             assert patience.wait(30)
             heard.extend(change.reference for change in changes)
 
-    listening = platform.around.listener
+    listening = platform.runtime.listener
     platform.with_parts(listener=hosted(platform.app, Slow()))
     relay = platform.add_relay(scripted)
     platform.send(relay, 10)
@@ -175,7 +175,7 @@ def test_too_much_news_for_a_slow_host_waits_in_the_database(platform, scripted,
         drain = threads.submit(platform.drain_in_thread, relay)
         eventually(lambda: platform.states().get("accepted") == 3, "the first ones are settled")
         first.event.set()
-        eventually(lambda: untold(platform) == ["4", "5", "6", "7"], "the next ones are left to the dispatcher")
+        eventually(lambda: unnotified(platform) == ["4", "5", "6", "7"], "the next ones are left to the dispatcher")
         patience.set()
         second.event.set()
         drain.result()

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from own_smtp.delivery.due import find_fallbacks
-from own_smtp.delivery.sending.multi_drain import serve
+from own_smtp.delivery.sending.multi_drain import run_drains
 from own_smtp.relays.platform_server import platform_for
 from own_smtp.smtp.values import Identity, Limits, RelayProfile
 from own_smtp.states import Route, Security
@@ -36,7 +36,7 @@ def set_fallback(platform: Platform, seconds: int) -> None:
 
 
 def fall_back(platform: Platform, relay_id: int) -> None:
-    serve(platform.around, relay_id, Route.PLATFORM)
+    run_drains(platform.runtime, relay_id, Route.PLATFORM)
 
 
 def test_what_waited_too_long_leaves_by_the_platform(falling_back: Platform, scripted: ScriptedServer) -> None:
@@ -47,7 +47,7 @@ def test_what_waited_too_long_leaves_by_the_platform(falling_back: Platform, scr
         falling_back.drain(relay)
         assert falling_back.states() == {"queued": 3}
         set_fallback(falling_back, -1)
-        assert find_fallbacks(falling_back.around, 10) == [relay]
+        assert find_fallbacks(falling_back.runtime, 10) == [relay]
         fall_back(falling_back, relay)
     assert falling_back.states() == {"accepted": 3}
     assert {row.route for row in falling_back.invitations} == {"platform"}
@@ -68,7 +68,7 @@ def test_nothing_falls_back_before_its_time_or_without_leave(falling_back: Platf
         falling_back.send(later, 1)
         set_fallback(falling_back, 3600)
         falling_back.send(exclusive, 1)
-        assert find_fallbacks(falling_back.around, 10) == []
+        assert find_fallbacks(falling_back.runtime, 10) == []
         for relay in (exclusive, later):
             fall_back(falling_back, relay)
     assert falling_back.states() == {"queued": 2}
@@ -115,7 +115,7 @@ def test_a_platform_server_that_is_down_as_well_is_left_alone_for_a_while(
         set_fallback(platform, -1)
         fall_back(platform, relay)
         assert platform.states() == {"queued": 2}
-        assert find_fallbacks(platform.around, 10) == []
+        assert find_fallbacks(platform.runtime, 10) == []
         assert platform.relay(relay).state == "active"
 
 
@@ -127,7 +127,7 @@ def test_a_temporary_refusal_by_the_platform_s_server_waits(falling_back: Platfo
     set_fallback(falling_back, -1)
     fall_back(falling_back, relay)
     assert falling_back.states() == {"queued": 1}
-    assert find_fallbacks(falling_back.around, 10) == []
+    assert find_fallbacks(falling_back.runtime, 10) == []
     falling_back.let_time_pass(relay)
     fall_back(falling_back, relay)
     assert falling_back.states() == {"accepted": 1}

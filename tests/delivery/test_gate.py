@@ -59,8 +59,8 @@ class Gate:
     def kill_books(self) -> None:
         """The process that keeps the books of one that sends."""
         for worker in self.dice.sample(self.workers, len(self.workers)):
-            if (books := worker.find_books()) is not None:
-                books.kill()
+            if (outbox := worker.find_books()) is not None:
+                outbox.kill()
                 return
 
     def kill_dispatcher(self) -> None:

@@ -83,13 +83,13 @@ def test_killed_after_the_mark_one_is_unknown(platform, scripted, work):
 
 def findings(platform):
     """What stands in the journal of the present drain."""
-    (path,) = platform.around.machine.folder.glob("*.journal")
+    (path,) = platform.runtime.machine.folder.glob("*.journal")
     return parse_journal(path.read_bytes().splitlines(keepends=True))
 
 
 def begun_in(platform):
     """What is begun and not ended."""
-    paths = list(platform.around.machine.folder.glob("*.journal"))
+    paths = list(platform.runtime.machine.folder.glob("*.journal"))
     return findings(platform).begun if len(paths) == 1 else None
 
 
@@ -247,8 +247,8 @@ def test_the_same_job_many_times_delivers_once(platform, scripted, redis_url, wo
     platform.send(relay, 50)
     wakeup = Wakeup(Settings(redis_url=redis_url))
     for _job in range(10):
-        wakeup.awake(relay)
-        assert wakeup.wake(relay)
+        wakeup.job_started(relay)
+        assert wakeup.enqueue_drain(relay)
     assert wakeup.depth() == 10
     with work(), work():
         assert settled(platform) == {"accepted": 50}
@@ -339,7 +339,7 @@ def claimed_by_a_dead_drain(platform, relay, machine):
             owner="gone",
             machine=machine,
             journal=secrets.token_hex(16),
-            duration=platform.around.settings.lease,
+            duration=platform.runtime.settings.lease,
         )
         claimed = [item.id for item in settlements.claim(connection, taken, 10).invitations]
     journal = JournalWriter(machine, taken.journal)
@@ -361,11 +361,11 @@ def test_a_lost_machine_leaves_its_claims_unknown_after_the_grace(platform, scri
     other = Machine.at(tmp_path / "other")
     relay = platform.add_relay(scripted)
     claimed_by_a_dead_drain(platform, relay, other)
-    settings = platform.around.settings
+    settings = platform.runtime.settings
     let_pass(platform, settings.machine_grace)
-    assert recover_all(platform.around) == []
+    assert recover_all(platform.runtime) == []
     let_pass(platform, settings.machine_grace + settings.slice + timedelta(seconds=1))
-    assert recover_all(platform.around) == [relay]
+    assert recover_all(platform.runtime) == [relay]
     assert platform.states() == {"unknown": 3}
     platform.drain(relay)
     assert scripted.copies == []
@@ -377,18 +377,18 @@ def test_a_silent_machine_whose_lease_lives_is_not_lost(platform, scripted, tmp_
     claimed_by_a_dead_drain(platform, relay, Machine.at(tmp_path / "other"))
     with platform.engine.begin() as connection:
         connection.execute(update(Journal).values(opened_at=read_clock(connection) - timedelta(days=3)))
-    assert recover_all(platform.around) == []
+    assert recover_all(platform.runtime) == []
     assert platform.states() == {"sending": 3}
 
 
 def test_after_a_reboot_the_journal_is_not_trusted(platform, scripted):
     """A journal of an earlier boot may lack its last lines: all that was claimed may have been sent."""
     relay = platform.add_relay(scripted)
-    machine = platform.around.machine
+    machine = platform.runtime.machine
     claimed_by_a_dead_drain(platform, relay, Machine(machine.folder, machine.name, "an earlier boot"))
-    assert recover_all(platform.around) == []  # two machines may share the folder: the lease is alive
+    assert recover_all(platform.runtime) == []  # two machines may share the folder: the lease is alive
     let_pass(platform, timedelta(seconds=1))
-    assert recover_all(platform.around) == [relay]
+    assert recover_all(platform.runtime) == [relay]
     assert platform.states() == {"unknown": 3}
 
 
@@ -396,22 +396,22 @@ def test_after_a_reboot_the_journal_is_not_trusted(platform, scripted):
 def test_a_damaged_or_missing_journal_makes_its_claims_unknown(platform, scripted, damage):
     """A journal that says nothing certain cannot rule out any of its claims."""
     relay = platform.add_relay(scripted)
-    taken, _claimed = claimed_by_a_dead_drain(platform, relay, platform.around.machine)
-    damage(platform.around.machine.path(taken.journal))
+    taken, _claimed = claimed_by_a_dead_drain(platform, relay, platform.runtime.machine)
+    damage(platform.runtime.machine.path(taken.journal))
     let_pass(platform, timedelta(seconds=1))
-    assert recover_all(platform.around) == [relay]
+    assert recover_all(platform.runtime) == [relay]
     assert platform.states() == {"unknown": 3}
-    assert list(platform.around.machine.folder.glob("*.journal")) == []
+    assert list(platform.runtime.machine.folder.glob("*.journal")) == []
 
 
 def test_without_a_boot_id_the_journal_is_flushed_and_trusted(platform, scripted, monkeypatch):
     """Where the machine does not say when it booted, lines go to the disk at once, and the journal is believed."""
-    machine = platform.around.machine
+    machine = platform.runtime.machine
     blind = Machine(machine.folder, machine.name, "")
     platform.with_parts(machine=blind)
     relay = platform.add_relay(scripted)
     claimed_by_a_dead_drain(platform, relay, blind)
-    assert recover_all(platform.around) == [relay]
+    assert recover_all(platform.runtime) == [relay]
     assert platform.states() == {"queued": 2, "unknown": 1}
     platform.drain(relay)
     assert recipients_of(scripted.copies) == ["user1@example.org", "user3@example.org"]
@@ -420,8 +420,8 @@ def test_without_a_boot_id_the_journal_is_flushed_and_trusted(platform, scripted
 def test_a_recovered_relay_goes_on_at_once(platform, scripted):
     """The journal of a dead process is read within moments: nobody waits for the lease to run out."""
     relay = platform.add_relay(scripted)
-    claimed_by_a_dead_drain(platform, relay, platform.around.machine)
-    assert recover_all(platform.around) == [relay]
+    claimed_by_a_dead_drain(platform, relay, platform.runtime.machine)
+    assert recover_all(platform.runtime) == [relay]
     platform.drain(relay)
     assert platform.states() == {"accepted": 2, "unknown": 1}
     assert platform.rows(Journal) == []
@@ -429,12 +429,12 @@ def test_a_recovered_relay_goes_on_at_once(platform, scripted):
 
 def test_a_file_that_nobody_needs_goes_in_the_end(platform):
     """A journal without a row in the database is kept for a month: it may be another platform's. Then it goes."""
-    machine = platform.around.machine
+    machine = platform.runtime.machine
     for name, days in (("new", 1), ("old", 31)):
         JournalWriter(machine, name).close(delete=False)
         at = time.time() - timedelta(days=days).total_seconds()
         os.utime(machine.path(name), (at, at))
-    recover_all(platform.around)
+    recover_all(platform.runtime)
     assert [path.stem for path in machine.folder.glob("*.journal")] == ["new"]
 
 
@@ -480,7 +480,9 @@ def test_a_project_deleted_in_mid_drain_stops_nobody(platform, counting, work):
     with work():
         eventually(lambda: sum(counting.copies().values()) > 10, "some were sent")
         with platform.engine.begin() as connection:
-            erasure.forget(connection, "acme", next(row.project_id for row in platform.batches if row.id == gone))
+            erasure.erase_records(
+                connection, "acme", next(row.project_id for row in platform.batches if row.id == gone)
+            )
         platform.send(relay, ["late@example.org"])
         assert settled(platform) == {"accepted": 1}
     assert set(counting.copies().values()) == {1}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from flask_babel import force_locale
 
-from own_smtp.delivery.workers.confirmation_mails import Letter, compose
+from own_smtp.delivery.workers.confirmation_mails import ConfirmationLetter, compose
 from own_smtp.hooks.events import PlatformMail, RelayAlert, RelayChange, Tenant
 from own_smtp.i18n import LANGUAGES
 from own_smtp.operations.notice_mails import alert_notice, notice_of
@@ -103,7 +103,7 @@ def test_the_confirmation_mail(db_session, thin, acme, is_as_kept):
     profile = load_profile(db_session.connection(), relay.id, thin.vault)
     link = "https://surveys.example/own-smtp/confirm/only-for-this-test"
     message = compose(
-        Letter(
+        ConfirmationLetter(
             profile=profile,
             tenant=acme,
             recipient="surveys@acme.example",

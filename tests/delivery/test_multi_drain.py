@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from own_smtp.delivery.bookkeeping.bookkeeper import Office
-from own_smtp.delivery.bookkeeping.channel import ThreadDesk
+from own_smtp.delivery.bookkeeping.bookkeeper import Bookkeeper
+from own_smtp.delivery.bookkeeping.channel import ThreadChannel
 from own_smtp.delivery.due import find_due
 from own_smtp.delivery.sending.drain import Drain, begin_drain
-from own_smtp.delivery.sending.multi_drain import Service, serve
+from own_smtp.delivery.sending.multi_drain import MultiDrain, run_drains
 from own_smtp.settings import Deadlines
 from own_smtp.smtp.network import Target
 from own_smtp.smtp.values import RelayProfile
@@ -33,10 +33,10 @@ def test_a_relay_is_due_only_while_it_may_send_and_nobody_drains_it(
     for relay in (due, paused):
         platform.send(relay, 1)
     platform.change(paused, state="paused")
-    assert find_due(platform.around, 10) == [due]
+    assert find_due(platform.runtime, 10) == [due]
     platform.drain(due)
-    assert find_due(platform.around, 10) == []
-    assert idle not in find_due(platform.around, 10)
+    assert find_due(platform.runtime, 10) == []
+    assert idle not in find_due(platform.runtime, 10)
 
 
 def test_relays_served_longest_ago_come_first(platform: Platform, scripted: ScriptedServer) -> None:
@@ -47,7 +47,7 @@ def test_relays_served_longest_ago_come_first(platform: Platform, scripted: Scri
         platform.drain(relay)
     for relay in (first, second, third):
         platform.send(relay, 1)
-    assert find_due(platform.around, 10) == [third, second, first]
+    assert find_due(platform.runtime, 10) == [third, second, first]
 
 
 def test_dead_relays_do_not_keep_a_worker_from_a_healthy_one(
@@ -144,9 +144,9 @@ def test_one_drain_that_breaks_down_does_not_end_the_others(platform: Platform, 
             raise ZeroDivisionError
         return await whole.resolver(whole.settings)(profile)
 
-    whole = platform.around
+    whole = platform.runtime
     platform.with_parts(resolver=lambda _settings: resolve)
-    serve(platform.around, broken)
+    run_drains(platform.runtime, broken)
     assert platform.states() == {"accepted": 2, "queued": 2}
 
 
@@ -154,7 +154,7 @@ class Worker:
     """A worker's job in a thread of its own."""
 
     def __init__(self, platform: Platform, relay_id: int) -> None:
-        self._service = Service(platform.around, ThreadDesk(Office(platform.around)))
+        self._service = MultiDrain(platform.runtime, ThreadChannel(Bookkeeper(platform.runtime)))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, args=(relay_id,))
         self._thread.start()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from own_smtp.delivery.contract import Letter
+from own_smtp.delivery.contract import AddressedInvitation
 from own_smtp.delivery.retry_policy import RetryPolicy
 from own_smtp.delivery.sending.composer import Composer
-from own_smtp.delivery.sending.send_queue import GIVE_BACK, Feed
+from own_smtp.delivery.sending.send_queue import GIVE_BACK, SendQueue
 from own_smtp.errors import LeaseLostError
 from own_smtp.outbox.journal import JournalWriter, Machine, read_journal
 from own_smtp.relays.rate_limits import Pacer
@@ -39,7 +39,7 @@ class FakeComposer(Composer):
     def __init__(self) -> None:
         super().__init__(PROFILE)
 
-    def compose(self, letter: Letter, date: str) -> Envelope:
+    def compose(self, letter: AddressedInvitation, date: str) -> Envelope:
         return Envelope(sender="a@a.example", recipient=letter.address, data=b"\r\n", invitation_id=letter.id)
 
     def batch(self, batch_id: int) -> Any:
@@ -72,66 +72,66 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.fixture
-def make_feed(machine: Machine) -> Callable[..., Feed]:
-    def make(clock: Clock | None = None, **limits: Any) -> Feed:
+def make_feed(machine: Machine) -> Callable[..., SendQueue]:
+    def make(clock: Clock | None = None, **limits: Any) -> SendQueue:
         retries = RetryPolicy.from_settings(Settings(), lambda: 0.5)
         journal = JournalWriter(machine, f"{id(limits):x}")
-        return Feed(FakeComposer(), Pacer(Limits(**limits), None, lambda: 0.5), journal, retries, clock or Clock())
+        return SendQueue(FakeComposer(), Pacer(Limits(**limits), None, lambda: 0.5), journal, retries, clock or Clock())
 
     return make
 
 
-def claimed(*ids: int) -> list[Letter]:
-    return [Letter(id_, 1, f"user{id_}@example.org", 0, None, []) for id_ in ids]
+def claimed(*ids: int) -> list[AddressedInvitation]:
+    return [AddressedInvitation(id_, 1, f"user{id_}@example.org", 0, None, []) for id_ in ids]
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(work)
 
 
-def test_what_is_taken_in_comes_out_in_order(make_feed: Callable[..., Feed]) -> None:
+def test_what_is_taken_in_comes_out_in_order(make_feed: Callable[..., SendQueue]) -> None:
     """Connections get invitations in the order of their claim, until there are no more."""
 
     async def work() -> None:
-        feed = make_feed()
-        feed.fill(claimed(1, 2, 3), lambda: True)
-        feed.is_dry = True
-        assert [envelope.invitation_id for envelope in iter(feed.take, None)] == [1, 2, 3]
-        assert await feed.next() is None
+        queue = make_feed()
+        queue.fill(claimed(1, 2, 3), lambda: True)
+        queue.is_dry = True
+        assert [envelope.invitation_id for envelope in iter(queue.take, None)] == [1, 2, 3]
+        assert await queue.next() is None
 
     run(work())
 
 
-def test_what_is_given_back_comes_first_again_and_counts_as_untried(make_feed: Callable[..., Feed]) -> None:
+def test_what_is_given_back_comes_first_again_and_counts_as_untried(make_feed: Callable[..., SendQueue]) -> None:
     """A connection that was gone before it was used costs the invitation nothing."""
 
     async def work() -> None:
-        feed = make_feed()
-        feed.fill(claimed(1, 2), lambda: True)
-        first = feed.take()
+        queue = make_feed()
+        queue.fill(claimed(1, 2), lambda: True)
+        first = queue.take()
         assert first is not None
-        feed.give_back(first)
-        assert feed.settlements == []
-        again = feed.take()
+        queue.give_back(first)
+        assert queue.settlements == []
+        again = queue.take()
         assert again is not None
         assert again.invitation_id == 1
 
     run(work())
 
 
-def test_nothing_begins_without_the_lease(make_feed: Callable[..., Feed]) -> None:
+def test_nothing_begins_without_the_lease(make_feed: Callable[..., SendQueue]) -> None:
     """When the lease may have run out, no end of a message is written, and the invitation is released."""
 
     async def work() -> None:
-        feed = make_feed()
-        feed.fill(claimed(1, 2), lambda: False)
-        envelope = feed.take()
+        queue = make_feed()
+        queue.fill(claimed(1, 2), lambda: False)
+        envelope = queue.take()
         assert envelope is not None
         with pytest.raises(LeaseLostError):
-            feed.begin(envelope)
-        assert feed.is_closed
-        assert sorted(feed.abandon()) == [1, 2]
-        assert feed.settlements == []
+            queue.begin(envelope)
+        assert queue.is_closed
+        assert sorted(queue.abandon()) == [1, 2]
+        assert queue.settlements == []
 
     run(work())
 
@@ -142,14 +142,14 @@ def test_the_journal_knows_of_a_message_before_its_end_is_written(machine: Machi
     async def work() -> None:
         journal = JournalWriter(machine, "journal")
         retries = RetryPolicy.from_settings(Settings(), lambda: 0.5)
-        feed = Feed(FakeComposer(), Pacer(Limits(), None, lambda: 0.5), journal, retries, Clock())
-        feed.fill(claimed(1, 2), lambda: True)
-        first, second = feed.take(), feed.take()
+        queue = SendQueue(FakeComposer(), Pacer(Limits(), None, lambda: 0.5), journal, retries, Clock())
+        queue.fill(claimed(1, 2), lambda: True)
+        first, second = queue.take(), queue.take()
         assert first is not None
         assert second is not None
-        feed.begin(first)
-        feed.begin(second)
-        feed.end(first, classify(Stage.MESSAGE, TAKEN))
+        queue.begin(first)
+        queue.begin(second)
+        queue.end(first, classify(Stage.MESSAGE, TAKEN))
         journal.close(delete=False)
         findings = read_journal(machine, "journal")
         assert findings is not None
@@ -159,47 +159,47 @@ def test_the_journal_knows_of_a_message_before_its_end_is_written(machine: Machi
     run(work())
 
 
-def test_what_broke_down_on_the_wire_is_unknown_and_the_rest_is_released(make_feed: Callable[..., Feed]) -> None:
+def test_what_broke_down_on_the_wire_is_unknown_and_the_rest_is_released(make_feed: Callable[..., SendQueue]) -> None:
     """At the end, a message that was begun and never answered is `unknown`; those not begun wait again."""
 
     async def work() -> None:
-        feed = make_feed()
-        feed.fill(claimed(1, 2, 3), lambda: True)
-        first, _second = feed.take(), feed.take()
+        queue = make_feed()
+        queue.fill(claimed(1, 2, 3), lambda: True)
+        first, _second = queue.take(), queue.take()
         assert first is not None
-        feed.begin(first)
-        assert sorted(feed.abandon()) == [2, 3]
-        assert [(item.invitation_id, item.state) for item in feed.settlements] == [(1, State.UNKNOWN)]
+        queue.begin(first)
+        assert sorted(queue.abandon()) == [2, 3]
+        assert [(item.invitation_id, item.state) for item in queue.settlements] == [(1, State.UNKNOWN)]
 
     run(work())
 
 
-def test_a_wait_that_is_not_worth_a_worker_ends_the_drain(make_feed: Callable[..., Feed]) -> None:
+def test_a_wait_that_is_not_worth_a_worker_ends_the_drain(make_feed: Callable[..., SendQueue]) -> None:
     """With one message an hour the second one does not keep a connection waiting: the feed says when to come back."""
 
     async def work() -> None:
-        feed = make_feed(min_interval=3600.0)
-        feed.fill(claimed(1, 2), lambda: True)
-        assert await feed.next() is not None
-        assert await feed.next() is None
-        assert feed.wake_at == NOON + 3600 > NOON + GIVE_BACK
+        queue = make_feed(min_interval=3600.0)
+        queue.fill(claimed(1, 2), lambda: True)
+        assert await queue.next() is not None
+        assert await queue.next() is None
+        assert queue.wake_at == NOON + 3600 > NOON + GIVE_BACK
 
     run(work())
 
 
-def test_a_short_wait_is_waited_for(make_feed: Callable[..., Feed]) -> None:
+def test_a_short_wait_is_waited_for(make_feed: Callable[..., SendQueue]) -> None:
     """A connection that asks too early gets the message as soon as the spacing allows it."""
 
     async def work() -> None:
         clock = Clock()
-        feed = make_feed(clock, min_interval=0.05)
-        feed.fill(claimed(1, 2), lambda: True)
-        assert await feed.next() is not None
-        waiting = asyncio.create_task(feed.next())
+        queue = make_feed(clock, min_interval=0.05)
+        queue.fill(claimed(1, 2), lambda: True)
+        assert await queue.next() is not None
+        waiting = asyncio.create_task(queue.next())
         await asyncio.sleep(0)
         assert not waiting.done()
         clock.now += 0.05
-        feed.announce()
+        queue.announce()
         envelope = await waiting
         assert envelope is not None
         assert envelope.invitation_id == 2
@@ -207,59 +207,59 @@ def test_a_short_wait_is_waited_for(make_feed: Callable[..., Feed]) -> None:
     run(work())
 
 
-def test_closing_lets_those_who_wait_go(make_feed: Callable[..., Feed]) -> None:
+def test_closing_lets_those_who_wait_go(make_feed: Callable[..., SendQueue]) -> None:
     """Whoever waits for work when the feed is closed gets none."""
 
     async def work() -> None:
-        feed = make_feed()
-        waiting = asyncio.create_task(feed.next())
+        queue = make_feed()
+        waiting = asyncio.create_task(queue.next())
         await asyncio.sleep(0)
-        feed.close()
+        queue.close()
         assert await waiting is None
 
     run(work())
 
 
-def test_a_reply_about_the_relay_closes_the_feed(make_feed: Callable[..., Feed]) -> None:
+def test_a_reply_about_the_relay_closes_the_feed(make_feed: Callable[..., SendQueue]) -> None:
     """A refused sender is no recipient's fault: the invitation waits, and nobody else is tried."""
 
     async def work() -> None:
-        feed = make_feed()
-        feed.fill(claimed(1, 2), lambda: True)
-        envelope = feed.take()
+        queue = make_feed()
+        queue.fill(claimed(1, 2), lambda: True)
+        envelope = queue.take()
         assert envelope is not None
-        feed.end(envelope, classify(Stage.MAIL, Reply(code=553, text="not yours")))
-        assert feed.pause is not None
-        assert feed.take() is None
-        assert [(item.state, item.first_failure_at) for item in feed.settlements] == [(State.QUEUED, None)]
+        queue.end(envelope, classify(Stage.MAIL, Reply(code=553, text="not yours")))
+        assert queue.pause is not None
+        assert queue.take() is None
+        assert [(item.state, item.first_failure_at) for item in queue.settlements] == [(State.QUEUED, None)]
 
     run(work())
 
 
-def test_one_greylisted_recipient_does_not_slow_the_others(make_feed: Callable[..., Feed]) -> None:
+def test_one_greylisted_recipient_does_not_slow_the_others(make_feed: Callable[..., SendQueue]) -> None:
     """450 to one RCPT says nothing of the pace; to three in a row it does, and to MAIL at once."""
 
     async def work() -> None:
         later = Reply(code=450, text="greylisted", enhanced="4.7.1")
-        feed = make_feed()
-        feed.fill(claimed(*range(1, 20)), lambda: True)
+        queue = make_feed()
+        queue.fill(claimed(*range(1, 20)), lambda: True)
 
         def end(stage: Stage, reply: Reply) -> None:
-            envelope = feed.take()
+            envelope = queue.take()
             if envelope is None:
                 raise AssertionError("The feed waits, although nothing should slow it down.")
-            feed.end(envelope, classify(stage, reply))
+            queue.end(envelope, classify(stage, reply))
 
         for stage, reply in [(Stage.RCPT, later), (Stage.RCPT, later), (Stage.MESSAGE, TAKEN), (Stage.RCPT, later)]:
             end(stage, reply)
-        assert feed.pacer.learned is None
+        assert queue.pacer.learned is None
         end(Stage.MAIL, later)
-        assert feed.pacer.learned is not None
+        assert queue.pacer.learned is not None
 
     run(work())
 
 
-def test_a_message_that_cannot_be_tried_again_in_time_is_given_up(make_feed: Callable[..., Feed]) -> None:
+def test_a_message_that_cannot_be_tried_again_in_time_is_given_up(make_feed: Callable[..., SendQueue]) -> None:
     """When the next attempt would lie beyond the horizon, the last failure was the last."""
     retries = RetryPolicy.from_settings(Settings(), lambda: 0.5)
     (invitation,) = claimed(1)

@@ -10,7 +10,7 @@ import pytest
 
 from own_smtp.delivery.workers import confirmation_mails, dry_run_job
 from own_smtp.settings import INTERACTIVE
-from own_smtp.smtp.dry_run import probe
+from own_smtp.smtp.dry_run import run_dry_run
 from own_smtp.smtp.outcomes import Stage
 from own_smtp.smtp.tls import verifying_context
 from own_smtp.smtp.values import Credentials
@@ -53,7 +53,7 @@ def try_out(web, thin, session, values) -> RelayTest:
 
 
 def run(thin, session) -> RelayTest:
-    dry_run_job.run(thin.jobs[-1][1], thin)
+    dry_run_job.perform_dry_run(thin.jobs[-1][1], thin)
     session.expire_all()
     return session.query(RelayTest).order_by(RelayTest.id.desc()).first()
 
@@ -101,7 +101,7 @@ def test_starttls_on_the_port_of_implicit_tls(submission):
         submission, host="localhost", port=submission.implicit_port, security=Security.STARTTLS, credentials=LOGIN
     )
     quick = replace(INTERACTIVE, banner=0.5)
-    found = probe(profile, "a@acme.example", find=resolve, observe=lambda _seen: None, deadlines=quick)
+    found = run_dry_run(profile, "a@acme.example", find=resolve, observe=lambda _seen: None, deadlines=quick)
     assert found.failure.stage == Stage.BANNER
 
 
@@ -135,7 +135,7 @@ def test_an_unknown_certificate_is_trusted_and_the_server_confirmed(web, thin, d
     assert relay.state == RelayState.UNCONFIRMED
     name, number = thin.jobs[-1]
     assert name == "send_confirmation"
-    confirmation_mails.deliver(number, thin)
+    confirmation_mails.send_confirmation_mail(number, thin)
     [copy] = strange.copies()
     token = re.search(rb"/own-smtp/confirm/([\w=\r\n-]+)", copy.data)[1].replace(b"=\n", b"").split()[0].decode()
     web.post(f"/own-smtp/confirm/{token}")

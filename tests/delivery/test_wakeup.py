@@ -25,11 +25,11 @@ def nobody():
 
 def test_a_relay_is_woken_once_until_its_job_begins(wakeup):
     """However often it is woken, one job waits; from the moment it begins, the next wake is news."""
-    assert [wakeup.wake(1) for _time in range(3)] == [True] * 3
-    wakeup.wake(2)
+    assert [wakeup.enqueue_drain(1) for _time in range(3)] == [True] * 3
+    wakeup.enqueue_drain(2)
     assert wakeup.depth() == 2
-    wakeup.awake(1)
-    wakeup.wake(1)
+    wakeup.job_started(1)
+    wakeup.enqueue_drain(1)
     assert wakeup.depth() == 3
 
 
@@ -43,18 +43,18 @@ def test_jobs_hold_ids_and_nothing_else(wakeup):
 
 def test_without_redis_it_says_so(nobody):
     """No exception reaches a request; the caller learns that nobody was woken."""
-    assert not nobody.wake(1)
+    assert not nobody.enqueue_drain(1)
     assert not nobody.enqueue("send_confirmation", 1)
     assert not nobody.is_up()
     assert nobody.depth() is None
-    nobody.awake(1)
+    nobody.job_started(1)
 
 
 @pytest.fixture
 def woken(platform, monkeypatch):
     """The relays that were woken so far."""
     names = []
-    monkeypatch.setattr(platform.own_smtp.wakeup, "wake", lambda relay_id: names.append(relay_id) is None)
+    monkeypatch.setattr(platform.own_smtp.wakeup, "enqueue_drain", lambda relay_id: names.append(relay_id) is None)
     return names
 
 
@@ -118,7 +118,7 @@ def test_a_savepoint_and_all_rolled_back_wakes_nobody(platform, session, woken):
 def test_a_redis_that_is_down_costs_one_try(platform, session, monkeypatch):
     """With several relays to wake, the first failure is enough: the dispatcher finds them all."""
     asked = []
-    monkeypatch.setattr(platform.own_smtp.wakeup, "wake", asked.append)
+    monkeypatch.setattr(platform.own_smtp.wakeup, "enqueue_drain", asked.append)
     session().info["own_smtp_to_wake"] = {1, 2, 3}
     send(platform)
     session.commit()

@@ -29,9 +29,9 @@ def test_the_platform_works_on_each_database(kind: type[DatabaseServer], tmp_pat
         manager = signed_in(app, "manager@north.example")
         manager.post(IMPORT, {"file": (io.BytesIO(PARTICIPANTS.read_bytes()), "people.csv")})
         assert "Taken over 500" in press(manager)
-        news = [status(item.reference, State.ACCEPTED) for item in taker.taken[0][1][:300]]
+        events = [status(item.reference, State.ACCEPTED) for item in taker.taken[0][1][:300]]
         with app.app_context():
-            app.extensions["survey_plugins"].manager.hook.own_smtp_invitations_changed(changes=news)
+            app.extensions["survey_plugins"].manager.hook.own_smtp_invitations_changed(changes=events)
         assert "Taken over 300" in press(manager, "reminder")
         number = min(row.id for row in people(app).values())
         pages = [path.replace("participants/1", f"participants/{number}") for path in PAGES]

@@ -13,7 +13,7 @@ from sqlalchemy import insert, update
 from own_smtp import OwnSMTP
 from own_smtp.extension import plugin
 from own_smtp.storage import schema
-from own_smtp.storage.models import BatchCounts, Invitation, ProjectRoute, Relay
+from own_smtp.storage.models import BatchTotals, Invitation, ProjectRoute, Relay
 from survey_host.extensions import db
 from survey_host.models import Survey
 from tests.survey_host_kit import SEND, Visitor, add_people, platform, press, signed_in, text_of
@@ -75,7 +75,7 @@ def test_the_report_shows_what_is_known_and_says_why_no_more(app: Flask, manager
     with app.app_context():
         ada = update(Invitation).where(Invitation.address == "ada@r.example").values(state="accepted")
         db.session.execute(ada)
-        db.session.execute(update(BatchCounts).values(accepted=1))
+        db.session.execute(update(BatchTotals).values(accepted=1))
         db.session.commit()
     page = text_of(manager.get("/surveys/1/report"))
     assert "Waiting 1" in page

@@ -15,9 +15,9 @@ from own_smtp.hooks import (
     State,
     hookimpl,
 )
+from survey_host.news import participant_id_of, reference_of
 from survey_host.extensions import db
 from survey_host.models import Participant
-from survey_host.news import participant_id_of, reference_of
 from tests.survey_host_kit import (
     Visitor,
     add_people,
@@ -42,7 +42,7 @@ def manager(app: Flask) -> Visitor:
     return signed_in(app, "manager@north.example")
 
 
-def news(app: Flask, *changes: InvitationStatus) -> None:
+def events(app: Flask, *changes: InvitationStatus) -> None:
     with app.app_context():
         app.extensions["survey_plugins"].manager.hook.own_smtp_invitations_changed(changes=list(changes))
 
@@ -54,11 +54,11 @@ def test_news_are_kept_per_participant_and_bear_repetition(app: Flask, manager: 
     press(manager)
     refused = status("participant-1", State.REFUSED, seconds=5, reply_code=550, reply_text="No such user")
     for _ in range(2):
-        news(app, refused)
-    news(app, status("participant-1", State.SENDING, seconds=1))
-    news(app, status("participant-1", State.ACCEPTED, seconds=9, batch_id=7))
-    news(app, status("participant-1", State.ACCEPTED, seconds=9, project_id="2"))
-    news(app, status("participant-99", State.ACCEPTED), status("odd", State.ACCEPTED))
+        events(app, refused)
+    events(app, status("participant-1", State.SENDING, seconds=1))
+    events(app, status("participant-1", State.ACCEPTED, seconds=9, batch_id=7))
+    events(app, status("participant-1", State.ACCEPTED, seconds=9, project_id="2"))
+    events(app, status("participant-99", State.ACCEPTED), status("odd", State.ACCEPTED))
     ada = people(app)["ada@r.example"]
     assert (ada.mail_state, ada.mail_note) == ("refused", "550 No such user")
 
@@ -70,7 +70,7 @@ def test_reminders_go_to_those_who_were_invited_and_are_silent(app: Flask, manag
     add_people(app, *(f"{name}@r.example" for name in names))
     press(manager)
     states = {"silent": State.ACCEPTED, "answered": State.ACCEPTED, "out": State.ACCEPTED, "refused": State.REFUSED}
-    news(app, *(status(reference_of(names.index(name) + 1), state) for name, state in states.items()))
+    events(app, *(status(reference_of(names.index(name) + 1), state) for name, state in states.items()))
     with app.app_context():
         for name, column in {"answered": "answered_at", "out": "opted_out_at"}.items():
             db.session.execute(
@@ -92,7 +92,7 @@ def test_a_reminder_that_was_refused_is_not_counted(app: Flask, manager: Visitor
     taker = with_plugin(app)
     add_people(app, "ada@r.example")
     press(manager)
-    news(app, status("participant-1", State.ACCEPTED))
+    events(app, status("participant-1", State.ACCEPTED))
     taker.refuse = frozenset({"ada@r.example"})
     press(manager, "reminder")
     ada = people(app)["ada@r.example"]

@@ -206,7 +206,7 @@ def test_a_commit_wakes_each_relay_once(platform: Platform, relay: int) -> None:
 def watch(platform: Platform) -> list[int]:
     """Return the list of relays that are woken from now on."""
     woken: list[int] = []
-    platform.own_smtp.wakeup.wake = lambda relay_id: bool(woken.append(relay_id)) or True  # type: ignore[method-assign]
+    platform.own_smtp.wakeup.enqueue_drain = lambda relay_id: bool(woken.append(relay_id)) or True  # type: ignore[method-assign]
     return woken
 
 

@@ -327,8 +327,8 @@ def test_hook_own_smtp_invitations_changed(surveys: Surveys) -> None:
     old = status("1", State.QUEUED)
     new = status("1", State.ACCEPTED, changed_at=old.changed_at.replace(hour=1))
     assert surveys.host.invitations_changed([old, status("99", State.ACCEPTED)])
-    for news in (new, new, old):
-        assert surveys.host.invitations_changed([news])
+    for events in (new, new, old):
+        assert surveys.host.invitations_changed([events])
     assert surveys.db.session.get(surveys.rows.Participant, 1).mail_state == State.ACCEPTED
 
 

@@ -17,7 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import update
 
 from own_smtp import OwnSMTP
-from own_smtp.delivery.bookkeeping.status_events import OVERDUE, tell_overdue
+from own_smtp.delivery.bookkeeping.status_events import OVERDUE, notify_overdue_changes
 from own_smtp.errors import ConfigurationError, HookError
 from own_smtp.hooks import (
     PROJECT,
@@ -237,11 +237,11 @@ def test_a_host_that_raises_never_stops_a_delivery_and_is_told_again(platform: A
     assert platform.states() == {"accepted": 30}
     assert len(recipients_of(scripted.copies)) == 30
     replace_listener(platform, told)
-    assert tell_overdue(platform.around) == 0
+    assert notify_overdue_changes(platform.runtime) == 0
     let_it_be_overdue(platform)
-    assert tell_overdue(platform.around) == 30
+    assert notify_overdue_changes(platform.runtime) == 30
     assert {change.state for change in platform.host.changes} == {"accepted"}
-    assert tell_overdue(platform.around) == 0
+    assert notify_overdue_changes(platform.runtime) == 0
 
 
 def replace_listener(platform: Any, listener: Any) -> None:
@@ -256,5 +256,5 @@ def let_it_be_overdue(platform: Any) -> None:
     """Let the time pass after which the dispatcher tells what a drain did not."""
     with platform.engine.begin() as connection:
         long_ago = read_clock(connection) - 2 * OVERDUE
-        untold = Invitation.untold_since.is_not(None)
-        connection.execute(update(Invitation).where(untold).values(untold_since=long_ago))
+        unnotified = Invitation.untold_since.is_not(None)
+        connection.execute(update(Invitation).where(unnotified).values(untold_since=long_ago))

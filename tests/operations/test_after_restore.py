@@ -5,57 +5,57 @@ import pytest
 from own_smtp.operations.after_restore import RESTORED, doubt_what_waits
 from own_smtp.outbox import actions
 from own_smtp.states import State
-from own_smtp.storage.models import Attempt, BatchCounts, Invitation
+from own_smtp.storage.models import Attempt, BatchTotals, Invitation
 from tests.cli.test_commands import read, run
 from tests.engine import Platform
-from tests.ledgers import REFUSED, Books
+from tests.outbox_kit import REFUSED, Outbox
 from tests.scripted import ScriptedServer
 
 
 @pytest.fixture
-def books(migrated, tmp_path):
+def outbox(migrated, tmp_path):
     """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
-    return Books.at(migrated, tmp_path / "journal")
+    return Outbox.at(migrated, tmp_path / "journal")
 
 
-def test_what_waited_is_unknown_and_nothing_is_sent_again(books):
+def test_what_waited_is_unknown_and_nothing_is_sent_again(outbox):
     """Queued, claimed and paused: all may have been sent since; what had ended stays, and the figures agree."""
-    relay = books.relay()
-    paused, cancelled = (books.send(relay, 2).batch_id for _batch in range(2))
-    books(actions.pause_batch, paused)
-    taken = books.take(relay)
-    claimed = books.claim(taken, 1)
-    books(actions.cancel_batch, cancelled)
-    books.send(relay, 3)
-    refused = books.claim(taken, 1)
-    books.settle(taken, [item.id for item in refused], REFUSED)
-    doubted = doubt_what_waits(books.engine)
+    relay = outbox.relay()
+    paused, cancelled = (outbox.send(relay, 2).batch_id for _batch in range(2))
+    outbox(actions.pause_batch, paused)
+    taken = outbox.take(relay)
+    claimed = outbox.claim(taken, 1)
+    outbox(actions.cancel_batch, cancelled)
+    outbox.send(relay, 3)
+    refused = outbox.claim(taken, 1)
+    outbox.settle(taken, [item.id for item in refused], REFUSED)
+    doubted = doubt_what_waits(outbox.engine)
     assert (doubted.batches, doubted.invitations) == (3, 5)
-    assert books.states() == {"unknown": 5, "cancelled": 1, "refused": 1}
-    assert books.batch_states() == ["done", "cancelled", "done"]
-    assert books.column(BatchCounts.unknown) == [2, 1, 2]
-    assert books.claim(books.take(relay)) == []
-    books.settle(taken, [item.id for item in claimed])
-    assert books.states()["unknown"] == 5
+    assert outbox.states() == {"unknown": 5, "cancelled": 1, "refused": 1}
+    assert outbox.batch_states() == ["done", "cancelled", "done"]
+    assert outbox.column(BatchTotals.unknown) == [2, 1, 2]
+    assert outbox.claim(outbox.take(relay)) == []
+    outbox.settle(taken, [item.id for item in claimed])
+    assert outbox.states()["unknown"] == 5
 
 
-def test_the_log_and_the_host_hear_of_it(books):
+def test_the_log_and_the_host_hear_of_it(outbox):
     """Each has an attempt with the reason, and is told like any other change; a second time there is nothing to do."""
-    relay = books.relay()
-    books.send(relay, 2)
-    doubt_what_waits(books.engine)
-    assert books.column(Attempt.text) == [RESTORED] * 2
-    assert all(books.column(Invitation.untold_since))
-    assert doubt_what_waits(books.engine).invitations == 0
+    relay = outbox.relay()
+    outbox.send(relay, 2)
+    doubt_what_waits(outbox.engine)
+    assert outbox.column(Attempt.text) == [RESTORED] * 2
+    assert all(outbox.column(Invitation.untold_since))
+    assert doubt_what_waits(outbox.engine).invitations == 0
 
 
-def test_a_person_may_risk_copies(books):
+def test_a_person_may_risk_copies(outbox):
     """The batch can be sent again, by a word that says so."""
-    relay = books.relay()
-    batch = books.send(relay, 2).batch_id
-    doubt_what_waits(books.engine)
-    assert books(actions.retry, batch, [State.UNKNOWN]) == 2
-    assert len(books.claim(books.take(relay))) == 2
+    relay = outbox.relay()
+    batch = outbox.send(relay, 2).batch_id
+    doubt_what_waits(outbox.engine)
+    assert outbox(actions.retry, batch, [State.UNKNOWN]) == 2
+    assert len(outbox.claim(outbox.take(relay))) == 2
 
 
 def test_the_command_wants_a_yes(platform: Platform, scripted: ScriptedServer) -> None:

@@ -14,7 +14,7 @@ from own_smtp.storage.encryption import Vault, generate_key
 from own_smtp.storage.models import Attempt, AuditEntry, Batch, Forgetting, Relay, Shortened
 from own_smtp.storage.models import Invitation as InvitationRow
 from tests.engine import Platform
-from tests.ledgers import DEFERRED, REFUSED, TENANT, Books
+from tests.outbox_kit import DEFERRED, REFUSED, TENANT, Outbox
 from tests.servers.postfix import Postfix
 
 OLD_KEY, NEW_KEY = generate_key("old"), generate_key("new")
@@ -23,106 +23,106 @@ ANN, BOB = "ann@example.org", "bob@example.org"
 
 
 @pytest.fixture
-def books(migrated, tmp_path):
+def outbox(migrated, tmp_path):
     """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
-    return Books.at(migrated, tmp_path / "journal")
+    return Outbox.at(migrated, tmp_path / "journal")
 
 
 @pytest.fixture
-def relay(books):
-    return books.relay()
+def relay(outbox):
+    return outbox.relay()
 
 
-def send(books, relay, *addresses, **values):
+def send(outbox, relay, *addresses, **values):
     people = [
         Invitation(reference=f"{address}?", address=address, name=address, values={"A": "b"}) for address in addresses
     ]
-    return books.send(relay, people, **values).batch_id
+    return outbox.send(relay, people, **values).batch_id
 
 
-def forget(books, address=ANN, vault=VAULT, tenant=TENANT):
-    return books(forget_person, vault, tenant, address)
+def forget(outbox, address=ANN, vault=VAULT, tenant=TENANT):
+    return outbox(forget_person, vault, tenant, address)
 
 
-def left_of_ann(books):
+def left_of_ann(outbox):
     """Return whatever still has the address in it."""
     columns = (InvitationRow.address, InvitationRow.name, Attempt.text, Relay.pause_text, AuditEntry.details)
-    return [value for column in columns for value in books.column(column) if "ann" in str(value).lower()]
+    return [value for column in columns for value in outbox.column(column) if "ann" in str(value).lower()]
 
 
-def test_what_waits_is_cancelled_and_the_person_is_gone(books, relay):
+def test_what_waits_is_cancelled_and_the_person_is_gone(outbox, relay):
     """In every batch, in whatever case the address was given; other people keep what they have."""
-    send(books, relay, "Ann@example.org", BOB)
-    send(books, relay, ANN, project_id="another")
-    found = forget(books)
+    send(outbox, relay, "Ann@example.org", BOB)
+    send(outbox, relay, ANN, project_id="another")
+    found = forget(outbox)
     assert (found.invitations, found.cancelled, found.in_hand) == (2, 2, 0)
-    assert books.states() == {"cancelled": 2, "queued": 1}
-    assert books.column(InvitationRow.address) == ["", BOB, ""]
-    assert [values is None for values in books.column(InvitationRow.values)] == [True, False, True]
-    assert left_of_ann(books) == []
-    assert forget(books).invitations == 0
+    assert outbox.states() == {"cancelled": 2, "queued": 1}
+    assert outbox.column(InvitationRow.address) == ["", BOB, ""]
+    assert [values is None for values in outbox.column(InvitationRow.values)] == [True, False, True]
+    assert left_of_ann(outbox) == []
+    assert forget(outbox).invitations == 0
 
 
-def test_what_was_sent_keeps_its_state_and_loses_the_person(books, relay):
+def test_what_was_sent_keeps_its_state_and_loses_the_person(outbox, relay):
     """Also where the server's words, or a pause that they caused, repeat the address."""
-    send(books, relay, ANN)
-    taken = books.take(relay)
-    books.settle(taken, [item.id for item in books.claim(taken)], REFUSED)
-    books.end(taken)
-    books(lambda connection: connection.execute(update(Attempt).values(text=f"<{ANN}>: no")))
-    books.change(Relay, relay, pause_text=f"550 stop sending to {ANN}")
-    assert forget(books).invitations == 1
-    assert books.states() == {"refused": 1}
-    assert left_of_ann(books) == []
-    assert books.column(Relay.pause_text) == ["550 stop sending to •••"]
-    assert books(actions.retry, 1, [State.REFUSED]) == 0
+    send(outbox, relay, ANN)
+    taken = outbox.take(relay)
+    outbox.settle(taken, [item.id for item in outbox.claim(taken)], REFUSED)
+    outbox.end(taken)
+    outbox(lambda connection: connection.execute(update(Attempt).values(text=f"<{ANN}>: no")))
+    outbox.change(Relay, relay, pause_text=f"550 stop sending to {ANN}")
+    assert forget(outbox).invitations == 1
+    assert outbox.states() == {"refused": 1}
+    assert left_of_ann(outbox) == []
+    assert outbox.column(Relay.pause_text) == ["550 stop sending to •••"]
+    assert outbox(actions.retry, 1, [State.REFUSED]) == 0
 
 
-def test_other_tenants_are_not_touched(books, relay):
+def test_other_tenants_are_not_touched(outbox, relay):
     """The same person may have agreed elsewhere."""
-    send(books, relay, ANN)
-    assert forget(books, tenant="another").invitations == 0
-    assert books.column(InvitationRow.address) == [ANN]
+    send(outbox, relay, ANN)
+    assert forget(outbox, tenant="another").invitations == 0
+    assert outbox.column(InvitationRow.address) == [ANN]
 
 
-def test_the_log_says_that_it_was_done_and_not_of_whom(books, relay):
+def test_the_log_says_that_it_was_done_and_not_of_whom(outbox, relay):
     """One entry, with a number."""
-    send(books, relay, ANN)
-    forget(books)
-    assert books.column(AuditEntry.action) == ["person_forgotten"]
-    assert books.column(AuditEntry.details) == [{"invitations": [None, 1]}]
+    send(outbox, relay, ANN)
+    forget(outbox)
+    assert outbox.column(AuditEntry.action) == ["person_forgotten"]
+    assert outbox.column(AuditEntry.details) == [{"invitations": [None, 1]}]
 
 
 @pytest.mark.parametrize("outcome", [REFUSED, DEFERRED])
-def test_what_a_drain_has_in_hand_is_forgotten_when_it_comes_back(books, relay, outcome):
+def test_what_a_drain_has_in_hand_is_forgotten_when_it_comes_back(outbox, relay, outcome):
     """The drain settles it first; what would be tried again is cancelled."""
-    send(books, relay, ANN)
-    taken = books.take(relay)
-    claimed = books.claim(taken)
-    found = forget(books)
+    send(outbox, relay, ANN)
+    taken = outbox.take(relay)
+    claimed = outbox.claim(taken)
+    found = forget(outbox)
     assert (found.invitations, found.cancelled, found.in_hand) == (1, 0, 1)
-    assert finish_forgetting(books.engine) == 0
-    forget(books)  # asked for twice
-    books.settle(taken, [item.id for item in claimed], outcome)
-    books.end(taken)
-    assert finish_forgetting(books.engine) == 1
-    assert books.states() == {"refused" if outcome is REFUSED else "cancelled": 1}
-    assert left_of_ann(books) == []
-    assert books.column(Forgetting.invitation_id) == []
+    assert finish_forgetting(outbox.engine) == 0
+    forget(outbox)  # asked for twice
+    outbox.settle(taken, [item.id for item in claimed], outcome)
+    outbox.end(taken)
+    assert finish_forgetting(outbox.engine) == 1
+    assert outbox.states() == {"refused" if outcome is REFUSED else "cancelled": 1}
+    assert left_of_ann(outbox) == []
+    assert outbox.column(Forgetting.invitation_id) == []
 
 
-def test_a_shortened_recipient_is_found_by_hash(books, relay):
+def test_a_shortened_recipient_is_found_by_hash(outbox, relay):
     """With the key of that time among the present ones."""
-    send(books, relay, ANN, BOB)
-    books(actions.cancel_batch, 1)
+    send(outbox, relay, ANN, BOB)
+    outbox(actions.cancel_batch, 1)
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)
-    books(lambda connection: connection.execute(update(Batch).values(created_at=long_ago)))
-    books(lambda connection: connection.execute(update(InvitationRow).values(changed_at=long_ago)))
-    Purge(books.engine, VAULT, content=timedelta(1), recipients=timedelta(1)).run()
-    assert forget(books, vault=Vault.from_keys([NEW_KEY])).invitations == 0
-    assert forget(books, "ANN@example.org", vault=Vault.from_keys([NEW_KEY, OLD_KEY])).invitations == 1
-    assert books.column(InvitationRow.address) == ["", "b…@example.org"]
-    assert len(books.column(Shortened.digest)) == 1
+    outbox(lambda connection: connection.execute(update(Batch).values(created_at=long_ago)))
+    outbox(lambda connection: connection.execute(update(InvitationRow).values(changed_at=long_ago)))
+    Purge(outbox.engine, VAULT, content=timedelta(1), recipients=timedelta(1)).run()
+    assert forget(outbox, vault=Vault.from_keys([NEW_KEY])).invitations == 0
+    assert forget(outbox, "ANN@example.org", vault=Vault.from_keys([NEW_KEY, OLD_KEY])).invitations == 1
+    assert outbox.column(InvitationRow.address) == ["", "b…@example.org"]
+    assert len(outbox.column(Shortened.digest)) == 1
 
 
 @pytest.mark.servers

@@ -60,7 +60,9 @@ def test_a_database_that_is_away_is_down(mariadb, postgres) -> None:
     """The answer comes all the same."""
     for driver in ("postgresql+psycopg", "mysql+pymysql"):
         engine = create_engine(f"{driver}://nobody@127.0.0.1:1/nothing")
-        assert examine(engine, lambda: True) == health.Health(database=False, tables=False, redis=True, worker=False)
+        assert examine(engine, lambda: True) == health.HealthReport(
+            database=False, tables=False, redis=True, worker=False
+        )
         engine.dispose()
 
 

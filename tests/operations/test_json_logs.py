@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from own_smtp.operations.json_logs import FIELDS, JSONFormatter, TextFormatter, deliveries
+from own_smtp.operations.json_logs import LOG_FIELDS, JSONFormatter, TextFormatter, deliveries
 from tests.engine import Platform
 from tests.scripted import ScriptedServer
 
@@ -66,4 +66,4 @@ def test_a_line_is_one_object(caplog: pytest.LogCaptureFixture) -> None:
     assert "ann" not in text
     assert "ann" not in TextFormatter("%(message)s").format(caplog.records[0])
     assert line["time"].endswith("+00:00")
-    assert set(line) <= {"time", "level", "logger", "message", "exception", *FIELDS}
+    assert set(line) <= {"time", "level", "logger", "message", "exception", *LOG_FIELDS}

@@ -11,7 +11,7 @@ from own_smtp.operations.metrics import QueueFigures, exposition
 from own_smtp.storage import counters
 from own_smtp.storage.models import Batch, Lease
 from tests.engine import Platform
-from tests.ledgers import ACCEPTED, REFUSED, TENANT, Books
+from tests.outbox_kit import ACCEPTED, REFUSED, TENANT, Outbox
 
 AWAY = QueueFigures(is_up=False, jobs=None)
 TOKEN = "a token for tests"
@@ -19,9 +19,9 @@ LABELS = ("state", "reply", "cause", "hook", "tenant", "relay")
 
 
 @pytest.fixture
-def books(migrated, tmp_path):
+def outbox(migrated, tmp_path):
     """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
-    return Books.at(migrated, tmp_path / "journal")
+    return Outbox.at(migrated, tmp_path / "journal")
 
 
 def figures(text):
@@ -33,20 +33,20 @@ def figures(text):
     }
 
 
-def scrape(books, *, by_tenant=False, queue=AWAY):
-    with books.engine.connect() as connection:
+def scrape(outbox, *, by_tenant=False, queue=AWAY):
+    with outbox.engine.connect() as connection:
         return figures(exposition(connection, queue, by_tenant=by_tenant))
 
 
-def deliver(books, relay, outcome=ACCEPTED):
-    taken = books.take(relay)
-    books.settle(taken, [item.id for item in books.claim(taken)], outcome)
-    books.end(taken)
+def deliver(outbox, relay, outcome=ACCEPTED):
+    taken = outbox.take(relay)
+    outbox.settle(taken, [item.id for item in outbox.claim(taken)], outcome)
+    outbox.end(taken)
 
 
-def test_an_empty_platform_has_zeros(books):
+def test_an_empty_platform_has_zeros(outbox):
     """A figure that is missing could not be told from one that is not collected."""
-    found = scrape(books)
+    found = scrape(outbox)
     assert found["own_smtp_waiting_invitations",] == 0
     assert found["own_smtp_oldest_waiting_seconds",] == 0
     assert found["own_smtp_relays", "active"] == 0
@@ -54,16 +54,16 @@ def test_an_empty_platform_has_zeros(books):
     assert found["own_smtp_drains_total",] == 0
 
 
-def test_what_waits_and_what_came_of_it_is_counted(books):
+def test_what_waits_and_what_came_of_it_is_counted(outbox):
     """By state and class of the reply, with the age of what waits longest."""
-    relay = books.relay()
-    books.send(relay, 3)
-    deliver(books, relay)
-    books.send(relay, 2)
-    deliver(books, relay, REFUSED)
-    waiting = books.send(relay, 4).batch_id
-    books(lambda connection: connection.execute(update(Batch).values(created_at=datetime(2026, 1, 1, tzinfo=UTC))))
-    found = scrape(books, queue=QueueFigures(is_up=True, jobs=2))
+    relay = outbox.relay()
+    outbox.send(relay, 3)
+    deliver(outbox, relay)
+    outbox.send(relay, 2)
+    deliver(outbox, relay, REFUSED)
+    waiting = outbox.send(relay, 4).batch_id
+    outbox(lambda connection: connection.execute(update(Batch).values(created_at=datetime(2026, 1, 1, tzinfo=UTC))))
+    found = scrape(outbox, queue=QueueFigures(is_up=True, jobs=2))
     assert waiting == 3
     assert found["own_smtp_waiting_invitations",] == 4
     assert found["own_smtp_oldest_waiting_seconds",] > 3600
@@ -74,40 +74,40 @@ def test_what_waits_and_what_came_of_it_is_counted(books):
     assert found["own_smtp_relays", "active"] == 1
 
 
-def test_nobody_s_name_is_in_a_label_unless_that_is_wanted(books):
+def test_nobody_s_name_is_in_a_label_unless_that_is_wanted(outbox):
     """Tenant and relay are told apart only where the operator says so."""
     for tenant in ("acme", "other"):
-        relay = books.relay(tenant_id=tenant)
-        books.send(relay, 1, tenant_id=tenant)
-    deliver(books, relay)
-    with books.engine.connect() as connection:
+        relay = outbox.relay(tenant_id=tenant)
+        outbox.send(relay, 1, tenant_id=tenant)
+    deliver(outbox, relay)
+    with outbox.engine.connect() as connection:
         assert b"acme" not in exposition(connection, AWAY, by_tenant=False)
-    found = scrape(books, by_tenant=True)
+    found = scrape(outbox, by_tenant=True)
     assert found["own_smtp_waiting_invitations", "acme", "1"] == 1
     assert found["own_smtp_attempts_total", "accepted", "2xx", "other", "2"] == 1
 
 
-def test_a_counter_never_goes_back(books):
+def test_a_counter_never_goes_back(outbox):
     """What a deleted project or tenant has sent stays counted, without a trace of whose it was."""
-    relay = books.relay()
-    books.send(relay, 3)
-    deliver(books, relay)
-    books.change(Lease, relay, drains=7, drain_seconds=1.5)
-    before = scrape(books)
-    books(erasure.forget, TENANT, "survey")
-    assert scrape(books)["own_smtp_attempts_total", "accepted", "2xx"] == 3
-    books(erasure.forget, TENANT, None)
-    after = scrape(books)
+    relay = outbox.relay()
+    outbox.send(relay, 3)
+    deliver(outbox, relay)
+    outbox.change(Lease, relay, drains=7, drain_seconds=1.5)
+    before = scrape(outbox)
+    outbox(erasure.erase_records, TENANT, "survey")
+    assert scrape(outbox)["own_smtp_attempts_total", "accepted", "2xx"] == 3
+    outbox(erasure.erase_records, TENANT, None)
+    after = scrape(outbox)
     kept = [name for name in before if name[0].endswith("_total")]
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
-    assert scrape(books, by_tenant=True)["own_smtp_attempts_total", "accepted", "2xx", "", ""] == 3
+    assert scrape(outbox, by_tenant=True)["own_smtp_attempts_total", "accepted", "2xx", "", ""] == 3
 
 
-def test_counters_are_counted_up(books):
+def test_counters_are_counted_up(outbox):
     """By name and label, from whatever process."""
     for _failure in range(2):
-        books(counters.add, counters.HOOK_FAILURES, 1, "own_smtp_relay_changed")
-    assert scrape(books)["own_smtp_hook_failures_total", "own_smtp_relay_changed"] == 2
+        outbox(counters.increment, counters.HOOK_FAILURES, 1, "own_smtp_relay_changed")
+    assert scrape(outbox)["own_smtp_hook_failures_total", "own_smtp_relay_changed"] == 2
 
 
 def test_a_drain_is_counted_with_its_time(platform: Platform, scripted):

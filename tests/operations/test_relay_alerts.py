@@ -18,7 +18,7 @@ from own_smtp import OwnSMTP
 from own_smtp.delivery.workers import jobs
 from own_smtp.delivery.workers.dispatcher import Dispatcher
 from own_smtp.hooks.events import RelayAlert
-from own_smtp.operations.relay_alerts import Seen, Verdict, has_news, judge, look_after, overdue_batches
+from own_smtp.operations.relay_alerts import Seen, Verdict, has_events, judge, look_after, overdue_waits
 from own_smtp.settings import Settings
 from own_smtp.states import AlertCause, Security
 from own_smtp.storage import periodic, schema
@@ -26,7 +26,7 @@ from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Alert, Batch, Invitation, Lease, Relay
 from own_smtp.storage.periodic import Errands
 from tests.engine import Platform, make_app
-from tests.ledgers import Books
+from tests.outbox_kit import Outbox
 from tests.plans import analyse, plan_of
 from tests.scripted import Authority, ClosedPort, ScriptedServer
 from tests.servers.process import eventually
@@ -84,9 +84,9 @@ def test_each_cause_is_judged_by_itself(changes, cause, verdict):
 
 
 @pytest.fixture
-def books(migrated, tmp_path):
+def outbox(migrated, tmp_path):
     """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
-    return Books.at(migrated, tmp_path / "journal")
+    return Outbox.at(migrated, tmp_path / "journal")
 
 
 class Ears:
@@ -109,99 +109,99 @@ class Ears:
 
 
 @pytest.fixture
-def around(platform: Platform, books):
-    platform.with_parts(engine=books.engine, listener=Ears())
-    return platform.around
+def runtime(platform: Platform, outbox):
+    platform.with_parts(engine=outbox.engine, listener=Ears())
+    return platform.runtime
 
 
-def set_lease(books, relay, **values):
-    with books.engine.connect() as connection:
+def set_lease(outbox, relay, **values):
+    with outbox.engine.connect() as connection:
         now = read_clock(connection)
     moments = {name: now + value if isinstance(value, timedelta) else value for name, value in values.items()}
-    books(lambda connection: connection.execute(update(Lease).where(Lease.relay_id == relay).values(**moments)))
+    outbox(lambda connection: connection.execute(update(Lease).where(Lease.relay_id == relay).values(**moments)))
 
 
 @pytest.fixture
-def relay(books):
-    relay = books.relay(confirmation_address="admin@acme.example")
-    books(lambda connection: connection.execute(insert(Lease).values(relay_id=relay)))
+def relay(outbox):
+    relay = outbox.relay(confirmation_address="admin@acme.example")
+    outbox(lambda connection: connection.execute(insert(Lease).values(relay_id=relay)))
     return relay
 
 
-def test_a_problem_is_told_once_and_its_end_once(books, relay, around):
+def test_a_problem_is_told_once_and_its_end_once(outbox, relay, runtime):
     """Two machines that look, and look again, send one message for the problem and one for its end."""
-    set_lease(books, relay, failing_since=-HOUR, last_error="connect: mail.acme.example cannot be reached.")
-    assert has_news(around)
-    assert [look_after(around) for _machine in range(3)] == [1, 0, 0]
-    assert not has_news(around)
-    alert = around.listener.heard[0]
+    set_lease(outbox, relay, failing_since=-HOUR, last_error="connect: mail.acme.example cannot be reached.")
+    assert has_events(runtime)
+    assert [look_after(runtime) for _machine in range(3)] == [1, 0, 0]
+    assert not has_events(runtime)
+    alert = runtime.listener.heard[0]
     assert (alert.relay_id, alert.label, alert.address) == (relay, "Acme", "admin@acme.example")
     assert alert.reason == "connect: mail.acme.example cannot be reached."
-    assert around.listener.lately() == [("unreachable", False)]
-    set_lease(books, relay, failing_since=None)
-    assert [look_after(around) for _machine in range(2)] == [1, 0]
-    assert around.listener.lately() == [("unreachable", True)]
-    assert books.column(Alert.id) == []
+    assert runtime.listener.lately() == [("unreachable", False)]
+    set_lease(outbox, relay, failing_since=None)
+    assert [look_after(runtime) for _machine in range(2)] == [1, 0]
+    assert runtime.listener.lately() == [("unreachable", True)]
+    assert outbox.column(Alert.id) == []
 
 
-def test_each_cause_has_a_message_of_its_own(books, relay, around):
+def test_each_cause_has_a_message_of_its_own(outbox, relay, runtime):
     """A certificate that ends and a server that is away are two things."""
-    set_lease(books, relay, failing_since=-HOUR, certificate_until=10 * DAY)
-    look_after(around)
-    assert sorted(around.listener.lately()) == [("certificate", False), ("unreachable", False)]
-    set_lease(books, relay, certificate_until=100 * DAY)
-    look_after(around)
-    assert around.listener.lately() == [("certificate", True)]
+    set_lease(outbox, relay, failing_since=-HOUR, certificate_until=10 * DAY)
+    look_after(runtime)
+    assert sorted(runtime.listener.lately()) == [("certificate", False), ("unreachable", False)]
+    set_lease(outbox, relay, certificate_until=100 * DAY)
+    look_after(runtime)
+    assert runtime.listener.lately() == [("certificate", True)]
 
 
-def test_invitations_that_wait_too_long_are_told_of(books, relay, around):
+def test_invitations_that_wait_too_long_are_told_of(outbox, relay, runtime):
     """Although nothing failed: nobody may be delivering at all."""
-    books.send(relay, 3)
-    assert look_after(around) == 0
+    outbox.send(relay, 3)
+    assert look_after(runtime) == 0
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)
-    books(lambda connection: connection.execute(update(Invitation).values(next_attempt_at=long_ago)))
-    assert look_after(around) == 1
-    assert around.listener.heard[0].at == long_ago
-    assert around.listener.lately() == [("queue", False)]
-    books(lambda connection: connection.execute(update(Batch).values(state="paused")))
-    look_after(around)
-    assert around.listener.lately() == [("queue", True)]
+    outbox(lambda connection: connection.execute(update(Invitation).values(next_attempt_at=long_ago)))
+    assert look_after(runtime) == 1
+    assert runtime.listener.heard[0].at == long_ago
+    assert runtime.listener.lately() == [("queue", False)]
+    outbox(lambda connection: connection.execute(update(Batch).values(state="paused")))
+    look_after(runtime)
+    assert runtime.listener.lately() == [("queue", True)]
 
 
-def test_what_could_not_be_told_is_told_again(books, relay, around):
+def test_what_could_not_be_told_is_told_again(outbox, relay, runtime):
     """A platform whose mail is out of order for a minute loses no alert, and nobody hears an all-clear without one."""
-    set_lease(books, relay, failing_since=-HOUR)
-    around.listener.is_deaf = True
-    assert look_after(around) == 0
-    around.listener.is_deaf = False
-    assert look_after(around) == 1
-    assert around.listener.lately() == [("unreachable", False)] * 2
-    set_lease(books, relay, certificate_until=DAY)
-    around.listener.is_deaf = True
-    look_after(around)
-    set_lease(books, relay, certificate_until=100 * DAY)
-    around.listener.lately()
-    assert look_after(around) == 0
-    assert around.listener.lately() == []
+    set_lease(outbox, relay, failing_since=-HOUR)
+    runtime.listener.is_deaf = True
+    assert look_after(runtime) == 0
+    runtime.listener.is_deaf = False
+    assert look_after(runtime) == 1
+    assert runtime.listener.lately() == [("unreachable", False)] * 2
+    set_lease(outbox, relay, certificate_until=DAY)
+    runtime.listener.is_deaf = True
+    look_after(runtime)
+    set_lease(outbox, relay, certificate_until=100 * DAY)
+    runtime.listener.lately()
+    assert look_after(runtime) == 0
+    assert runtime.listener.lately() == []
 
 
 @pytest.mark.parametrize("change", [{"state": "paused"}, {"deleted_at": NOW}])
-def test_what_a_pause_or_a_deletion_says_is_not_said_twice(books, relay, around, change):
+def test_what_a_pause_or_a_deletion_says_is_not_said_twice(outbox, relay, runtime, change):
     """The alert ends without an all-clear: the pause has one of its own."""
-    set_lease(books, relay, failing_since=-HOUR)
-    look_after(around)
-    around.listener.lately()
-    books.change(Relay, relay, **change)
-    assert look_after(around) == 0
-    assert around.listener.lately() == []
-    assert books.column(Alert.id) == []
+    set_lease(outbox, relay, failing_since=-HOUR)
+    look_after(runtime)
+    runtime.listener.lately()
+    outbox.change(Relay, relay, **change)
+    assert look_after(runtime) == 0
+    assert runtime.listener.lately() == []
+    assert outbox.column(Alert.id) == []
 
 
-def test_what_is_overdue_is_found_by_the_index_that_drains_use(books, relay):
+def test_what_is_overdue_is_found_by_the_index_that_drains_use(outbox, relay):
     """A million that wait cost as much as one: the look is made every minute."""
-    books.send(relay, 4000)
-    analyse(books.engine, Batch, Invitation)
-    scanned, indexes = plan_of(books.engine, overdue_batches(NOW))
+    outbox.send(relay, 4000)
+    analyse(outbox.engine, Batch, Invitation)
+    scanned, indexes = plan_of(outbox.engine, overdue_waits(NOW))
     assert "ix_own_smtp_invitation_batch_id_state_next_attempt_at_id" in indexes
     assert "own_smtp_invitation" not in scanned
 
@@ -218,14 +218,14 @@ def test_a_certificate_that_ends_soon_is_told_of(platform: Platform, trusted: Au
         platform.drain(relay)
     ears = Ears()
     platform.with_parts(listener=ears)
-    assert look_after(platform.around) == 0
+    assert look_after(platform.runtime) == 0
     ends_at = platform.lease(relay).certificate_until
     left = ends_at - datetime.now(UTC)
-    platform.with_parts(settings=replace(platform.around.settings, certificate_warning=left + DAY))
-    assert look_after(platform.around) == 1
+    platform.with_parts(settings=replace(platform.runtime.settings, certificate_warning=left + DAY))
+    assert look_after(platform.runtime) == 1
     assert (ears.heard[0].cause, ears.heard[0].at) == (CERTIFICATE, ends_at)
-    platform.with_parts(settings=replace(platform.around.settings, certificate_warning=DAY))
-    assert look_after(platform.around) == 1
+    platform.with_parts(settings=replace(platform.runtime.settings, certificate_warning=DAY))
+    assert look_after(platform.runtime) == 1
     assert ears.lately() == [("certificate", False), ("certificate", True)]
 
 
@@ -283,8 +283,8 @@ def _at_once(platform: Platform) -> Callable[..., bool]:
 
 def _new_dispatcher(platform: Platform) -> Dispatcher:
     """One that finds the look at all relays due."""
-    Errands(platform.engine, platform.around.clock).do_again(periodic.ALERTS)
-    return Dispatcher(platform.around, platform.own_smtp.wakeup, platform.own_smtp.db.session)
+    Errands(platform.engine, platform.runtime.clock).do_again(periodic.ALERTS)
+    return Dispatcher(platform.runtime, platform.own_smtp.wakeup, platform.own_smtp.db.session)
 
 
 def test_two_workers_tell_it_once(platform: Platform, redis_url: str) -> None:

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, update
 
-from own_smtp.operations.relay_alerts import has_news, look_after
-from own_smtp.operations.relay_events import TOLD_WITHIN, Kind, tell_overdue, write_notice
+from own_smtp.operations.relay_alerts import has_events, look_after
+from own_smtp.operations.relay_events import TOLD_WITHIN, RelayEventKind, notify_overdue_events, write_notice
 from own_smtp.relays import lifecycle
 from own_smtp.states import PauseReason
 from own_smtp.storage.clock import read_clock
@@ -56,24 +56,24 @@ def test_a_pause_is_told_once(platform, refusing):
     platform.drain(relay)
     assert heard(platform) == [("paused", "sender")]
     assert platform.rows(Notice) == []
-    assert not has_news(platform.around)
-    assert look_after(platform.around) == 0
+    assert not has_events(platform.runtime)
+    assert look_after(platform.runtime) == 0
 
 
 def test_a_pause_that_the_host_could_not_take_is_told_again(platform, refusing):
     """Not at once, which would hurry a host that is in trouble, but until it is taken."""
     paused_in_silence(platform, refusing)
-    assert look_after(platform.around) == 0
+    assert look_after(platform.runtime) == 0
     age(platform)
     platform.host.is_deaf = True
-    assert has_news(platform.around)
-    assert look_after(platform.around) == 0
+    assert has_events(platform.runtime)
+    assert look_after(platform.runtime) == 0
     platform.host.is_deaf = False
-    assert look_after(platform.around) == 0
+    assert look_after(platform.runtime) == 0
     age(platform)
-    assert [look_after(platform.around) for _machine in range(2)] == [1, 0]
+    assert [look_after(platform.runtime) for _machine in range(2)] == [1, 0]
     assert heard(platform) == [("paused", "sender")]
-    assert not has_news(platform.around)
+    assert not has_events(platform.runtime)
 
 
 def test_a_pause_that_nobody_lived_to_tell_is_told(platform, refusing):
@@ -81,10 +81,10 @@ def test_a_pause_that_nobody_lived_to_tell_is_told(platform, refusing):
     relay = platform.add_relay(refusing)
     with platform.engine.begin() as connection:
         lifecycle.pause(connection, relay, PauseReason.SENDER, "550 5.7.1 not your sender", None)
-        write_notice(connection, relay, Kind.PAUSED)
-    assert tell_overdue(platform.around) == 0
+        write_notice(connection, relay, RelayEventKind.PAUSED)
+    assert notify_overdue_events(platform.runtime) == 0
     age(platform)
-    assert tell_overdue(platform.around) == 1
+    assert notify_overdue_events(platform.runtime) == 1
     assert heard(platform) == [("paused", "sender")]
     assert platform.rows(Notice) == []
 
@@ -97,8 +97,8 @@ def test_what_is_true_no_longer_is_not_told(platform, refusing, change):
         values = {key: read_clock(connection) if value == "now" else value for key, value in change.items()}
         connection.execute(update(Relay).where(Relay.id == relay).values(**values))
     age(platform)
-    assert has_news(platform.around)
-    assert look_after(platform.around) == 0
+    assert has_events(platform.runtime)
+    assert look_after(platform.runtime) == 0
     assert heard(platform) == []
     assert platform.rows(Notice) == []
 
@@ -112,10 +112,10 @@ def test_two_machines_that_look_at_once_tell_it_once(platform, refusing):
     def look_meanwhile(_connection, _cursor, statement, *_rest):
         if statement.startswith("UPDATE own_smtp_notice") and not others:
             others.append(None)
-            others[0] = tell_overdue(platform.around)
+            others[0] = notify_overdue_events(platform.runtime)
 
     event.listen(platform.engine, "before_cursor_execute", look_meanwhile)
-    assert tell_overdue(platform.around) + others[0] == 1
+    assert notify_overdue_events(platform.runtime) + others[0] == 1
     assert heard(platform) == [("paused", "sender")]
 
 
@@ -133,7 +133,7 @@ def test_that_a_relay_works_again_is_told_until_it_is_taken(platform, scripted):
     platform.host.is_deaf = False
     assert platform.states() == {"accepted": 1}
     age(platform)
-    assert tell_overdue(platform.around) == 1
+    assert notify_overdue_events(platform.runtime) == 1
     assert heard(platform) == [("active", None)]
 
 

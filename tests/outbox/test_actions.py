@@ -16,71 +16,71 @@ from own_smtp.states import State
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Attempt, Batch, BatchFile, Relay
 from own_smtp.storage.models import Invitation as InvitationRow
-from tests.ledgers import ACCEPTED, DEFERRED, REFUSED, Books, add, at_once, invited
+from tests.outbox_kit import ACCEPTED, DEFERRED, REFUSED, Outbox, add, at_once, invited
 
 
 @pytest.fixture
-def books(migrated, tmp_path):
+def outbox(migrated, tmp_path):
     """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
-    return Books.at(migrated, tmp_path / "journal")
+    return Outbox.at(migrated, tmp_path / "journal")
 
 
 @pytest.fixture
-def relay(books):
-    return books.relay()
+def relay(outbox):
+    return outbox.relay()
 
 
 def someone(reference, address="ann@example.org"):
     return Invitation(reference=reference, address=address)
 
 
-def moved(books, seconds):
-    with books.engine.connect() as connection:
+def moved(outbox, seconds):
+    with outbox.engine.connect() as connection:
         return read_clock(connection) + timedelta(seconds=seconds)
 
 
 # Adding
 
 
-def test_a_batch_and_its_invitations_are_written(books, relay):
+def test_a_batch_and_its_invitations_are_written(outbox, relay):
     """What is taken waits, what cannot be delivered is refused with the reason, and the receipt says so."""
     people = [someone("1"), someone("2", "no address"), someone("3", "bob@example.org")]
-    receipt = books.send(relay, people)
+    receipt = outbox.send(relay, people)
     assert (receipt.taken, receipt.refused_count, receipt.repeated) == (2, 1, False)
     assert [(item.reference, item.address) for item in receipt.refused] == [("2", "no address")]
-    assert books.column(InvitationRow.reference) == ["1", "3"]
-    assert books.states() == {"queued": 2}
-    assert (books.column(Batch.taken_count), books.column(Batch.refused_count)) == ([2], [1])
+    assert outbox.column(InvitationRow.reference) == ["1", "3"]
+    assert outbox.states() == {"queued": 2}
+    assert (outbox.column(Batch.taken_count), outbox.column(Batch.refused_count)) == ([2], [1])
 
 
-def test_a_reference_given_twice_is_added_once(books, relay):
+def test_a_reference_given_twice_is_added_once(outbox, relay):
     """Within a chunk and across chunks, the first invitation with a reference stands."""
     people = [someone("a", "first@example.org"), *invited(intake.CHUNK), someone("a"), someone("1")]
-    receipt = books.send(relay, people)
+    receipt = outbox.send(relay, people)
     assert (receipt.taken, receipt.passed_over) == (intake.CHUNK + 1, 2)
-    assert books.column(InvitationRow.address)[0] == "first@example.org"
+    assert outbox.column(InvitationRow.address)[0] == "first@example.org"
 
 
-def test_references_that_only_look_alike_are_different(books, relay):
+def test_references_that_only_look_alike_are_different(outbox, relay):
     """Case, accents and width make a difference on each database; batches do not share references."""
     names = ["abc", "ABC", "äbc", "a\u0308bc", "\uff41bc", "ß", "ss"]
-    assert books.send(relay, [someone(name) for name in names]).taken == len(names)
-    assert books.send(relay, [someone(name) for name in names]).taken == len(names)
+    assert outbox.send(relay, [someone(name) for name in names]).taken == len(names)
+    assert outbox.send(relay, [someone(name) for name in names]).taken == len(names)
 
 
 @pytest.mark.parametrize("reference", ["", " a", "a ", "a\x00", "a\nb", "x" * 256, "\ud800", 7])
-def test_a_reference_that_cannot_be_stored_is_refused(books, relay, reference):
+def test_a_reference_that_cannot_be_stored_is_refused(outbox, relay, reference):
     """White space around it, control characters and too great a length are refused, and the others are taken."""
-    receipt = books.send(relay, [someone(reference), someone("fine")])
+    receipt = outbox.send(relay, [someone(reference), someone("fine")])
     assert (receipt.taken, receipt.refused_count) == (1, 1)
 
 
 @pytest.mark.parametrize("values", [{"kind": "x" * 41}, {"idempotency_key": " "}, {"created_by": "x" * 256}])
-def test_a_batch_that_cannot_be_stored_is_refused_as_a_whole(books, relay, values):
+def test_a_batch_that_cannot_be_stored_is_refused_as_a_whole(outbox, relay, values):
     """What the tables cannot hold is refused before anything is written, the same on each database."""
     with pytest.raises(ContentError):
-        books.send(relay, 1, **values)
-    assert books.column(Batch.id) == []
+        outbox.send(relay, 1, **values)
+    assert outbox.column(Batch.id) == []
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_a_batch_that_cannot_be_stored_is_refused_as_a_whole(books, relay, value
         ({"invitations": [{"reference": "1"}]}, "`invitations` must hold Invitation, not dict."),
     ],
 )
-def test_what_is_not_what_the_contract_says_is_named(books, relay, values, words):
+def test_what_is_not_what_the_contract_says_is_named(outbox, relay, values, words):
     """A host's developer reads which value is wrong and what belongs there, and nothing is written."""
     with pytest.raises(ContentError, match=re.escape(words)):
-        books.send(relay, **{"count": 1} | values)
-    assert books.column(Batch.id) == []
+        outbox.send(relay, **{"count": 1} | values)
+    assert outbox.column(Batch.id) == []
 
 
 @pytest.mark.parametrize(
@@ -119,10 +119,10 @@ def test_what_is_not_what_the_contract_says_is_named(books, relay, values, words
         ({"content": "Hello"}, "The content must be a Content, not str."),
     ],
 )
-def test_one_wrong_invitation_does_not_keep_the_others_back(books, relay, values, words):
+def test_one_wrong_invitation_does_not_keep_the_others_back(outbox, relay, values, words):
     """It is refused with what is wrong with it."""
     wrong = replace(someone("1"), **values)
-    receipt = books.send(relay, [wrong, someone("2")])
+    receipt = outbox.send(relay, [wrong, someone("2")])
     assert (receipt.taken, [item.reason for item in receipt.refused]) == (1, [words])
 
 
@@ -132,68 +132,68 @@ def broken_off():
 
 
 @pytest.mark.parametrize("values", [{}, {"idempotency_key": "key"}])
-def test_half_a_list_is_never_sent(books, relay, values):
+def test_half_a_list_is_never_sent(outbox, relay, values):
     """A host that breaks off in the middle and commits all the same has sent nothing, and can send again."""
-    with books.hosts.begin() as connection, pytest.raises(OSError, match="could not be read"):
+    with outbox.hosts.begin() as connection, pytest.raises(OSError, match="could not be read"):
         add(connection, relay, broken_off(), **values)
-    assert books.column(Batch.id) == []
-    assert books.column(InvitationRow.id) == []
-    receipt = books.send(relay, 3, **values)
+    assert outbox.column(Batch.id) == []
+    assert outbox.column(InvitationRow.id) == []
+    receipt = outbox.send(relay, 3, **values)
     assert (receipt.taken, receipt.repeated) == (3, False)
 
 
-def test_a_broken_list_leaves_the_hosts_own_work_alone(books, relay):
+def test_a_broken_list_leaves_the_hosts_own_work_alone(outbox, relay):
     """What the host wrote in its transaction before is its to commit or to roll back."""
-    with books.hosts.connect() as connection:
+    with outbox.hosts.connect() as connection:
         add(connection, relay, 1)
         with pytest.raises(OSError, match="could not be read"):
             add(connection, relay, broken_off())
         connection.rollback()
-    assert books.column(Batch.id) == []
+    assert outbox.column(Batch.id) == []
 
 
-def test_a_batch_of_which_nothing_was_taken_is_done(books, relay):
+def test_a_batch_of_which_nothing_was_taken_is_done(outbox, relay):
     """A batch without any deliverable invitation has nothing for a drain."""
-    assert books.send(relay, [someone("1", "nobody")]).taken == 0
-    assert books.batch_states() == ["done"]
+    assert outbox.send(relay, [someone("1", "nobody")]).taken == 0
+    assert outbox.batch_states() == ["done"]
 
 
-def test_attachments_are_stored_once_for_the_batch(books, relay):
+def test_attachments_are_stored_once_for_the_batch(outbox, relay):
     """Each file stands in a row of its own."""
     file = Attachment(filename="a.pdf", content_type="application/pdf", data=b"\x00\xff" * 1000)
-    books.send(relay, 2, content=Content(subject="s", text="t", attachments=[file]))
-    assert books.column(BatchFile.data) == [file.data]
+    outbox.send(relay, 2, content=Content(subject="s", text="t", attachments=[file]))
+    assert outbox.column(BatchFile.data) == [file.data]
 
 
-def test_a_rolled_back_send_leaves_nothing(books, relay):
+def test_a_rolled_back_send_leaves_nothing(outbox, relay):
     """The host's rollback takes the batch away, also when it is the first thing that its transaction does."""
     for values in ({}, {"idempotency_key": "key"}):
-        with books.hosts.connect() as connection:
+        with outbox.hosts.connect() as connection:
             add(connection, relay, 3, **values)
             connection.rollback()
-        assert books.column(Batch.id) == []
-        assert books.column(InvitationRow.id) == []
-    assert not books.send(relay, 3, idempotency_key="key").repeated
+        assert outbox.column(Batch.id) == []
+        assert outbox.column(InvitationRow.id) == []
+    assert not outbox.send(relay, 3, idempotency_key="key").repeated
 
 
 # Sending the same again
 
 
-def test_the_same_key_adds_nothing_and_returns_the_first_receipt(books, relay):
+def test_the_same_key_adds_nothing_and_returns_the_first_receipt(outbox, relay):
     """A repeated send is recognised by its key, in the same project only."""
-    first = books.send(relay, [*invited(3), someone("x", "nobody")], idempotency_key="key")
-    again = books.send(relay, 5, idempotency_key="key")
+    first = outbox.send(relay, [*invited(3), someone("x", "nobody")], idempotency_key="key")
+    again = outbox.send(relay, 5, idempotency_key="key")
     assert (again.batch_id, again.taken, again.refused_count, again.repeated) == (first.batch_id, 3, 1, True)
-    assert not books.send(relay, 1, idempotency_key="KEY").repeated
-    assert not books.send(relay, 1, idempotency_key="key", project_id="another").repeated
-    assert len(books.column(InvitationRow.id)) == 5
+    assert not outbox.send(relay, 1, idempotency_key="KEY").repeated
+    assert not outbox.send(relay, 1, idempotency_key="key", project_id="another").repeated
+    assert len(outbox.column(InvitationRow.id)) == 5
 
 
-def test_two_requests_with_the_same_key_add_one_batch(books, relay):
+def test_two_requests_with_the_same_key_add_one_batch(outbox, relay):
     """Both transactions looked at the tables before either wrote: one adds, the other gets its receipt."""
 
     def request():
-        with books.hosts.begin() as connection:
+        with outbox.hosts.begin() as connection:
             connection.execute(select(Batch.id)).all()  # from here on MariaDB shows an unchanging picture
             return add(connection, relay, 50, idempotency_key="key")
 
@@ -201,194 +201,194 @@ def test_two_requests_with_the_same_key_add_one_batch(books, relay):
         receipts = at_once(request, request, request)
         assert {receipt.taken for receipt in receipts} == {50}
         assert sorted(receipt.repeated for receipt in receipts) == [number > 0, True, True]
-    assert books.states() == {"queued": 50}
+    assert outbox.states() == {"queued": 50}
 
 
-def test_a_key_whose_first_request_was_rolled_back_is_free(books, relay):
+def test_a_key_whose_first_request_was_rolled_back_is_free(outbox, relay):
     """A second request that waited for one which failed is the first."""
-    with books.hosts.connect() as connection:
+    with outbox.hosts.connect() as connection:
         add(connection, relay, 2, idempotency_key="key")
         connection.rollback()
-    assert not books.send(relay, 2, idempotency_key="key").repeated
+    assert not outbox.send(relay, 2, idempotency_key="key").repeated
 
 
 # Pause, resume, cancel
 
 
-def test_a_paused_batch_waits(books, relay):
+def test_a_paused_batch_waits(outbox, relay):
     """Pausing keeps a batch from drains, resuming gives it back; both only where they make sense."""
-    batch = books.send(relay, 2).batch_id
-    taken = books.take(relay)
-    books(actions.pause_batch, batch)
-    assert books.claim(taken) == []
+    batch = outbox.send(relay, 2).batch_id
+    taken = outbox.take(relay)
+    outbox(actions.pause_batch, batch)
+    assert outbox.claim(taken) == []
     with pytest.raises(ConflictError):
-        books(actions.pause_batch, batch)
-    books(actions.resume_batch, batch)
+        outbox(actions.pause_batch, batch)
+    outbox(actions.resume_batch, batch)
     with pytest.raises(ConflictError):
-        books(actions.resume_batch, batch)
-    assert len(books.claim(taken)) == 2
+        outbox(actions.resume_batch, batch)
+    assert len(outbox.claim(taken)) == 2
 
 
-def test_a_batch_that_was_finished_while_it_paused_is_done_when_it_resumes(books, relay):
+def test_a_batch_that_was_finished_while_it_paused_is_done_when_it_resumes(outbox, relay):
     """Where nothing waits any more, resuming ends the batch instead of leaving it open for ever."""
-    batch = books.send(relay, 1).batch_id
-    taken = books.take(relay)
-    claimed = books.claim(taken)
-    books(actions.pause_batch, batch)
-    books.settle(taken, [claimed[0].id])
-    books.end(taken)
-    assert books.batch_states() == ["paused"]
-    books(actions.resume_batch, batch)
-    assert books.batch_states() == ["done"]
+    batch = outbox.send(relay, 1).batch_id
+    taken = outbox.take(relay)
+    claimed = outbox.claim(taken)
+    outbox(actions.pause_batch, batch)
+    outbox.settle(taken, [claimed[0].id])
+    outbox.end(taken)
+    assert outbox.batch_states() == ["paused"]
+    outbox(actions.resume_batch, batch)
+    assert outbox.batch_states() == ["done"]
 
 
-def test_cancelling_withdraws_what_waits_and_what_comes_back(books, relay):
+def test_cancelling_withdraws_what_waits_and_what_comes_back(outbox, relay):
     """What is queued is cancelled at once; what a drain had claimed may still go out, or is cancelled at its end."""
-    batch = books.send(relay, 5).batch_id
-    taken = books.take(relay)
-    sent, deferred, _unsent = (item.id for item in books.claim(taken, 3))
-    assert books(actions.cancel_batch, batch) == 2
-    books.settle(taken, [sent])
-    books.settle(taken, [deferred], DEFERRED)
-    books.end(taken)
-    books.end(books.take(relay))
-    assert books.states() == {"accepted": 1, "cancelled": 4}
-    assert books.batch_states() == ["cancelled"]
+    batch = outbox.send(relay, 5).batch_id
+    taken = outbox.take(relay)
+    sent, deferred, _unsent = (item.id for item in outbox.claim(taken, 3))
+    assert outbox(actions.cancel_batch, batch) == 2
+    outbox.settle(taken, [sent])
+    outbox.settle(taken, [deferred], DEFERRED)
+    outbox.end(taken)
+    outbox.end(outbox.take(relay))
+    assert outbox.states() == {"accepted": 1, "cancelled": 4}
+    assert outbox.batch_states() == ["cancelled"]
 
 
-def test_cancelling_a_finished_batch_changes_nothing(books, relay):
+def test_cancelling_a_finished_batch_changes_nothing(outbox, relay):
     """What was sent stays sent, and a batch that is done stays done."""
-    batch = books.send(relay, 1).batch_id
-    taken = books.take(relay)
-    books.settle(taken, [item.id for item in books.claim(taken)])
-    books.end(taken)
-    assert books(actions.cancel_batch, batch) == 0
-    assert (books.states(), books.batch_states()) == ({"accepted": 1}, ["done"])
+    batch = outbox.send(relay, 1).batch_id
+    taken = outbox.take(relay)
+    outbox.settle(taken, [item.id for item in outbox.claim(taken)])
+    outbox.end(taken)
+    assert outbox(actions.cancel_batch, batch) == 0
+    assert (outbox.states(), outbox.batch_states()) == ({"accepted": 1}, ["done"])
 
 
-def test_a_project_is_cancelled_with_all_its_batches(books, relay):
+def test_a_project_is_cancelled_with_all_its_batches(outbox, relay):
     """All batches of the project, on all of the tenant's relays, and none of another's."""
-    other = books.relay()
+    other = outbox.relay()
     for relay_id in (relay, other):
-        books.send(relay_id, 2)
-        books.send(relay_id, 1, project_id="kept")
-        books.send(relay_id, 1, tenant_id="someone-else")
-    assert books(actions.cancel_project, "acme", "survey") == 4
-    assert books(actions.cancel_project, "acme", None) == 2
-    assert books.states() == {"cancelled": 6, "queued": 2}
+        outbox.send(relay_id, 2)
+        outbox.send(relay_id, 1, project_id="kept")
+        outbox.send(relay_id, 1, tenant_id="someone-else")
+    assert outbox(actions.cancel_project, "acme", "survey") == 4
+    assert outbox(actions.cancel_project, "acme", None) == 2
+    assert outbox.states() == {"cancelled": 6, "queued": 2}
 
 
-def test_an_unknown_batch_is_said_to_be_unknown(books):
+def test_an_unknown_batch_is_said_to_be_unknown(outbox):
     """Nobody is told that a batch was cancelled, paused or retried that does not exist."""
     for action in (actions.cancel_batch, actions.pause_batch, actions.resume_batch):
         with pytest.raises(NotFoundError):
-            books(action, 404)
+            outbox(action, 404)
 
 
 # Retry
 
 
 @pytest.fixture
-def ended(books, relay):
+def ended(outbox, relay):
     """A batch with one of each final state, by id."""
-    batch = books.send(relay, 4).batch_id
-    taken = books.take(relay)
-    accepted, refused, unknown = books.claim(taken, 3)
-    books.settle(taken, [accepted.id], ACCEPTED)
-    books.settle(taken, [refused.id], REFUSED)
-    books.change(InvitationRow, unknown.id, state=State.UNKNOWN)
-    books.end(taken)
-    books(actions.cancel_batch, batch)
-    assert books.states() == {"accepted": 1, "refused": 1, "unknown": 1, "cancelled": 1}
+    batch = outbox.send(relay, 4).batch_id
+    taken = outbox.take(relay)
+    accepted, refused, unknown = outbox.claim(taken, 3)
+    outbox.settle(taken, [accepted.id], ACCEPTED)
+    outbox.settle(taken, [refused.id], REFUSED)
+    outbox.change(InvitationRow, unknown.id, state=State.UNKNOWN)
+    outbox.end(taken)
+    outbox(actions.cancel_batch, batch)
+    assert outbox.states() == {"accepted": 1, "refused": 1, "unknown": 1, "cancelled": 1}
     return batch
 
 
-def test_a_retry_queues_what_is_asked_for(books, ended):
+def test_a_retry_queues_what_is_asked_for(outbox, ended):
     """Only the states that were named, and the batch is open again; the host hears of it."""
-    assert books(actions.retry, ended, [State.REFUSED]) == 1
-    assert books.states() == {"accepted": 1, "queued": 1, "unknown": 1, "cancelled": 1}
-    assert books.batch_states() == ["open"]
-    assert books(actions.retry, ended, [State.UNKNOWN, State.CANCELLED]) == 2
+    assert outbox(actions.retry, ended, [State.REFUSED]) == 1
+    assert outbox.states() == {"accepted": 1, "queued": 1, "unknown": 1, "cancelled": 1}
+    assert outbox.batch_states() == ["open"]
+    assert outbox(actions.retry, ended, [State.UNKNOWN, State.CANCELLED]) == 2
 
 
-def test_a_retry_of_chosen_invitations_leaves_the_others(books, ended):
+def test_a_retry_of_chosen_invitations_leaves_the_others(outbox, ended):
     """With ids only those of them that fit are queued again."""
-    first, second, *_rest = books.column(InvitationRow.id)
-    assert books(actions.retry, ended, [State.REFUSED, State.CANCELLED], [first, second]) == 1
-    assert books(actions.retry, ended, [State.CANCELLED], []) == 0
+    first, second, *_rest = outbox.column(InvitationRow.id)
+    assert outbox(actions.retry, ended, [State.REFUSED, State.CANCELLED], [first, second]) == 1
+    assert outbox(actions.retry, ended, [State.CANCELLED], []) == 0
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.SENDING, State.QUEUED])
-def test_what_was_accepted_or_still_waits_is_never_sent_again(books, ended, state):
+def test_what_was_accepted_or_still_waits_is_never_sent_again(outbox, ended, state):
     """A second copy of an accepted invitation cannot be asked for."""
     with pytest.raises(ConflictError):
-        books(actions.retry, ended, [state])
+        outbox(actions.retry, ended, [state])
 
 
-def test_a_batch_cannot_be_reopened_while_withdrawn_invitations_are_on_the_wire(books, relay):
+def test_a_batch_cannot_be_reopened_while_withdrawn_invitations_are_on_the_wire(outbox, relay):
     """What was claimed when a batch was cancelled does not come back to life by a retry."""
-    batch = books.send(relay, 3).batch_id
-    taken = books.take(relay)
-    refused, _withdrawn = books.claim(taken, 2)
-    books.settle(taken, [refused.id], REFUSED)
-    books(actions.cancel_batch, batch)
+    batch = outbox.send(relay, 3).batch_id
+    taken = outbox.take(relay)
+    refused, _withdrawn = outbox.claim(taken, 2)
+    outbox.settle(taken, [refused.id], REFUSED)
+    outbox(actions.cancel_batch, batch)
     with pytest.raises(ConflictError, match="still being sent"):
-        books(actions.retry, batch, [State.REFUSED])
-    books.end(taken)
-    assert books(actions.retry, batch, [State.REFUSED]) == 1
-    assert books.states() == {"queued": 1, "cancelled": 2}
+        outbox(actions.retry, batch, [State.REFUSED])
+    outbox.end(taken)
+    assert outbox(actions.retry, batch, [State.REFUSED]) == 1
+    assert outbox.states() == {"queued": 1, "cancelled": 2}
 
 
-def test_a_retry_that_leads_nowhere_is_refused(books, relay, ended):
+def test_a_retry_that_leads_nowhere_is_refused(outbox, relay, ended):
     """When the mail server is gone or the time is over, people are told instead of shown a queue that never moves."""
-    books.change(Batch, ended, expires_at=moved(books, -1))
+    outbox.change(Batch, ended, expires_at=moved(outbox, -1))
     with pytest.raises(ConflictError, match="time"):
-        books(actions.retry, ended, [State.REFUSED])
-    books.change(Batch, ended, expires_at=moved(books, 60))
-    books.change(Relay, relay, deleted_at=moved(books, -1))
+        outbox(actions.retry, ended, [State.REFUSED])
+    outbox.change(Batch, ended, expires_at=moved(outbox, 60))
+    outbox.change(Relay, relay, deleted_at=moved(outbox, -1))
     with pytest.raises(ConflictError, match="deleted"):
-        books(actions.retry, ended, [State.REFUSED])
+        outbox(actions.retry, ended, [State.REFUSED])
 
 
 # The end of a survey
 
 
-def test_what_still_waits_at_the_end_fails(books, relay):
+def test_what_still_waits_at_the_end_fails(outbox, relay):
     """When the host's time is over, what waits has failed and says why; what is on the wire is awaited."""
-    batch = books.send(relay, 3, expires_at=moved(books, 60)).batch_id
-    taken = books.take(relay)
-    (on_the_wire,) = books.claim(taken, 1)
-    assert books(actions.overdue_batches) == []
-    books.change(Batch, batch, expires_at=moved(books, -1))
-    assert books(actions.overdue_batches) == [batch]
-    assert books(actions.expire_batch, batch) == 2
-    assert books.states() == {"sending": 1, "failed": 2}
-    assert books.column(Attempt.text) == [actions.EXPIRED] * 2
-    assert books.batch_states() == ["open"]
-    books.settle(taken, [on_the_wire.id])
-    books.end(taken)
-    assert books.batch_states() == ["done"]
+    batch = outbox.send(relay, 3, expires_at=moved(outbox, 60)).batch_id
+    taken = outbox.take(relay)
+    (on_the_wire,) = outbox.claim(taken, 1)
+    assert outbox(actions.expired_batches) == []
+    outbox.change(Batch, batch, expires_at=moved(outbox, -1))
+    assert outbox(actions.expired_batches) == [batch]
+    assert outbox(actions.expire_batch, batch) == 2
+    assert outbox.states() == {"sending": 1, "failed": 2}
+    assert outbox.column(Attempt.text) == [actions.EXPIRED] * 2
+    assert outbox.batch_states() == ["open"]
+    outbox.settle(taken, [on_the_wire.id])
+    outbox.end(taken)
+    assert outbox.batch_states() == ["done"]
 
 
 @pytest.mark.parametrize("state", ["open", "paused"])
-def test_a_batch_whose_time_is_over_is_done(books, relay, state):
+def test_a_batch_whose_time_is_over_is_done(outbox, relay, state):
     """Also a paused one ends, and is not looked at again."""
-    batch = books.send(relay, 2, expires_at=moved(books, -1)).batch_id
-    books.change(Batch, batch, state=state)
-    books(actions.expire_batch, batch)
-    assert (books.batch_states(), books(actions.overdue_batches)) == (["done"], [])
+    batch = outbox.send(relay, 2, expires_at=moved(outbox, -1)).batch_id
+    outbox.change(Batch, batch, state=state)
+    outbox(actions.expire_batch, batch)
+    assert (outbox.batch_states(), outbox(actions.expired_batches)) == (["done"], [])
 
 
-def test_a_deleted_project_leaves_nothing_behind(books, relay):
+def test_a_deleted_project_leaves_nothing_behind(outbox, relay):
     """Batches, files, invitations and attempts of the project are gone, those of others are not."""
     file = Attachment(filename="a.txt", content_type="text/plain", data=b"a")
     content = Content(subject="s", text="t", attachments=[file])
-    books.send(relay, 2, content=content, expires_at=moved(books, -1))
-    books.send(relay, 1, project_id="kept", content=content)
-    for batch in books(actions.overdue_batches):
-        books(actions.expire_batch, batch)
-    books(erasure.forget, "acme", "survey")
-    assert (books.states(), books.attempts(), len(books.column(BatchFile.id))) == ({"queued": 1}, [], 1)
+    outbox.send(relay, 2, content=content, expires_at=moved(outbox, -1))
+    outbox.send(relay, 1, project_id="kept", content=content)
+    for batch in outbox(actions.expired_batches):
+        outbox(actions.expire_batch, batch)
+    outbox(erasure.erase_records, "acme", "survey")
+    assert (outbox.states(), outbox.attempts(), len(outbox.column(BatchFile.id))) == ({"queued": 1}, [], 1)
 
 
 # Size
@@ -401,13 +401,13 @@ def test_memory_does_not_grow_with_the_number_of_invitations(tmp_path):
 
     engine = create_engine(f"sqlite:///{tmp_path / 'big.sqlite3'}")
     schema.upgrade(engine)
-    books = Books.at(engine, tmp_path / "journal")
-    relay = books.relay()
-    books.send(relay, 100)  # what is made once is made now
+    outbox = Outbox.at(engine, tmp_path / "journal")
+    relay = outbox.relay()
+    outbox.send(relay, 100)  # what is made once is made now
 
     def peak(count):
         tracemalloc.start()
-        assert books.send(relay, invited(count)).taken == count
+        assert outbox.send(relay, invited(count)).taken == count
         _now, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
@@ -417,8 +417,8 @@ def test_memory_does_not_grow_with_the_number_of_invitations(tmp_path):
     engine.dispose()
 
 
-def test_a_receipt_lists_the_first_refusals_only(books, relay):
+def test_a_receipt_lists_the_first_refusals_only(outbox, relay):
     """A list that is wrong altogether does not fill the memory; the count is exact."""
     count = intake.MAX_REFUSALS_SHOWN + 10
-    receipt = books.send(relay, (someone(str(number), "nobody") for number in range(count)))
+    receipt = outbox.send(relay, (someone(str(number), "nobody") for number in range(count)))
     assert (len(receipt.refused), receipt.refused_count) == (intake.MAX_REFUSALS_SHOWN, count)

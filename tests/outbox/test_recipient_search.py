@@ -13,7 +13,7 @@ from own_smtp.outbox.recipient_search import WithDigests, with_shortened
 from own_smtp.storage.encryption import Vault, generate_key
 from own_smtp.storage.models import Batch
 from own_smtp.storage.models import Invitation as InvitationRow
-from tests.ledgers import TENANT, Books
+from tests.outbox_kit import TENANT, Outbox
 
 VAULT = Vault.from_keys([generate_key("tests")])
 SCOPE = LogScope(tenant_id=TENANT)
@@ -21,43 +21,43 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def books(migrated, tmp_path):
+def outbox(migrated, tmp_path):
     """Ann and Anna were invited long ago and are shortened; Ann was invited again today."""
-    books = Books.at(migrated, tmp_path / "journal")
-    relay = books.relay()
+    outbox = Outbox.at(migrated, tmp_path / "journal")
+    relay = outbox.relay()
     people = [Invitation(reference=name, address=f"{name}@example.org") for name in ("ann", "anna")]
-    books.send(relay, people)
-    books(actions.cancel_batch, 1)
-    books(lambda connection: connection.execute(update(Batch).values(created_at=LONG_AGO)))
-    books(lambda connection: connection.execute(update(InvitationRow).values(changed_at=LONG_AGO)))
-    Purge(books.engine, VAULT, content=timedelta(1), recipients=timedelta(1)).run()
-    books.send(relay, people[:1])
-    return books
+    outbox.send(relay, people)
+    outbox(actions.cancel_batch, 1)
+    outbox(lambda connection: connection.execute(update(Batch).values(created_at=LONG_AGO)))
+    outbox(lambda connection: connection.execute(update(InvitationRow).values(changed_at=LONG_AGO)))
+    Purge(outbox.engine, VAULT, content=timedelta(1), recipients=timedelta(1)).run()
+    outbox.send(relay, people[:1])
+    return outbox
 
 
-def found(books, recipient, vault=VAULT):
+def found(outbox, recipient, vault=VAULT):
     wanted = with_shortened(StatusFilter(recipient=recipient), vault, TENANT)
-    with books.engine.connect() as connection:
+    with outbox.engine.connect() as connection:
         ids = sorted(position.id for position in walk(connection, SCOPE, wanted))
         assert sum(count(connection, SCOPE, wanted).values()) == len(ids)
     return ids
 
 
-def test_a_whole_address_finds_what_was_shortened(books):
+def test_a_whole_address_finds_what_was_shortened(outbox):
     """In whatever case it is typed, beside what is not shortened yet; others with a similar address are not found."""
-    assert found(books, "ann@example.org") == found(books, "Ann@EXAMPLE.org") == [1, 3]
-    assert found(books, "anna@example.org") == [2]
+    assert found(outbox, "ann@example.org") == found(outbox, "Ann@EXAMPLE.org") == [1, 3]
+    assert found(outbox, "anna@example.org") == [2]
 
 
-def test_a_part_of_an_address_finds_what_still_has_it(books):
+def test_a_part_of_an_address_finds_what_still_has_it(outbox):
     """A hash says nothing of parts; what is left of the address is searched like any other."""
-    assert found(books, "ann@") == [3]
-    assert found(books, "…@example.org") == [1, 2]
+    assert found(outbox, "ann@") == [3]
+    assert found(outbox, "…@example.org") == [1, 2]
 
 
-def test_without_the_key_of_its_time_a_hash_is_nobody(books):
+def test_without_the_key_of_its_time_a_hash_is_nobody(outbox):
     """Whoever has only the database cannot look anybody up."""
-    assert found(books, "ann@example.org", Vault.from_keys([generate_key("other")])) == [3]
+    assert found(outbox, "ann@example.org", Vault.from_keys([generate_key("other")])) == [3]
 
 
 def test_a_filter_without_an_address_stays_as_it_is():

@@ -22,7 +22,7 @@ from tests.web.drafts import add_relay, draft, is_active, send_mail
 @pytest.fixture
 def relay(db_session, thin) -> Relay:
     relay = add_relay(db_session, thin)
-    confirmations.request(db_session, thin.settings, relay, user_id="alice")
+    confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
     db_session.commit()
     return relay
 
@@ -80,7 +80,7 @@ def test_a_newer_mail_supersedes_the_older_link(db_session, thin, relay):
     """Only the newest mail's link is good."""
     old, new = new_token(), new_token()
     send_mail(db_session, relay, old)
-    confirmations.request(db_session, thin.settings, relay, user_id="alice")
+    confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
     send_mail(db_session, relay, new)
     assert confirmations.look_up(db_session, old)[0] is LinkState.SUPERSEDED
     assert confirmations.look_up(db_session, new)[0] is LinkState.VALID
@@ -103,8 +103,8 @@ def test_an_invented_token_is_unknown(db_session, relay, token):
 def test_one_worker_sends_a_mail(db_session, relay):
     """Of two workers that take the same mail the second gets nothing."""
     [waiting] = confirmations.unsent(db_session)
-    assert confirmations.claim(db_session, waiting, new_token()) is not None
-    assert confirmations.claim(db_session, waiting, new_token()) is None
+    assert confirmations.claim_mail(db_session, waiting, new_token()) is not None
+    assert confirmations.claim_mail(db_session, waiting, new_token()) is None
     assert confirmations.unsent(db_session) == []
     assert _state(db_session, relay) is MailState.SENDING
 
@@ -139,6 +139,6 @@ def test_an_answer_about_the_settings_is_not_tried_again(db_session, relay):
 def test_a_tenant_cannot_send_mails_without_end(db_session, thin, relay):
     """Asking for mails again and again ends at a ceiling for each hour."""
     for _ in range(HOURLY_CEILING - 1):
-        confirmations.request(db_session, thin.settings, relay, user_id="alice")
+        confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
     with pytest.raises(ConflictError):
-        confirmations.request(db_session, thin.settings, relay, user_id="alice")
+        confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")

@@ -42,7 +42,7 @@ def aimed(server, test_authority):
 
 def ask(session, thin, kept=None, *, relay=None, saves=False, tenant_id="acme", **changes):
     kept = kept or Kept(draft(**changes), {"label": ["Company mail"]})
-    test = dry_runs.request(
+    test = dry_runs.request_run(
         session, thin.vault, thin.settings, kept, tenant_id=tenant_id, user_id="alice", relay=relay, saves=saves
     )
     session.commit()
@@ -50,7 +50,7 @@ def ask(session, thin, kept=None, *, relay=None, saves=False, tenant_id="acme", 
 
 
 def run(session, thin, test):
-    dry_run_job.run(test.id, thin)
+    dry_run_job.perform_dry_run(test.id, thin)
     session.refresh(test)
     return test
 
@@ -122,7 +122,7 @@ def test_a_test_is_run_once(db_session, thin, server, aimed):
     """However often its job comes, the server is called once: a password must not be tried twice."""
     test = ask(db_session, thin, **aimed)
     for _ in range(3):
-        dry_run_job.run(test.id, thin)
+        dry_run_job.perform_dry_run(test.id, thin)
     assert len(server.connections) == 1
 
 
@@ -182,7 +182,7 @@ def test_a_deleted_server_and_a_deleted_tenant_leave_nothing_that_was_typed(db_s
     db_session.commit()
     db_session.refresh(test)
     assert (test.settings, db_session.query(RelayTest).count()) == (None, 3)
-    erasure.forget(db_session.connection(), "acme", None)
+    erasure.erase_records(db_session.connection(), "acme", None)
     db_session.commit()
     assert db_session.scalars(select(RelayTest.id)).all() == [kept.id]
 
@@ -190,10 +190,10 @@ def test_a_deleted_server_and_a_deleted_tenant_leave_nothing_that_was_typed(db_s
 def test_a_test_is_seen_by_who_asked_for_it_only(db_session, thin):
     """Not by colleagues, not by another tenant's people."""
     test = ask(db_session, thin)
-    assert dry_runs.get(db_session, "acme", "alice", test.id) is test
+    assert dry_runs.get_run(db_session, "acme", "alice", test.id) is test
     for tenant_id, user_id in (("acme", "bob"), ("evil", "alice")):
         with pytest.raises(NotFoundError):
-            dry_runs.get(db_session, tenant_id, user_id, test.id)
+            dry_runs.get_run(db_session, tenant_id, user_id, test.id)
 
 
 def test_a_tenant_has_so_many_tests_an_hour(db_session, thin):
@@ -283,7 +283,9 @@ def on(platform, server, **values):
     own = platform.own_smtp
     with platform.app.app_context():
         session = own.db.session()
-        test = dry_runs.request(session, own.vault, own.settings, kept, tenant_id="acme", user_id="alice", relay=None)
+        test = dry_runs.request_run(
+            session, own.vault, own.settings, kept, tenant_id="acme", user_id="alice", relay=None
+        )
         session.commit()
         return test.id
 
@@ -308,7 +310,7 @@ def test_a_lost_job_is_found_again(platform, scripted, monkeypatch):
 def test_a_worker_that_is_busy_runs_tests_meanwhile(platform, scripted):
     """The errand that a busy worker runs beside its drains takes up tests before confirmations."""
     number = on(platform, scripted)
-    platform.around.urgent()
+    platform.runtime.urgent()
     assert state_of(platform, number) == RelayTestState.PASSED
 
 
@@ -341,8 +343,8 @@ def test_limits_and_their_end_on_each_database(migrated_url):
         session.rollback()
         age(session, old, LIFETIME + timedelta(seconds=1))
         assert dry_runs.unstarted(session) == [young.id]
-        assert dry_runs.claim(session, young.id) is not None
-        assert dry_runs.claim(session, young.id) is None
+        assert dry_runs.claim_run(session, young.id) is not None
+        assert dry_runs.claim_run(session, young.id) is None
         assert (dry_runs.sweep(session), dry_runs.sweep(session)) == (1, 0)
         session.commit()
         ask(session, thin)

@@ -23,15 +23,15 @@ def lay_down(platform: Platform, **values: Any) -> None:
     """Let an administrator change settings on the page."""
     with platform.app.app_context():
         session = platform.own_smtp.db.session()
-        platform.around.policy.change(session, values, user_id="root")
+        platform.runtime.policy.change(session, values, user_id="root")
         session.commit()
 
 
 def leave_open(platform: Platform, *names: str, page: PolicyPage = PolicyPage.NETWORK) -> None:
     """Let the tests' configuration be the default for these settings, and not fix them."""
-    rules = Policy(replace(platform.own_smtp.settings, policy_page=page), frozenset(EDITABLE) - {*names})
-    platform.own_smtp.rules = rules
-    platform.with_parts(policy=rules)
+    policy = Policy(replace(platform.own_smtp.settings, policy_page=page), frozenset(EDITABLE) - {*names})
+    platform.own_smtp.policy = policy
+    platform.with_parts(policy=policy)
 
 
 # What may override what
@@ -45,15 +45,15 @@ def leave_open(platform: Platform, *names: str, page: PolicyPage = PolicyPage.NE
 )
 def test_no_row_opens_what_the_operator_did_not(page, fixed, ports, networks):
     """Whatever stands in the table: what is configured holds; networks open only by leave, and only private ones."""
-    rules = Policy(Settings(policy_page=page), fixed)
+    policy = Policy(Settings(policy_page=page), fixed)
     typed = {"allowed_ports": ports, "allowed_networks": tuple(map(ip_network, networks)), "allow_plaintext": True}
-    values = {name: rules.bounded(name, value) for name, value in typed.items() if rules.may_edit(name)}
-    now = replace(rules.settings, **values)
-    assert all(getattr(now, name) == getattr(rules.settings, name) for name in fixed)
+    values = {name: policy.bounded(name, value) for name, value in typed.items() if policy.may_edit(name)}
+    now = replace(policy.settings, **values)
+    assert all(getattr(now, name) == getattr(policy.settings, name) for name in fixed)
     assert all(may_open(network) for network in now.allowed_networks)
     assert not NetworkPolicy.from_settings(now).allows("127.0.0.1")
     if page is not PolicyPage.NETWORK:
-        assert now.allowed_ports <= rules.settings.allowed_ports
+        assert now.allowed_ports <= policy.settings.allowed_ports
         assert not now.allowed_networks
         assert not now.allow_plaintext
 
@@ -75,7 +75,7 @@ def test_values_come_back_as_they_were(platform):
     }
     lay_down(platform, **values)
     with platform.engine.connect() as connection:
-        now = platform.around.policy.in_force(connection)
+        now = platform.runtime.policy.in_force(connection)
     assert {name: getattr(now, name) for name in EDITABLE} == values
 
 
@@ -85,17 +85,17 @@ def test_a_configuration_that_became_stricter_counts_at_once(platform):
     lay_down(platform, ceiling_connections=7)
     leave_open(platform)
     with platform.engine.connect() as connection:
-        assert platform.around.policy.in_force(connection) == platform.around.policy.settings
+        assert platform.runtime.policy.in_force(connection) == platform.runtime.policy.settings
     assert [row.value for row in platform.rows(PolicyValue)] == [7]
 
 
 def test_what_is_set_in_the_configuration_is_fixed():
     """A key that is there fixes its setting, also with the default's value."""
     config = {"OWN_SMTP_RELAYS_PER_TENANT": 200}
-    rules = Policy.of(Settings.from_config(config), config)
-    assert not rules.may_edit("relays_per_tenant")
-    assert rules.may_edit("ceiling_connections")
-    assert not rules.may_edit("encryption_keys")
+    policy = Policy.of(Settings.from_config(config), config)
+    assert not policy.may_edit("relays_per_tenant")
+    assert policy.may_edit("ceiling_connections")
+    assert not policy.may_edit("encryption_keys")
 
 
 def test_an_unknown_reach_stops_the_start():
@@ -163,6 +163,6 @@ def test_pages_and_confirmation_mails_see_the_same(platform):
     leave_open(platform, "allowed_ports")
     lay_down(platform, allowed_ports=frozenset({587}))
     with platform.app.app_context():
-        assert platform.own_smtp.policy.allowed_ports == {587}
+        assert platform.own_smtp.network_policy.allowed_ports == {587}
         assert platform.own_smtp.in_force().allowed_ports == {587}
     assert platform.rows(Relay) == []

@@ -106,7 +106,7 @@ def test_an_unconfirmed_relay_cannot_be_paused_or_resumed(session, relay):
 
 def test_a_relay_of_another_tenant_is_not_found(session, relay):
     """Another tenant's relay and one that does not exist look the same."""
-    assert store.get(session, "acme", relay.id) is relay
+    assert store.get_relay(session, "acme", relay.id) is relay
     for tenant_id, relay_id in (("evil", relay.id), ("acme", relay.id + 1)):
         with pytest.raises(NotFoundError):
-            store.get(session, tenant_id, relay_id)
+            store.get_relay(session, tenant_id, relay_id)

@@ -29,7 +29,9 @@ def servers(db_session, thin) -> dict[str, Relay]:
 
 
 def choose(session, relay, *, everybody=False, users=(), projects=()):
-    changed = suggestions.choose(session, relay, everybody=everybody, users=users, projects=projects, user_id="alice")
+    changed = suggestions.choose_suggestions(
+        session, relay, everybody=everybody, users=users, projects=projects, user_id="alice"
+    )
     session.commit()
     return changed
 
@@ -73,7 +75,7 @@ def test_the_project_page_selects_and_uses_nothing_yet(web, servers, db_session)
     assert "“project” is suggested here" in page
     assert "In force now: invitations leave by the platform" in page
     assert re.findall(r'checked [^>]*name="route"[^>]* value="(\w+)"', page) == [str(servers["project"].id)]
-    assert projects.find(db_session, "acme", "p1") is None
+    assert projects.find_route(db_session, "acme", "p1") is None
 
 
 def test_a_choice_that_was_made_is_not_overruled(web, servers, db_session):
@@ -131,11 +133,11 @@ def test_nothing_new_is_not_written_down(servers, db_session):
 def test_what_is_deleted_is_suggested_no_more(servers, db_session):
     """A deleted server, a deleted project and a deleted tenant leave no suggestion behind."""
     edits.delete(db_session, servers["person"], user_id="alice")
-    erasure.forget(db_session.connection(), "acme", "p1")
+    erasure.erase_records(db_session.connection(), "acme", "p1")
     db_session.commit()
     assert db_session.query(Suggestion).count() == 0
     choose(db_session, servers["tenant"], users=["bob"])
-    erasure.forget(db_session.connection(), "acme", None)
+    erasure.erase_records(db_session.connection(), "acme", None)
     assert db_session.query(Suggestion).count() == 0
 
 

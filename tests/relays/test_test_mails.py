@@ -56,7 +56,7 @@ def test_it_leaves_ahead_of_invitations_by_the_same_route(platform, scripted):
     platform.send(relay_id, 3)
     with platform.app.app_context():
         session = platform.own_smtp.db.session()
-        relay = store.get(session, "acme", relay_id)
+        relay = store.get_relay(session, "acme", relay_id)
         own = platform.own_smtp
         test_mails.send(
             session, own.vault, own.settings, relay, CONTENT, recipient="alice@acme.example", user_id="alice"
@@ -74,7 +74,7 @@ def test_the_host_does_not_hear_of_it(platform, scripted):
     relay_id = platform.add_relay(scripted)
     with platform.app.app_context():
         session, own = platform.own_smtp.db.session(), platform.own_smtp
-        relay = store.get(session, "acme", relay_id)
+        relay = store.get_relay(session, "acme", relay_id)
         test_mails.send(session, own.vault, own.settings, relay, CONTENT, recipient="a@acme.example", user_id="alice")
         session.commit()
         mail = test_mails.newest(session, relay, "alice")
@@ -84,7 +84,7 @@ def test_the_host_does_not_hear_of_it(platform, scripted):
     assert {change.project_id for change in platform.host.changes} == {f"survey-{relay_id}"}
     with platform.app.app_context():
         session = platform.own_smtp.db.session()
-        mail = test_mails.newest(session, store.get(session, "acme", relay_id), "alice")
+        mail = test_mails.newest(session, store.get_relay(session, "acme", relay_id), "alice")
         assert (mail.status.state, mail.status.reply_code) == ("accepted", 250)
 
 

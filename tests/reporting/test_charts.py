@@ -21,16 +21,16 @@ from own_smtp.reporting.charts import (
     HEALTH_DAYS,
     KIND_OF,
     Chart,
-    Kind,
+    ChartKind,
     by_code,
-    health,
+    health_chart,
     health_since,
     over_time,
     round_up,
 )
 from own_smtp.reporting.hourly_stats import Figure
 from own_smtp.states import State
-from own_smtp.storage.models import Base, Batch, Relay, Tally
+from own_smtp.storage.models import Base, Batch, HourlyStat, Relay
 from tests.web.drafts import add_relay
 from tests.web.everything import fill_outbox, tally
 
@@ -50,8 +50,8 @@ figures = st.lists(
 )
 
 
-def count(some: list[Figure]) -> Counter[Kind]:
-    numbers: Counter[Kind] = Counter()
+def count(some: list[Figure]) -> Counter[ChartKind]:
+    numbers: Counter[ChartKind] = Counter()
     for figure in some:
         if figure.state in KIND_OF:
             numbers[KIND_OF[figure.state]] += figure.number
@@ -92,7 +92,7 @@ def test_health_shows_whole_days_of_the_tenants_zone(some, zone):
     """What is asked for since the first day's midnight is what the thirty columns show."""
     since = health_since(NOON, ZoneInfo(zone))
     lately = [figure for figure in some if figure.hour >= since]
-    chart = health(lately, ZoneInfo(zone), NOON)
+    chart = health_chart(lately, ZoneInfo(zone), NOON)
     assert len(chart.columns) == HEALTH_DAYS
     assert chart.totals == count(lately)
     heights = [sum(part.height for part in column.parts) for column in chart.columns if column.parts]
@@ -120,7 +120,7 @@ def test_the_night_with_two_equal_hours_has_both():
 def test_an_hour_belongs_to_the_day_of_the_tenant():
     """At 23:00 UTC it is the next day in Berlin."""
     late = Figure(datetime(2026, 11, 20, 23, tzinfo=UTC), State.REFUSED, 550, 1)
-    chart = health([late], BERLIN, NOON)
+    chart = health_chart([late], BERLIN, NOON)
     assert [column.start.day for column in chart.columns if column.total] == [21]
 
 
@@ -129,7 +129,7 @@ def test_a_single_refusal_among_a_million_is_seen():
     chart = over_time([Figure(NOON, State.ACCEPTED, 250, 10**6 - 1), Figure(NOON, State.REFUSED, 550, 1)], BERLIN)
     assert chart is not None
     accepted, refused = chart.columns[-1].parts
-    assert refused.kind == Kind.REFUSED
+    assert refused.kind == ChartKind.REFUSED
     assert refused.height == 1.5
     assert accepted.height == pytest.approx(98.5)
 
@@ -217,13 +217,13 @@ def test_figures_are_of_one_batch_project_or_relay(migrated):
             session.execute(insert(Batch).values(id=number, kind="x", message_key="k", message_domain="d", **named))
             for hour in (0, 1):
                 kept = {"hour": NOON + timedelta(hours=hour), "state": State.ACCEPTED, "code": 250}
-                session.execute(insert(Tally).values(relay_id=relay_id, batch_id=number, count=10**number, **kept))
+                session.execute(insert(HourlyStat).values(relay_id=relay_id, batch_id=number, count=10**number, **kept))
         session.commit()
         read = lambda some: [(figure.hour.hour, figure.number) for figure in some]  # noqa: E731 -- read four times
-        assert read(hourly_stats.of_batch(session, 2)) == [(12, 100), (13, 100)]
-        assert read(hourly_stats.of_project(session, "acme", "p1")) == [(12, 110), (13, 110)]
+        assert read(hourly_stats.stats_of_batch(session, 2)) == [(12, 100), (13, 100)]
+        assert read(hourly_stats.stats_of_project(session, "acme", "p1")) == [(12, 110), (13, 110)]
         assert read(hourly_stats.of_relay(session, 2, NOON + timedelta(hours=1))) == [(13, 100)]
-        assert read(hourly_stats.of_project(session, "acme", "p9")) == []
+        assert read(hourly_stats.stats_of_project(session, "acme", "p9")) == []
 
 
 def test_pages_show_the_pictures_with_their_tables(web, thin, db_session):
@@ -255,8 +255,8 @@ def test_figures_are_found_by_index(tmp_path):
         plans.append(" / ".join(row[3] for row in rows))
 
     with Session(engine) as session:
-        hourly_stats.of_batch(session, 1)
-        hourly_stats.of_project(session, "acme", "p1")
+        hourly_stats.stats_of_batch(session, 1)
+        hourly_stats.stats_of_project(session, "acme", "p1")
         hourly_stats.of_relay(session, 1, NOON)
     engine.dispose()
     assert len(plans) == 3

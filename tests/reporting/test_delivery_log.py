@@ -21,21 +21,21 @@ from own_smtp.states import State
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Attempt, Invitation
 from tests.engine import PROJECT, TENANT, Platform
-from tests.ledgers import Books
+from tests.outbox_kit import Outbox
 from tests.scripted import ScriptedServer
 
 ACME = LogScope(tenant_id="acme")
 
 
 @pytest.fixture
-def books(migrated, tmp_path):
+def outbox(migrated, tmp_path):
     """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
-    return Books.at(migrated, tmp_path / "journal")
+    return Outbox.at(migrated, tmp_path / "journal")
 
 
-def _attempts(books, times=1):
+def _attempts(outbox, times=1):
     """Write that each invitation was tried so often."""
-    with books.engine.begin() as connection:
+    with outbox.engine.begin() as connection:
         now = read_clock(connection)
         for number in range(times):
             values = [now, State.QUEUED, "rcpt", 450, f"try {number}", 1, "relay"]
@@ -47,13 +47,13 @@ def _attempts(books, times=1):
             connection.execute(insert(Attempt), rows)
 
 
-def test_each_line_has_its_own_attempts_oldest_first(books):
+def test_each_line_has_its_own_attempts_oldest_first(outbox):
     """On each database, also for what was never tried."""
-    relay = books.relay()
-    books.send(relay, 3)
-    _attempts(books, 2)
-    books.send(relay, 1)
-    with Session(books.engine) as session:
+    relay = outbox.relay()
+    outbox.send(relay, 3)
+    _attempts(outbox, 2)
+    outbox.send(relay, 1)
+    with Session(outbox.engine) as session:
         lines = list(delivery_log.stream(session, ACME, StatusFilter()))
     assert [[item.text for item in line.attempts] for line in lines] == [[]] + [["try 0", "try 1"]] * 3
     assert [line.last.explanation.key if line.last else None for line in lines] == [None, "later", "later", "later"]
@@ -68,14 +68,14 @@ def _swept(lines):
 
 
 @pytest.mark.slow
-def test_downloads_take_no_more_memory_for_more_lines(books, monkeypatch):
+def test_downloads_take_no_more_memory_for_more_lines(outbox, monkeypatch):
     """Ten times as many invitations are written within the same memory."""
     monkeypatch.setattr(delivery_log, "CHUNK", 50)
-    relay, peaks = books.relay(), []
+    relay, peaks = outbox.relay(), []
     for count in (20, 100, 1_000):  # the first fills what is remembered: statements, texts, explanations
-        books.send(relay, count)
-        _attempts(books)
-        with Session(books.engine) as session:
+        outbox.send(relay, count)
+        _attempts(outbox)
+        with Session(outbox.engine) as session:
             lines = delivery_log.stream(session, ACME, StatusFilter(batch_id=len(peaks) + 1))
             tracemalloc.start()
             written = sum(len(text) for text in FILES["invitations.csv"].write(_swept(lines)))

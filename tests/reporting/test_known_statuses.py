@@ -16,7 +16,7 @@ from own_smtp.reporting.known_statuses import (
     STATUSES,
     TABLE,
     WAYS,
-    Way,
+    RouteKnowledge,
     known_statuses,
 )
 from own_smtp.states import Route, State
@@ -26,11 +26,11 @@ from tests.web.drafts import add_relay
 from tests.web.everything import fill_outbox
 
 
-@pytest.mark.parametrize("way", list(Way))
+@pytest.mark.parametrize("way", list(RouteKnowledge))
 def test_every_status_has_a_reason_on_every_way(way):
     """No cell of the table is empty, each state of ours is reported, and each word has a label."""
     assert set(TABLE[way]) == set(STATUSES)
-    assert set(WAYS) == set(Way)
+    assert set(WAYS) == set(RouteKnowledge)
     assert set(KNOWLEDGE) == set(Knowledge)
     for status, cell in TABLE[way].items():
         assert str(cell.reason).endswith(".")
@@ -39,13 +39,13 @@ def test_every_status_has_a_reason_on_every_way(way):
 
 def test_what_an_own_server_hides_no_host_can_count():
     """A host that counts opened mails and bounces is told of the first only where an own server delivers."""
-    rows = {(row.route, row.status): row for row in known_statuses({Way.RELAY}, [OPENED, BOUNCED_HARD])}
+    rows = {(row.route, row.status): row for row in known_statuses({RouteKnowledge.RELAY}, [OPENED, BOUNCED_HARD])}
     assert rows["relay", OPENED].knowledge is Knowledge.REPORTED
     assert rows["relay", BOUNCED_HARD].knowledge is Knowledge.ELSEWHERE
     assert rows["platform", BOUNCED_HARD].knowledge is Knowledge.REPORTED
     assert not rows["platform", OPENED].is_used
     assert Knowledge.COUNTED not in {row.knowledge for row in rows.values()}
-    assert len(rows) == len(Way) * len(STATUSES)
+    assert len(rows) == len(RouteKnowledge) * len(STATUSES)
 
 
 def test_the_ways_are_those_that_the_project_takes(db_session, thin):
@@ -53,17 +53,17 @@ def test_the_ways_are_those_that_the_project_takes(db_session, thin):
     relay = add_relay(db_session, thin, active=True)
     ways = lambda: reports.ways_of(db_session, "acme", "p1")  # noqa: E731 -- asked four times
     assert ways() == set()
-    project_routes.choose(db_session, "acme", "p1", relay, user_id="alice")
-    assert ways() == {Way.RELAY}
-    project_routes.choose(db_session, "acme", "p1", relay, user_id="alice", fallback_after=3600)
-    assert ways() == {Way.RELAY, Way.PLATFORM}
-    project_routes.choose(db_session, "acme", "p1", None, user_id="alice")
+    project_routes.choose_route(db_session, "acme", "p1", relay, user_id="alice")
+    assert ways() == {RouteKnowledge.RELAY}
+    project_routes.choose_route(db_session, "acme", "p1", relay, user_id="alice", fallback_after=3600)
+    assert ways() == {RouteKnowledge.RELAY, RouteKnowledge.PLATFORM}
+    project_routes.choose_route(db_session, "acme", "p1", None, user_id="alice")
     assert ways() == set()
     batch = fill_outbox(db_session, relay)
-    assert ways() == {Way.RELAY}
+    assert ways() == {RouteKnowledge.RELAY}
     db_session.query(Invitation).filter_by(batch_id=batch.id, state=State.ACCEPTED).update({"route": Route.PLATFORM})
     count_anew(db_session)
-    assert ways() == {Way.RELAY, Way.PLATFORM}
+    assert ways() == {RouteKnowledge.RELAY, RouteKnowledge.PLATFORM}
 
 
 def test_the_page_shows_the_table(web, thin, db_session):

@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 
 from own_smtp.reporting.relay_health import health_of
 from own_smtp.smtp.capabilities import NOTHING, Capabilities
-from own_smtp.smtp.server_info import Facts, offers_of
+from own_smtp.smtp.server_info import ServerInfo, offers_of
 from own_smtp.smtp.tls import verifying_context
 from own_smtp.states import Security
 from own_smtp.storage.models import Lease, Relay
 from tests.engine import Platform
-from tests.ledgers import ACCEPTED, REFUSED, Books
+from tests.outbox_kit import ACCEPTED, REFUSED, Outbox
 from tests.scripted import Authority, ClosedPort, ScriptedServer
 from tests.servers.postfix import Postfix
 
@@ -23,9 +23,9 @@ WARNING = timedelta(days=14)
 
 
 @pytest.fixture
-def books(migrated, tmp_path):
+def outbox(migrated, tmp_path):
     """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
-    return Books.at(migrated, tmp_path / "journal")
+    return Outbox.at(migrated, tmp_path / "journal")
 
 
 def health(engine, relay, warning=WARNING):
@@ -63,7 +63,7 @@ def test_a_conversation_without_tls_is_remembered_as_such(platform: Platform, sc
     assert facts is not None
     assert (facts.protocol, facts.certificate) == (None, None)
     assert "SIZE 36700160" in facts.offers
-    assert Facts.from_json(facts.as_json()) == facts
+    assert ServerInfo.from_json(facts.as_json()) == facts
 
 
 def test_the_last_error_is_counted_until_it_works(platform: Platform, scripted: ScriptedServer) -> None:
@@ -101,36 +101,36 @@ def test_another_error_begins_a_count_of_its_own(platform: Platform, scripted: S
     assert counts == [1, 2, 1]
 
 
-def test_success_is_the_share_of_attempts_that_were_accepted(books):
+def test_success_is_the_share_of_attempts_that_were_accepted(outbox):
     """Of the last day and of the last month, by the hours' tallies."""
-    relay = books.relay(per_day=2000)
+    relay = outbox.relay(per_day=2000)
     for outcome in (ACCEPTED, REFUSED):
-        books.send(relay, 3 if outcome is ACCEPTED else 1)
-        taken = books.take(relay)
-        books.settle(taken, [item.id for item in books.claim(taken)], outcome)
-        books.end(taken)
-    found = health(books.engine, relay)
+        outbox.send(relay, 3 if outcome is ACCEPTED else 1)
+        taken = outbox.take(relay)
+        outbox.settle(taken, [item.id for item in outbox.claim(taken)], outcome)
+        outbox.end(taken)
+    found = health(outbox.engine, relay)
     assert (found.day.attempts, found.day.accepted, found.day.percent) == (4, 3, 75.0)
     assert found.month == found.day
-    assert health(books.engine, books.relay()).day.percent is None
+    assert health(outbox.engine, outbox.relay()).day.percent is None
 
 
-def test_what_waits_and_what_is_used_is_said(books):
+def test_what_waits_and_what_is_used_is_said(outbox):
     """The oldest batch with something in it, and the limit's own count of 24 hours."""
-    relay = books.relay(per_day=2000)
-    assert health(books.engine, relay).oldest_at is None
-    books.send(relay, 1)
+    relay = outbox.relay(per_day=2000)
+    assert health(outbox.engine, relay).oldest_at is None
+    outbox.send(relay, 1)
     now = datetime.now(UTC)
     number = int(now.timestamp() // (86400 / 250))
     pace = {"windows": {"day": [[number - 300, 500], [number - 10, 30], [number, 12]]}}
-    books(lambda connection: connection.execute(insert(Lease).values(relay_id=relay)))
+    outbox(lambda connection: connection.execute(insert(Lease).values(relay_id=relay)))
     values = {"pace": pace, "certificate_until": now + timedelta(days=3, minutes=1)}
-    books(lambda connection: connection.execute(update(Lease).values(**values)))
-    found = health(books.engine, relay)
+    outbox(lambda connection: connection.execute(update(Lease).values(**values)))
+    found = health(outbox.engine, relay)
     assert (found.used, found.limit) == (42, 2000)
     assert found.oldest_at is not None
     assert found.days_left == 3
-    assert health(books.engine, relay, timedelta(days=1)).days_left is None
+    assert health(outbox.engine, relay, timedelta(days=1)).days_left is None
 
 
 def test_offers_are_written_as_servers_write_them():

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from own_smtp.relays import suggestions
 from own_smtp.relays.policy import Policy
 from own_smtp.reporting import relay_lists
-from own_smtp.reporting.relay_lists import Show, Wanted
+from own_smtp.reporting.relay_lists import RelayQuery, RelayStateFilter
 from own_smtp.settings import PolicyPage, Settings
 from own_smtp.states import BatchState, RelayState
-from own_smtp.storage.models import Batch, BatchCounts, Lease, Relay
+from own_smtp.storage.models import Batch, BatchTotals, Lease, Relay
 
 EARLY, LATE = datetime(2026, 1, 1, 8, tzinfo=UTC), datetime(2026, 1, 1, 9, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ def lease(session: Session, relay: Relay, **values: object) -> None:
 
 
 def labels(session: Session, tenant_id: str | None = "acme", **wanted: object) -> list[str]:
-    found = relay_lists.find(session, Wanted(tenant_id=tenant_id, **wanted))  # type: ignore[arg-type] # a test's table
+    found = relay_lists.find_relays(session, RelayQuery(tenant_id=tenant_id, **wanted))  # type: ignore[arg-type] # a test's table
     return [line.relay.label for line in found.lines]
 
 
@@ -71,17 +71,17 @@ def test_each_choice_shows_what_it_counts(session):
     add(session, "stopped", state=RelayState.PAUSED)
     lease(session, add(session, "unconfirmed", state=RelayState.UNCONFIRMED), failing_since=EARLY)
     add(session, "new")
-    listing = relay_lists.find(session, Wanted(tenant_id="acme"))
+    listing = relay_lists.find_relays(session, RelayQuery(tenant_id="acme"))
     assert listing.counts == {
-        Show.ALL: 6,
-        Show.ATTENTION: 3,
-        Show.UNCONFIRMED: 1,
-        Show.ACTIVE: 4,
-        Show.PAUSED: 1,
+        RelayStateFilter.ALL: 6,
+        RelayStateFilter.ATTENTION: 3,
+        RelayStateFilter.UNCONFIRMED: 1,
+        RelayStateFilter.ACTIVE: 4,
+        RelayStateFilter.PAUSED: 1,
     }
     for show, number in listing.counts.items():
         assert len(labels(session, show=show)) == number
-    assert labels(session, show=Show.ATTENTION) == ["away", "bad", "stopped"]
+    assert labels(session, show=RelayStateFilter.ATTENTION) == ["away", "bad", "stopped"]
     health = {line.relay.label: line.health for line in listing.lines}
     assert (health["good"], health["bad"], health["away"], health["new"]) == ("healthy", "failing", "failing", "new")
 
@@ -102,9 +102,9 @@ def test_waiting_is_what_has_not_ended(session):
         )
         session.add(batch)
         session.flush()
-        session.add(BatchCounts(batch_id=batch.id, accepted=2, refused=1))
+        session.add(BatchTotals(batch_id=batch.id, accepted=2, refused=1))
     session.flush()
-    [line] = relay_lists.find(session, Wanted(tenant_id="acme")).lines
+    [line] = relay_lists.find_relays(session, RelayQuery(tenant_id="acme")).lines
     assert line.waiting == 9
 
 
@@ -112,7 +112,7 @@ def test_pages_do_not_overlap(session):
     """Each relay is on one page, however many there are."""
     for number in range(60):
         add(session, f"same{number % 2}")
-    pages = [relay_lists.find(session, Wanted(tenant_id="acme", page=page)) for page in (1, 2, 3, 4)]
+    pages = [relay_lists.find_relays(session, RelayQuery(tenant_id="acme", page=page)) for page in (1, 2, 3, 4)]
     assert [len(page.lines) for page in pages] == [25, 25, 10, 0]
     assert len({line.relay.id for page in pages for line in page.lines}) == 60
     assert pages[0].pages == 3
@@ -127,9 +127,9 @@ def test_suggestions_are_ranked_and_moved(session):
         return relay.label if relay else None
 
     assert suggested("P", "u") == "one"
-    suggestions.choose(session, two, everybody=False, users=["u"], projects=["P"], user_id="u")
+    suggestions.choose_suggestions(session, two, everybody=False, users=["u"], projects=["P"], user_id="u")
     assert (suggested("P", "x"), suggested("p", "u"), suggested("p", "U")) == ("two", "two", "one")
-    suggestions.choose(session, one, everybody=True, users=["u", "U"], projects=["P", "p"], user_id="u")
+    suggestions.choose_suggestions(session, one, everybody=True, users=["u", "U"], projects=["P", "p"], user_id="u")
     assert suggested("P", "u") == "one"
     assert suggestions.by_relay(session, "acme")[two.id].users == []
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from own_smtp.settings import PREFIX, Deadlines, Settings
+from own_smtp.settings import SETTING_PREFIX, Deadlines, Settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -42,8 +42,8 @@ def test_the_package_says_that_it_is_typed() -> None:
 
 def test_every_setting_is_documented_with_its_default() -> None:
     """`docs/settings.md` lists exactly the settings that exist, with the defaults that they have."""
-    assert documented(rf"{PREFIX}[A-Z_]+") == {
-        PREFIX + item.name.upper(): in_words(getattr(Settings(), item.name)) for item in fields(Settings)
+    assert documented(rf"{SETTING_PREFIX}[A-Z_]+") == {
+        SETTING_PREFIX + item.name.upper(): in_words(getattr(Settings(), item.name)) for item in fields(Settings)
     }
 
 

@@ -13,12 +13,12 @@ from sqlalchemy import create_engine, select, text, update
 
 from own_smtp.errors import ConflictError, LeaseLostError
 from own_smtp.outbox import actions, leases, settlements
-from own_smtp.outbox.journal import Ended, Findings
+from own_smtp.outbox.journal import Findings, JournaledOutcome
 from own_smtp.smtp.outcomes import Stage, impossible, interrupted
 from own_smtp.states import FINAL, MOVES, RETRYABLE, WAITING, State
 from own_smtp.storage.clock import read_clock
-from own_smtp.storage.models import Base, BatchCounts, Invitation, Lease
-from tests.ledgers import ACCEPTED, DEFERRED, REFUSED, Books, batches_of, settlement
+from own_smtp.storage.models import Base, BatchTotals, Invitation, Lease
+from tests.outbox_kit import ACCEPTED, DEFERRED, REFUSED, Outbox, batches_of, settlement
 
 OUTCOMES = {
     State.ACCEPTED: ACCEPTED,
@@ -45,24 +45,24 @@ class Life(RuleBasedStateMachine):
     def begin(self):
         engine = create_engine("sqlite://", poolclass=None)
         Base.metadata.create_all(engine)
-        self.books = Books(engine, engine, None)
+        self.outbox = Outbox(engine, engine, None)
         for statement in SPY:
-            self.books(lambda connection, statement=statement: connection.execute(text(statement)))
-        self.relay = self.books.relay()
+            self.outbox(lambda connection, statement=statement: connection.execute(text(statement)))
+        self.relay = self.outbox.relay()
         self.drains = {}
         """Tokens with what each drain has in hand, and what it wrote into its journal."""
-        self.batches = [self.books.send(self.relay, 4).batch_id]
+        self.batches = [self.outbox.send(self.relay, 4).batch_id]
 
     def teardown(self):
         if hasattr(self, "books"):
-            self.books.engine.dispose()
+            self.outbox.engine.dispose()
 
     # What happens
 
     @rule(count=st.integers(1, 4))
     def host_sends(self, count):
         if len(self.batches) < 3:
-            self.batches.append(self.books.send(self.relay, count).batch_id)
+            self.batches.append(self.outbox.send(self.relay, count).batch_id)
 
     @rule(data=st.data(), action=st.sampled_from(["cancel_batch", "pause_batch", "resume_batch", "expire_batch"]))
     def person_acts(self, data, action):
@@ -74,25 +74,25 @@ class Life(RuleBasedStateMachine):
 
     def _permitted(self, action, *arguments):
         with contextlib.suppress(ConflictError):
-            self.books(action, *arguments)
+            self.outbox(action, *arguments)
 
     @rule()
     def time_passes(self):
         """Leases run out, and what was put off is due."""
-        with self.books.engine.begin() as connection:
+        with self.outbox.engine.begin() as connection:
             past = read_clock(connection) - timedelta(seconds=1)
             connection.execute(update(Lease).values(expires_at=past))
             connection.execute(update(Invitation).where(Invitation.state == State.QUEUED).values(next_attempt_at=past))
 
     @rule(count=st.integers(0, 3))
     def drain_begins(self, count):
-        with self.books.engine.begin() as connection:
+        with self.outbox.engine.begin() as connection:
             machine = type("Folder", (), {"name": secrets.token_hex(4), "boot": "b"})
             taken = leases.take_lease(
                 connection, self.relay, owner="t", machine=machine, journal="j", duration=timedelta(seconds=30)
             )
         if taken is not None:
-            claimed = self.books.claim(taken, count) if count else []
+            claimed = self.outbox.claim(taken, count) if count else []
             self.drains[taken.token] = (taken, {item.id: None for item in claimed}, Findings())
 
     @precondition(lambda self: self.drains)
@@ -100,7 +100,7 @@ class Life(RuleBasedStateMachine):
     def drain_claims(self, data, count):
         taken, held, _findings = self._draw(data)
         try:
-            claimed = self.books.claim(taken, count)
+            claimed = self.outbox.claim(taken, count)
         except LeaseLostError:
             return
         held.update({item.id: None for item in claimed})
@@ -114,7 +114,7 @@ class Life(RuleBasedStateMachine):
             findings.begun.add(invitation_id)
             if data.draw(st.booleans()):
                 findings.begun.discard(invitation_id)
-                findings.ended[invitation_id] = Ended(OUTCOMES[state], 0.0)
+                findings.ended[invitation_id] = JournaledOutcome(OUTCOMES[state], 0.0)
                 held[invitation_id] = OUTCOMES[state]
 
     @precondition(lambda self: self.drains)
@@ -133,7 +133,7 @@ class Life(RuleBasedStateMachine):
         for invitation_id in list(findings.begun):
             held[invitation_id] = OUTCOMES[State.UNKNOWN]
         self._settle(taken, held)
-        self.books.end(taken)
+        self.outbox.end(taken)
         del self.drains[taken.token]
 
     @precondition(lambda self: self.drains)
@@ -141,7 +141,7 @@ class Life(RuleBasedStateMachine):
     def drain_is_recovered(self, data, is_lost, lives_on):
         """Its journal was found, or lost; a drain that was only taken for dead may come back."""
         taken, _held, findings = self._draw(data)
-        with self.books.engine.begin() as connection:
+        with self.outbox.engine.begin() as connection:
             journal = next(item for item in leases.open_journals(connection) if item.id == taken.token)
             assert leases.take_over_journal(connection, journal)
             now = read_clock(connection)
@@ -153,13 +153,13 @@ class Life(RuleBasedStateMachine):
         del self.drains[taken.token]
         if is_lost and lives_on:
             self._settle(taken, _held)
-            self.books.end(taken)
+            self.outbox.end(taken)
 
     def _draw(self, data):
         return self.drains[data.draw(st.sampled_from(sorted(self.drains)))]
 
     def _settle(self, taken, held):
-        with self.books.engine.begin() as connection:
+        with self.outbox.engine.begin() as connection:
             now = read_clock(connection)
             batches = batches_of(connection)
             items = [
@@ -178,7 +178,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def every_move_is_legal(self):
-        with self.books.engine.connect() as connection:
+        with self.outbox.engine.connect() as connection:
             moves = connection.execute(text("SELECT DISTINCT before, after FROM moved")).all()
         illegal = [(before, after) for before, after in moves if State(after) not in MOVES[State(before)]]
         assert illegal == []
@@ -186,7 +186,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def what_is_on_the_wire_belongs_to_a_drain(self):
         """A claim always has somebody who will settle it, and nothing else has."""
-        with self.books.engine.connect() as connection:
+        with self.outbox.engine.connect() as connection:
             tokens = connection.scalars(
                 text("SELECT DISTINCT token FROM own_smtp_invitation WHERE state = 'sending'")
             ).all()
@@ -195,10 +195,10 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def the_figures_are_those_that_counting_would_give(self):
         """Whoever writes a state keeps the counts, in the same transaction."""
-        with self.books.engine.connect() as connection:
+        with self.outbox.engine.connect() as connection:
             ended = select(Invitation.batch_id, Invitation.state).where(Invitation.state.in_(FINAL))
             counted = Counter(connection.execute(ended).all())
-            kept = connection.execute(select(BatchCounts)).mappings().all()
+            kept = connection.execute(select(BatchTotals)).mappings().all()
             tallied = connection.scalars(text("SELECT coalesce(sum(count), 0) FROM own_smtp_tally")).one()
             sent = text("SELECT count(*) FROM own_smtp_attempt WHERE text != :expired")
             attempts = connection.scalars(sent, {"expired": actions.EXPIRED}).one()
@@ -208,7 +208,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def nothing_waits_where_nobody_looks(self):
         """In a batch that is done nothing waits, and in a cancelled one only until its drain has ended."""
-        with self.books.engine.connect() as connection:
+        with self.outbox.engine.connect() as connection:
             waiting = connection.execute(
                 text(
                     "SELECT b.state, i.token FROM own_smtp_invitation i JOIN own_smtp_batch b ON b.id = i.batch_id"

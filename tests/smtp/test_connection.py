@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from own_smtp.errors import SessionError
-from own_smtp.smtp.connection import Connected, ConnectionLostError, UnaskedReplyError, Wire, dial
+from own_smtp.smtp.connection import Connected, Connection, ConnectionLostError, UnaskedReplyError, dial
 from own_smtp.smtp.network import Target
 from own_smtp.smtp.reply_parser import ReplyError
 from tests.scripted import (
@@ -34,24 +34,24 @@ TINY = 4096
 """A receive buffer so small that a server which does not read is felt soon."""
 
 
-def over(server: Any, talk: Callable[[Wire], Awaitable[Any]]) -> Any:
+def over(server: Any, talk: Callable[[Connection], Awaitable[Any]]) -> Any:
     """Connect, do what `talk` does, and let go. Returns what it returns."""
 
     async def run() -> Any:
         connected = await dial(Target(host="localhost", port=server.port, addresses=("127.0.0.1",)), 5)
         try:
-            return await talk(connected.wire)
+            return await talk(connected.connection)
         finally:
-            connected.wire.drop()
+            connected.connection.drop()
 
     return asyncio.run(run())
 
 
-async def banner(wire: Wire, seconds: float = 0.2) -> Any:
+async def banner(wire: Connection, seconds: float = 0.2) -> Any:
     return await wire.read("the banner", seconds)
 
 
-async def lost(wire: Wire, seconds: float = 5.0) -> SessionError:
+async def lost(wire: Connection, seconds: float = 5.0) -> SessionError:
     """Wait until the connection is over, and return why."""
     with contextlib.suppress(SessionError):
         async with asyncio.timeout(seconds):
@@ -92,7 +92,7 @@ def test_silence_ends_at_the_deadline():
 def test_the_clock_rests_while_nothing_is_expected(scripted):
     """A connection that waits for work outlives the deadline of what was asked before."""
 
-    async def talk(wire: Wire) -> bool:
+    async def talk(wire: Connection) -> bool:
         await banner(wire, 0.1)
         wire.rest()
         await asyncio.sleep(0.2)
@@ -106,7 +106,7 @@ def test_a_shorter_deadline_replaces_a_longer_one(scripted):
     """The clock of the phase before does not count for this one."""
     scripted.on("noop", HANG)
 
-    async def talk(wire: Wire) -> None:
+    async def talk(wire: Connection) -> None:
         wire.begin("everything", 60)
         await banner(wire, 60)
         wire.write(b"NOOP\r\n", replies=1)
@@ -120,7 +120,7 @@ def test_a_longer_deadline_replaces_a_shorter_one(scripted):
     """What came in time leaves no clock behind that ends the next phase."""
     scripted.on("noop", Trickle("250 ok", interval=0.03))
 
-    async def talk(wire: Wire) -> int:
+    async def talk(wire: Connection) -> int:
         await banner(wire, 0.1)
         wire.write(b"NOOP\r\n", replies=1)
         return (await wire.read("NOOP", 5)).code
@@ -160,7 +160,7 @@ def test_a_reply_more_than_was_asked_for_ends_the_connection(scripted):
     """The one that was asked for can be read, and then nothing more."""
     scripted.on("noop", "250 asked\n250 not asked")
 
-    async def talk(wire: Wire) -> tuple[str, SessionError | None]:
+    async def talk(wire: Connection) -> tuple[str, SessionError | None]:
         await banner(wire)
         wire.write(b"NOOP\r\n", replies=1)
         reply = await wire.read("NOOP", 5)
@@ -175,7 +175,7 @@ def test_a_reply_more_than_was_asked_for_ends_the_connection(scripted):
 def test_a_421_out_of_the_blue_is_kept(scripted):
     """Who wants to send next learns why it cannot."""
 
-    async def talk(wire: Wire) -> SessionError:
+    async def talk(wire: Connection) -> SessionError:
         await banner(wire)
         scripted.connections[0].interject("421 4.3.2 going down")
         failure = await lost(wire)
@@ -189,7 +189,7 @@ def test_a_421_out_of_the_blue_is_kept(scripted):
 def test_half_a_reply_out_of_the_blue_is_not_completed_by_the_next(scripted):
     """`25` without an end, sent before anything was asked, must not become the answer to what is asked then."""
 
-    async def talk(wire: Wire) -> None:
+    async def talk(wire: Connection) -> None:
         await banner(wire)
         scripted.connections[0].interject(b"25")
         await until(lambda: not wire.is_quiet)
@@ -204,7 +204,7 @@ def test_a_reply_before_the_end_counts(scripted, end):
     """What was asked for and came is read, whatever happened right behind it."""
     scripted.on("quit", ("221 bye", end))
 
-    async def talk(wire: Wire) -> int:
+    async def talk(wire: Connection) -> int:
         await banner(wire)
         wire.write(b"QUIT\r\n", replies=1)
         code = (await wire.read("QUIT", 5)).code
@@ -218,7 +218,7 @@ def test_a_torn_reply_is_none(scripted):
     """Half a line and the end of the connection are no answer."""
     scripted.on("noop", (b"250 2.0.0 acc", CLOSE))
 
-    async def talk(wire: Wire) -> None:
+    async def talk(wire: Connection) -> None:
         await banner(wire)
         wire.write(b"NOOP\r\n", replies=1)
         await wire.read("NOOP", 5)
@@ -230,7 +230,7 @@ def test_a_torn_reply_is_none(scripted):
 # What never left
 
 
-async def flood(wire: Wire, message: bytes, after: bytes) -> tuple[bool, bool]:
+async def flood(wire: Connection, message: bytes, after: bytes) -> tuple[bool, bool]:
     """Write to a server that does not read; return what is certain of the message, and of its first octet."""
     await banner(wire)
     start = wire.position
@@ -254,10 +254,12 @@ def secure(trusted: Authority) -> ssl.SSLContext:
     return trusted.client_context()
 
 
-def over_either(deaf: tuple[ScriptedServer, ssl.SSLContext | None], talk: Callable[[Wire], Awaitable[Any]]) -> Any:
+def over_either(
+    deaf: tuple[ScriptedServer, ssl.SSLContext | None], talk: Callable[[Connection], Awaitable[Any]]
+) -> Any:
     server, context = deaf
 
-    async def upgraded(wire: Wire) -> Any:
+    async def upgraded(wire: Connection) -> Any:
         if context is not None:
             await wire.upgrade(context, "localhost", 5)
         return await talk(wire)
@@ -286,7 +288,7 @@ def test_what_waits_behind_a_message_says_nothing_of_it(deaf):
 def test_room_means_that_everything_left(deaf):
     """A server that does not read keeps a sender waiting until the deadline."""
 
-    async def talk(wire: Wire) -> None:
+    async def talk(wire: Connection) -> None:
         await banner(wire)
         wire.begin("the message text", 0.2)
         wire.write(b"x" * 30_000_000, replies=0)
@@ -301,7 +303,7 @@ def test_nothing_leaves_after_a_failure():
     with ScriptedServer(receive_buffer=TINY) as server:
         server.on("banner", ("220 ready", HANG))
 
-        async def talk(wire: Wire) -> int:
+        async def talk(wire: Connection) -> int:
             with contextlib.suppress(ConnectionLostError):
                 await flood(wire, b"x" * 30_000_000, b"")
             assert wire._raw is not None
@@ -314,7 +316,7 @@ def test_writing_to_a_lost_connection_raises(scripted):
     """Whoever writes learns at once that it never leaves."""
     scripted.on("noop", RESET)
 
-    async def talk(wire: Wire) -> None:
+    async def talk(wire: Connection) -> None:
         await banner(wire)
         wire.write(b"NOOP\r\n", replies=1)
         await lost(wire)
@@ -333,7 +335,7 @@ def test_the_next_address_is_tried(scripted):
 
     async def run() -> Connected:
         connected = await dial(target, 5)
-        connected.wire.drop()
+        connected.connection.drop()
         return connected
 
     assert asyncio.run(run()).address == "127.0.0.1"
@@ -357,7 +359,7 @@ def test_plain_text_before_tls_is_not_believed(trusted):
     """A server that speaks first where TLS was to begin is not the one that was meant."""
     with ScriptedServer() as server:
 
-        async def talk(wire: Wire) -> None:
+        async def talk(wire: Connection) -> None:
             await wire._wait()
             await wire.upgrade(trusted.client_context(), "localhost", 5)
 
@@ -368,7 +370,7 @@ def test_plain_text_before_tls_is_not_believed(trusted):
 def test_it_tells_about_itself(scripted):
     """For logs: what it waits for, and whether it is of any use."""
 
-    async def talk(wire: Wire) -> tuple[str, str, str]:
+    async def talk(wire: Connection) -> tuple[str, str, str]:
         fresh = repr(wire)
         await banner(wire)
         address = wire.local_address
@@ -385,7 +387,7 @@ def test_an_unconnected_wire_is_of_no_use():
     """It has neither TLS nor anybody to write to."""
 
     async def run() -> None:
-        wire = Wire(asyncio.get_running_loop())
+        wire = Connection(asyncio.get_running_loop())
         assert wire.tls is None
         with pytest.raises(ConnectionLostError):
             wire.write(b"NOOP\r\n", replies=1)

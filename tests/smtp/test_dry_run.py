@@ -8,10 +8,10 @@ import pytest
 
 from own_smtp.errors import TargetRefusedError
 from own_smtp.settings import INTERACTIVE
-from own_smtp.smtp.dry_run import plan, probe
+from own_smtp.smtp.dry_run import plan, run_dry_run
 from own_smtp.smtp.outcomes import Stage
 from own_smtp.smtp.redaction import REMOVED
-from own_smtp.smtp.trace import Line, Step
+from own_smtp.smtp.trace import TraceLine, TraceStep
 from own_smtp.smtp.values import Credentials
 from own_smtp.states import PauseReason, Security
 from tests.scripted import HANG, KEEP, BlackHole, ClosedPort, ScriptedServer, SilentPort
@@ -31,12 +31,12 @@ def tried(server, *, find=resolve, deadlines=INTERACTIVE, longest=30.0, **profil
     """Try a server; return what was found and all that was told."""
     seen = []
     profile = profile_for(server, **profile)
-    found = probe(profile, RECIPIENT, find=find, observe=seen.append, deadlines=deadlines, longest=longest)
+    found = run_dry_run(profile, RECIPIENT, find=find, observe=seen.append, deadlines=deadlines, longest=longest)
     return found, seen
 
 
 def stages(seen):
-    return list(dict.fromkeys(item.stage for item in seen if isinstance(item, Step)))
+    return list(dict.fromkeys(item.stage for item in seen if isinstance(item, TraceStep)))
 
 
 @pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT])
@@ -58,7 +58,7 @@ def test_neither_steps_nor_transcript_hold_the_password(secured):
     for login, mechanisms in ((LOGIN, ["PLAIN"]), (Credentials(username="user", password="q7"), ["LOGIN"])):
         secured.mechanisms = mechanisms
         _found, seen = tried(secured, security=Security.STARTTLS, credentials=login)
-        sent = [item.sent for item in seen if isinstance(item, Line) and item.sent]
+        sent = [item.sent for item in seen if isinstance(item, TraceLine) and item.sent]
         assert PASSWORD not in repr(seen)
         assert any(REMOVED in line for line in sent)
         assert not {"dXNlcg==", "cTc=", "AHVzZXIAY29ycmVjdCBob3JzZQ=="} & {
@@ -80,7 +80,7 @@ def test_a_refusal_ends_it_with_the_servers_words(scripted, phase, reply, stage)
     scripted.on(phase, reply)
     found, seen = tried(scripted)
     assert (found.failure.stage, found.failure.reply.code) == (stage, int(reply[:3]))
-    said = [item.reply.code for item in seen if isinstance(item, Line) and item.sent != "RSET"]
+    said = [item.reply.code for item in seen if isinstance(item, TraceLine) and item.sent != "RSET"]
     assert said[-1] == int(reply[:3])
     assert stage not in stages(seen)
 

@@ -84,7 +84,7 @@ def test_tls_and_login(exim, security):
     for is_resumed in (False, True):
         sent = converse(at(exim, port), 3, security=security, credentials=LOGIN)
         assert sent.states == ["accepted"] * 3
-        assert sent.session.wire.tls.session_reused is is_resumed
+        assert sent.session.connection.tls.session_reused is is_resumed
     assert recipients_of(exim.copies()) == users([1, 1, 2, 2, 3, 3])
     assert exim.logged().count("A=plain:survey") >= 6
 

@@ -100,7 +100,7 @@ def test_no_such_host(platform, scripted):
 
 def test_a_name_server_that_fails(platform, scripted):
     """It may answer later: nothing pauses, the relay rests, and then everything is delivered."""
-    relay, resolve = platform.add_relay(scripted), platform.around.resolver(platform.around.settings)
+    relay, resolve = platform.add_relay(scripted), platform.runtime.resolver(platform.runtime.settings)
 
     async def failing(_profile):
         raise ResolverError("No answer.")
@@ -121,7 +121,7 @@ def test_nobody_answers(make_platform, hole):
     """Refused or silent: one probe, no invitation is blamed, and the relay rests before the next."""
     platform = make_platform(deadlines=replace(SHORT, connect=0.2))
     dialled = []
-    dial = platform.around.dialer
+    dial = platform.runtime.dialer
 
     async def counted(target, seconds):
         dialled.append(target)
@@ -344,7 +344,7 @@ def test_a_password_that_no_key_reads_is_told_once(platform, scripted):
     """A key was taken away too early: the relay pauses, keeps its invitations, and its owner hears of it."""
     relay = platform.add_relay(scripted, password="correct horse")
     platform.send(relay, 2)
-    platform.around = replace(platform.around, vault=Vault.from_keys([generate_key()]))
+    platform.runtime = replace(platform.runtime, vault=Vault.from_keys([generate_key()]))
     for _time in range(2):
         platform.drain_again(relay)
     (change,) = platform.host.relay_changes

@@ -46,7 +46,7 @@ def test_tls_and_login(submission, security):
     for is_resumed in (False, True):
         sent = converse(at(submission, port), 3, security=security, credentials=GREETING)
         assert sent.states == ["accepted"] * 3
-        assert sent.session.wire.tls.session_reused is is_resumed
+        assert sent.session.connection.tls.session_reused is is_resumed
     assert len(submission.copies()) == 6
 
 

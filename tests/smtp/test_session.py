@@ -12,7 +12,7 @@ from own_smtp.settings import Deadlines
 from own_smtp.smtp.network import CANNOT_BE_REACHED
 from own_smtp.smtp.outcomes import Stage
 from own_smtp.smtp.session import Session, SessionState, SetupError
-from own_smtp.smtp.trace import Step
+from own_smtp.smtp.trace import TraceStep
 from own_smtp.states import PauseReason, Security, State
 from tests.engine import SHORT
 from tests.scripted import BlackHole, ClosedPort, ScriptedServer
@@ -67,7 +67,7 @@ def test_starttls_and_login(secured):
     verbs = [line.split()[0] for line in secured.commands]
     assert verbs == ["EHLO", "STARTTLS", "EHLO", "AUTH", "QUIT"]
     assert [(attempt.mechanism, attempt.encrypted) for attempt in secured.attempts] == [("PLAIN", True)]
-    assert [step.stage for step in steps if isinstance(step, Step)] == STEPS
+    assert [step.stage for step in steps if isinstance(step, TraceStep)] == STEPS
     assert PASSWORD not in repr(steps)
     assert secured.violations == []
 
@@ -147,7 +147,11 @@ def test_refused_closed_and_filtered_read_the_same(scripted, caplog):
         (Stage.CONNECT, f"127.0.0.1 {CANNOT_BE_REACHED}.")
     }
     facts = [record.getMessage() for record in caplog.records]
-    assert ["policy" in facts[0], "refused" in facts[1].lower(), "in time" in facts[2]] == [True, True, True]
+    assert ["policy" in facts[0], "refused" in facts[1].lower(), "in time" in facts[2]] == [
+        True,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -184,5 +188,5 @@ def test_a_session_without_a_connection_says_so(scripted):
     """Asking it for its wire is a mistake of ours, not of a server."""
     session = Session(profile_for(scripted), SHORT)
     with pytest.raises(SessionError):
-        _ = session.wire
+        _ = session.connection
     asyncio.run(session.close())

@@ -12,7 +12,7 @@ from own_smtp.settings import INTERACTIVE
 from own_smtp.smtp.network import NetworkPolicy
 from own_smtp.smtp.outcomes import Stage
 from own_smtp.smtp.submission import resolver_for, submit
-from own_smtp.smtp.trace import Step
+from own_smtp.smtp.trace import TraceStep
 from own_smtp.states import PauseReason, Security, State
 from tests.fault_table import PASSWORD
 from tests.scripted import CLOSE, HANG, ClosedPort, ScriptedServer
@@ -44,7 +44,7 @@ def test_a_message_is_accepted(trusted):
     with ScriptedServer(tls=trusted.server_context(), credentials={"user": PASSWORD}) as server:
         outcome = submitted(server, steps, security=Security.STARTTLS, credentials=LOGIN)
     assert (outcome.state, outcome.server) == (State.ACCEPTED, "127.0.0.1 [127.0.0.1]")
-    assert [step.stage for step in steps if isinstance(step, Step)][-2:] == [Stage.EHLO, Stage.AUTH]
+    assert [step.stage for step in steps if isinstance(step, TraceStep)][-2:] == [Stage.EHLO, Stage.AUTH]
     assert PASSWORD not in repr(steps)
     assert len(server.copies) == 1
     assert server.commands[-1] == "QUIT"

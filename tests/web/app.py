@@ -79,8 +79,8 @@ class ThinExtension:
     settings: Settings
     db: SQLAlchemy
     vault: Vault
-    policy: NetworkPolicy
-    rules: Policy
+    network_policy: NetworkPolicy
+    policy: Policy
     host: ToldHost = field(default_factory=ToldHost)
     queue_works: bool = True
     woken: list[int] = field(default_factory=list)
@@ -89,12 +89,12 @@ class ThinExtension:
     def change_settings(self, **values: Any) -> None:
         """Configure the platform anew."""
         self.settings = replace(self.settings, **values)
-        self.rules = replace(self.rules, settings=self.settings)
+        self.policy = replace(self.policy, settings=self.settings)
 
     def in_force(self) -> Settings:
-        return self.rules.in_force(self.db.session())
+        return self.policy.in_force(self.db.session())
 
-    def wake(self, relay_id: int) -> None:
+    def enqueue_drain(self, relay_id: int) -> None:
         self.woken.append(relay_id)
 
     def enqueue(self, job: str, *arguments: int) -> bool:
@@ -118,9 +118,9 @@ def build_app(database_url: str, **settings: Any) -> Flask:
         **{"allowed_networks": (ip_network("127.0.0.0/8"),), **settings},
     )
     # Servers of tests listen wherever the system finds a free port.
-    policy = NetworkPolicy.from_settings(replace(read, allowed_ports=frozenset(range(1, 65536))))
-    rules = Policy(read, frozenset({"allowed_networks", *settings}) & frozenset(EDITABLE))
-    app.extensions["own_smtp"] = ThinExtension(read, db, Vault.from_keys(read.encryption_keys), policy, rules)
+    network_policy = NetworkPolicy.from_settings(replace(read, allowed_ports=frozenset(range(1, 65536))))
+    policy = Policy(read, frozenset({"allowed_networks", *settings}) & frozenset(EDITABLE))
+    app.extensions["own_smtp"] = ThinExtension(read, db, Vault.from_keys(read.encryption_keys), network_policy, policy)
     ensure_babel(app)
     app.register_blueprint(blueprint, url_prefix=read.url_prefix)
     with app.app_context():

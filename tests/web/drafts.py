@@ -60,9 +60,9 @@ def send_mail(session: Session, relay: Relay, token: str, outcome: Outcome = ACC
     waiting = confirmations.latest(session, relay.id)
     assert waiting is not None
     session.execute(update(Confirmation).where(Confirmation.id == waiting.id).values(next_attempt_at=db_now()))
-    confirmation = confirmations.claim(session, waiting.id, token)
+    confirmation = confirmations.claim_mail(session, waiting.id, token)
     assert confirmation is not None
-    confirmations.settle(session, confirmation, outcome)
+    confirmations.settle_mail(session, confirmation, outcome)
     session.commit()
     return confirmation
 

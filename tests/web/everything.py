@@ -11,11 +11,11 @@ from own_smtp.hooks.events import Tenant
 from own_smtp.relays import confirmations, lifecycle, project_routes
 from own_smtp.smtp.certificates import Certificate
 from own_smtp.smtp.outcomes import Stage
-from own_smtp.smtp.server_info import Facts
+from own_smtp.smtp.server_info import ServerInfo
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import AlertCause, BatchState, PauseReason, State
 from own_smtp.storage.encryption import new_token
-from own_smtp.storage.models import Alert, Attempt, Batch, BatchCounts, Invitation, Lease, Relay, Tally
+from own_smtp.storage.models import Alert, Attempt, Batch, BatchTotals, HourlyStat, Invitation, Lease, Relay
 from tests.figures import count_anew
 from tests.web.app import ThinExtension
 from tests.web.drafts import add_relay, send_mail
@@ -54,7 +54,7 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
     send_mail(session, failed, new_token(), REFUSED)
     token = new_token()
     send_mail(session, sent, token)
-    project_routes.choose(session, "acme", "p1", active, user_id="alice")
+    project_routes.choose_route(session, "acme", "p1", active, user_id="alice")
     batch = fill_outbox(session, active)
     tally(session, batch, LONG_AGO, (State.ACCEPTED, 250, 1), (State.REFUSED, 550, 2))
     send_test_mail(session, thin, active)
@@ -114,7 +114,7 @@ def _crowd(session: Session, thin: ThinExtension) -> None:
     names["t0051"] = "المركز الوطني للاستطلاعات"
     names["t0052"] = "Without_any_place_to_break_" * 4
     thin.host.tenants = {key: Tenant(tenant_id=key, name=name) for key, name in names.items()}
-    thin.rules.choose(session, add={"t0003", "t0050", "t0051", "t0052"}, by="alice")
+    thin.policy.choose(session, add={"t0003", "t0050", "t0051", "t0052"}, by="alice")
 
 
 def _troubled(relay_id: int) -> Lease:
@@ -128,7 +128,7 @@ def _troubled(relay_id: int) -> Lease:
         starts_at=LONG_AGO,
         ends_at=ends_at,
     )
-    facts = Facts(
+    facts = ServerInfo(
         server="mail.acme.example [192.0.2.25]",
         offers=("STARTTLS", "AUTH LOGIN PLAIN", "PIPELINING", "CHUNKING", "8BITMIME", "SMTPUTF8", "SIZE 36700160"),
         protocol="TLSv1.3",
@@ -149,7 +149,7 @@ def _troubled(relay_id: int) -> Lease:
 
 def _waiting(session: Session, thin: ThinExtension, label: str) -> Relay:
     relay = add_relay(session, thin, label=label)
-    confirmations.request(session, thin.settings, relay, user_id="alice")
+    confirmations.request_confirmation(session, thin.settings, relay, user_id="alice")
     session.commit()
     return relay
 
@@ -185,7 +185,7 @@ def _run(session: Session, relay: Relay, batch: Batch) -> None:
     now = datetime.now(UTC)
     begun = now - timedelta(minutes=175)
     relay.confirmed_at = begun - timedelta(days=40)
-    project_routes.choose(session, "acme", "p2", relay, user_id="alice")
+    project_routes.choose_route(session, "acme", "p2", relay, user_id="alice")
     session.add(
         Lease(
             relay_id=relay.id,
@@ -196,7 +196,7 @@ def _run(session: Session, relay: Relay, batch: Batch) -> None:
         )
     )
     batch.taken_count, batch.created_at, batch.expires_at = 12_400, begun, begun + timedelta(days=5)
-    kept = session.get_one(BatchCounts, batch.id)
+    kept = session.get_one(BatchTotals, batch.id)
     kept.accepted, kept.refused = 5200, 38
     left, at = kept.accepted, begun
     while at < now:
@@ -219,7 +219,7 @@ def _run(session: Session, relay: Relay, batch: Batch) -> None:
 def _fill(session: Session, batch: Batch) -> None:
     """Let it be a million in thirty days, with weekends, a bad day and a day without anything."""
     batch.taken_count = 1_000_000
-    kept = session.get_one(BatchCounts, batch.id)
+    kept = session.get_one(BatchTotals, batch.id)
     kept.accepted, kept.refused = 788_000, 6000
     today = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0)
     for days in set(range(30)) - {11}:
@@ -235,7 +235,7 @@ def tally(session: Session, batch: Batch, at: datetime, *figures: tuple[State, i
     """Keep what the attempts of an hour came to: state, reply code and number of each."""
     for state, code, count in figures:
         if count:
-            kept = Tally(relay_id=batch.relay_id, batch_id=batch.id, hour=at, state=state, code=code, count=count)
+            kept = HourlyStat(relay_id=batch.relay_id, batch_id=batch.id, hour=at, state=state, code=code, count=count)
             session.add(kept)
 
 

@@ -19,8 +19,8 @@ from tests.web.drafts import add_relay
 def servers(db_session, thin) -> list[Relay]:
     """Three servers; the second is the project's own, the third suggested for it, the first not confirmed."""
     made = [add_relay(db_session, thin, active=label != "a", label=label) for label in ("a", "b", "c")]
-    project_routes.choose(db_session, "acme", "p1", made[1], user_id="alice")
-    suggestions.choose(db_session, made[2], everybody=False, users=[], projects=["p1"], user_id="alice")
+    project_routes.choose_route(db_session, "acme", "p1", made[1], user_id="alice")
+    suggestions.choose_suggestions(db_session, made[2], everybody=False, users=[], projects=["p1"], user_id="alice")
     db_session.commit()
     return made
 
@@ -32,7 +32,7 @@ def in_request(web_app) -> Iterator[None]:
 
 
 def offered(db_session, thin) -> list[str]:
-    return [choice.label for choice in host_menus.senders(db_session, thin.host, thin.rules, "acme", "p1")]
+    return [choice.label for choice in host_menus.senders(db_session, thin.host, thin.policy, "acme", "p1")]
 
 
 @pytest.mark.usefixtures("servers", "in_request")
@@ -46,7 +46,7 @@ def test_the_summary_is_what_recipients_see(db_session, thin):
     """Name and replies where they differ from the address, and the server."""
     add_relay(db_session, thin, active=True, sender_name="Acme", reply_to="office@acme.example", label="a")
     add_relay(db_session, thin, active=True, label="b")
-    assert [choice.summary for choice in host_menus.senders(db_session, thin.host, thin.rules, "acme", "p1")] == [
+    assert [choice.summary for choice in host_menus.senders(db_session, thin.host, thin.policy, "acme", "p1")] == [
         "Recipients see “Acme”. Replies go to office@acme.example. It leaves through mail.acme.example.",
         "It leaves through mail.acme.example.",
     ]
@@ -76,13 +76,13 @@ def test_a_job_of_the_host_gets_all(db_session, thin):
 @pytest.mark.usefixtures("servers", "in_request")
 def test_a_tenant_that_may_not_is_offered_nothing(db_session, thin):
     """The policy counts for senders and links; who has servers there still finds the page that says why."""
-    thin.rules.change(db_session, {"allowed_tenants": frozenset({"evil"})}, user_id="root")
+    thin.policy.change(db_session, {"allowed_tenants": frozenset({"evil"})}, user_id="root")
     assert offered(db_session, thin) == []
-    assert host_menus.has_pages(db_session, thin.host, thin.rules, "acme")
+    assert host_menus.has_pages(db_session, thin.host, thin.policy, "acme")
     thin.host.allowed = {Action.VIEW}
-    assert not host_menus.has_pages(db_session, thin.host, thin.rules, "other")
+    assert not host_menus.has_pages(db_session, thin.host, thin.policy, "other")
     thin.host.allowed = {Action.ADMINISTER}
-    assert host_menus.has_pages(db_session, thin.host, thin.rules, "other")
+    assert host_menus.has_pages(db_session, thin.host, thin.policy, "other")
 
 
 CHOICES = [

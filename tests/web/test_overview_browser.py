@@ -60,7 +60,7 @@ def test_a_project_chooses_one_of_two_hundred(person, many, db_session):
 def test_who_may_only_look(person, thin, db_session):
     """Nothing is offered that would be refused; who tries reads why; and the page of the refusal is a page."""
     relay = add_relay(db_session, thin, active=True)
-    project_routes.choose(db_session, "acme", "p1", relay, user_id="alice")
+    project_routes.choose_route(db_session, "acme", "p1", relay, user_id="alice")
     db_session.commit()
     thin.host.allowed = {Action.VIEW}
     for address in ("/", f"/servers/{relay.id}", "/projects/p1/settings", "/projects/p1/report"):

@@ -43,7 +43,10 @@ def worker(web_app, thin):
     def work():
         with web_app.app_context():
             name, number = thin.jobs[-1]
-            run = {"run_test": dry_run_job.run, "send_confirmation": confirmation_mails.deliver}[name]
+            run = {
+                "run_test": dry_run_job.perform_dry_run,
+                "send_confirmation": confirmation_mails.send_confirmation_mail,
+            }[name]
             run(number, thin)
 
     thread = threading.Thread(target=work)

@@ -82,7 +82,7 @@ OF_NOTHING = {
 @pytest.fixture
 def relay(db_session, thin) -> Relay:
     relay = add_relay(db_session, thin, active=True)
-    project_routes.choose(db_session, "acme", "p1", relay, user_id="alice")
+    project_routes.choose_route(db_session, "acme", "p1", relay, user_id="alice")
     db_session.commit()
     return relay
 
@@ -176,7 +176,7 @@ def test_every_post_needs_its_token(tmp_path):
     with app.app_context():
         session = thin.db.session()
         relay = add_relay(session, thin)
-        confirmations.request(session, thin.settings, relay, user_id="alice")
+        confirmations.request_confirmation(session, thin.settings, relay, user_id="alice")
         token = new_token()
         send_mail(session, relay, token)
         before = session.query(AuditEntry).count()
@@ -207,7 +207,7 @@ def test_the_password_is_on_no_page(web_app, web, db_session, thin):
 def test_a_servers_words_are_text(web, db_session, thin):
     """Markup in a server's reply is shown, not obeyed."""
     relay = add_relay(db_session, thin)
-    confirmations.request(db_session, thin.settings, relay, user_id="alice")
+    confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
     reply = Reply(code=554, text="<script>alert(1)</script> {{ 7*7 }}")
     send_mail(db_session, relay, new_token(), Outcome(state=State.REFUSED, stage=Stage.MESSAGE, reply=reply))
     page = web.get(f"/own-smtp/servers/{relay.id}").text
@@ -219,7 +219,7 @@ def test_a_tenant_cannot_tell_refused_from_closed_targets(web, db_session, thin)
     seen = set()
     for text in ("Connection refused", "Timed out", "10.0.0.1 is not allowed"):
         relay = add_relay(db_session, thin)
-        confirmations.request(db_session, thin.settings, relay, user_id="alice")
+        confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
         send_mail(db_session, relay, new_token(), Outcome(state=State.FAILED, stage=Stage.CONNECT, text=text))
         page = web.get(f"/own-smtp/servers/{relay.id}").text
         assert text not in page

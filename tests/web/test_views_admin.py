@@ -36,7 +36,7 @@ OPEN = {
 def network_page(thin):
     """The configuration lets the page open networks, and sets none itself."""
     settings = replace(thin.settings, allowed_networks=(), policy_page=PolicyPage.NETWORK)
-    thin.rules = Policy(settings, frozenset())
+    thin.policy = Policy(settings, frozenset())
 
 
 def test_a_ceiling_holds_for_the_next_form(web, thin, db_session):
@@ -137,12 +137,12 @@ def test_many_tenants_are_prepared_before_they_count(web, thin, db_session, crow
     assert "In force now: 1 tenant may" in web.get(TENANTS).text
     web.post(POLICY, data=OPEN)
     assert thin.in_force().allowed_tenants is None
-    assert thin.rules.chosen(db_session) == {"a2"}
+    assert thin.policy.chosen(db_session) == {"a2"}
 
 
 def test_ticks_change_only_the_tenants_that_were_shown(web, thin, db_session, crowd):
     """Whoever stands on other pages stays as they are, and the log names who came and who went."""
-    thin.rules.change(db_session, {"allowed_tenants": frozenset({"t1", "t100"})}, user_id="root")
+    thin.policy.change(db_session, {"allowed_tenants": frozenset({"t1", "t100"})}, user_id="root")
     db_session.commit()
     answer = web.post(f"{TENANTS}?page=1&show=all", data={"shown": ["t1", "t2", "t3"], "chosen": ["t2"]})
     assert answer.location.endswith("/platform/tenants?page=1&show=all")
@@ -155,7 +155,7 @@ def test_ticks_change_only_the_tenants_that_were_shown(web, thin, db_session, cr
 
 def test_tenants_are_found_by_name_and_id_in_pages(web, thin, db_session, crowd):
     """Fifty on a page; a page that there is not is the last one; a text that fits nobody says so."""
-    thin.rules.choose(db_session, add=frozenset({"t7"}), by="root")
+    thin.policy.choose(db_session, add=frozenset({"t7"}), by="root")
     db_session.commit()
     pages = [web.get(f"{TENANTS}?page={number}").text.count('name="chosen"') for number in (1, 3, 99)]
     assert pages == [50, 24, 24]  # the acting person's tenant is one more
@@ -181,9 +181,9 @@ def test_many_tenants_are_pasted(web, thin, db_session, crowd):
         answer = web.post(TENANTS, data={"many": text})
         assert answer.status_code == 422
         assert words in answer.text, text
-    assert not thin.rules.chosen(db_session)
+    assert not thin.policy.chosen(db_session)
     assert web.post(TENANTS, data={"many": " t1 \r\ntenant 002\n\nمركز\n"}).status_code == 302
-    assert thin.rules.chosen(db_session) == {"t1", "t2", "he"}
+    assert thin.policy.chosen(db_session) == {"t1", "t2", "he"}
 
 
 def test_a_forged_tenant_is_not_chosen(web, thin, db_session, crowd):
@@ -192,12 +192,12 @@ def test_a_forged_tenant_is_not_chosen(web, thin, db_session, crowd):
         answer = web.post(TENANTS, data=data)
         assert answer.status_code == 422
         assert "There is no such tenant." in answer.text
-    assert not thin.rules.chosen(db_session)
+    assert not thin.policy.chosen(db_session)
 
 
 def test_what_the_configuration_says_of_tenants_holds(web, thin, db_session, crowd):
     """Then there is nothing to choose, and the page of the policy names the first ones of many."""
-    thin.rules = Policy(replace(thin.settings, allowed_tenants=frozenset(crowd)), frozenset({"allowed_tenants"}))
+    thin.policy = Policy(replace(thin.settings, allowed_tenants=frozenset(crowd)), frozenset({"allowed_tenants"}))
     assert web.get(TENANTS).status_code == web.post(TENANTS, data={"many": "t1"}).status_code == 409
     assert "113 more" in web.get(POLICY).text
     assert db_session.query(PolicyValue).count() == 0
@@ -260,7 +260,7 @@ def test_no_page_opens_the_machine_itself(web, thin, network_page, network):
 
 def test_a_page_that_only_shows(web, thin):
     """Where the configuration says so there is no form, and a forged one changes nothing."""
-    thin.rules = Policy(replace(thin.settings, policy_page=PolicyPage.SHOW), frozenset())
+    thin.policy = Policy(replace(thin.settings, policy_page=PolicyPage.SHOW), frozenset())
     page = web.get(POLICY).text
     assert "<form" not in page
     assert "OWN_SMTP_RELAYS_PER_TENANT" in page

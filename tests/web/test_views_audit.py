@@ -23,7 +23,7 @@ URL, CSV = "/own-smtp/audit", "/own-smtp/audit.csv"
 def relay(db_session, thin) -> Relay:
     relay = add_relay(db_session, thin, active=True)
     edits.change(db_session, thin.vault, relay, draft(host="new.acme.example"), user_id="alice")
-    project_routes.choose(db_session, "acme", "p1", relay, user_id="bob", fallback_after=3600)
+    project_routes.choose_route(db_session, "acme", "p1", relay, user_id="bob", fallback_after=3600)
     db_session.commit()
     return relay
 
@@ -35,7 +35,7 @@ def _table(web):
 def test_every_action_and_field_has_words():
     """Nothing reaches the page as a name from the code."""
     assert set(ACTIONS) == set(AuditAction)
-    assert {*edits.FIELDS, "password"} <= set(FIELDS)
+    assert {*edits.RELAY_FIELDS, "password"} <= set(FIELDS)
 
 
 def test_the_page_says_who_changed_what(web, relay):

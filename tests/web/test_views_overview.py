@@ -26,7 +26,7 @@ def test_the_page_says_what_is_in_force(web, db_session, thin):
     assert "In force now: all invitations leave by the platform" in web.get(URL).text
     relay = add_relay(db_session, thin, active=True)
     assert "A server is used only where a project chooses it." in web.get(URL).text
-    project_routes.choose(db_session, "acme", "p1", relay, user_id="alice")
+    project_routes.choose_route(db_session, "acme", "p1", relay, user_id="alice")
     db_session.commit()
     assert "In force now: 1 project sends through an own server" in web.get(URL).text
     assert "its server may not send" not in web.get(URL).text
@@ -72,7 +72,7 @@ def test_default_marks_have_names(web, db_session, thin):
     thin.host.staff = [Person(user_id="bob", name="Bob Builder")]
     relay = add_relay(db_session, thin, is_default=True)
     choice = {"everybody": True, "users": ["bob"], "projects": ["p2"]}
-    suggestions.choose(db_session, relay, **choice, user_id="alice")
+    suggestions.choose_suggestions(db_session, relay, **choice, user_id="alice")
     db_session.commit()
     assert "Suggested for: all projects, Bob Builder, “Customer survey”" in _words(web.get(URL).text)
 

@@ -82,7 +82,7 @@ def tests_in_all_states(session: Session, thin: ThinExtension, relay: Relay) -> 
 
 def _ask(session: Session, thin: ThinExtension, relay: Relay | None = None, **changes: object) -> RelayTest:
     kept = Kept(draft(**changes), {"label": ["Company mail"], "host": ["mail.acme.example"], "auth": ["y"]})
-    return dry_runs.request(
+    return dry_runs.request_run(
         session,
         thin.vault,
         thin.settings,

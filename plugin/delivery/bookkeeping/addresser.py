@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from own_smtp.delivery.contract import BatchInfo, Learned, Letter
+from own_smtp.delivery.contract import AddressedInvitation, BatchInfo, Learned
 from own_smtp.errors import ContentError
 from own_smtp.hooks.events import Attachment
 from own_smtp.messages.compiler import CompiledContent, Personal, compile_content
@@ -42,20 +42,20 @@ class Addresser:
         """Let go of all other batches."""
         self._batches = {key: batch for key, batch in self._batches.items() if key in in_use}
 
-    def write(self, claimed: Claimed) -> Letter:
+    def write(self, claimed: Claimed) -> AddressedInvitation:
         """Encode what is personal in an invitation."""
         facts = (claimed.id, claimed.batch_id, claimed.address, claimed.attempts, claimed.first_failure_at)
         if claimed.override is not None:
-            return Letter(*facts, [], own=claimed)
+            return AddressedInvitation(*facts, [], own=claimed)
         info, personal = self._batches[claimed.batch_id]
         if personal is None:
-            return Letter(*facts, [], problem=info.problem)
+            return AddressedInvitation(*facts, [], problem=info.problem)
         identity, values = info.message_id(claimed.id), claimed.values or {}
         try:
             parts = personal.render(address=claimed.address, name=claimed.name, values=values, message_id=identity)
         except ContentError as error:
-            return Letter(*facts, [], problem=str(error))
-        return Letter(*facts, parts)
+            return AddressedInvitation(*facts, [], problem=str(error))
+        return AddressedInvitation(*facts, parts)
 
 
 def _read(connection: Connection, batch_id: int, identity: Identity) -> tuple[BatchInfo, CompiledContent | None]:

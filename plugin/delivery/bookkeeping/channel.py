@@ -29,8 +29,8 @@ from typing import Any, BinaryIO, Protocol, Self, TypeVar, TypeVarTuple
 
 from sqlalchemy.exc import DBAPIError
 
-from own_smtp.delivery.bookkeeping.bookkeeper import Office
-from own_smtp.errors import DatabaseError, OfficeLostError, OwnSMTPError
+from own_smtp.delivery.bookkeeping.bookkeeper import Bookkeeper
+from own_smtp.errors import BookkeepingLostError, DatabaseError, OwnSMTPError
 
 log = logging.getLogger(__name__)
 
@@ -41,32 +41,32 @@ _HEAD = struct.Struct("!Q")
 """Before each message: its length in octets."""
 
 
-class Desk(Protocol):
+class Channel(Protocol):
     """Takes calls for an office. An asynchronous context manager."""
 
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *_error: object) -> None: ...
 
-    async def call(self, method: Callable[[Office, *Ts], T], *arguments: *Ts) -> T:
-        """Run a method of the office, and return what it returns.
+    async def call(self, method: Callable[[Bookkeeper, *Ts], T], *arguments: *Ts) -> T:
+        """Run a method of the bookkeeper, and return what it returns.
 
-        Raises what it raises; for the driver's errors `DatabaseError`; `OfficeLostError` when there is none any more.
+        Raises what it raises; `DatabaseError` for the driver's errors; `BookkeepingLostError` when the process is gone.
         """
 
 
-def _run(office: Office, method: Callable[..., T], *arguments: Any) -> T:
+def _run(bookkeeper: Bookkeeper, method: Callable[..., T], *arguments: Any) -> T:
     try:
-        return method(office, *arguments)
+        return method(bookkeeper, *arguments)
     except DBAPIError as error:
         raise DatabaseError(type(error).__name__) from error  # the driver's may hold what no log should
 
 
-class ThreadDesk:
+class ThreadChannel:
     """Runs calls in the event loop's threads."""
 
-    def __init__(self, office: Office) -> None:
-        self._office = office
+    def __init__(self, bookkeeper: Bookkeeper) -> None:
+        self._bookkeeper = bookkeeper
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,18 +74,18 @@ class ThreadDesk:
     async def __aexit__(self, *_error: object) -> None:
         pass
 
-    async def call(self, method: Callable[[Office, *Ts], T], *arguments: *Ts) -> T:
-        return await asyncio.to_thread(_run, self._office, method, *arguments)
+    async def call(self, method: Callable[[Bookkeeper, *Ts], T], *arguments: *Ts) -> T:
+        return await asyncio.to_thread(_run, self._bookkeeper, method, *arguments)
 
 
-class ProcessDesk:
+class ProcessChannel:
     """Runs calls in `threads` threads of a process that is forked for them, before this one has threads itself."""
 
-    def __init__(self, office: Office, threads: int, prepare: Callable[[], None]) -> None:
+    def __init__(self, bookkeeper: Bookkeeper, threads: int, prepare: Callable[[], None]) -> None:
         self._channel, theirs = socket.socketpair()
         context = multiprocessing.get_context("fork")
-        arguments = (office, threads, prepare, theirs, self._channel)
-        self._process = context.Process(target=_keep_office, args=arguments, daemon=True)
+        arguments = (bookkeeper, threads, prepare, theirs, self._channel)
+        self._process = context.Process(target=_run_bookkeeper, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
         self._numbers = count()
@@ -105,9 +105,9 @@ class ProcessDesk:
         self._listener.cancel()
         await asyncio.to_thread(self._process.join)
 
-    async def call(self, method: Callable[[Office, *Ts], T], *arguments: *Ts) -> T:
+    async def call(self, method: Callable[[Bookkeeper, *Ts], T], *arguments: *Ts) -> T:
         if self._writer is None or self._listener is None or self._listener.done():
-            raise OfficeLostError("The process that keeps the books is gone.")
+            raise BookkeepingLostError("The process that keeps the books is gone.")
         number = next(self._numbers)
         answer = self._open[number] = asyncio.get_running_loop().create_future()
         self._writer.write(_packed((number, method, arguments)))
@@ -127,7 +127,7 @@ class ProcessDesk:
         finally:
             for waiting in self._open.values():
                 if not waiting.done():
-                    waiting.set_exception(OfficeLostError("The process that keeps the books is gone."))
+                    waiting.set_exception(BookkeepingLostError("The process that keeps the books is gone."))
 
     def _answer(self, number: int, result: object, error: BaseException | None) -> None:
         answer = self._open.get(number)
@@ -142,8 +142,8 @@ class ProcessDesk:
 # In the process that keeps the books
 
 
-def _keep_office(
-    office: Office, threads: int, prepare: Callable[[], None], channel: socket.socket, others: socket.socket
+def _run_bookkeeper(
+    bookkeeper: Bookkeeper, threads: int, prepare: Callable[[], None], channel: socket.socket, others: socket.socket
 ) -> None:
     """Take calls until the other process is gone. It decides when to stop: signals to both of them are for it."""
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -154,7 +154,7 @@ def _keep_office(
     with ThreadPoolExecutor(threads) as pool, channel.makefile("rb") as stream:
         while (call := _read(stream)) is not None:
             number, method, arguments = call
-            pool.submit(_run, office, method, *arguments).add_done_callback(partial(answer, number))
+            pool.submit(_run, bookkeeper, method, *arguments).add_done_callback(partial(answer, number))
 
 
 def _read(stream: BinaryIO) -> tuple[int, Callable[..., Any], tuple[Any, ...]] | None:

@@ -9,13 +9,13 @@ from threading import Lock
 
 from sqlalchemy.exc import DBAPIError
 
-from own_smtp.delivery.bookkeeping.status_events import note_told, tell
+from own_smtp.delivery.bookkeeping.status_events import note_notified, notify_host
 from own_smtp.delivery.contract import BatchInfo
 from own_smtp.hooks.events import InvitationStatus
 from own_smtp.operations import json_logs
 from own_smtp.outbox.settlements import Claimed
 from own_smtp.outbox.values import Settlement
-from own_smtp.runtime import Surroundings
+from own_smtp.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -24,18 +24,18 @@ MOST = 20_000
 """Changes that wait in memory for a slow host; the dispatcher tells it the rest from the database."""
 
 
-class News:
+class DrainEvents:
     """Turns settlements into the contract's words and hands them to the host, in order.
 
     As long as the drain has its journal, that vouches for what the host must still hear: a line says what it heard, and
     a recovery tells it the rest. The database is told only of what the host could not take, and at the end. That saves
     a write to each invitation.
 
-    `tell_some` is for another thread than the rest.
+    `notify_some` is for another thread than the rest.
     """
 
-    def __init__(self, around: Surroundings, relay_id: int, info: Callable[[int], BatchInfo]) -> None:
-        self._around = around
+    def __init__(self, runtime: Runtime, relay_id: int, info: Callable[[int], BatchInfo]) -> None:
+        self._runtime = runtime
         self._relay_id = relay_id
         self._held: dict[int, Claimed] = {}
         self._info = info
@@ -58,7 +58,7 @@ class News:
         held = [self._held.pop(item.invitation_id) for item in settlements]
         if json_logs.wants_attempts(item.state for item in settlements):
             self._log(settlements, held)
-        if not self._around.listener.wants_changes:
+        if not self._runtime.listener.wants_changes:
             return False
         changes = [self._status(*pair) for pair in zip(settlements, held, strict=True)]
         with self._lock:
@@ -70,16 +70,16 @@ class News:
 
     # What the database must know
 
-    def take_untold(self) -> list[int]:
+    def take_unnotified(self) -> list[int]:
         """Return the invitations that the dispatcher must tell of, because the host could not be told here."""
         with self._lock:
-            untold, self._untold = self._untold, []
-        return untold
+            unnotified, self._untold = self._untold, []
+        return unnotified
 
-    def give_back(self, untold: list[int]) -> None:
+    def give_back(self, unnotified: list[int]) -> None:
         """They could not be written; try again in the next turn."""
         with self._lock:
-            self._untold = untold + self._untold
+            self._untold = unnotified + self._untold
 
     def close(self) -> list[int]:
         """Return all that the host has not heard of: the journal will vouch for it no longer, the database must."""
@@ -91,7 +91,7 @@ class News:
 
     # What the host is told
 
-    def tell_some(self) -> list[int] | None:
+    def notify_some(self) -> list[int] | None:
         """Tell the host what waits longest. Return what it heard, for the journal; `None` when nothing waits.
 
         What the host could not take is told by the dispatcher.
@@ -99,7 +99,7 @@ class News:
         changes = self._take_next()
         if not changes:
             return None
-        could = tell(self._around, changes)
+        could = notify_host(self._runtime, changes)
         ids = [change.invitation_id for change in changes]
         with self._lock:
             self._telling = []
@@ -109,11 +109,11 @@ class News:
                 self._untold += ids
         return ids if could else []
 
-    def tell_rest(self) -> None:
+    def notify_rest(self) -> None:
         """The database knows: tell the rest, and note there what was told."""
         self._note(self._told_late)
         while changes := self._take_next():
-            if tell(self._around, changes):
+            if notify_host(self._runtime, changes):
                 self._note(changes)
 
     def _take_next(self) -> list[InvitationStatus]:
@@ -123,7 +123,7 @@ class News:
 
     def _note(self, told: list[InvitationStatus]) -> None:
         try:
-            note_told(self._around, told)
+            note_notified(self._runtime, told)
         except DBAPIError as error:
             log.warning("It could not be noted that the host was told: %s", type(error).__name__)
 

@@ -1,6 +1,6 @@
 """A drain's books: each turn is one transaction that renews the lease, settles what came back and claims what is next.
 
-Everything here blocks. Drains get at it through `own_smtp.office`.
+Everything here blocks. Drains get at it through `own_smtp.delivery.bookkeeping.bookkeeper`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from own_smtp.delivery.bookkeeping.addresser import Addresser
-from own_smtp.delivery.bookkeeping.drain_events import News
-from own_smtp.delivery.contract import Closing, Learned, Load, Turn, Wanted
+from own_smtp.delivery.bookkeeping.drain_events import DrainEvents
+from own_smtp.delivery.contract import ClaimRequest, Closing, Learned, Load, Turn
 from own_smtp.delivery.retry_policy import PROBES, Backoff
 from own_smtp.errors import LeaseLostError
-from own_smtp.operations.relay_events import Kind, tell_now, write_notice
+from own_smtp.operations.relay_events import RelayEventKind, notify_now, write_notice
 from own_smtp.outbox import actions, leases
 from own_smtp.outbox.claims import claim, release
 from own_smtp.outbox.leases import give_back_lease, renew_lease
-from own_smtp.outbox.settlements import close_journal, finish_batches, mark_untold, settle
+from own_smtp.outbox.settlements import close_journal, finish_batches, mark_unnotified, settle
 from own_smtp.outbox.values import Claim, Settlement, Taken
 from own_smtp.relays import lifecycle
-from own_smtp.runtime import Surroundings
+from own_smtp.runtime import Runtime
 from own_smtp.smtp.values import Outcome, RelayProfile
 from own_smtp.states import Route
 from own_smtp.storage.clock import read_clock
@@ -35,36 +35,36 @@ from own_smtp.storage.models import Lease
 log = logging.getLogger(__name__)
 
 
-class Books:
+class DrainRecords:
     """What one drain reads from and writes to the database, and what the host is told of it."""
 
     def __init__(
         self,
-        around: Surroundings,
+        runtime: Runtime,
         taken: Taken,
         profile: RelayProfile,
         route: Route = Route.RELAY,
     ) -> None:
         self._route = route
-        self._around = around
-        self._engine = around.engine
+        self._runtime = runtime
+        self._engine = runtime.engine
         self._taken = taken
         self._addresser = Addresser(profile)
-        self._news = News(around, taken.relay_id, self._addresser.info)
-        self._notice: Kind | None = None
+        self._events = DrainEvents(runtime, taken.relay_id, self._addresser.info)
+        self._notice: RelayEventKind | None = None
 
-    def write_turn(self, settlements: Sequence[Settlement], wanted: Wanted, pace: dict[str, Any] | None) -> Turn:
+    def write_turn(self, settlements: Sequence[Settlement], wanted: ClaimRequest, pace: dict[str, Any] | None) -> Turn:
         """Raises `LeaseLostError` when another drain took over, `DBAPIError` when the database is away."""
-        untold = self._news.take_untold()
-        asked_at = self._around.clock()
+        unnotified = self._events.take_unnotified()
+        asked_at = self._runtime.clock()
         claimed: Claim | None = None
         learned: dict[int, Learned] = {}
         try:
             with self._engine.begin() as connection:
-                at = renew_lease(connection, self._taken, self._around.settings.lease, self._own(pace))
-                # The journal vouches for the news of these: see `own_smtp.news`.
+                at = renew_lease(connection, self._taken, self._runtime.settings.lease, self._own(pace))
+                # The journal vouches for the news of these: see `own_smtp.delivery.bookkeeping.drain_events`.
                 settle(connection, self._taken, settlements, tells_host=False)
-                mark_untold(connection, self._taken.token, untold)
+                mark_unnotified(connection, self._taken.token, unnotified)
                 if wanted.count:
                     claimed = claim(
                         connection, self._taken, wanted.count, after_batch=wanted.after_batch, route=self._route
@@ -72,14 +72,14 @@ class Books:
                     batches = {invitation.batch_id for invitation in claimed.invitations}
                     learned = self._addresser.learn(connection, batches - wanted.known)
         except (LeaseLostError, DBAPIError):
-            self._news.give_back(untold)
+            self._events.give_back(unnotified)
             raise
-        has_news = self._news.spread(settlements)
+        has_events = self._events.spread(settlements)
         load = None if claimed is None else self._load(claimed, learned, wanted.known)
-        return Turn(asked_at, at, load, has_news)
+        return Turn(asked_at, at, load, has_events)
 
     def _load(self, claim: Claim, learned: dict[int, Learned], known: AbstractSet[int]) -> Load:
-        in_hand = self._news.hold(claim.invitations)
+        in_hand = self._events.hold(claim.invitations)
         self._addresser.forget(in_hand | known)
         letters = [self._addresser.write(invitation) for invitation in claim.invitations]
         return Load(letters, learned, claim.revision, claim.is_active)
@@ -88,9 +88,9 @@ class Books:
         """Settle all, and give back the relay and the rest. May be tried again after a `DBAPIError`."""
         with self._engine.begin() as connection:
             give_back_lease(connection, self._taken, self._lease_values(closing, read_clock(connection)))
-            wants_changes = self._around.listener.wants_changes
+            wants_changes = self._runtime.listener.wants_changes
             settle(connection, self._taken, settlements, tells_host=wants_changes)
-            mark_untold(connection, self._taken.token, self._news.close())
+            mark_unnotified(connection, self._taken.token, self._events.close())
             release(connection, self._taken.token, closing.released)
             # Closing the journal may release more: only then is it certain what came back into cancelled batches.
             close_journal(connection, self._taken.token)
@@ -100,17 +100,17 @@ class Books:
             self._notice = find_news(connection, closing)
             if self._notice is not None:
                 write_notice(connection, self._taken.relay_id, self._notice)
-        self._news.spread(settlements)
+        self._events.spread(settlements)
 
-    def tell_some(self) -> list[int] | None:
-        """See `News.tell_some`. Call it in another thread than the rest."""
-        return self._news.tell_some()
+    def notify_some(self) -> list[int] | None:
+        """See `DrainEvents.notify_some`. Call it in another thread than the rest."""
+        return self._events.notify_some()
 
-    def tell_rest(self) -> None:
+    def notify_rest(self) -> None:
         """Tell the host and the relay's owner what the end of the drain is to them."""
-        self._news.tell_rest()
+        self._events.notify_rest()
         if self._notice is not None:
-            tell_now(self._around, self._taken.relay_id, self._notice)
+            notify_now(self._runtime, self._taken.relay_id, self._notice)
 
     def _own(self, pace: dict[str, Any] | None) -> dict[str, Any] | None:
         """The pace of the platform's server says nothing of the relay's."""
@@ -137,25 +137,25 @@ class Books:
 
     def _rest(self, now: datetime, ended: int) -> dict[str, Any]:
         """The relay could not be reached: leave it alone for a while, one probe at a time."""
-        settings = self._around.settings
+        settings = self._runtime.settings
         failures = 0 if ended else self._taken.failures
         backoff = Backoff(first=settings.reconnect, longest=settings.longest_reconnect)
-        wake_at = now + backoff.delay(failures + 1, self._around.random)
+        wake_at = now + backoff.delay(failures + 1, self._runtime.random)
         since = self._taken.failing_since if failures else None
         return {"failures": failures + 1, "failing_since": since or now, "wake_at": wake_at}
 
-    def _move_relay(self, connection: Connection, closing: Closing) -> Kind | None:
+    def _move_relay(self, connection: Connection, closing: Closing) -> RelayEventKind | None:
         relay_id, outcome = self._taken.relay_id, closing.pause
         if outcome is not None and outcome.pause is not None:
             probe = PROBES.get(outcome.pause)
             probe_at = None if probe is None else read_clock(connection) + probe
-            is_news = lifecycle.pause(connection, relay_id, outcome.pause, outcome.said, probe_at)
-            return Kind.PAUSED if is_news else None
+            is_new = lifecycle.pause(connection, relay_id, outcome.pause, outcome.said, probe_at)
+            return RelayEventKind.PAUSED if is_new else None
         if closing.last_success_at is not None and lifecycle.pass_probe(connection, relay_id):
-            return Kind.RESUMED
+            return RelayEventKind.RESUMED
         return None
 
-    def _note_fallback(self, connection: Connection, closing: Closing) -> Kind | None:
+    def _note_fallback(self, connection: Connection, closing: Closing) -> RelayEventKind | None:
         """Return that a fallback began: it must not hide that the relay is out of order."""
         if closing.failure is not None:
             log.error(
@@ -164,9 +164,9 @@ class Books:
                 cause_of(closing.failure),
                 extra={"relay_id": self._taken.relay_id},
             )
-            actions.postpone_fallback(connection, self._taken.relay_id, self._around.settings.longest_reconnect)
-        is_news = bool(closing.last_success_at) and leases.note_fallback(connection, self._taken.relay_id)
-        return Kind.FALLING_BACK if is_news else None
+            actions.postpone_fallback(connection, self._taken.relay_id, self._runtime.settings.longest_reconnect)
+        is_new = bool(closing.last_success_at) and leases.note_fallback(connection, self._taken.relay_id)
+        return RelayEventKind.FALLING_BACK if is_new else None
 
 
 def moment(seconds: float | None) -> datetime | None:

@@ -12,7 +12,7 @@ from own_smtp.hooks.events import InvitationStatus
 from own_smtp.outbox import settlements
 from own_smtp.outbox.claims import in_chunks
 from own_smtp.outbox.statuses import statuses_by_id
-from own_smtp.runtime import Surroundings
+from own_smtp.runtime import Runtime
 from own_smtp.states import State
 from own_smtp.storage.bulk import among
 from own_smtp.storage.clock import read_clock
@@ -25,40 +25,40 @@ ROUNDS = 20
 """So often in one go."""
 
 
-def tell(around: Surroundings, changes: Sequence[InvitationStatus]) -> bool:
+def notify_host(runtime: Runtime, changes: Sequence[InvitationStatus]) -> bool:
     """Tell the host, and return whether it could take it."""
-    with around.context():
-        return around.listener.invitations_changed(changes)
+    with runtime.context():
+        return runtime.listener.invitations_changed(changes)
 
 
-def note_told(around: Surroundings, changes: Sequence[InvitationStatus]) -> None:
+def note_notified(runtime: Runtime, changes: Sequence[InvitationStatus]) -> None:
     """Write down that the host knows."""
     ids: dict[State, list[int]] = defaultdict(list)
     for change in changes:
         ids[change.state].append(change.invitation_id)
-    with around.engine.begin() as connection:
-        settlements.mark_told(connection, ids)
+    with runtime.engine.begin() as connection:
+        settlements.mark_notified(connection, ids)
 
 
-def tell_overdue(around: Surroundings) -> int:
+def notify_overdue_changes(runtime: Runtime) -> int:
     """Tell the host what it should have heard long ago: drains die, and hosts raise. Returns how many."""
     told = 0
-    if around.listener.wants_changes:
+    if runtime.listener.wants_changes:
         for _round in range(ROUNDS):
-            changes = _take_overdue(around)
-            if not changes or not tell(around, changes):
+            changes = _take_overdue(runtime)
+            if not changes or not notify_host(runtime, changes):
                 break
-            note_told(around, changes)
+            note_notified(runtime, changes)
             told += len(changes)
     return told
 
 
-def _take_overdue(around: Surroundings) -> list[InvitationStatus]:
+def _take_overdue(runtime: Runtime) -> list[InvitationStatus]:
     """Return the changes that wait longest, put off for all: neither other workers nor this one tell them meanwhile.
 
     A host that raises hears of the same ones again only after a while.
     """
-    with around.engine.begin() as connection:
+    with runtime.engine.begin() as connection:
         now = read_clock(connection)
         overdue = select(Invitation.id).where(Invitation.untold_since < now - OVERDUE)
         oldest = overdue.order_by(Invitation.untold_since).limit(AT_A_TIME).with_for_update(skip_locked=True)
@@ -67,7 +67,7 @@ def _take_overdue(around: Surroundings) -> list[InvitationStatus]:
             for some in in_chunks(connection.scalars(oldest).all())
             for invitation_id in _put_off(connection, some, now)
         ]
-    with around.engine.connect() as connection:
+    with runtime.engine.connect() as connection:
         return list(statuses_by_id(connection, taken))
 
 

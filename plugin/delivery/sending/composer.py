@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
-from own_smtp.delivery.contract import BatchInfo, Learned, Letter
+from own_smtp.delivery.contract import AddressedInvitation, BatchInfo, Learned
 from own_smtp.errors import ContentError
 from own_smtp.messages.compiler import compile_content, compose_whole
 from own_smtp.messages.contents import load_override
@@ -45,7 +45,7 @@ class Composer:
         """Return what was learned."""
         return self._batches[batch_id].info
 
-    def compose(self, letter: Letter, date: str) -> Envelope:
+    def compose(self, letter: AddressedInvitation, date: str) -> Envelope:
         """Return the message in its envelope. Raises `ContentError` when it cannot be made."""
         info, frame = self._batches[letter.batch_id]
         if letter.problem:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from own_smtp.delivery.sending.send_queue import Feed
+from own_smtp.delivery.sending.send_queue import SendQueue
 from own_smtp.errors import JournalError, LeaseLostError
 from own_smtp.settings import Settings
 from own_smtp.smtp.connection import Dialer
 from own_smtp.smtp.outcomes import Stage, interrupted
-from own_smtp.smtp.server_info import Facts
+from own_smtp.smtp.server_info import ServerInfo
 from own_smtp.smtp.session import Resolve, Session, SetupError
 from own_smtp.smtp.transfer import deliver
 from own_smtp.smtp.values import Outcome, RelayProfile
@@ -24,17 +24,19 @@ IDLE_ENDINGS = 3
 """After so many conversations in a row that ended before any message, the relay counts as out of order."""
 
 
-class Crew:
+class ConnectionPool:
     """Keeps the connections to one relay busy until its feed has no more."""
 
-    def __init__(self, profile: RelayProfile, settings: Settings, feed: Feed, resolve: Resolve, dialer: Dialer) -> None:
+    def __init__(
+        self, profile: RelayProfile, settings: Settings, queue: SendQueue, resolve: Resolve, dialer: Dialer
+    ) -> None:
         self.failure: Outcome | None = None
         """Why there is no usable connection to the relay."""
-        self.facts: Facts | None = None
+        self.facts: ServerInfo | None = None
         """What the first conversation showed of the server."""
         self._profile = profile
         self._settings = settings
-        self._feed = feed
+        self._queue = queue
         self._resolve = resolve
         self._dialer = dialer
         self._most = min(profile.limits.max_connections, settings.ceiling_connections)
@@ -55,7 +57,7 @@ class Crew:
             self._tasks -= done  # others may have been added meanwhile
             for task in done:
                 if (error := task.exception()) is not None:
-                    self._feed.close()
+                    self._queue.close()
                     await self._let_finish()
                     raise error
             self._grow()
@@ -66,9 +68,9 @@ class Crew:
 
     def _grow(self) -> None:
         """Open what is worth opening. The first connection shows whether the relay is there at all."""
-        if self._feed.is_exhausted or self.failure is not None:
+        if self._queue.is_exhausted or self.failure is not None:
             return
-        wanted = min(self._most, 1 + self._feed.backlog // WORTH_A_CONNECTION) if self._open else 1
+        wanted = min(self._most, 1 + self._queue.backlog // WORTH_A_CONNECTION) if self._open else 1
         while len(self._tasks) < wanted:
             self._tasks.add(asyncio.create_task(self._work()))
 
@@ -81,13 +83,13 @@ class Crew:
         except SetupError as error:
             self._refuse(error.outcome)
             return
-        self.facts = self.facts or Facts.of(session)
+        self.facts = self.facts or ServerInfo.of(session)
         self._open += 1
         self._grow()
         try:
             await deliver(
                 session,
-                self._feed,
+                self._queue,
                 window=self._settings.window,
                 most=self._profile.limits.messages_per_connection,
             )
@@ -102,7 +104,7 @@ class Crew:
     async def _open_session(self, session: Session) -> bool:
         """Open it, unless the feed is closed first: nobody waits for a server that is not needed any more."""
         opening = asyncio.create_task(session.open(self._resolve, self._dialer))
-        closing = asyncio.create_task(self._feed.closed.wait())
+        closing = asyncio.create_task(self._queue.closed.wait())
         await asyncio.wait({opening, closing}, return_when=asyncio.FIRST_COMPLETED)
         closing.cancel()
         if not opening.done():
@@ -115,7 +117,7 @@ class Crew:
         return True
 
     def _notice_ending(self, had_work: bool) -> None:
-        self._idle_endings = 0 if had_work or self._feed.is_exhausted else self._idle_endings + 1
+        self._idle_endings = 0 if had_work or self._queue.is_exhausted else self._idle_endings + 1
         if self._idle_endings >= IDLE_ENDINGS:
             text = "The server closes every connection before it takes a message."
             self._refuse(interrupted(Stage.BANNER, text, server=self._profile.host))
@@ -127,4 +129,4 @@ class Crew:
             return
         if self.failure is None:
             self.failure = outcome
-            self._feed.close()
+            self._queue.close()

@@ -12,12 +12,12 @@ import logging
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
-from own_smtp.delivery.bookkeeping.bookkeeper import Office
-from own_smtp.delivery.bookkeeping.channel import Desk, ProcessDesk, ThreadDesk
+from own_smtp.delivery.bookkeeping.bookkeeper import Bookkeeper
+from own_smtp.delivery.bookkeeping.channel import Channel, ProcessChannel, ThreadChannel
 from own_smtp.delivery.sending import event_loop
 from own_smtp.delivery.sending.drain import Drain, begin_drain
-from own_smtp.errors import DatabaseError, JournalError, OfficeLostError
-from own_smtp.runtime import Surroundings
+from own_smtp.errors import BookkeepingLostError, DatabaseError, JournalError
+from own_smtp.runtime import Runtime
 from own_smtp.states import Route
 
 log = logging.getLogger(__name__)
@@ -31,14 +31,14 @@ MOST_URGENT = 4
 """Errands for urgent mails at a time: each may wait for a slow server."""
 
 
-class Service:
+class MultiDrain:
     """Runs drains until nothing is due or the slice is over. `stop` ends them after the messages on the wire."""
 
-    def __init__(self, around: Surroundings, desk: Desk) -> None:
-        self._around = around
-        self._desk = desk
+    def __init__(self, runtime: Runtime, channel: Channel) -> None:
+        self._runtime = runtime
+        self._channel = channel
         self._drains: dict[asyncio.Task[None], Drain] = {}
-        self._errands: set[asyncio.Task[None]] = set()
+        self._urgent: set[asyncio.Task[None]] = set()
         self._due_again: set[int] = set()
         self._fruitless: set[int] = set()
         """Relays whose drain ended without an attempt: another one in the same job would end the same way."""
@@ -52,14 +52,14 @@ class Service:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         # Look-ups of dead names block threads for long.
-        loop.set_default_executor(ThreadPoolExecutor(threads_for(self._around)))
-        ends_at = loop.time() + self._around.settings.slice.total_seconds()
-        async with self._desk:
+        loop.set_default_executor(ThreadPoolExecutor(threads_for(self._runtime)))
+        ends_at = loop.time() + self._runtime.settings.slice.total_seconds()
+        async with self._channel:
             await self._start(relay_id, route)
             while self._drains or (loop.time() < ends_at and await self._adopt()):
                 await self._watch()
-            if self._errands:
-                await asyncio.wait(self._errands)
+            if self._urgent:
+                await asyncio.wait(self._urgent)
         return self._due_again
 
     def stop(self) -> None:
@@ -80,7 +80,7 @@ class Service:
             look = FIRST_LOOK if moves else min(2 * look, LONGEST_LOOK)
 
     async def _start(self, relay_id: int, route: Route = Route.RELAY) -> bool:
-        drain = await begin_drain(self._around, self._desk, relay_id, route)
+        drain = await begin_drain(self._runtime, self._channel, relay_id, route)
         if drain is None:
             return False
         self._drains[asyncio.create_task(self._run(drain))] = drain
@@ -94,8 +94,8 @@ class Service:
             self._due_again.add(drain.relay_id)
 
     def _end(self, drain: Drain, task: asyncio.Task[None]) -> None:
-        self._ended_before += drain.feed.ended
-        if not drain.feed.ended:
+        self._ended_before += drain.queue.ended
+        if not drain.queue.ended:
             self._fruitless.add(drain.relay_id)
         if (error := task.exception()) is not None:
             # What it had claimed is settled or left to the recovery; the other relays go on.
@@ -103,14 +103,14 @@ class Service:
 
     async def _adopt(self) -> bool:
         """Take on further relays that are due. Return whether there were any."""
-        room = self._around.settings.relays_per_worker - len(self._drains)
+        room = self._runtime.settings.relays_per_worker - len(self._drains)
         if self._is_stopping or room <= 0:
             return False
         try:
             passed_over = self._passed_over
-            due = await self._desk.call(Office.find_due, room + len(passed_over))
+            due = await self._channel.call(Bookkeeper.find_due, room + len(passed_over))
             return any([await self._start(relay_id) for relay_id in due if relay_id not in passed_over])
-        except (DatabaseError, JournalError, OfficeLostError) as error:
+        except (DatabaseError, JournalError, BookkeepingLostError) as error:
             log.warning("Taking on further relays failed: %s", error)
             return False
 
@@ -121,40 +121,40 @@ class Service:
 
     def _has_moved(self) -> bool:
         """Whether any message came to an end since the last look."""
-        ended = self._ended_before + sum(drain.feed.ended for drain in self._drains.values())
+        ended = self._ended_before + sum(drain.queue.ended for drain in self._drains.values())
         moved, self._ended_seen = ended > self._ended_seen, ended
         return moved
 
     def _run_urgent(self) -> None:
         """Confirmations and tests do not wait until a busy worker is free again."""
         now = asyncio.get_running_loop().time()
-        if now - self._urgent_at < LONGEST_LOOK or self._is_stopping or len(self._errands) >= MOST_URGENT:
+        if now - self._urgent_at < LONGEST_LOOK or self._is_stopping or len(self._urgent) >= MOST_URGENT:
             return
         self._urgent_at = now
-        errand = asyncio.create_task(self._desk.call(Office.run_urgent))
-        self._errands.add(errand)
-        errand.add_done_callback(self._end_errand)
+        urgent = asyncio.create_task(self._channel.call(Bookkeeper.run_urgent))
+        self._urgent.add(urgent)
+        urgent.add_done_callback(self._end_urgent)
 
-    def _end_errand(self, errand: asyncio.Task[None]) -> None:
-        self._errands.discard(errand)
-        if (error := errand.exception()) is not None:
+    def _end_urgent(self, urgent: asyncio.Task[None]) -> None:
+        self._urgent.discard(urgent)
+        if (error := urgent.exception()) is not None:
             log.error("An urgent mail could not be sent.", exc_info=error)
 
 
-def threads_for(around: Surroundings) -> int:
+def threads_for(runtime: Runtime) -> int:
     """Each relay of a worker may keep one thread busy with its books, and one with something slow."""
-    return 2 * around.settings.relays_per_worker
+    return 2 * runtime.settings.relays_per_worker
 
 
-def serve(around: Surroundings, relay_id: int, route: Route = Route.RELAY) -> set[int]:
+def run_drains(runtime: Runtime, relay_id: int, route: Route = Route.RELAY) -> set[int]:
     """Run a worker's job to its end, in a thread without an event loop. Return relays that are due again."""
-    return event_loop.run(Service(around, ThreadDesk(Office(around))).run(relay_id, route))
+    return event_loop.run(MultiDrain(runtime, ThreadChannel(Bookkeeper(runtime))).run(relay_id, route))
 
 
-def serve_apart(around: Surroundings, relay_id: int, route: Route = Route.RELAY) -> set[int]:
+def run_drains_forked(runtime: Runtime, relay_id: int, route: Route = Route.RELAY) -> set[int]:
     """Do the same with the books in a process of their own. For a process that does nothing else and has no threads."""
     # What is there by now stays: looking through it again and again for garbage would cost a tenth of the time.
     gc.freeze()
     gc.set_threshold(LITTLE_GARBAGE)
-    desk = ProcessDesk(Office(around), threads_for(around), lambda: around.engine.dispose(close=False))
-    return event_loop.run(Service(around, desk).run(relay_id, route))
+    channel = ProcessChannel(Bookkeeper(runtime), threads_for(runtime), lambda: runtime.engine.dispose(close=False))
+    return event_loop.run(MultiDrain(runtime, channel).run(relay_id, route))

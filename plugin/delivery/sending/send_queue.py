@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import chain
 
-from own_smtp.delivery.contract import Letter
+from own_smtp.delivery.contract import AddressedInvitation
 from own_smtp.delivery.retry_policy import RetryPolicy
 from own_smtp.delivery.sending.composer import Composer
-from own_smtp.errors import ContentError, JournalError, LeaseLostError, OfficeLostError
+from own_smtp.errors import BookkeepingLostError, ContentError, JournalError, LeaseLostError
 from own_smtp.messages.compiler import format_date
 from own_smtp.outbox.journal import JournalWriter
 from own_smtp.outbox.values import Settlement
@@ -34,7 +34,7 @@ MANY_COMPLAINTS = 3
 """So many recipients put off in a row are about the pace; fewer may be about themselves, as in greylisting."""
 
 
-class Feed:
+class SendQueue:
     """The supply of all connections of one drain."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Feed:
     ) -> None:
         self.pacer = pacer
         self.settlements: list[Settlement] = []
-        self.failure: JournalError | LeaseLostError | OfficeLostError | None = None
+        self.failure: JournalError | LeaseLostError | BookkeepingLostError | None = None
         """Why nothing more may be sent, when it is not for a lack of work."""
         self.pause: Outcome | None = None
         """What made the relay pause."""
@@ -67,12 +67,12 @@ class Feed:
         self._journal = journal
         self._now = now
         self._retries = retries
-        self._ready: deque[Letter] = deque()
-        self._in_hand: dict[int, Letter] = {}
+        self._ready: deque[AddressedInvitation] = deque()
+        self._in_hand: dict[int, AddressedInvitation] = {}
         self._begun: set[int] = set()
         self._low_water = 0
         self._may_send: Callable[[], bool] = bool  # nothing may be sent before the first claim
-        self._news = asyncio.Event()
+        self._events = asyncio.Event()
         self._complaints = 0
         self._date = ""
         self._date_until = 0.0
@@ -102,7 +102,7 @@ class Feed:
         """Whether no connection will get anything any more."""
         return self.is_closed or (self.is_dry and not self._ready)
 
-    def fill(self, letters: Iterable[Letter], may_send: Callable[[], bool], reserve: int = 0) -> None:
+    def fill(self, letters: Iterable[AddressedInvitation], may_send: Callable[[], bool], reserve: int = 0) -> None:
         """Take what was claimed. `may_send` is asked before the end of each message is written.
 
         More is wanted when half of that is left, or `reserve`.
@@ -121,11 +121,11 @@ class Feed:
 
     def announce(self) -> None:
         """Let everyone who waits look again."""
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        events, self._events = self._events, asyncio.Event()
+        events.set()
         self.full.set()
 
-    # What connections ask (see `own_smtp.transactions.Supply`)
+    # What connections ask (see `own_smtp.smtp.transfer.Supply`)
 
     async def next(self) -> Envelope | None:
         while True:
@@ -182,7 +182,7 @@ class Feed:
         self._in_hand.clear()
         return ids
 
-    def _end(self, letter: Letter, outcome: Outcome) -> None:
+    def _end(self, letter: AddressedInvitation, outcome: Outcome) -> None:
         del self._in_hand[letter.id]
         self._begun.discard(letter.id)
         now = self._now()
@@ -226,10 +226,10 @@ class Feed:
                 self.close()
                 return
             timeout = max(next_at - now, 0.0005)
-        news = self._news
+        events = self._events
         try:
             async with asyncio.timeout(timeout):
-                await news.wait()
+                await events.wait()
         except TimeoutError:
             pass
 

@@ -31,7 +31,7 @@ POLICY = SMTP.clone(max_line_length=998)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class ConfirmationLetter:
     """What a confirmation mail says."""
 
     profile: RelayProfile
@@ -42,16 +42,16 @@ class Letter:
     platform: str
 
 
-def deliver(confirmation_id: int, extension: Extension) -> None:
+def send_confirmation_mail(confirmation_id: int, extension: Extension) -> None:
     """Send the mail if it is due, and keep what became of it. For a worker; commits."""
     session = extension.db.session()
     token = new_token()
-    confirmation = confirmations.claim(session, confirmation_id, token)
+    confirmation = confirmations.claim_mail(session, confirmation_id, token)
     session.commit()
     if confirmation is None:
         return
     outcome = _send(confirmation, token, extension)
-    confirmations.settle(session, confirmation, outcome)
+    confirmations.settle_mail(session, confirmation, outcome)
     session.commit()
 
 
@@ -66,7 +66,7 @@ def _send(confirmation: Confirmation, token: str, extension: Extension) -> Outco
         session.rollback()  # no transaction stays open while a server is waited for
     if profile is None:
         return _local("The mail server was deleted.", None)
-    letter = Letter(
+    letter = ConfirmationLetter(
         profile=profile,
         tenant=extension.host.tenant(profile.tenant_id),
         recipient=recipient,
@@ -75,7 +75,7 @@ def _send(confirmation: Confirmation, token: str, extension: Extension) -> Outco
         platform=extension.settings.platform_name,
     )
     envelope = Envelope(sender=profile.envelope_sender, recipient=recipient, data=compose(letter).as_bytes())
-    return submit(profile, envelope, policy=extension.policy, deadlines=INTERACTIVE)
+    return submit(profile, envelope, policy=extension.network_policy, deadlines=INTERACTIVE)
 
 
 def _local(text: str, pause: PauseReason | None) -> Outcome:
@@ -89,7 +89,7 @@ def link_for(token: str, settings: Settings) -> str:
     return f"{settings.public_url.rstrip('/')}{settings.url_prefix}/confirm/{token}"
 
 
-def compose(letter: Letter) -> EmailMessage:
+def compose(letter: ConfirmationLetter) -> EmailMessage:
     """Return the mail. Needs an application context."""
     identity = letter.profile.identity
     message = EmailMessage(policy=POLICY)
@@ -108,7 +108,7 @@ def compose(letter: Letter) -> EmailMessage:
     return message
 
 
-def _values(letter: Letter) -> dict[str, object]:
+def _values(letter: ConfirmationLetter) -> dict[str, object]:
     return {
         "letter": letter,
         "tr": gettext,

@@ -16,16 +16,16 @@ from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from own_smtp.delivery.bookkeeping.status_events import tell_overdue
+from own_smtp.delivery.bookkeeping.status_events import notify_overdue_changes
 from own_smtp.delivery.due import find_due, find_fallbacks
 from own_smtp.delivery.workers.recovery import recover_all
 from own_smtp.delivery.workers.wakeup import Wakeup
 from own_smtp.operations.erasure import finish_forgetting
-from own_smtp.operations.relay_alerts import has_news
+from own_smtp.operations.relay_alerts import has_events
 from own_smtp.operations.retention import Purge
 from own_smtp.outbox import actions
 from own_smtp.relays import confirmations, dry_runs, lifecycle
-from own_smtp.runtime import Surroundings
+from own_smtp.runtime import Runtime
 from own_smtp.states import RelayState
 from own_smtp.storage import periodic
 from own_smtp.storage.clock import db_now
@@ -46,19 +46,19 @@ PATIENCE = 2.0
 class Dispatcher:
     """Looks after everything at intervals. `session` gives the host's session inside an application context."""
 
-    def __init__(self, around: Surroundings, wakeup: Wakeup, session: Callable[[], Session]) -> None:
-        self._around = around
+    def __init__(self, runtime: Runtime, wakeup: Wakeup, session: Callable[[], Session]) -> None:
+        self._runtime = runtime
         self._session = session
         self._wakeup = wakeup
-        self._errands = Errands(around.engine, around.clock)
+        self._tasks = Errands(runtime.engine, runtime.clock)
         self._stop = threading.Event()
-        self._teller: threading.Thread | None = None
+        self._notifier: threading.Thread | None = None
 
     def run(self, parent: int) -> None:
         """Look again and again, until told to stop or until the worker `parent` is gone."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda _signal, _frame: self._stop.set())
-        interval = self._around.settings.dispatch_interval.total_seconds()
+        interval = self._runtime.settings.dispatch_interval.total_seconds()
         while not self._stop.is_set() and os.getppid() == parent:
             self.look()
             self._stop.wait(interval)
@@ -74,7 +74,7 @@ class Dispatcher:
             self._look_after_tests,
             self._wake_due,
             self._fall_back,
-            self._tell_overdue,
+            self._notify_overdue,
             self._finish_forgetting,
             self._purge,
             self._watch,
@@ -96,18 +96,18 @@ class Dispatcher:
         return True
 
     def _recover(self) -> None:
-        recover_all(self._around)
+        recover_all(self._runtime)
 
     def _expire(self) -> None:
-        with self._around.engine.connect() as connection:
-            overdue = actions.overdue_batches(connection)
+        with self._runtime.engine.connect() as connection:
+            overdue = actions.expired_batches(connection)
         for batch_id in overdue:
-            with self._around.engine.begin() as connection:
+            with self._runtime.engine.begin() as connection:
                 actions.expire_batch(connection, batch_id)
 
     def _probe(self) -> None:
         """Let relays try again whose pause was for a time only."""
-        with self._around.engine.begin() as connection:
+        with self._runtime.engine.begin() as connection:
             due = connection.scalars(
                 select(Relay.id)
                 .where(Relay.state == RelayState.PAUSED, Relay.probe_at <= db_now())
@@ -118,13 +118,13 @@ class Dispatcher:
                 lifecycle.probe(connection, relay_id)
 
     def _send_confirmations(self) -> None:
-        with self._around.context():
+        with self._runtime.context():
             for confirmation_id in confirmations.unsent(self._session()):
                 self._wakeup.enqueue("send_confirmation", confirmation_id)
 
     def _look_after_tests(self) -> None:
         """Have those run that got lost on their way, and delete the old ones with what was typed."""
-        with self._around.context():
+        with self._runtime.context():
             session = self._session()
             if dry_runs.sweep(session):
                 session.commit()
@@ -133,41 +133,41 @@ class Dispatcher:
             session.rollback()
 
     def _wake_due(self) -> None:
-        for relay_id in find_due(self._around, AT_A_TIME):
-            if not self._wakeup.wake(relay_id):
+        for relay_id in find_due(self._runtime, AT_A_TIME):
+            if not self._wakeup.enqueue_drain(relay_id):
                 return
 
     def _fall_back(self) -> None:
-        for relay_id in find_fallbacks(self._around, AT_A_TIME):
+        for relay_id in find_fallbacks(self._runtime, AT_A_TIME):
             self._wakeup.enqueue("fall_back", relay_id)
 
-    def _tell_overdue(self) -> None:
+    def _notify_overdue(self) -> None:
         """Beside everything else: a host that hangs keeps nobody waiting but itself."""
-        if self._teller is None or not self._teller.is_alive():
-            self._teller = threading.Thread(target=self._tell, name="own-smtp-teller", daemon=True)
-            self._teller.start()
-        self._teller.join(PATIENCE)
+        if self._notifier is None or not self._notifier.is_alive():
+            self._notifier = threading.Thread(target=self._notify, name="own-smtp-teller", daemon=True)
+            self._notifier.start()
+        self._notifier.join(PATIENCE)
 
-    def _tell(self) -> None:
-        self._try(lambda: tell_overdue(self._around))
+    def _notify(self) -> None:
+        self._try(lambda: notify_overdue_changes(self._runtime))
 
     def _show_life(self) -> None:
-        self._errands.take(periodic.LOOK, periodic.LOOK_EVERY)
+        self._tasks.take(periodic.LOOK, periodic.LOOK_EVERY)
 
     def _finish_forgetting(self) -> None:
-        finish_forgetting(self._around.engine)
+        finish_forgetting(self._runtime.engine)
 
     def _purge(self) -> None:
         """Once a day for all machines: delete what is old enough, a little between two looks."""
-        engine = self._around.engine
-        if self._errands.take(periodic.PURGE, PURGE_EVERY):
+        engine = self._runtime.engine
+        if self._tasks.take(periodic.PURGE, PURGE_EVERY):
             with engine.connect() as connection:
-                settings = self._around.policy.in_force(connection)
+                settings = self._runtime.policy.in_force(connection)
             ages = {"content": settings.keep_content, "recipients": settings.keep_recipients}
-            if not Purge(engine, self._around.vault, **ages).run(PURGE_STEPS).is_done:
-                self._errands.do_again(periodic.PURGE)
+            if not Purge(engine, self._runtime.vault, **ages).run(PURGE_STEPS).is_done:
+                self._tasks.do_again(periodic.PURGE)
 
     def _watch(self) -> None:
         """Once a minute for all machines: have alerts told. By a job, because the platform's mail may take its time."""
-        if self._errands.take(periodic.ALERTS, WATCH_EVERY) and has_news(self._around):
+        if self._tasks.take(periodic.ALERTS, WATCH_EVERY) and has_events(self._runtime):
             self._wakeup.enqueue("look_after_relays")

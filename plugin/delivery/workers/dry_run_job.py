@@ -13,10 +13,10 @@ from own_smtp.errors import ConflictError, NotFoundError, SecretError
 from own_smtp.relays import dry_runs, edits, store
 from own_smtp.relays.dry_runs import Kept
 from own_smtp.relays.edits import RelayDraft
-from own_smtp.smtp.dry_run import Finding, probe
+from own_smtp.smtp.dry_run import Finding, run_dry_run
 from own_smtp.smtp.outcomes import Stage
 from own_smtp.smtp.submission import resolver_for
-from own_smtp.smtp.trace import Line, Step
+from own_smtp.smtp.trace import TraceLine, TraceStep
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason, State
 from own_smtp.storage.models import RelayTest
@@ -25,10 +25,10 @@ LINES_KEPT = 40
 """Lines of one reply in a transcript."""
 
 
-def run(test_id: int, extension: Extension) -> None:
+def perform_dry_run(test_id: int, extension: Extension) -> None:
     """Run a test if it is wanted, and keep what came of it. For a worker; commits."""
     session = extension.db.session()
-    test = dry_runs.claim(session, test_id)
+    test = dry_runs.claim_run(session, test_id)
     session.commit()
     if test is None:
         return
@@ -48,13 +48,13 @@ def _try(session: Session, test: RelayTest, extension: Extension, recorder: _Rec
         if kept is None:
             return None, _local("The settings were saved meanwhile.", None)
         draft = kept.draft
-        profile = dry_runs.profile_of(session, extension.vault, test, draft)
+        profile = dry_runs.profile_of_draft(session, extension.vault, test, draft)
     except (NotFoundError, SecretError) as error:
         return None, _local(str(error), PauseReason.SECRET_UNREADABLE)
     finally:
         session.rollback()  # no transaction stays open while a server is waited for
     recipient = draft.confirmation_address or draft.sender_address
-    return kept, probe(profile, recipient, find=resolver_for(extension.policy), observe=recorder)
+    return kept, run_dry_run(profile, recipient, find=resolver_for(extension.network_policy), observe=recorder)
 
 
 def _local(text: str, pause: PauseReason | None) -> Finding:
@@ -65,7 +65,7 @@ def _local(text: str, pause: PauseReason | None) -> Finding:
 def _save(session: Session, test: RelayTest, draft: RelayDraft, extension: Extension) -> None:
     """Save what passed. A relay that was changed or deleted meanwhile is left to the person."""
     try:
-        relay = store.get(session, test.tenant_id, test.relay_id or 0)
+        relay = store.get_relay(session, test.tenant_id, test.relay_id or 0)
         if not edits.is_password_only(relay, draft):
             return
         was = relay.state
@@ -75,7 +75,7 @@ def _save(session: Session, test: RelayTest, draft: RelayDraft, extension: Exten
         return
     dry_runs.note_saved(session, test, relay.id)
     session.commit()
-    extension.wake(relay.id)
+    extension.enqueue_drain(relay.id)
     if relay.state != was:
         extension.host.relay_changed(store.change_of(relay))
 
@@ -94,8 +94,8 @@ class _Recorder:
         self._steps: dict[Stage, dict[str, Any]] = {}
         self._transcript: list[list[str]] = []
 
-    def __call__(self, seen: Step | Line) -> None:
-        if isinstance(seen, Line):
+    def __call__(self, seen: TraceStep | TraceLine) -> None:
+        if isinstance(seen, TraceLine):
             self._transcript.append([seen.sent, _said(seen.reply)])
             return
         now = self._clock()

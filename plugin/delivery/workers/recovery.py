@@ -15,7 +15,7 @@ from own_smtp.outbox import actions, leases
 from own_smtp.outbox.journal import Findings, Machine, read_journal
 from own_smtp.outbox.settlements import finish_batches, recover
 from own_smtp.outbox.values import Claimed, Settlement
-from own_smtp.runtime import Surroundings
+from own_smtp.runtime import Runtime
 from own_smtp.settings import Settings
 from own_smtp.states import Route
 from own_smtp.storage.clock import read_clock
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 LEFTOVERS_KEPT = timedelta(days=30)
 
 
-def recover_all(around: Surroundings) -> list[int]:
+def recover_all(runtime: Runtime) -> list[int]:
     """Settle what dead drains had claimed, and return the relays concerned.
 
     1. Written on this machine in this boot: the lock on its file tells whether the drain lives, the file what it did.
@@ -35,16 +35,16 @@ def recover_all(around: Surroundings) -> list[int]:
 
     A drain whose lease is kept alive is never taken for dead without its lock: the folder may be shared by machines.
     """
-    with around.engine.connect() as connection:
+    with runtime.engine.connect() as connection:
         now = read_clock(connection)
         found = leases.open_journals(connection)
-        journals = [(journal, _is_silent(around.settings, journal, now)) for journal in found]
+        journals = [(journal, _is_silent(runtime.settings, journal, now)) for journal in found]
         live = {item.id for item, _silent in journals if leases.has_live_lease(connection, item, now)}
-    _delete_leftovers(around.machine, {journal.name for journal in found})
+    _delete_leftovers(runtime.machine, {journal.name for journal in found})
     return [
         journal.relay_id
         for journal, is_silent in journals
-        if _try_to_recover(around, journal, is_live=journal.id in live, is_silent=is_silent)
+        if _try_to_recover(runtime, journal, is_live=journal.id in live, is_silent=is_silent)
     ]
 
 
@@ -60,9 +60,9 @@ def _delete_leftovers(machine: Machine, known: set[str]) -> None:
                 path.unlink()
 
 
-def _try_to_recover(around: Surroundings, journal: Journal, *, is_live: bool, is_silent: bool) -> bool:
+def _try_to_recover(runtime: Runtime, journal: Journal, *, is_live: bool, is_silent: bool) -> bool:
     try:
-        return _recover_one(around, journal, is_live=is_live, is_silent=is_silent)
+        return _recover_one(runtime, journal, is_live=is_live, is_silent=is_silent)
     except (OperationalError, InterfaceError):
         raise  # the database is away, for all of them
     except Exception:  # one relay that cannot be settled must not keep all the others from it
@@ -70,30 +70,30 @@ def _try_to_recover(around: Surroundings, journal: Journal, *, is_live: bool, is
         return False
 
 
-def _recover_one(around: Surroundings, journal: Journal, *, is_live: bool, is_silent: bool) -> bool:
-    machine = around.machine
+def _recover_one(runtime: Runtime, journal: Journal, *, is_live: bool, is_silent: bool) -> bool:
+    machine = runtime.machine
     if journal.machine != machine.name:
-        return is_silent and not is_live and _write(around, journal, None)
+        return is_silent and not is_live and _write(runtime, journal, None)
     if journal.boot != machine.boot:
-        return not is_live and _write(around, journal, None)
+        return not is_live and _write(runtime, journal, None)
     try:
         findings = read_journal(machine, journal.name)
     except JournalError as error:
         # With a live lease, its drain is about to delete the file, having settled everything.
-        return not is_live and _write(around, journal, None, str(error))
-    return findings is not None and _write(around, journal, findings)
+        return not is_live and _write(runtime, journal, None, str(error))
+    return findings is not None and _write(runtime, journal, findings)
 
 
 def _is_silent(settings: Settings, journal: Journal, now: datetime) -> bool:
     return journal.opened_at < now - settings.machine_grace - settings.slice
 
 
-def _write(around: Surroundings, journal: Journal, findings: Findings | None, problem: str = "") -> bool:
-    settlements = [] if findings is None else _settlements(around, findings, Route(journal.route))
-    with around.engine.begin() as connection:
+def _write(runtime: Runtime, journal: Journal, findings: Findings | None, problem: str = "") -> bool:
+    settlements = [] if findings is None else _settlements(runtime, findings, Route(journal.route))
+    with runtime.engine.begin() as connection:
         if not leases.take_over_journal(connection, journal):
             return False  # settled meanwhile, by its drain or by another worker
-        recover(connection, journal, findings, settlements, tells_host=around.listener.wants_changes)
+        recover(connection, journal, findings, settlements, tells_host=runtime.listener.wants_changes)
         actions.sweep_cancelled(connection, journal.relay_id)
         finish_batches(connection, journal.relay_id)
     if findings is None:
@@ -101,14 +101,14 @@ def _write(around: Surroundings, journal: Journal, findings: Findings | None, pr
         log.error(text, journal.relay_id, problem, extra=_about(journal))
     else:
         log.warning("Relay %s: recovered what a dead worker had claimed.", journal.relay_id, extra=_about(journal))
-    if journal.machine == around.machine.name:
-        around.machine.path(journal.name).unlink(missing_ok=True)
+    if journal.machine == runtime.machine.name:
+        runtime.machine.path(journal.name).unlink(missing_ok=True)
     return True
 
 
-def _settlements(around: Surroundings, findings: Findings, route: Route) -> list[Settlement]:
+def _settlements(runtime: Runtime, findings: Findings, route: Route) -> list[Settlement]:
     """What the journal knows. Waits begin anew: how often an invitation had failed before, the journal does not say."""
-    retries = RetryPolicy.from_settings(around.settings, around.random, route)
+    retries = RetryPolicy.from_settings(runtime.settings, runtime.random, route)
     return [
         retries.decide(_stand_in(invitation_id), ended.outcome, ended.at, None)
         for invitation_id, ended in findings.ended.items()

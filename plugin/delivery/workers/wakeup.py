@@ -24,11 +24,11 @@ CONNECT = 0.3
 """Seconds to reach Redis."""
 ANSWER = 0.5
 """Seconds for each of its answers."""
-DAMPER = 30
+DEBOUNCE = 30
 """Seconds within which the same job is not enqueued again, unless it began: the queue must not grow while all workers
 are busy. A job that got lost is made up for after it."""
 JOBS = frozenset({"drain", "fall_back", "look_after_relays", "run_test", "send_confirmation"})
-"""The functions of `own_smtp.jobs` that a worker runs; it refuses any other."""
+"""The functions of `own_smtp.delivery.workers.jobs` that a worker runs; it refuses any other."""
 URGENT = frozenset({"run_test", "send_confirmation"})
 """Those that somebody waits for in front of a page: they go to the front of the queue."""
 FAILURE_KEPT = 3600
@@ -55,26 +55,26 @@ class Wakeup:
         """The one queue of Own SMTP."""
         return Queue(self._settings.queue, connection=self.redis, serializer=JSONSerializer)
 
-    def wake(self, relay_id: int) -> bool:
+    def enqueue_drain(self, relay_id: int) -> bool:
         """Enqueue a drain unless one is waiting. `False` means that Redis did not answer."""
         return self.enqueue("drain", relay_id)
 
-    def awake(self, relay_id: int) -> None:
+    def job_started(self, relay_id: int) -> None:
         """The drain's job has begun: what is enqueued from now on is news."""
         try:
-            self.redis.delete(self._damper("drain", relay_id))
+            self.redis.delete(self._debounce_key("drain", relay_id))
         except RedisError:
             log.debug("The damper of relay %s runs out by itself.", relay_id)
 
     def enqueue(self, job: str, *arguments: int) -> bool:
         """Enqueue one of `JOBS` unless it is waiting. `False` means that Redis did not answer."""
         try:
-            key = self._damper(job, *arguments)
+            key = self._debounce_key(job, *arguments)
             if not self.redis.exists(key):
                 with self.redis.pipeline() as together:
                     # RQ begins the transaction itself, and refuses a pipeline that holds a command already.
                     self._enqueue(together, job, *arguments)
-                    together.set(key, 1, ex=DAMPER)
+                    together.set(key, 1, ex=DEBOUNCE)
                     together.execute()
         except RedisError as error:
             log.warning("Redis does not answer (%s): the dispatcher finds the work again.", type(error).__name__)
@@ -108,10 +108,10 @@ class Wakeup:
             pipeline=together,
         )
 
-    def _damper(self, job: str, *arguments: int) -> str:
-        return damper(self._settings.queue, job, *arguments)
+    def _debounce_key(self, job: str, *arguments: int) -> str:
+        return debounce_key(self._settings.queue, job, *arguments)
 
 
-def damper(queue: str, job: str, *arguments: int) -> str:
+def debounce_key(queue: str, job: str, *arguments: int) -> str:
     """Return the key that keeps a job from being enqueued again while it waits."""
     return ":".join([queue, job, *map(str, arguments)])

@@ -24,7 +24,7 @@ from rq.serializers import JSONSerializer
 
 from own_smtp.delivery.workers import jobs  # loaded here, and not again in each process that is forked for a job
 from own_smtp.delivery.workers.dispatcher import Dispatcher
-from own_smtp.delivery.workers.wakeup import JOBS, damper
+from own_smtp.delivery.workers.wakeup import JOBS, debounce_key
 from own_smtp.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class OwnJob(Job):
 
 
 class OwnWorker(Worker):
-    """Runs nothing but `own_smtp.jobs`, and passes a stop on to the process that is sending."""
+    """Runs nothing but `own_smtp.delivery.workers.jobs`, and passes a stop on to the process that is sending."""
 
     job_class = OwnJob
     dispatcher: DispatcherProcess
@@ -106,7 +106,7 @@ class OwnWorker(Worker):
         """Refuse what is not ours before a process is forked for it."""
         if isinstance(job, OwnJob) and job.is_ours:
             # Here, because a process that is killed before it begins would leave its relay to wait for nothing.
-            self.connection.delete(damper(queue.name, str(job.func_name).rpartition(".")[2], *job.args))
+            self.connection.delete(debounce_key(queue.name, str(job.func_name).rpartition(".")[2], *job.args))
             super().execute_job(job, queue)
             return
         log.error("Refused the job %s: it is none of ours.", ascii(job.id)[:100])

@@ -17,7 +17,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# As they were when this migration was written; `own_smtp.models` may have moved on.
+# As they were when this migration was written; `own_smtp.storage.models` may have moved on.
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 Blob = sa.LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
 TABLE_OPTIONS: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}

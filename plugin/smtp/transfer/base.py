@@ -38,7 +38,7 @@ class Exchange:
 
     def __init__(self, session: Session, supply: Supply, most: int | None) -> None:
         self.session = session
-        self.wire = session.wire
+        self.connection = session.connection
         self.supply = supply
         self.deadlines = session.deadlines
         self.most = self.left = most if most is not None else 1 << 62
@@ -50,7 +50,7 @@ class Exchange:
 
     async def next(self) -> Envelope | None:
         """Wait for a message that this server can take."""
-        self.wire.rest()
+        self.connection.rest()
         while self._may_go_on:
             envelope = await self.supply.next()
             if envelope is None or self._is_possible(envelope):
@@ -67,7 +67,7 @@ class Exchange:
 
     @property
     def _may_go_on(self) -> bool:
-        return self.left > 0 and not self.is_over and not self.wire.is_lost
+        return self.left > 0 and not self.is_over and not self.connection.is_lost
 
     def _counted(self, envelope: Envelope | None) -> Envelope | None:
         self.left -= envelope is not None

@@ -68,8 +68,8 @@ class Chunked(Exchange):
         return min(self.window, BORNE_BY_EXIM - self.refused) if self.is_exim else self.window
 
     async def _launch(self, envelope: Envelope) -> None:
-        if self.wire.failure is not None:
-            self.not_answered(envelope, self.wire.failure)
+        if self.connection.failure is not None:
+            self.not_answered(envelope, self.connection.failure)
             return
         try:
             self.supply.begin(envelope)
@@ -77,11 +77,11 @@ class Chunked(Exchange):
             self.prevented, self.is_over = error, True
             return
         message = self._written(envelope)
-        self.flight.append(InFlight(envelope, self.wire.position + len(message)))
+        self.flight.append(InFlight(envelope, self.connection.position + len(message)))
         try:
-            self.wire.begin("the message text", self.body_seconds(envelope))
-            self.wire.write(message, replies=len(STAGES))
-            await self.wire.has_room()
+            self.connection.begin("the message text", self.body_seconds(envelope))
+            self.connection.write(message, replies=len(STAGES))
+            await self.connection.has_room()
         except SessionError:
             self.is_over = True  # reading the replies will tell what became of it
 
@@ -101,7 +101,7 @@ class Chunked(Exchange):
         replies: list[Reply] = []
         try:
             for stage in STAGES:
-                reply = await self.wire.read(stage, self.deadlines.final_dot)
+                reply = await self.connection.read(stage, self.deadlines.final_dot)
                 self.is_closing = refuses_to_go_on(reply, is_to_reset=not replies) or (
                     self.is_closing and reply.code >= 400
                 )
@@ -136,7 +136,7 @@ class Chunked(Exchange):
             self._end_untried(sent.envelope, replies, error)
         else:
             self.give_up()
-            stage = Stage.BODY if self.wire.never_left(sent.end) else Stage.MESSAGE
+            stage = Stage.BODY if self.connection.never_left(sent.end) else Stage.MESSAGE
             self.interrupt(sent.envelope, stage, error)
 
     def _end_untried(self, envelope: Envelope, replies: list[Reply], error: SessionError) -> None:

@@ -68,9 +68,9 @@ class Plain(Exchange):
 
     async def _open_group(self, envelope: Envelope) -> bool:
         try:
-            self.wire.write(self._group(envelope), replies=self._group_replies)
+            self.connection.write(self._group(envelope), replies=self._group_replies)
         except SessionError as error:
-            self.not_answered(envelope, self.wire.failure or error)
+            self.not_answered(envelope, self.connection.failure or error)
             return False
         return await self._read_group(envelope)
 
@@ -92,7 +92,7 @@ class Plain(Exchange):
                 await self._read_reset()
             for stage, seconds in self.seconds.items():
                 # They nearly always come together.
-                reply = self.wire.take() or await self.wire.read(stage, seconds)
+                reply = self.connection.take() or await self.connection.read(stage, seconds)
                 replies.append((stage, reply))
                 is_open = is_open and is_expected(stage, reply)
                 if reply.code == 421:
@@ -132,14 +132,14 @@ class Plain(Exchange):
             self.give_up()
             return
         try:
-            self.wire.write(DOT, replies=1)
-            await self.wire.read(Stage.MESSAGE, self.deadlines.final_dot)
+            self.connection.write(DOT, replies=1)
+            await self.connection.read(Stage.MESSAGE, self.deadlines.final_dot)
         except SessionError:
             self.give_up()
 
     async def _read_reset(self) -> None:
         """A server that does not even forget an envelope is in no state to get another one."""
-        reply = await self.wire.read("RSET", self.deadlines.command)
+        reply = await self.connection.read("RSET", self.deadlines.command)
         if not is_expected(Stage.MAIL, reply):
             raise SessionError(f"The server refused to begin anew: {reply.code} {reply.text}")
         self.needs_reset = False
@@ -151,11 +151,11 @@ class Plain(Exchange):
         replies: list[Answer] = []
         try:
             if self.needs_reset:
-                self.wire.write(RSET, replies=1)
+                self.connection.write(RSET, replies=1)
                 await self._read_reset()
             for (stage, seconds), command in zip(self.seconds.items(), commands, strict=True):
-                self.wire.write(command, replies=1)
-                replies.append((stage, await self.wire.read(stage, seconds)))
+                self.connection.write(command, replies=1)
+                replies.append((stage, await self.connection.read(stage, seconds)))
                 if not is_expected(*replies[-1]):
                     self.needs_reset = True
                     self.end(envelope, *replies[-1])
@@ -187,23 +187,25 @@ class Plain(Exchange):
             if len(rest) > SMALL:
                 await self._send_large(current, rest)
                 rest = b""
-            if self.wire.failure is not None:
-                raise self.wire.failure
+            if self.connection.failure is not None:
+                raise self.connection.failure
             self.supply.begin(current)
-            end = self.wire.position + len(rest) + len(DOT)
-            self.wire.write(rest + DOT + group, replies=1 + (self._group_replies if group else 0))
+            end = self.connection.position + len(rest) + len(DOT)
+            self.connection.write(rest + DOT + group, replies=1 + (self._group_replies if group else 0))
             stage = Stage.MESSAGE
-            reply = await self.wire.read(stage, self.deadlines.final_dot)
+            reply = await self.connection.read(stage, self.deadlines.final_dot)
         except SessionError as error:
             # What never left this process cannot have been taken, whatever the server does.
-            self.interrupt(current, Stage.BODY if stage is Stage.BODY or self.wire.never_left(end) else stage, error)
+            self.interrupt(
+                current, Stage.BODY if stage is Stage.BODY or self.connection.never_left(end) else stage, error
+            )
             return False
         self.end(current, Stage.MESSAGE, reply)
         return not self.is_over
 
     async def _send_large(self, envelope: Envelope, body: bytes) -> None:
         """Send the text of a large message as the server reads it."""
-        self.wire.begin("the message text", self.body_seconds(envelope))
+        self.connection.begin("the message text", self.body_seconds(envelope))
         for start in range(0, len(body), SMALL):
-            self.wire.write(body[start : start + SMALL], replies=0)
-            await self.wire.has_room()
+            self.connection.write(body[start : start + SMALL], replies=0)
+            await self.connection.has_room()

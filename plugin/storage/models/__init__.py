@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from own_smtp.storage.models.base import LARGEST_ID, TABLE_OPTIONS, Base, BigId, Blob, HostId
-from own_smtp.storage.models.common import AuditEntry, Counter, Errand
+from own_smtp.storage.models.common import AuditEntry, Counter, PeriodicTask
 from own_smtp.storage.models.operations import Alert, Forgetting, Notice, Shortened
 from own_smtp.storage.models.outbox import (
     UNTOLD,
     Attempt,
     Batch,
-    BatchCounts,
     BatchFile,
+    BatchTotals,
+    HourlyStat,
     Invitation,
     Journal,
     Lease,
-    Tally,
 )
 from own_smtp.storage.models.relays import Confirmation, PolicyValue, ProjectRoute, Relay, RelayTest, Suggestion
 
@@ -27,24 +27,24 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Batch",
-    "BatchCounts",
     "BatchFile",
+    "BatchTotals",
     "BigId",
     "Blob",
     "Confirmation",
     "Counter",
-    "Errand",
     "Forgetting",
     "HostId",
+    "HourlyStat",
     "Invitation",
     "Journal",
     "Lease",
     "Notice",
+    "PeriodicTask",
     "PolicyValue",
     "ProjectRoute",
     "Relay",
     "RelayTest",
     "Shortened",
     "Suggestion",
-    "Tally",
 ]

@@ -35,7 +35,7 @@ class AuditEntry(Base):
     """Field name to `[from, to]`."""
 
 
-class Errand(Base):
+class PeriodicTask(Base):
     """Something that one of all the dispatchers does at a time. The row is what they agree by."""
 
     __tablename__ = "own_smtp_errand"

@@ -1,4 +1,4 @@
-"""Tables of `own_smtp.outbox`, their only writer: batches, invitations, attempts, and what drains hold."""
+"""Tables of `own_smtp.outbox.actions`, their only writer: batches, invitations, attempts, and what drains hold."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from own_smtp.storage.models.base import TABLE_OPTIONS, Base, BigId, Blob, HostI
 
 
 class Lease(Base):
-    """Who drains a relay until when, and the pace that must outlive the drain. Written by `own_smtp.ledger` only."""
+    """Who drains a relay until when, and the pace that must outlive the drain. Written by `own_smtp.outbox.settlements` only."""
 
     __tablename__ = "own_smtp_lease"
     __table_args__ = (TABLE_OPTIONS,)
@@ -47,7 +47,7 @@ class Lease(Base):
     failing_since: Mapped[datetime | None]
     """When the first of them was."""
     pace: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    """What `own_smtp.pace` must know after a restart."""
+    """What `own_smtp.relays.rate_limits` must know after a restart."""
     last_success_at: Mapped[datetime | None]
     last_error_at: Mapped[datetime | None]
     last_error: Mapped[str | None] = mapped_column(String(600))
@@ -58,7 +58,7 @@ class Lease(Base):
     error_since: Mapped[datetime | None]
     """When it first came."""
     facts: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    """What the last conversation showed of server and TLS, as `own_smtp.facts` stores it."""
+    """What the last conversation showed of server and TLS, as `own_smtp.smtp.server_info` stores it."""
     certificate_until: Mapped[datetime | None]
     """Until when the server's certificate is valid; `None` where there is none, or it is not known."""
     drains: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
@@ -89,7 +89,7 @@ class Journal(Base):
 
 
 class Batch(Base):
-    """The invitations of one "send": what they share. Written by `own_smtp.outbox` only."""
+    """The invitations of one "send": what they share. Written by `own_smtp.outbox.actions` only."""
 
     __tablename__ = "own_smtp_batch"
     __table_args__ = (
@@ -107,7 +107,7 @@ class Batch(Base):
     """Confirmations, tests and single resends overtake everything else."""
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     content: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    """As `own_smtp.contents` stores it; `None` once it was deleted after its retention."""
+    """As `own_smtp.messages.contents` stores it; `None` once it was deleted after its retention."""
     message_key: Mapped[str] = mapped_column(String(32))
     """Random; every Message-ID of the batch is made from it."""
     message_domain: Mapped[str] = mapped_column(String(255))
@@ -129,8 +129,8 @@ class Batch(Base):
     """When the addresses of all its recipients were shortened; `None` until then."""
 
 
-class BatchCounts(Base):
-    """How many of a batch's invitations ended how. Kept by `own_smtp.counts`, because counting a million takes long."""
+class BatchTotals(Base):
+    """How many of a batch's invitations ended how. Kept by `own_smtp.outbox.totals`, because counting a million takes long."""
 
     __tablename__ = "own_smtp_batch_counts"
     __table_args__ = (TABLE_OPTIONS,)
@@ -165,7 +165,7 @@ UNTOLD = "untold_since IS NOT NULL"
 
 
 class Invitation(Base):
-    """One message to one recipient. Its state is written by `own_smtp.outbox` and `own_smtp.ledger` only."""
+    """One message to one recipient. Its state is written by `own_smtp.outbox.actions` and `own_smtp.outbox.settlements` only."""
 
     __tablename__ = "own_smtp_invitation"
     __table_args__ = (
@@ -184,7 +184,7 @@ class Invitation(Base):
     values: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     """What the placeholders stand for; `None` once it was deleted after its retention."""
     override: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """Content or a whole message of its own, as `own_smtp.contents` stores it."""
+    """Content or a whole message of its own, as `own_smtp.messages.contents` stores it."""
     state: Mapped[str] = mapped_column(String(12), default=State.QUEUED)
     changed_at: Mapped[datetime] = mapped_column(server_default=db_now())
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=db_now())
@@ -207,7 +207,7 @@ class Attempt(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     invitation_id: Mapped[int] = mapped_column(BigId)
     """No foreign key: databases would look up and lock the invitation for each attempt, which costs PostgreSQL a fifth
-    of all that a message costs it. `own_smtp.outbox` deletes both together."""
+    of all that a message costs it. `own_smtp.outbox.actions` deletes both together."""
     relay_id: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[datetime]
     state: Mapped[str] = mapped_column(String(12))
@@ -222,8 +222,8 @@ class Attempt(Base):
     """Host name and address that answered."""
 
 
-class Tally(Base):
-    """How many attempts of an hour came to what: the figures behind charts and rates. Kept by `own_smtp.counts`."""
+class HourlyStat(Base):
+    """How many attempts of an hour came to what: the figures behind charts and rates. Kept by `own_smtp.outbox.totals`."""
 
     __tablename__ = "own_smtp_tally"
     __table_args__ = (Index(None, "batch_id"), TABLE_OPTIONS)

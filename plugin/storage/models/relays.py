@@ -1,4 +1,4 @@
-"""Tables of `own_smtp.relays`, their only writer: mail servers, and who uses them."""
+"""Tables of `own_smtp.relays.store`, their only writer: mail servers, and who uses them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from own_smtp.storage.models.base import TABLE_OPTIONS, Base, BigId, HostId
 
 
 class Relay(Base):
-    """One mail server of a tenant: where it is, who sends, how fast. Written by `own_smtp.relays` only."""
+    """One mail server of a tenant: where it is, who sends, how fast. Written by `own_smtp.relays.store` only."""
 
     __tablename__ = "own_smtp_relay"
     __table_args__ = (Index(None, "tenant_id", "deleted_at"), TABLE_OPTIONS)
@@ -37,7 +37,7 @@ class Relay(Base):
     username: Mapped[str | None] = mapped_column(String(320))
     """`None` means without authentication."""
     password: Mapped[str | None] = mapped_column(Text)
-    """Encrypted by `own_smtp.secrets`."""
+    """Encrypted by `own_smtp.storage.encryption`."""
     fingerprint: Mapped[str | None] = mapped_column(String(64))
     """SHA-256 of the one certificate to trust, in hex; `None` means those that the system's authorities vouch for."""
     sender_address: Mapped[str] = mapped_column(String(320))
@@ -83,7 +83,7 @@ class Relay(Base):
 
 
 class Confirmation(Base):
-    """One link mailed to prove that a relay works and that its sender agrees. Written by `own_smtp.relays` only."""
+    """One link mailed to prove that a relay works and that its sender agrees. Written by `own_smtp.relays.store` only."""
 
     __tablename__ = "own_smtp_confirmation"
     __table_args__ = (TABLE_OPTIONS,)
@@ -116,7 +116,7 @@ class Confirmation(Base):
 
 
 class RelayTest(Base):
-    """Settings as somebody typed them, tried before they are saved. Written by `own_smtp.relay_tests` only.
+    """Settings as somebody typed them, tried before they are saved. Written by `own_smtp.relays.dry_runs` only.
 
     Rows live for an hour: so long they count against the limits, and the typed values can be saved.
     """
@@ -133,7 +133,7 @@ class RelayTest(Base):
     host: Mapped[str] = mapped_column(String(255))
     port: Mapped[int]
     settings: Mapped[str | None] = mapped_column(Text)
-    """What was typed, password included, encrypted by `own_smtp.secrets`; `None` once it was saved."""
+    """What was typed, password included, encrypted by `own_smtp.storage.encryption`; `None` once it was saved."""
     saves: Mapped[bool] = mapped_column(default=False)
     """Whether the settings are saved by themselves when the test is passed."""
     state: Mapped[str] = mapped_column(String(12), default=RelayTestState.WAITING)
@@ -146,7 +146,7 @@ class RelayTest(Base):
     transcript: Mapped[list[list[str]]] = mapped_column(JSON, default=list)
     """What was said, command and reply, without credentials."""
     certificate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """What the server showed, as `own_smtp.certificates` stores it."""
+    """What the server showed, as `own_smtp.smtp.certificates` stores it."""
     stage: Mapped[str | None] = mapped_column(String(12))
     """Where it failed; `None` when it did not."""
     code: Mapped[int | None] = mapped_column(SmallInteger)
@@ -189,13 +189,13 @@ class Suggestion(Base):
 
 
 class PolicyValue(Base):
-    """One setting that an administrator changed on the policy page. Written by `own_smtp.policy` only."""
+    """One setting that an administrator changed on the policy page. Written by `own_smtp.relays.policy` only."""
 
     __tablename__ = "own_smtp_policy"
     __table_args__ = (TABLE_OPTIONS,)
 
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
-    """A field of `own_smtp.config.Settings`, or `own_smtp.policy.PREPARED`."""
+    """A field of `own_smtp.settings.Settings`, or `own_smtp.relays.policy.PREPARED`."""
     value: Mapped[Any] = mapped_column(JSON)
     """As the configuration would have it; JSON's `null` is a value, too."""
     changed_by: Mapped[str] = mapped_column(HostId)

@@ -28,12 +28,12 @@ FEW = 20
 @requires(Action.ADMINISTER)
 def show_policy() -> ResponseReturnValue:
     """Show who may use own mail servers and how, and change what the configuration leaves open."""
-    session, rules, now = db_session(), extension().rules, extension().in_force()
-    chosen = rules.chosen(session)
+    session, policy, now = db_session(), extension().policy, extension().in_force()
+    chosen = policy.chosen(session)
     every = tenant_list.every(session, chosen)
-    form = PolicyForm(rules, now, chosen, every if len(every) <= FEW else None)
+    form = PolicyForm(policy, now, chosen, every if len(every) <= FEW else None)
     if form.validate_on_submit():
-        if rules.change(session, form.values(), user_id=current_actor().user_id):
+        if policy.change(session, form.values(), user_id=current_actor().user_id):
             session.commit()
             note(gettext("Saved. It holds for pages at once, and for deliveries within a minute."))
         return redirect(url_for("own_smtp.show_policy"))
@@ -66,7 +66,7 @@ def show_all_relays() -> ResponseReturnValue:
         every = tenant_list.every(session)
         hits = [tenant.tenant_id for tenant in every if wanted.text.lower() in tenant.name.lower()]
         wanted = replace(wanted, tenants=hits)
-    listing = relay_lists.find(session, wanted)
+    listing = relay_lists.find_relays(session, wanted)
     shown = {line.relay.tenant_id for line in listing.lines}
     names = {tenant_id: extension().host.tenant(tenant_id).name for tenant_id in shown}
     return render("all_relays.html", listing=listing, names=names)

@@ -11,7 +11,7 @@ from own_smtp.current import extension
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import format_utc, gettext
 from own_smtp.reporting import audit_log
-from own_smtp.reporting.audit_log import Line, Names
+from own_smtp.reporting.audit_log import AuditLine, Names
 from own_smtp.reporting.exports import BEGINNING, csv_row
 from own_smtp.web import user_names
 from own_smtp.web.access import current_actor, requires
@@ -35,7 +35,7 @@ def download_audit() -> ResponseReturnValue:
     return Response(stream_with_context(_rows(found)), mimetype="text/csv", headers=headers)
 
 
-def _rows(found: Iterator[Line]) -> Iterator[str]:
+def _rows(found: Iterator[AuditLine]) -> Iterator[str]:
     heads = [
         gettext("When"),
         gettext("Who"),

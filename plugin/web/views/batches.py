@@ -105,7 +105,7 @@ def _changed(batch: BatchSummary, action: AuditAction, changes: dict[str, tuple[
         changes={"batch": (None, batch.batch_id), **changes},
     )
     session.commit()
-    extension().wake(batch.relay_id)
+    extension().enqueue_drain(batch.relay_id)
     return redirect(url_for("own_smtp.show_batch", project_id=project.project_id, batch_id=batch.batch_id))
 
 
@@ -147,7 +147,7 @@ def _causes(batch: BatchSummary) -> Causes:
 
 def _page(batch: BatchSummary, form: RetryForm | None) -> str:
     progress = _progress(batch)
-    figures = hourly_stats.of_batch(db_session(), batch.batch_id)
+    figures = hourly_stats.stats_of_batch(db_session(), batch.batch_id)
     return render(
         "batch.html",
         project=current_project(),

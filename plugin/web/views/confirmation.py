@@ -44,7 +44,7 @@ def follow_confirmation(token: str) -> ResponseReturnValue:
 
 def _announce(session: Session, confirmation: Confirmation) -> None:
     relay = session.get_one(Relay, confirmation.relay_id)
-    extension().wake(relay.id)
+    extension().enqueue_drain(relay.id)
     extension().host.relay_changed(store.change_of(relay))
 
 

@@ -19,7 +19,7 @@ from own_smtp.storage.audit import AuditAction
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Relay, RelayTest
 from own_smtp.web.access import current_actor, insist_on_admission, may, requires
-from own_smtp.web.dry_run_panel import TestPanel, panel_of
+from own_smtp.web.dry_run_panel import TestPanel, dry_run_panel
 from own_smtp.web.pages import ButtonForm, asked_id, blueprint, check_button, db_session, note, render
 from own_smtp.web.relay_saving import back_to, save_change, save_new
 
@@ -65,7 +65,7 @@ def begin(session: Session, kept: Kept, relay: Relay | None, *, saves: bool = Fa
     insist_on_admission()
     actor = current_actor()
     try:
-        test = dry_runs.request(
+        test = dry_runs.request_run(
             session,
             extension().vault,
             extension().in_force(),
@@ -90,7 +90,7 @@ def begin(session: Session, kept: Kept, relay: Relay | None, *, saves: bool = Fa
 def test_relay(relay_id: int) -> ResponseReturnValue:
     """Test a server as it is saved."""
     session = db_session()
-    relay = store.get(session, current_actor().tenant_id, relay_id)
+    relay = store.get_relay(session, current_actor().tenant_id, relay_id)
     check_button()
     return begin(session, Kept(dry_runs.draft_of(relay), None), relay) or back_to(relay_id)
 
@@ -165,24 +165,24 @@ def _pressed(test_id: int) -> tuple[Session, RelayTest, Kept, Relay | None]:
     kept = dry_runs.read_settings(extension().vault, test)
     if kept is None:
         raise ConflictError(gettext("These settings were saved already."))
-    relay = store.get(session, test.tenant_id, test.relay_id) if test.relay_id is not None else None
+    relay = store.get_relay(session, test.tenant_id, test.relay_id) if test.relay_id is not None else None
     return session, test, kept, relay
 
 
 def _panel(test_id: int) -> TestPanel:
     session = db_session()
     test = _own(session, test_id)
-    relay = store.get(session, test.tenant_id, test.relay_id) if test.relay_id is not None else None
+    relay = store.get_relay(session, test.tenant_id, test.relay_id) if test.relay_id is not None else None
     try:
         kept = dry_runs.read_settings(extension().vault, test)
     except SecretError:
         kept = None
-    return panel_of(test, kept, relay, read_clock(session.connection()), extension().settings.certificate_warning)
+    return dry_run_panel(test, kept, relay, read_clock(session.connection()), extension().settings.certificate_warning)
 
 
 def _own(session: Session, test_id: int, *, lock: bool = False) -> RelayTest:
     actor = current_actor()
-    return dry_runs.get(session, actor.tenant_id, actor.user_id, test_id, lock=lock)
+    return dry_runs.get_run(session, actor.tenant_id, actor.user_id, test_id, lock=lock)
 
 
 def _back_to_test(test_id: int) -> ResponseReturnValue:

@@ -95,7 +95,7 @@ def _of_project(project_id: str) -> Place:
 
 def _of_relay(relay_id: int, action: Action) -> Place:
     tenant_id = current_actor().tenant_id
-    relay = store.get(db_session(), tenant_id, relay_id)
+    relay = store.get_relay(db_session(), tenant_id, relay_id)
     allowed = (item.project_id for item in _projects() if may(action, item.project_id))
     scope = LogScope(tenant_id=tenant_id, project_ids=frozenset(allowed), relay_id=relay_id)
     return Place(scope=scope, kind="relay", key={"relay_id": relay_id}, relay=relay)
@@ -172,7 +172,7 @@ def _act(place: Place) -> ResponseReturnValue:
     done = bulk_actions.perform(db_session().connection(), deed, chosen, user_id=current_actor().user_id)
     db_session().commit()
     for relay_id in done.relay_ids:
-        extension().wake(relay_id)
+        extension().enqueue_drain(relay_id)
     _say(deed, done)
     return redirect(place.url("", filters))
 

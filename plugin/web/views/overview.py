@@ -13,7 +13,7 @@ from own_smtp.i18n import gettext, ngettext
 from own_smtp.relays import project_routes, store, suggestions
 from own_smtp.relays.sender_preview import appearance_of, platform_appearance
 from own_smtp.reporting import relay_lists
-from own_smtp.reporting.relay_lists import PAGE, Show, Wanted
+from own_smtp.reporting.relay_lists import PAGE, RelayQuery, RelayStateFilter
 from own_smtp.states import RelayState
 from own_smtp.storage.models import ProjectRoute, Relay
 from own_smtp.web import user_names
@@ -26,13 +26,13 @@ from own_smtp.web.pages import blueprint, db_session, render
 def overview() -> ResponseReturnValue:
     """Show what is in force, the tenant's servers and its projects."""
     session, tenant_id = db_session(), current_actor().tenant_id
-    wanted, routes = asked(tenant_id), project_routes.listed(session, tenant_id)
-    every = {relay.id: relay for relay in store.listed(session, tenant_id)}
+    wanted, routes = asked(tenant_id), project_routes.list_routes(session, tenant_id)
+    every = {relay.id: relay for relay in store.list_relays(session, tenant_id)}
     all_projects = list(extension().host.projects(tenant_id))
     found = [item for item in all_projects if wanted.text.lower() in item.title.lower()]
     return render(
         "overview.html",
-        listing=relay_lists.find(session, wanted),
+        listing=relay_lists.find_relays(session, wanted),
         every=every,
         shown=_shown(every),
         suggested=suggestions.by_relay(session, tenant_id),
@@ -51,11 +51,11 @@ def overview() -> ResponseReturnValue:
     )
 
 
-def asked(tenant_id: str | None) -> Wanted:
+def asked(tenant_id: str | None) -> RelayQuery:
     """Return what the page's address asks for. What it cannot mean counts for nothing."""
-    show = request.args.get("show", Show.ALL, type=Show)
+    show = request.args.get("show", RelayStateFilter.ALL, type=RelayStateFilter)
     page = max(1, min(request.args.get("page", 1, type=int), 10_000))
-    return Wanted(tenant_id=tenant_id, text=request.args.get("q", "").strip()[:100], show=show, page=page)
+    return RelayQuery(tenant_id=tenant_id, text=request.args.get("q", "").strip()[:100], show=show, page=page)
 
 
 def _projects_page() -> int:

@@ -37,7 +37,7 @@ MOST_UNDER_WAY = 5
 def show_project(project_id: str) -> ResponseReturnValue:
     """Show how the project's invitations leave, with the form for those who may change it."""
     actor = current_actor()
-    route, suggested = project_routes.find(db_session(), actor.tenant_id, project_id), None
+    route, suggested = project_routes.find_route(db_session(), actor.tenant_id, project_id), None
     if route is None and may(Action.ENABLE, project_id):
         suggested = suggestions.suggested(db_session(), actor.tenant_id, project_id, actor.user_id)
     return _project_page(project_id, ProjectForm(_ranked(route, suggested), route, suggested), suggested)
@@ -51,19 +51,19 @@ def route_project(project_id: str) -> ResponseReturnValue:
     form = ProjectForm(_relays(), None)
     if not form.validate_on_submit():
         return _project_page(project_id, form), 422
-    relay = store.get(session, actor.tenant_id, form.relay_id) if form.relay_id is not None else None
+    relay = store.get_relay(session, actor.tenant_id, form.relay_id) if form.relay_id is not None else None
     if relay is not None:
         insist_on_admission()
     leftovers = _leftovers_form(project_id, relay)
     if leftovers and not leftovers.validate_on_submit():
         return _ask_about_leftovers(form, leftovers, relay)
     to_wake = settle_leftovers(session, leftovers, _scope()) if leftovers else []
-    changed = project_routes.choose(
+    changed = project_routes.choose_route(
         session, actor.tenant_id, project_id, relay, user_id=actor.user_id, fallback_after=form.fallback_after
     )
     session.commit()
     for relay_id in to_wake:
-        extension().wake(relay_id)
+        extension().enqueue_drain(relay_id)
     if changed:
         note(_consequence(relay), "success")
     return redirect(url_for("own_smtp.show_project", project_id=project_id))
@@ -72,7 +72,7 @@ def route_project(project_id: str) -> ResponseReturnValue:
 def _leftovers_form(project_id: str, relay: Relay | None) -> LeftoversForm | None:
     """Return the question what becomes of waiting invitations; `None` when the way stays, or nothing waits."""
     session, tenant_id = db_session(), current_actor().tenant_id
-    route = project_routes.find(session, tenant_id, project_id)
+    route = project_routes.find_route(session, tenant_id, project_id)
     relay_id = relay.id if relay else None
     if (route.relay_id if route else None) == relay_id:
         return None
@@ -117,7 +117,7 @@ def _project_page(project_id: str, form: ProjectForm, suggested: Relay | None = 
         form=form,
         suggested=suggested,
         cards=CARDS,
-        route=project_routes.find(session, tenant_id, project_id),
+        route=project_routes.find_route(session, tenant_id, project_id),
         chosen=project_routes.relay_of(session, tenant_id, project_id),
         relays={str(relay.id): relay for relay in _relays()},
         appearances={str(relay.id): appearance_of(relay) for relay in _relays()} | {"platform": platform_appearance()},
@@ -133,7 +133,7 @@ def show_report(project_id: str) -> ResponseReturnValue:
     session, tenant_id = db_session(), current_actor().tenant_id
     counts = reports.project_counts(session, tenant_id, project_id)
     batches = reports.project_batches(session, tenant_id, project_id)
-    figures = hourly_stats.of_project(session, tenant_id, project_id)
+    figures = hourly_stats.stats_of_project(session, tenant_id, project_id)
     under_way = _under_way(batches)
     return render(
         "report.html",
@@ -200,4 +200,4 @@ def _ranked(route: ProjectRoute | None, suggested: Relay | None) -> list[Relay]:
 
 
 def _relays() -> list[Relay]:
-    return list(store.listed(db_session(), current_actor().tenant_id))
+    return list(store.list_relays(db_session(), current_actor().tenant_id))

@@ -28,7 +28,7 @@ from own_smtp.storage.models import Relay
 from own_smtp.web import user_names
 from own_smtp.web.access import current_actor, insist_on_admission, requires
 from own_smtp.web.pages import ButtonForm, blueprint, check_button, db_session, note, render, tenant
-from own_smtp.web.relay_panel import RelayPanel, panel_of
+from own_smtp.web.relay_panel import RelayPanel, relay_panel
 from own_smtp.web.relay_saving import back_to, request_confirmation, save_change, save_new, tell
 from own_smtp.web.reroute import settle_leftovers
 from own_smtp.web.views import dry_runs
@@ -56,7 +56,7 @@ def new_relay() -> ResponseReturnValue:
 def edit_relay(relay_id: int) -> ResponseReturnValue:
     """Change a server. A new password of a confirmed one is tested before it is saved."""
     session, actor = db_session(), current_actor()
-    relay = store.get(session, actor.tenant_id, relay_id)
+    relay = store.get_relay(session, actor.tenant_id, relay_id)
     insist_on_admission()
     test, tested = dry_runs.tested_settings(session, relay)
     form = RelayForm(settings=extension().in_force(), relay=relay, preset=request.args.get("preset"), tested=tested)
@@ -128,9 +128,9 @@ def relay_status(relay_id: int) -> ResponseReturnValue:
 
 def _panel(relay_id: int) -> RelayPanel:
     session, tenant_id = db_session(), current_actor().tenant_id
-    relay = store.get(session, tenant_id, relay_id)
+    relay = store.get_relay(session, tenant_id, relay_id)
     waiting = reports.waiting_by_relay(session, tenant_id).get(relay_id, 0)
-    return panel_of(session, extension().in_force(), relay, waiting)
+    return relay_panel(session, extension().in_force(), relay, waiting)
 
 
 @blueprint.post("/servers/<int:relay_id>/confirmation")
@@ -171,7 +171,7 @@ def _moved(session: Session, relay: Relay, *, is_new: bool) -> ResponseReturnVal
     session.commit()
     if is_new:
         session.refresh(relay)
-        extension().wake(relay.id)
+        extension().enqueue_drain(relay.id)
         tell(relay)
     return back_to(relay.id)
 
@@ -181,9 +181,9 @@ def _moved(session: Session, relay: Relay, *, is_new: bool) -> ResponseReturnVal
 def delete_relay(relay_id: int) -> ResponseReturnValue:
     """Ask once more, and what becomes of invitations that wait for it; then delete."""
     session, actor = db_session(), current_actor()
-    relay = store.get(session, actor.tenant_id, relay_id)
+    relay = store.get_relay(session, actor.tenant_id, relay_id)
     waiting = reports.waiting_by_relay(session, actor.tenant_id).get(relay_id, 0)
-    others = [other for other in store.listed(session, actor.tenant_id) if other.id != relay_id]
+    others = [other for other in store.list_relays(session, actor.tenant_id) if other.id != relay_id]
     form: LeftoversForm | ButtonForm = LeftoversForm(others, can_stay=False) if waiting else ButtonForm()
     if not form.validate_on_submit():
         users = project_routes.using(session, relay_id)
@@ -194,13 +194,13 @@ def delete_relay(relay_id: int) -> ResponseReturnValue:
     edits.delete(session, relay, user_id=actor.user_id)
     session.commit()
     for woken in (relay_id, *to_wake):
-        extension().wake(woken)
+        extension().enqueue_drain(woken)
     note(gettext("“%(label)s” is deleted.", label=relay.label), "success")
     return redirect(url_for("own_smtp.overview"))
 
 
 def _pressed(relay_id: int) -> Relay:
     """Return the relay whose button was pressed."""
-    relay = store.get(db_session(), current_actor().tenant_id, relay_id)
+    relay = store.get_relay(db_session(), current_actor().tenant_id, relay_id)
     check_button()
     return relay

@@ -21,7 +21,7 @@ from own_smtp.web.pages import blueprint, db_session, note, render
 def suggest_relay(relay_id: int) -> ResponseReturnValue:
     """Choose the people and projects for whom a server is selected until somebody chooses another way."""
     session, actor = db_session(), current_actor()
-    relay = store.get(session, actor.tenant_id, relay_id)
+    relay = store.get_relay(session, actor.tenant_id, relay_id)
     chosen = suggestions.by_relay(session, actor.tenant_id).get(relay_id, Subjects())
     form = SuggestionsForm(
         _with_former(chosen),
@@ -32,7 +32,7 @@ def suggest_relay(relay_id: int) -> ResponseReturnValue:
     )
     if not form.validate_on_submit():
         return render("suggestions.html", relay=relay, form=form), 422 if form.is_submitted() else 200
-    suggestions.choose(
+    suggestions.choose_suggestions(
         session,
         relay,
         everybody=form.everybody.data,

@@ -13,17 +13,17 @@ from own_smtp.i18n import gettext
 from own_smtp.web import tenant_list
 from own_smtp.web.access import current_actor, requires
 from own_smtp.web.pages import again, blueprint, db_session, note, render
-from own_smtp.web.tenant_list import Show, Wanted
+from own_smtp.web.tenant_list import TenantFilter, TenantQuery
 
 
 @blueprint.route("/platform/tenants", methods=["GET", "POST"])
 @requires(Action.ADMINISTER)
 def show_tenants() -> ResponseReturnValue:
     """Show the tenants, found by name or id and in pages; keep the ticks of a page, or choose many at once."""
-    session, rules = db_session(), extension().rules
-    if not rules.may_edit("allowed_tenants"):
+    session, policy = db_session(), extension().policy
+    if not policy.may_edit("allowed_tenants"):
         raise ConflictError(gettext("The configuration says which tenants may use own mail servers."))
-    chosen = rules.chosen(session)
+    chosen = policy.chosen(session)
     every = tenant_list.every(session, chosen)
     ticks, many = TicksForm(every), ManyForm(every)
     form = many if "many" in request.form else ticks
@@ -31,7 +31,7 @@ def show_tenants() -> ResponseReturnValue:
         return _saved(form)
     page = render(
         "tenants.html",
-        listing=tenant_list.find(session, every, chosen, _asked()),
+        listing=tenant_list.find_tenants(session, every, chosen, _asked()),
         ticks=ticks,
         many=many,
         form=form,
@@ -42,7 +42,7 @@ def show_tenants() -> ResponseReturnValue:
 
 def _saved(form: TicksForm | ManyForm) -> ResponseReturnValue:
     session = db_session()
-    if extension().rules.choose(session, add=form.added, remove=form.removed, by=current_actor().user_id):
+    if extension().policy.choose(session, add=form.added, remove=form.removed, by=current_actor().user_id):
         session.commit()
         if extension().in_force().allowed_tenants is None:
             note(gettext("Saved. It counts once only chosen tenants may use own mail servers."))
@@ -51,8 +51,8 @@ def _saved(form: TicksForm | ManyForm) -> ResponseReturnValue:
     return redirect(again())
 
 
-def _asked() -> Wanted:
+def _asked() -> TenantQuery:
     """Return what the page's address asks for. What it cannot mean counts for nothing."""
-    show = request.args.get("show", Show.ALL, type=Show)
+    show = request.args.get("show", TenantFilter.ALL, type=TenantFilter)
     page = max(1, request.args.get("page", 1, type=int))
-    return Wanted(text=request.args.get("q", "").strip()[:100], show=show, page=page)
+    return TenantQuery(text=request.args.get("q", "").strip()[:100], show=show, page=page)

@@ -30,7 +30,7 @@ from own_smtp.web.pages import blueprint, db_session, note, render, tenant
 def show_test_mail(relay_id: int) -> ResponseReturnValue:
     """Offer a test mail, send it, and show what became of the newest one."""
     session, actor = db_session(), current_actor()
-    relay = store.get(session, actor.tenant_id, relay_id)
+    relay = store.get_relay(session, actor.tenant_id, relay_id)
     form = TestMailForm(extension().in_force(), _own_address())
     if form.validate_on_submit() and form.recipient:
         _send(session, relay, form.recipient)
@@ -60,7 +60,7 @@ def show_test_mail(relay_id: int) -> ResponseReturnValue:
 def test_mail_status(relay_id: int) -> ResponseReturnValue:
     """Say whether the page would look different now; asked by the page's script."""
     session, actor = db_session(), current_actor()
-    relay = store.get(session, actor.tenant_id, relay_id)
+    relay = store.get_relay(session, actor.tenant_id, relay_id)
     return {"version": _version(relay, test_mails.newest(session, relay, actor.user_id))}
 
 
@@ -81,7 +81,7 @@ def _send(session: Session, relay: Relay, recipient: str) -> None:
         note(str(error), "warning")
         return
     session.commit()
-    extension().wake(relay.id)
+    extension().enqueue_drain(relay.id)
 
 
 def _content(relay: Relay) -> Content:

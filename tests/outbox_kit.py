@@ -15,8 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from own_smtp.hooks.events import Content, Invitation, InvitationBatch, Receipt
-from own_smtp.outbox import actions as outbox
-from own_smtp.outbox import leases, settlements
+from own_smtp.outbox import actions, leases, settlements
 from own_smtp.outbox.journal import Machine
 from own_smtp.outbox.settlements import Claimed, Taken
 from own_smtp.outbox.values import Settlement
@@ -38,7 +37,7 @@ DEFERRED = classify(Stage.RCPT, Reply(code=450, text="greylisted", enhanced="4.2
 
 
 @dataclass
-class Books:
+class Outbox:
     """Each method is one transaction of its own."""
 
     hosts: Engine
@@ -46,7 +45,7 @@ class Books:
     machine: Machine
 
     @classmethod
-    def at(cls, engine: Engine, folder: Path) -> Books:
+    def at(cls, engine: Engine, folder: Path) -> Outbox:
         return cls(engine, for_workers(engine), Machine.at(folder))
 
     def __call__(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
@@ -88,7 +87,7 @@ class Books:
 
     def told(self, ids_by_state: dict[State, list[int]]) -> None:
         with self.engine.begin() as connection:
-            settlements.mark_told(connection, ids_by_state)
+            settlements.mark_notified(connection, ids_by_state)
 
     def claim(self, taken: Taken, count: int = 100, after_batch: int = 0) -> list[Claimed]:
         with self.engine.begin() as connection:
@@ -97,7 +96,7 @@ class Books:
 
     def settle(self, taken: Taken, ids: Iterable[int], outcome: Outcome = ACCEPTED, *, tells_host: bool = True) -> None:
         with self.engine.begin() as connection:
-            leases.lock_books(connection, [taken.relay_id])
+            leases.lock_leases(connection, [taken.relay_id])
             now = read_clock(connection)
             batches = batches_of(connection)
             items = [settlement(id_, outcome, now, batch_id=batches.get(id_, 0)) for id_ in ids]
@@ -107,7 +106,7 @@ class Books:
         with self.engine.begin() as connection:
             settlements.give_back_lease(connection, taken, {})
             settlements.close_journal(connection, taken.token)
-            outbox.sweep_cancelled(connection, taken.relay_id)
+            actions.sweep_cancelled(connection, taken.relay_id)
             settlements.finish_batches(connection, taken.relay_id)
 
     # What is on record
@@ -133,7 +132,7 @@ def add(connection: Connection, relay_id: int, count: int | Iterable[Invitation]
     batch = InvitationBatch(
         **{"tenant_id": TENANT, "project_id": "survey", "content": CONTENT, "invitations": invitations} | values
     )
-    return outbox.add(connection, batch, profile(relay_id), fallback_after=None)
+    return actions.add(connection, batch, profile(relay_id), fallback_after=None)
 
 
 def invited(count: int) -> Iterable[Invitation]:
