@@ -1,4 +1,4 @@
-"""Pictures with their words: what a page shows of `own_smtp.reporting.charts`, and the same figures for those who read."""
+"""Charts with their words: the figures of `own_smtp.reporting.charts` as a picture and as text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """By when a number of invitations will have been offered to a relay: limits, learned pace, quotas and sending windows.
 
-The same plan that a drain keeps to (`own_smtp.relays.rate_limits`), for all messages at once: they leave in bursts, each as large
-and as early as the limits allow. What must be guessed is guessed slow, so that nothing is promised too early.
+The plan is that of a drain (`own_smtp.relays.rate_limits`), for all messages at once: they leave in bursts, each as
+large and as early as the limits allow. Guesses err on the slow side, so that no page promises a time too early.
 """
 
 from __future__ import annotations

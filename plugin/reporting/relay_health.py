@@ -94,7 +94,7 @@ def _success(session: Session, relay_id: int, since: datetime) -> Success:
 
 
 def _used(lease: Lease | None, now: datetime) -> int:
-    """Count as `own_smtp.relays.rate_limits` does, whose day is any 24 hours: a limit by the calendar could be used twice at once."""
+    """Count the last 24 hours, as `own_smtp.relays.rate_limits` does: a calendar day could be used twice at once."""
     windows = ((lease.pace if lease else None) or {}).get("windows", {})
     oldest = (now.timestamp() - PERIODS["day"]) // (PERIODS["day"] / SLICES)
     return sum(int(count) for number, count in windows.get("day", ()) if number >= oldest)

@@ -1,4 +1,4 @@
-"""What came of an attempt: judged by the table in `own_smtp.smtp.reply_rules`, and when a relay or a message is tried again."""
+"""The outcome of an attempt, by stage and reply: `own_smtp.smtp.reply_rules` is the table that decides."""
 
 from __future__ import annotations
 

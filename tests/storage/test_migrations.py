@@ -151,8 +151,8 @@ def test_the_hosts_autogenerate_does_not_see_our_tables(engine: Engine) -> None:
     """A migration that Alembic writes for the host holds the host's changes only.
 
     Our tables have metadata of their own, so the host's models do not bring them in. But Alembic also compares the
-    other way round, and drops each table of the database that the models do not know: `own_smtp.storage.schema` takes ours
-    out of that list. A foreign table shows that the rest of it stays.
+    other way round, and drops each table of the database that the models do not know: `own_smtp.storage.schema` takes
+    ours out of that list. A foreign table shows that the rest of it stays.
     """
     schema.upgrade(engine)
     with engine.begin() as connection:

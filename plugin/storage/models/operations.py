@@ -17,7 +17,7 @@ from own_smtp.storage.models.base import TABLE_OPTIONS, Base, BigId
 
 
 class Shortened(Base):
-    """The keyed hash of a recipient whose address was shortened. Written by `own_smtp.operations.retention` only.
+    """The keyed hash of a recipient whose address was shortened..
 
     A table of its own, so that finding a person again costs nothing where invitations are sent.
     """

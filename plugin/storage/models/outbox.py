@@ -23,7 +23,7 @@ from own_smtp.storage.models.base import TABLE_OPTIONS, Base, BigId, Blob, HostI
 
 
 class Lease(Base):
-    """Who drains a relay until when, and the pace that must outlive the drain. Written by `own_smtp.outbox.settlements` only."""
+    """Who drains a relay until when, and the pace that must outlive the drain."""
 
     __tablename__ = "own_smtp_lease"
     __table_args__ = (TABLE_OPTIONS,)
@@ -89,7 +89,7 @@ class Journal(Base):
 
 
 class Batch(Base):
-    """The invitations of one "send": what they share. Written by `own_smtp.outbox.actions` only."""
+    """The invitations of one "send": what they share.."""
 
     __tablename__ = "own_smtp_batch"
     __table_args__ = (
@@ -130,7 +130,7 @@ class Batch(Base):
 
 
 class BatchTotals(Base):
-    """How many of a batch's invitations ended how. Kept by `own_smtp.outbox.totals`, because counting a million takes long."""
+    """A batch's invitations by final state. Kept by `own_smtp.outbox.totals`: counting a million takes long."""
 
     __tablename__ = "own_smtp_batch_counts"
     __table_args__ = (TABLE_OPTIONS,)
@@ -165,7 +165,7 @@ UNTOLD = "untold_since IS NOT NULL"
 
 
 class Invitation(Base):
-    """One message to one recipient. Its state is written by `own_smtp.outbox.actions` and `own_smtp.outbox.settlements` only."""
+    """One message to one recipient."""
 
     __tablename__ = "own_smtp_invitation"
     __table_args__ = (
@@ -223,7 +223,7 @@ class Attempt(Base):
 
 
 class HourlyStat(Base):
-    """How many attempts of an hour came to what: the figures behind charts and rates. Kept by `own_smtp.outbox.totals`."""
+    """Attempts by hour, state and reply code, for charts and rates. Kept by `own_smtp.outbox.totals`."""
 
     __tablename__ = "own_smtp_tally"
     __table_args__ = (Index(None, "batch_id"), TABLE_OPTIONS)

@@ -22,7 +22,7 @@ from own_smtp.storage.models.base import TABLE_OPTIONS, Base, BigId, HostId
 
 
 class Relay(Base):
-    """One mail server of a tenant: where it is, who sends, how fast. Written by `own_smtp.relays.store` only."""
+    """One mail server of a tenant: where it is, who sends, how fast.."""
 
     __tablename__ = "own_smtp_relay"
     __table_args__ = (Index(None, "tenant_id", "deleted_at"), TABLE_OPTIONS)
@@ -83,7 +83,7 @@ class Relay(Base):
 
 
 class Confirmation(Base):
-    """One link mailed to prove that a relay works and that its sender agrees. Written by `own_smtp.relays.store` only."""
+    """One link mailed to prove that a relay works and that its sender agrees."""
 
     __tablename__ = "own_smtp_confirmation"
     __table_args__ = (TABLE_OPTIONS,)
@@ -116,7 +116,7 @@ class Confirmation(Base):
 
 
 class RelayTest(Base):
-    """Settings as somebody typed them, tried before they are saved. Written by `own_smtp.relays.dry_runs` only.
+    """Settings as somebody typed them, tried before they are saved..
 
     Rows live for an hour: so long they count against the limits, and the typed values can be saved.
     """
@@ -189,7 +189,7 @@ class Suggestion(Base):
 
 
 class PolicyValue(Base):
-    """One setting that an administrator changed on the policy page. Written by `own_smtp.relays.policy` only."""
+    """One setting that an administrator changed on the policy page.."""
 
     __tablename__ = "own_smtp_policy"
     __table_args__ = (TABLE_OPTIONS,)
