@@ -18,8 +18,7 @@ from own_smtp.i18n import Text, gettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.relays.dry_runs import Kept, Typed
 from own_smtp.relays.edits import GUARDS_PASSWORD, RELAY_FIELDS, RelayDraft
-from own_smtp.relays.presets import PRESETS
-from own_smtp.relays.presets.provider import Preset
+from own_smtp.relays.presets import PRESETS, Preset
 from own_smtp.settings import Settings
 from own_smtp.smtp.hostnames import clean_host
 from own_smtp.states import Security

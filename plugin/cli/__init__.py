@@ -1,4 +1,8 @@
-"""`flask own-smtp`: the commands for operators."""
+"""`flask own-smtp`: the commands for operators.
+
+Each command reads its arguments, calls one function of a room, and prints what came of it: words, or JSON with
+`--json`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,8 @@ from own_smtp.delivery.workers.worker import run_worker
 from own_smtp.extension import OwnSMTP
 from own_smtp.operations import json_logs
 from own_smtp.storage.encryption import generate_key
+
+__all__ = ["group"]
 
 group = AppGroup("own-smtp", help="Own SMTP: tables, keys, workers, and what operators do.")
 database = AppGroup("db", help="The tables of Own SMTP.")

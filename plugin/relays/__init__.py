@@ -1,1 +1,26 @@
-"""relays."""
+"""A tenant's mail servers and who uses them: the only writer of their tables.
+
+Saved and changed (`edits`), confirmed by a link (`confirmations`), paused and resumed (`lifecycle`), tried out
+(`dry_runs`, `test_mails`), chosen by projects (`project_routes`, `routing`, `suggestions`), limited (`rate_limits`,
+`sending_windows`) and governed by the platform's administrators (`policy`). `presets` are facts of known providers.
+
+Nothing here commits, and nothing connects to a mail server. `__all__` names the modules that other rooms may import.
+"""
+
+__all__ = [
+    "confirmations",
+    "dry_runs",
+    "edits",
+    "lifecycle",
+    "platform_server",
+    "policy",
+    "presets",
+    "project_routes",
+    "rate_limits",
+    "routing",
+    "sender_preview",
+    "sending_windows",
+    "store",
+    "suggestions",
+    "test_mails",
+]

@@ -8,6 +8,7 @@ from rq import Callback, Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from own_smtp.delivery.workers.wakeup import debounce_key
 from tests.engine import recipients_of
 from tests.scripted import PASS, Wait
 from tests.servers.process import eventually
@@ -42,6 +43,17 @@ def test_a_function_that_is_not_ours_is_refused(platform, scripted, queue, work,
         platform.send(platform.add_relay(scripted), 1)
         assert settled(platform) == {"accepted": 1}
     assert not (tmp_path / "hacked").exists()
+
+
+def test_a_job_of_the_version_before_is_refused_and_its_work_done(platform, scripted, queue, work):
+    """What waits in Redis over an upgrade has a name that is gone; the dispatcher finds its relay all the same."""
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 2)
+    queue.enqueue("own_smtp.jobs.drain", relay)
+    queue.connection.set(debounce_key(queue.name, "drain", relay), 1, ex=3600)
+    with work() as worker:
+        refused(worker, queue)
+        assert settled(platform, 30) == {"accepted": 2}
 
 
 def test_rubbish_in_the_queue_is_refused(queue, work):

@@ -1,1 +1,14 @@
-"""bookkeeping."""
+"""What runs in the process that keeps a drain's records: claims, settlements, and what the host must hear.
+
+`bookkeeper.Bookkeeper` is its interface, `channel` the pipe to the process that sends, `drain_records` one drain's
+transactions, `drain_events` and `status_events` tell the host. Every method blocks; nothing here sends an invitation.
+"""
+
+__all__ = [
+    "addresser",
+    "bookkeeper",
+    "channel",
+    "drain_events",
+    "drain_records",
+    "status_events",
+]

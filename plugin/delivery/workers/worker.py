@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from multiprocessing.context import ForkProcess
 from types import FrameType
@@ -30,6 +31,8 @@ from own_smtp.settings import Settings
 log = logging.getLogger(__name__)
 
 ALLOWED = frozenset(f"{jobs.__name__}.{name}" for name in JOBS)
+FORMER = frozenset(f"own_smtp.jobs.{name}" for name in JOBS)
+"""The same functions under the names that versions before 0.2 enqueued."""
 IDLE = 20
 """RQ's `worker_ttl`: an idle worker looks up from its queue every `IDLE - 15` seconds."""
 RECONNECT = 1.0
@@ -73,12 +76,20 @@ class OwnJob(Job):
     @property
     def is_ours(self) -> bool:
         """Whether it calls one of our functions with ids. The JSON serialiser keeps objects out, not functions."""
+        return self._calls_one_of(ALLOWED)
+
+    @property
+    def is_former(self) -> bool:
+        """Whether an older version enqueued it, by a name that is no longer there."""
+        return self._calls_one_of(FORMER)
+
+    def _calls_one_of(self, names: AbstractSet[str]) -> bool:
         try:
             arguments = (self.func_name, self.instance, self.args, self.kwargs)
         except DeserializationError:
             return False
         name, instance, ids, others = arguments
-        return name in ALLOWED and not instance and not others and all(type(item) is int for item in ids)
+        return name in names and not instance and not others and all(type(item) is int for item in ids)
 
 
 class OwnWorker(Worker):
@@ -106,12 +117,18 @@ class OwnWorker(Worker):
         """Refuse what is not ours before a process is forked for it."""
         if isinstance(job, OwnJob) and job.is_ours:
             # Here, because a process that is killed before it begins would leave its relay to wait for nothing.
-            self.connection.delete(debounce_key(queue.name, str(job.func_name).rpartition(".")[2], *job.args))
+            self._allow_again(job, queue)
             super().execute_job(job, queue)
             return
+        if isinstance(job, OwnJob) and job.is_former:
+            # The dispatcher enqueues it anew, by its present name, and must not be held up by the key of this one.
+            self._allow_again(job, queue)
         log.error("Refused the job %s: it is none of ours.", ascii(job.id)[:100])
         self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
         job.delete()
+
+    def _allow_again(self, job: Job, queue: Queue) -> None:
+        self.connection.delete(debounce_key(queue.name, str(job.func_name).rpartition(".")[2], *job.args))
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         super().fork_work_horse(job, queue)

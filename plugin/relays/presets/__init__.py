@@ -13,6 +13,8 @@ from own_smtp.relays.presets.mailboxes import MAILBOXES
 from own_smtp.relays.presets.provider import Preset
 from own_smtp.relays.presets.sending_services import SENDING_SERVICES
 
+__all__ = ["PRESETS", "Preset"]
+
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {preset.key: preset for preset in sorted((*MAILBOXES, *SENDING_SERVICES), key=lambda preset: preset.key)}
 )
