@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 
@@ -27,10 +28,11 @@ from own_smtp.hooks.events import (
     StatusFilter,
 )
 from own_smtp.hooks.markers import hookimpl
+from own_smtp.i18n import with_language
 from own_smtp.operations import erasure
 from own_smtp.operations.erasure import Forgotten
 from own_smtp.outbox import actions, statuses
-from own_smtp.outbox.intake import checked_moment
+from own_smtp.outbox.intake import checked_moment, hold_relay
 from own_smtp.outbox.query import LogScope
 from own_smtp.outbox.recipient_search import with_shortened
 from own_smtp.relays import store
@@ -39,6 +41,8 @@ from own_smtp.reporting import delivery_log, reports
 from own_smtp.reporting.delivery_log import LogLine
 from own_smtp.reporting.estimates import estimate, finish_of_all
 from own_smtp.reporting.known_statuses import known_statuses
+from own_smtp.storage.engine import begin_savepoint
+from own_smtp.storage.models import ProjectRoute, Relay
 from own_smtp.web import host_menus
 from own_smtp.web.host_menus import batch_url, project_links, settings_links
 
@@ -61,14 +65,23 @@ class OwnSMTP(Components):
             return None
         relay, route = chosen
         connection = session.connection()
-        profile = store.load_profile(connection, relay.id, self.vault)
-        if profile is None:
-            return None
-        receipt = actions.add(connection, batch, profile, fallback_after=route.fallback_after if route else None)
+        # Whatever is raised, also behind the last row, leaves nothing of the batch.
+        with begin_savepoint(connection), self._language_of(batch.tenant_id):
+            if batch.sender is None and not hold_relay(connection, relay.id):
+                return None  # deleted at this moment: its projects are back with the platform's mail
+            receipt = self._take_over(session, batch, relay, route)
         self.enqueue_drain_after_commit(session, relay.id)
+        return receipt
+
+    def _take_over(self, session: Session, batch: InvitationBatch, relay: Relay, route: ProjectRoute | None) -> Receipt:
+        connection, profile = session.connection(), store.profile_without_secret(relay)
+        receipt = actions.add(connection, batch, profile, fallback_after=route.fallback_after if route else None)
         waits = waits_for(relay) or host_menus.refusal(session, self.policy, batch.tenant_id)
         finishes_at = finish_of_all(connection, self.policy.in_force(connection), relay.id, profile.limits)
         return replace(receipt, waits_for=waits, finishes_at=finishes_at, url=batch_url(batch, receipt.batch_id))
+
+    def _language_of(self, tenant_id: str) -> AbstractContextManager[None]:
+        return with_language(lambda: self.host.tenant(tenant_id).locale)
 
     def settings_links(self, tenant_id: str) -> Sequence[Link]:
         """Return the pages for the tenant's settings menu."""
@@ -94,7 +107,8 @@ class OwnSMTP(Components):
 
         Outside a request all of the tenant's are returned.
         """
-        return host_menus.senders(self.db.session(), self.host, self.policy, tenant_id, project_id)
+        with self._language_of(tenant_id):
+            return host_menus.senders(self.db.session(), self.host, self.policy, tenant_id, project_id)
 
     def estimate(
         self, tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None = None
@@ -105,16 +119,22 @@ class OwnSMTP(Components):
         relay = relay_named(session, tenant_id, project_id, sender)
         if relay is None:
             return None
-        zone = self.host.tenant(tenant_id).timezone
-        return estimate(session, self.policy.in_force(session), relay, count, expires_at=expires_at, timezone=zone)
+        zone, settings = self.host.tenant(tenant_id).timezone, self.policy.in_force(session)
+        with self._language_of(tenant_id):
+            return estimate(session, settings, relay, count, expires_at=expires_at, timezone=zone)
 
     def known_statuses(self, tenant_id: str, project_id: str, counted: Sequence[str] = ()) -> Sequence[KnownStatus]:
         """Return what can be known of invitations, by route and status, with the reasons."""
-        return known_statuses(reports.ways_of(self.db.session(), tenant_id, project_id), counted)
+        ways = reports.ways_of(self.db.session(), tenant_id, project_id)
+        with self._language_of(tenant_id):
+            return known_statuses(ways, counted)
 
     def report_columns(self, tenant_id: str, project_id: str) -> Sequence[ReportColumn]:
         """Return which statuses can be known; empty when nothing was sent through a relay and none is chosen."""
-        return reports.report_columns() if reports.ways_of(self.db.session(), tenant_id, project_id) else []
+        if not reports.ways_of(self.db.session(), tenant_id, project_id):
+            return []
+        with self._language_of(tenant_id):
+            return reports.report_columns()
 
     def invitation_statuses(
         self,

@@ -5,14 +5,16 @@ The language is the host's choice where the host uses Flask-Babel; else the tena
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from babel import Locale, UnknownLocaleError
 from flask import Flask, has_request_context, request
-from flask_babel import Babel, Domain, format_date, format_decimal
+from flask_babel import Babel, Domain, force_locale, format_date, format_decimal, get_locale
 from flask_babel import format_time as format_hour
 from flask_babel.speaklater import LazyString
 
@@ -39,6 +41,34 @@ def ngettext(singular: str, plural: str, num: int, **values: Any) -> str:
 def lazy_gettext(text: str, **values: Any) -> LazyString:
     """Translate when the text is shown, not now."""
     return LazyString(gettext, text, **values)
+
+
+@contextmanager
+def with_language(fallback: Callable[[], str]) -> Iterator[None]:
+    """Have texts where a host's locale selector may not work: many read the request, and there may be none.
+
+    Outside a request, `fallback` returns the language to use in its place, such as the tenant's.
+    """
+    if has_request_context() or _has_language():
+        yield
+        return
+    with force_locale(_known_language(fallback())):
+        yield
+
+
+def _has_language() -> bool:
+    try:
+        get_locale()
+    except Exception:  # noqa: BLE001 -- the host's own function, which may raise anything
+        return False
+    return True
+
+
+def _known_language(name: str) -> str:
+    try:
+        return str(Locale.parse(name.replace("-", "_")))
+    except (ValueError, UnknownLocaleError):
+        return "en"
 
 
 def list_some(items: Sequence[str], most: int, say: Callable[[str], str] = str) -> str:

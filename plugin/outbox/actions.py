@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, insert, literal,
 from own_smtp.errors import ConflictError, NotFoundError
 from own_smtp.i18n import gettext
 from own_smtp.outbox.claims import in_chunks
-from own_smtp.outbox.intake import add
+from own_smtp.outbox.intake import add, hold_relay
 from own_smtp.outbox.leases import lock_leases
 from own_smtp.outbox.totals import move
 from own_smtp.smtp.outcomes import Stage
@@ -35,8 +35,10 @@ __all__ = [
     "cancel_batch",
     "cancel_invitations",
     "cancel_project",
+    "end_deleted",
     "expire_batch",
     "expired_batches",
+    "orphaned_relays",
     "pause_batch",
     "postpone_fallback",
     "resume_batch",
@@ -103,6 +105,7 @@ def sweep_cancelled(connection: Connection, relay_id: int) -> int:
 
 
 EXPIRED = "The time for sending was over before it could be sent."
+DELETED = "The mail server was deleted before it could be sent."
 
 
 def expired_batches(connection: Connection) -> list[int]:
@@ -113,22 +116,48 @@ def expired_batches(connection: Connection) -> list[int]:
 
 def expire_batch(connection: Connection, batch_id: int) -> int:
     """Give up what still waits in a batch, and return how many those are. What is being sent is awaited."""
-    batch = _lock(connection, batch_id)
+    return _give_up(connection, _lock(connection, batch_id), EXPIRED)
+
+
+def orphaned_relays(connection: Connection) -> list[int]:
+    """Return the deleted relays for which something still waits."""
+    waits = exists().where(Invitation.batch_id == Batch.id, Invitation.state == State.QUEUED)
+    found = (
+        select(Batch.relay_id)
+        .join(Relay, Relay.id == Batch.relay_id)
+        .where(Relay.deleted_at.is_not(None), Batch.state.in_(UNFINISHED), waits)
+    )
+    return list(connection.scalars(found.distinct().order_by(Batch.relay_id)))
+
+
+def end_deleted(connection: Connection, relay_id: int) -> int:
+    """Give up what waits for a deleted relay, and return how many invitations those are. What is being sent is awaited.
+
+    The host is told of each, like of any other that failed.
+    """
+    lock_leases(connection, [relay_id])
+    # Locked, because MariaDB would otherwise show the table as it was when the caller's transaction began.
+    batches = select(Batch.id).where(Batch.relay_id == relay_id, Batch.state.in_(UNFINISHED)).order_by(Batch.id)
+    found = list(connection.scalars(batches.with_for_update()))
+    return sum(_give_up(connection, _lock(connection, batch_id), DELETED) for batch_id in found)
+
+
+def _give_up(connection: Connection, batch: Any, text: str) -> int:
     now = read_clock(connection)
     given_up = connection.execute(
         update(Invitation)
-        .where(Invitation.batch_id == batch_id, Invitation.state == State.QUEUED)
+        .where(Invitation.batch_id == batch.id, Invitation.state == State.QUEUED)
         .values(state=State.FAILED, changed_at=now, untold_since=now)
     ).rowcount
     if given_up:
-        move(connection, batch_id, {State.FAILED: given_up})
-        _record_expired(connection, batch_id, batch.relay_id, now)
-    _finish(connection, batch_id)
+        move(connection, batch.id, {State.FAILED: given_up})
+        _record_given_up(connection, batch.id, batch.relay_id, now, text)
+    _finish(connection, batch.id)
     return given_up
 
 
-def _record_expired(connection: Connection, batch_id: int, relay_id: int, now: datetime) -> None:
-    columns = {"relay_id": relay_id, "at": now, "state": State.FAILED, "stage": Stage.LOCAL, "text": EXPIRED}
+def _record_given_up(connection: Connection, batch_id: int, relay_id: int, now: datetime, text: str) -> None:
+    columns = {"relay_id": relay_id, "at": now, "state": State.FAILED, "stage": Stage.LOCAL, "text": text}
     constants = (literal(value, Attempt.__table__.c[name].type) for name, value in columns.items())
     rows = select(Invitation.id, Invitation.route, *constants).where(
         Invitation.batch_id == batch_id, Invitation.state == State.FAILED, Invitation.changed_at == now
@@ -157,7 +186,7 @@ def retry(connection: Connection, batch_id: int, states: Iterable[State], ids: S
 
 
 def _check_retry(connection: Connection, batch: Any) -> None:
-    if connection.scalar(select(Relay.deleted_at).where(Relay.id == batch.relay_id)) is not None:
+    if not hold_relay(connection, batch.relay_id):
         raise ConflictError(gettext("The mail server of this batch was deleted. Send the invitations as a new batch."))
     if batch.is_over:
         raise ConflictError(gettext("The time for sending this batch is over."))

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from own_smtp.errors import ContentError
+from own_smtp.errors import ContentError, NotFoundError
 from own_smtp.hooks.events import Attachment, InvitationBatch, LocalRefusal, Receipt
 from own_smtp.hooks.events import Invitation as Invited
 from own_smtp.messages.contents import store_content, store_name, store_override, store_values
@@ -25,8 +25,8 @@ from own_smtp.smtp.values import RelayProfile
 from own_smtp.states import BatchState, Route, State
 from own_smtp.storage.bulk import insert_or_pass
 from own_smtp.storage.clock import read_clock
-from own_smtp.storage.engine import begin_savepoint, wait_for_writers
-from own_smtp.storage.models import Batch, BatchFile, Invitation
+from own_smtp.storage.engine import begin_savepoint
+from own_smtp.storage.models import Batch, BatchFile, Invitation, Relay
 
 CHUNK = 1000
 """Invitations written at a time: memory stays flat however many there are."""
@@ -116,10 +116,10 @@ def add(
     Twice the same reference in a batch adds one invitation; a repeated idempotency key adds nothing. Raises
     `ContentError` when the content cannot become a message, or an id cannot be stored. Whatever is raised, also by the
     host's generator, leaves nothing of the batch: half of it must not be sent when the host commits all the same. What
-    is urgent overtakes the relay's other batches.
+    is urgent overtakes the relay's other batches. Raises `NotFoundError` when the relay was deleted meanwhile; until
+    the host's transaction ends, nobody else can delete it.
     """
     stored, files = store_content(batch.content)
-    wait_for_writers(connection)
     columns = _batch_columns(batch, profile, stored, _fallback_at(connection, fallback_after))
     columns["is_urgent"] = is_urgent
     with begin_savepoint(connection):
@@ -127,6 +127,8 @@ def add(
 
 
 def _add(connection: Connection, batch: InvitationBatch, columns: dict[str, Any], files: list[Attachment]) -> Receipt:
+    if not hold_relay(connection, columns["relay_id"]):
+        raise NotFoundError(f"There is no relay {columns['relay_id']}.")
     kept = _insert_batch(connection, columns)
     if kept.message_key != columns["message_key"]:
         return Receipt(batch_id=kept.id, taken=kept.taken_count, refused_count=kept.refused_count, repeated=True)
@@ -138,6 +140,16 @@ def _add(connection: Connection, batch: InvitationBatch, columns: dict[str, Any]
     for rows in intake.rows(kept.id, batch.invitations, now):
         connection.execute(statement, rows)
     return _close_intake(connection, kept.id, intake)
+
+
+def hold_relay(connection: Connection, relay_id: int) -> bool:
+    """Keep a relay from being deleted until the transaction ends. `False` when it was deleted already.
+
+    The lock is the one that a foreign key takes: in PostgreSQL changes of the relay do not wait for it, and only who
+    deletes it does (see `own_smtp.relays.edits.delete`). In SQLite the transaction itself is the lock.
+    """
+    there = select(Relay.id).where(Relay.id == relay_id, Relay.deleted_at.is_(None))
+    return connection.execute(there.with_for_update(read=True, key_share=True)).first() is not None
 
 
 def _fallback_at(connection: Connection, fallback_after: int | None) -> datetime | None:

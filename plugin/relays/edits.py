@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from own_smtp.errors import ConflictError
 from own_smtp.i18n import gettext
+from own_smtp.outbox import actions
+from own_smtp.outbox.leases import lock_leases
 from own_smtp.relays.lifecycle import NOT_PAUSED, _lock, _set
 from own_smtp.relays.store import PASSWORD_FIELD, configuration_of, list_relays
 from own_smtp.states import PauseReason, RelayState, Security
@@ -134,8 +136,11 @@ def change(session: Session, vault: Vault, relay: Relay, draft: RelayDraft, *, u
 def delete(session: Session, relay: Relay, *, user_id: str) -> None:
     """Delete a relay, its password and what was typed for its tests.
 
-    Its row stays for the log; its projects go back to the platform's mail.
+    Its row stays for the log; its projects go back to the platform's mail. What still waits for it has failed. Waits
+    for sends that are not committed yet (see `own_smtp.outbox.intake.hold_relay`); locks the lease before the relay.
     """
+    lock_leases(session.connection(), [relay.id])
+    session.execute(select(Relay.id).where(Relay.id == relay.id).with_for_update())
     _set(relay, deleted_at=read_clock(session.connection()), password=None, is_default=False)
     relay.revision += 1
     session.execute(update(ProjectRoute).where(ProjectRoute.relay_id == relay.id).values(relay_id=None))
@@ -143,6 +148,7 @@ def delete(session: Session, relay: Relay, *, user_id: str) -> None:
     # The rows stay: who tests, deletes and tests again would get round the limits of tests.
     session.execute(update(RelayTest).where(RelayTest.relay_id == relay.id).values(settings=None, transcript=[]))
     session.flush()
+    actions.end_deleted(session.connection(), relay.id)
     audit.record(session, AuditAction.RELAY_DELETED, tenant_id=relay.tenant_id, user_id=user_id, relay_id=relay.id)
 
 

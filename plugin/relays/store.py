@@ -38,6 +38,15 @@ def load_profile(connection: Connection, relay_id: int, vault: Vault) -> RelayPr
 
 def profile_of(row: RowMapping, vault: Vault) -> RelayProfile:
     """Turn a row of the relay table into what a conversation must know."""
+    return _profile(row, _credentials(row, vault))
+
+
+def profile_without_secret(relay: Relay) -> RelayProfile:
+    """Return what is known of a relay without its user and password, which web processes need not decrypt."""
+    return _profile(_columns_of(relay), None)
+
+
+def _profile(row: Mapping[Any, Any], credentials: Credentials | None) -> RelayProfile:
     return RelayProfile(
         relay_id=row["id"],
         tenant_id=row["tenant_id"],
@@ -45,7 +54,7 @@ def profile_of(row: RowMapping, vault: Vault) -> RelayProfile:
         host=row["host"],
         port=row["port"],
         security=Security(row["security"]),
-        credentials=_credentials(row, vault),
+        credentials=credentials,
         fingerprint=row["fingerprint"],
         identity=Identity(address=row["sender_address"], name=row["sender_name"], reply_to=row["reply_to"]),
         envelope_sender=row["envelope_sender"] or row["sender_address"],
@@ -79,7 +88,11 @@ def _limits(row: Mapping[Any, Any]) -> Limits:
 
 def limits_of(relay: Relay) -> Limits:
     """Return how fast the tenant lets a relay be used."""
-    return _limits({column.key: getattr(relay, column.key) for column in Relay.__table__.columns})
+    return _limits(_columns_of(relay))
+
+
+def _columns_of(relay: Relay) -> dict[str, Any]:
+    return {column.key: getattr(relay, column.key) for column in Relay.__table__.columns}
 
 
 def get_relay(session: Session, tenant_id: str, relay_id: int) -> Relay:

@@ -44,6 +44,7 @@ def begin_savepoint(connection: Connection) -> NestedTransaction:
     SQLite's driver begins a transaction only with the first change: a savepoint before it would be committed when it is
     released, whatever the host does afterwards.
     """
+    wait_for_writers(connection)
     if connection.dialect.name == "sqlite":
         driver: Any = connection.connection.dbapi_connection
         if not driver.in_transaction:

@@ -50,6 +50,18 @@ def test_due_relays_are_woken(platform, scripted, dispatcher):
     assert dispatcher.woken == [due]
 
 
+def test_what_waits_for_a_deleted_server_has_failed(platform, scripted, dispatcher):
+    """A send that was committed after its server was deleted is ended, and the host is told."""
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 2)
+    change(platform, Relay, deleted_at=ago(platform, seconds=1))
+    dispatcher.look()
+    assert platform.states() == {"failed": 2}
+    change(platform, Invitation, untold_since=ago(platform, minutes=5))
+    dispatcher.look()
+    assert [told.state for told in platform.host.changes] == ["failed", "failed"]
+
+
 def test_a_batch_whose_time_is_over_is_given_up(platform, scripted, dispatcher):
     """What could not be sent before the survey closed has failed, and nobody is woken for it."""
     relay = platform.add_relay(scripted)

@@ -12,16 +12,17 @@ from typing import Any
 
 import pluggy
 import pytest
-from flask import Flask
+from flask import Flask, request
 from flask_sqlalchemy import SQLAlchemy
 
 from own_smtp import OwnSMTP
 from own_smtp.errors import ConfigurationError, ContentError, NotFoundError
 from own_smtp.extension import plugin
 from own_smtp.hooks import PROJECT as PROJECT_NAME
-from own_smtp.hooks import Actor, Content, Invitation, InvitationBatch, survey
-from own_smtp.host import HOST_PREFIX
+from own_smtp.hooks import Actor, Content, Invitation, InvitationBatch, Tenant, survey
+from own_smtp.host import HOST_PREFIX, add_specifications, manager_for
 from own_smtp.storage import schema
+from own_smtp.storage.models import Batch
 from tests.engine import PROJECT, TENANT, Platform, make_app
 
 CONTENT = Content(subject="x", text="y")
@@ -189,6 +190,67 @@ def test_what_is_rolled_back_was_never_sent(platform: Platform, relay: int) -> N
         platform.own_smtp.db.session.commit()
     assert platform.states() == {"queued": 1}
     assert woken == []
+
+
+@pytest.mark.parametrize("raises", ["finish_of_all", "batch_url", "waits_for"])
+def test_what_raises_leaves_nothing(
+    raises: str, platform: Platform, relay: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the batch is written already: a host that goes on and commits has sent nothing."""
+
+    def broken(*_arguments: object) -> object:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(f"own_smtp.extension.{raises}", broken)
+    woken = watch(platform)
+    with platform.app.app_context():
+        with pytest.raises(ZeroDivisionError):
+            platform.own_smtp.send_invitations(batch(relay, "a"))
+        platform.own_smtp.db.session.commit()
+    assert (platform.states(), len(platform.rows(Batch)), woken) == ({"queued": 1}, 1, [])
+
+
+@pytest.fixture
+def wants_a_request(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's locale selector works in a request only, as most do; the tenant reads German."""
+    monkeypatch.setattr(platform.app.extensions["babel"], "locale_selector", lambda: request.args.get("language"))
+    german = Tenant(tenant_id=TENANT, name="Acme", locale="de-CH")
+    monkeypatch.setattr(platform.host, "own_smtp_tenant", lambda tenant_id: german, raising=False)
+    platform.own_smtp.host.hook = manager(platform).hook
+
+
+def manager(platform: Platform) -> pluggy.PluginManager:
+    plugins = manager_for(platform.host)
+    add_specifications(plugins)
+    return plugins
+
+
+@pytest.mark.usefixtures("wants_a_request")
+def test_all_is_answered_outside_a_request(platform: Platform, relay: int) -> None:
+    """A task of the host's that sends and reports has no request: texts are in the tenant's language."""
+    own_smtp, project = platform.own_smtp, f"{PROJECT}-{relay}"
+    platform.change(relay, state="paused")
+    with platform.app.app_context():
+        receipt = own_smtp.send_invitations(batch(relay, "a"))
+        own_smtp.db.session.commit()
+        (sender,) = own_smtp.senders(TENANT, project)
+        estimate = own_smtp.estimate(TENANT, project, None, 5)
+        statuses = own_smtp.known_statuses(TENANT, project)
+        columns = own_smtp.report_columns(TENANT, project)
+    assert receipt is not None
+    assert estimate is not None
+    assert platform.states() == {"queued": 2}
+    assert receipt.waits_for == sender.reason == estimate.waits_for
+    assert "angehalten" in (receipt.waits_for or "")
+    assert {"zugestellt"} <= {status.label.lower() for status in statuses} & {item.label.lower() for item in columns}
+
+
+def test_a_send_needs_no_key_of_the_passwords(platform: Platform) -> None:
+    """A web process reads limits and a sender; a password that no key reads pauses the relay when it is used."""
+    relay = platform.add_relay(host="mail.acme.example", port=587, username="user", password="not ours")
+    platform.change(relay, password="v1:lost:AAAA")
+    platform.send(relay, 1)
+    assert platform.states() == {"queued": 1}
 
 
 def test_a_commit_wakes_each_relay_once(platform: Platform, relay: int) -> None:

@@ -2,16 +2,20 @@
 
 import re
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from threading import Event
 
 import pytest
 from sqlalchemy import create_engine, select
+from sqlalchemy.orm import Session
 
 from own_smtp.errors import ConflictError, ContentError, NotFoundError
 from own_smtp.hooks.events import Attachment, Content, Invitation
 from own_smtp.operations import erasure
 from own_smtp.outbox import actions, intake
+from own_smtp.relays import edits
 from own_smtp.states import State
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Attempt, Batch, BatchFile, Relay
@@ -377,6 +381,74 @@ def test_a_batch_whose_time_is_over_is_done(outbox, relay, state):
     outbox.change(Batch, batch, state=state)
     outbox(actions.expire_batch, batch)
     assert (outbox.batch_states(), outbox(actions.expired_batches)) == (["done"], [])
+
+
+# The end of a mail server
+
+
+def delete(outbox, relay, before, after, may_commit):
+    """Delete it as a page does. Sets the events `before` and `after`, and commits when it may."""
+    with Session(outbox.hosts) as session:
+        row = session.get(Relay, relay)
+        before.set()
+        edits.delete(session, row, user_id="alice")
+        after.set()
+        assert may_commit.wait(30)
+        session.commit()
+
+
+def test_a_server_deleted_while_a_send_is_uncommitted_ends_what_was_sent(outbox, relay):
+    """The deletion waits for the send; then its invitations have failed and say why, and the host is to be told."""
+    before, after, may_commit = Event(), Event(), Event()
+    may_commit.set()
+    with ThreadPoolExecutor(1) as threads, outbox.hosts.connect() as host:
+        with host.begin():
+            add(host, relay, 20)
+            deleted = threads.submit(delete, outbox, relay, before, after, may_commit)
+            assert before.wait(30)
+        deleted.result(30)
+    assert outbox.states() == {"failed": 20}
+    assert set(outbox.column(Attempt.text)) == {actions.DELETED}
+    assert outbox.batch_states() == ["done"]
+    assert None not in outbox.column(InvitationRow.untold_since)
+
+
+def test_a_send_to_a_server_that_is_being_deleted_is_refused(outbox, relay):
+    """The send waits for the deletion, and leaves nothing."""
+    before, after, may_commit = Event(), Event(), Event()
+
+    def send():
+        with pytest.raises(NotFoundError):
+            outbox.send(relay, 20)
+
+    with ThreadPoolExecutor(2) as threads:
+        deleted = threads.submit(delete, outbox, relay, before, after, may_commit)
+        assert after.wait(30)
+        refused = threads.submit(send)
+        may_commit.set()
+        deleted.result(30)
+        refused.result(30)
+    assert (outbox.states(), outbox.batch_states()) == ({}, [])
+
+
+@pytest.mark.parametrize("state", ["open", "paused"])
+def test_what_waits_for_a_deleted_server_is_found_and_ended(outbox, relay, state):
+    """However it came there. What is on the wire is awaited, and the batch ends with it."""
+    other = outbox.send(outbox.relay(), 1).batch_id
+    batch = outbox.send(relay, 3).batch_id
+    taken = outbox.take(relay)
+    (on_the_wire,) = outbox.claim(taken, 1)
+    outbox.change(Batch, batch, state=state)
+    assert outbox(actions.orphaned_relays) == []
+    outbox.change(Relay, relay, deleted_at=moved(outbox, -1))
+    assert outbox(actions.orphaned_relays) == [relay]
+    assert outbox(actions.end_deleted, relay) == 2
+    assert outbox(actions.orphaned_relays) == []
+    assert outbox.states() == {"queued": 1, "sending": 1, "failed": 2}
+    outbox.settle(taken, [on_the_wire.id])
+    outbox.end(taken)
+    outbox(actions.end_deleted, relay)
+    assert dict(zip(outbox.column(Batch.id), outbox.batch_states(), strict=True)) == {other: "open", batch: "done"}
 
 
 def test_a_deleted_project_leaves_nothing_behind(outbox, relay):

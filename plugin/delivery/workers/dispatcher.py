@@ -69,6 +69,7 @@ class Dispatcher:
             self._show_life,
             self._recover,
             self._expire,
+            self._end_deleted,
             self._probe,
             self._send_confirmations,
             self._look_after_tests,
@@ -104,6 +105,14 @@ class Dispatcher:
         for batch_id in overdue:
             with self._runtime.engine.begin() as connection:
                 actions.expire_batch(connection, batch_id)
+
+    def _end_deleted(self) -> None:
+        """Give up what waits for relays that were deleted: nothing else would ever end it."""
+        with self._runtime.engine.connect() as connection:
+            orphaned = actions.orphaned_relays(connection)
+        for relay_id in orphaned:
+            with self._runtime.engine.begin() as connection:
+                actions.end_deleted(connection, relay_id)
 
     def _probe(self) -> None:
         """Let relays try again whose pause was for a time only."""
