@@ -12,7 +12,7 @@ from typing import Any
 import pluggy
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from redis.connection import parse_url
+from redis import Redis
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
@@ -113,9 +113,13 @@ class Components:
         """Return how many jobs wait; `None` when Redis does not answer."""
         return self.wakeup.depth()
 
+    def queue_problem(self) -> str | None:
+        """Return why no job would be taken or run, as a `QueueProblem`; `None` when all is well."""
+        return self.wakeup.problem()
+
     def queue_is_up(self) -> bool:
-        """Whether Redis answers."""
-        return self.wakeup.is_up()
+        """Whether jobs are taken and run."""
+        return self.queue_problem() is None
 
     @property
     def network_policy(self) -> NetworkPolicy:
@@ -220,12 +224,13 @@ def check_public_url(app: Flask, settings: Settings) -> None:
 def check_redis_url(settings: Settings) -> None:
     """Insist on an address that can be read: nobody expects a `commit` of the platform to complain about it."""
     try:
-        parse_url(settings.redis_url)  # type: ignore[no-untyped-call]  # redis has no annotations there
-    except ValueError:
+        # No connection is made by that. A parameter that the client does not know shows only here.
+        Redis.from_url(settings.redis_url).connection_pool.make_connection()
+    except Exception:  # noqa: BLE001 -- each wrong parameter raises something else
         # Without the address and without the reason, which may quote it: it may hold a password.
         raise ConfigurationError(
             "OWN_SMTP_REDIS_URL cannot be read. It looks like redis://:password@localhost:6379/0, where special"
-            " characters of the password are percent-encoded."
+            " characters of the password are percent-encoded, and any parameters behind a ? are those of redis-py."
         ) from None
 
 

@@ -71,8 +71,12 @@ class Extension(Protocol):
         """Return how many jobs wait; `None` when Redis does not answer."""
         ...
 
+    def queue_problem(self) -> str | None:
+        """Return why no job would be taken or run; `None` when all is well. Asks by a write, with short time-outs."""
+        ...
+
     def queue_is_up(self) -> bool:
-        """Whether Redis answers, asked with short time-outs."""
+        """Whether jobs are taken and run."""
         ...
 
 

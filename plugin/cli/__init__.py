@@ -6,7 +6,9 @@ Each command reads its arguments, calls one function of a room, and prints what 
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Callable
 
 import click
@@ -24,7 +26,15 @@ from own_smtp.storage.encryption import generate_key
 
 __all__ = ["group"]
 
-group = AppGroup("own-smtp", help="Own SMTP: tables, keys, workers, and what operators do.")
+
+def _show_any_letter() -> None:
+    """Let an output that knows few letters get the others as escapes: no command ends at a mail server's label."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+group = AppGroup("own-smtp", help="Own SMTP: tables, keys, workers, and what operators do.", callback=_show_any_letter)
 database = AppGroup("db", help="The tables of Own SMTP.")
 group.add_command(database)
 for module in (operations, maintenance, log):

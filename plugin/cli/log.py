@@ -90,7 +90,7 @@ def _wanted(
 
 def _texts(lines: Iterable[LogLine], *, as_json: bool, administrator: bool) -> Iterable[str]:
     if as_json:
-        return (json.dumps(as_object(line), ensure_ascii=False) + "\n" for line in lines)
+        return (json.dumps(as_object(line)) + "\n" for line in lines)
     if administrator:
         return FILES["administrator.csv"].write(lines)
     return (_describe(line) for line in lines)

@@ -32,6 +32,7 @@ from own_smtp.smtp.submission import resolver_for
 from own_smtp.smtp.trace import TraceLine, TraceStep
 from own_smtp.smtp.values import RelayProfile
 from own_smtp.states import PauseReason, State
+from own_smtp.storage import periodic
 from own_smtp.storage.models import Relay
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ of_batch = click.option("--batch", "is_batch", is_flag=True, help="ID is a batch
 
 def print_result(values: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print what a command came to, for a program or for people."""
-    click.echo(json.dumps(values, default=_plain, ensure_ascii=False) if as_json else text)
+    click.echo(json.dumps(values, default=_plain) if as_json else text)
 
 
 def _plain(value: object) -> str:
@@ -69,17 +70,18 @@ def status(as_json: bool) -> None:
     with own_smtp.db.engine.connect() as connection:
         standing = read_standing(connection)
         keys = keys_in_use(connection, own_smtp.vault)
-    is_up = own_smtp.queue_is_up()
-    needs_attention = not is_up or any(relay.needs_attention for relay in standing.relays)
-    values = {"redis": is_up, "needs_attention": needs_attention, **asdict(standing)}
+    problem, can_write = own_smtp.queue_problem(), not periodic.is_recent(own_smtp.db.engine, periodic.NO_JOURNAL)
+    needs_attention = bool(problem) or not can_write or any(relay.needs_attention for relay in standing.relays)
+    values = {"redis": problem is None, "redis_problem": problem, "journal": can_write, **asdict(standing)}
+    values["needs_attention"] = needs_attention
     values["secrets"] = {"old_key": keys.old, "lost": keys.lost}
-    print_result(values, _describe(standing, keys, is_up=is_up), as_json=as_json)
+    found = [health.describe_redis(problem), *([] if can_write else [health.NO_JOURNAL])]
+    print_result(values, "\n".join([*found, _describe(standing, keys)]), as_json=as_json)
     sys.exit(int(needs_attention))
 
 
-def _describe(standing: Standing, keys: KeysInUse, *, is_up: bool) -> str:
-    lines = [f"Redis: {'answers' if is_up else 'DOES NOT ANSWER: nobody is woken'}"]
-    lines += [_describe_relay(relay) for relay in standing.relays] or ["No mail servers yet."]
+def _describe(standing: Standing, keys: KeysInUse) -> str:
+    lines = [_describe_relay(relay) for relay in standing.relays] or ["No mail servers yet."]
     lines.append(f"Journals open: {standing.open_journals}. Changes the host was not told of yet: {standing.untold}.")
     if keys.old or keys.lost:
         lines.append(f"Secrets that need an old key: {keys.old}; that no key reads: {keys.lost}. See `own-smtp keys`.")
@@ -120,7 +122,7 @@ def check(relay_id: int | None, as_json: bool) -> None:
 
 
 def _check_all(*, as_json: bool) -> None:
-    found = health.examine(extension().db.engine, extension().queue_is_up)
+    found = health.examine(extension().db.engine, extension().queue_problem)
     print_result(found.as_dict(), health.describe(found), as_json=as_json)
     sys.exit(int(found.status != "ok"))
 

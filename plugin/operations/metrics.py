@@ -30,10 +30,12 @@ Whose = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
-    """What Redis says; `None` where it does not answer."""
+    """What Redis says."""
 
     is_up: bool
+    """Whether jobs are taken and run."""
     jobs: int | None
+    """How many wait; `None` where it does not answer."""
 
 
 def exposition(connection: Connection, queue: QueueFigures, *, by_tenant: bool) -> bytes:
@@ -148,13 +150,21 @@ class _Collector:
         return family
 
     def _health(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("own_smtp_redis_up", "Whether Redis answers.", value=int(self._queue.is_up))
+        yield GaugeMetricFamily(
+            "own_smtp_redis_up", "Whether Redis takes jobs that are run.", value=int(self._queue.is_up)
+        )
         if self._queue.jobs is not None:
             yield GaugeMetricFamily("own_smtp_waiting_jobs", "Jobs in the queue.", value=self._queue.jobs)
         seen = self._connection.scalar(select(PeriodicTask.taken_at).where(PeriodicTask.name == periodic.LOOK))
         if seen is not None:
             age = (self._now - seen).total_seconds()
             yield GaugeMetricFamily("own_smtp_worker_seen_seconds", "Since when no worker was seen.", value=age)
+        failed = self._connection.scalar(select(PeriodicTask.taken_at).where(PeriodicTask.name == periodic.NO_JOURNAL))
+        yield GaugeMetricFamily(
+            "own_smtp_journals_up",
+            "Whether every worker can write its journal.",
+            value=int(failed is None or self._now - failed > periodic.ALIVE),
+        )
 
     @staticmethod
     def _hook_failures(kept: dict[tuple[str, str], float]) -> Metric:

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from own_smtp.errors import JournalError
@@ -52,10 +53,21 @@ class Machine:
             folder.mkdir(parents=True, exist_ok=True)
             return cls(folder, _read_name(folder / "machine"), _read_boot())
         except OSError as error:
-            raise JournalError(
-                f"The journal folder {folder} cannot be used: {error.strerror}. Set OWN_SMTP_JOURNAL_DIR to a local"
-                " folder that workers may write to."
-            ) from error
+            raise _unusable(folder, error) from error
+
+    def ensure_usable(self) -> None:
+        """Write a file as a drain does. A folder that was deleted is made anew. Raises `JournalError`.
+
+        It keeps its name, so that journals that were lost with it are known as this machine's and settled at once.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _read_name(self.folder / "machine", self.name)
+            with NamedTemporaryFile(dir=self.folder, prefix="probe.") as probe:
+                probe.write(bytes(_PROBE_SIZE))
+                probe.flush()
+        except OSError as error:
+            raise _unusable(self.folder, error) from error
 
     def path(self, name: str) -> Path:
         """Return the file of the journal with that name."""
@@ -67,22 +79,39 @@ class Machine:
         return not self.boot
 
 
-def _read_name(path: Path) -> str:
-    with suppress(FileExistsError):
-        # Written whole under another name first: a second worker must never read half a name.
-        draft = path.with_name(f"machine.{secrets.token_hex(4)}")
-        with draft.open("x") as stream:
-            stream.write(secrets.token_hex(16))
-            stream.flush()
-            os.fsync(stream.fileno())  # nor find an empty one after the machine crashed
-        try:
-            os.link(draft, path)
-        finally:
-            draft.unlink()
+_PROBE_SIZE = 4096
+"""Octets: a disk that is full takes the name of a file, and nothing into it."""
+
+
+def _unusable(folder: Path, error: OSError) -> JournalError:
+    return JournalError(
+        f"The journal folder {folder} cannot be used: {error.strerror}. Set OWN_SMTP_JOURNAL_DIR to a local folder that"
+        " workers may write to."
+    )
+
+
+def _read_name(path: Path, proposed: str | None = None) -> str:
+    """Return the folder's name; one that has none is given `proposed`, or a random one."""
+    if not path.exists():
+        _write_name(path, proposed or secrets.token_hex(16))
     name = path.read_text().strip()
     if not _NAME.fullmatch(name):
         raise JournalError(f"{path} does not hold a folder's name. Delete it, and a new one is made.")
     return name
+
+
+def _write_name(path: Path, name: str) -> None:
+    # Written whole under another name first: a second worker must never read half a name.
+    draft = path.with_name(f"machine.{secrets.token_hex(4)}")
+    try:
+        with draft.open("x") as stream:
+            stream.write(name)
+            stream.flush()
+            os.fsync(stream.fileno())  # nor find an empty one after the machine crashed
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _read_boot() -> str:

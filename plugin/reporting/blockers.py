@@ -146,7 +146,7 @@ def _put_off(seen: Situation) -> Iterator[Holdup]:
 
 def _unattended(seen: Situation) -> Iterator[Holdup]:
     if not seen.queue_is_up:
-        text = gettext("The platform's queue (Redis) does not answer at the moment.")
+        text = gettext("The platform's queue (Redis) takes no work at the moment.")
         yield Holdup(text=f"{text} " + gettext("Waiting invitations are sent as soon as it is back; nothing is lost."))
     else:
         yield Holdup(text=gettext("It waits for a worker of the platform."))

@@ -14,6 +14,10 @@ from own_smtp.storage.models import PeriodicTask
 LOOK = "look"
 """Taken now and then by any dispatcher: a sign that one lives."""
 LOOK_EVERY = timedelta(seconds=20)
+NO_JOURNAL = "no-journal"
+"""Noted by a dispatcher whose machine could not write a journal: nothing can be sent from there."""
+ALIVE = timedelta(minutes=2)
+"""What was noted so lately counts as being so now."""
 PURGE = "purge"
 ALERTS = "alerts"
 LONGEST_WAIT = timedelta(minutes=1)
@@ -65,6 +69,12 @@ def take(engine: Engine, name: str, every: timedelta) -> timedelta | None:
             .values(due_at=now + every, taken_at=now)
         )
     return None if taken.rowcount == 1 else every
+
+
+def is_recent(engine: Engine, name: str) -> bool:
+    """Whether it was noted so lately that it counts as being so now."""
+    noted, now = last_taken(engine, name)
+    return noted is not None and now - noted < ALIVE
 
 
 def last_taken(engine: Engine, name: str) -> tuple[datetime | None, datetime]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy import text, update
 
 from own_smtp.cli import group
-from own_smtp.storage import revisions
+from own_smtp.storage import periodic, revisions
 from own_smtp.storage.encryption import Vault
 from own_smtp.storage.models import Batch, Invitation
 from tests.engine import TENANT, Platform
@@ -32,7 +32,7 @@ def read(platform: Platform, *words: str) -> tuple[int, dict[str, Any]]:
 @pytest.fixture
 def with_redis(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
     """A platform that believes Redis to be there."""
-    monkeypatch.setattr(platform.own_smtp.wakeup, "is_up", lambda: True)
+    monkeypatch.setattr(platform.own_smtp.wakeup, "problem", lambda: None)
     return platform
 
 
@@ -54,6 +54,36 @@ def test_status_says_that_redis_is_away(platform: Platform) -> None:
     code, standing = read(platform, "status")
     assert (code, standing["redis"]) == (1, False)
     assert "DOES NOT ANSWER" in run(platform, "status").output
+
+
+@pytest.mark.parametrize(
+    ("problem", "sentence"), [("full", "IS FULL"), ("read_only", "IS READ-ONLY"), ("suspended", "rq resume")]
+)
+def test_status_says_what_is_wrong_with_redis(
+    problem: str, sentence: str, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that answers and takes no jobs needs attention as one that is away does."""
+    monkeypatch.setattr(platform.own_smtp.wakeup, "problem", lambda: problem)
+    code, standing = read(platform, "status")
+    assert (code, standing["redis"], standing["redis_problem"]) == (1, False, problem)
+    assert sentence in run(platform, "status").output
+
+
+def test_status_says_that_a_worker_cannot_write_its_journal(with_redis: Platform) -> None:
+    """Nothing leaves from there, whatever the mail servers do."""
+    periodic.take(with_redis.engine, periodic.NO_JOURNAL, timedelta(0))
+    code, standing = read(with_redis, "status")
+    assert (code, standing["journal"], standing["needs_attention"]) == (1, False, True)
+    assert "CANNOT WRITE ITS JOURNAL" in run(with_redis, "status").output
+
+
+def test_an_output_with_few_letters_gets_escapes(with_redis: Platform) -> None:
+    """A label in Greek does not end a command on a terminal that knows none, and JSON stays JSON."""
+    with_redis.add_relay(label="Αθήνα 😀", host="mail.acme.example", port=587)
+    runner = with_redis.app.test_cli_runner(charset="latin-1")
+    shown = runner.invoke(group, ["status"])
+    assert (shown.exit_code, "\\u0391" in shown.output) == (0, True)
+    assert json.loads(runner.invoke(group, ["status", "--json"]).output)["relays"][0]["label"] == "Αθήνα 😀"
 
 
 def test_status_knows_a_relay_that_cannot_be_reached(with_redis: Platform) -> None:

@@ -357,7 +357,7 @@ def test_without_redis_a_send_succeeds_and_delivery_starts_when_it_is_back(
         receipt = host.send(20)
         assert time.monotonic() - before < 1
         assert (receipt.taken, host.counts()) == (20, {"queued": 20})
-        host.open("/own-smtp/projects/7/report").expect("The platform's queue (Redis) does not answer at the moment.")
+        host.open("/own-smtp/projects/7/report").expect("The platform's queue (Redis) takes no work at the moment.")
         with host.working():
             redis_server.start()
             eventually(lambda host=host: host.counts() == {"accepted": 20}, "all were accepted", 60)

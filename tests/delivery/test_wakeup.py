@@ -4,8 +4,9 @@ import json
 import zlib
 
 import pytest
+from rq.suspension import resume, suspend
 
-from own_smtp.delivery.workers.wakeup import JOBS, Wakeup
+from own_smtp.delivery.workers.wakeup import JOBS, QueueProblem, Wakeup
 from own_smtp.hooks.events import InvitationBatch
 from own_smtp.settings import Settings
 from tests.engine import CONTENT, invitation
@@ -45,9 +46,38 @@ def test_without_redis_it_says_so(nobody):
     """No exception reaches a request; the caller learns that nobody was woken."""
     assert not nobody.enqueue_drain(1)
     assert not nobody.enqueue("send_confirmation", 1)
-    assert not nobody.is_up()
+    assert nobody.problem() is QueueProblem.AWAY
     assert nobody.depth() is None
     nobody.job_started(1)
+
+
+def test_a_redis_that_takes_nothing_is_not_well(redis_server):
+    """It is asked for what a send needs: one that is full, read-only, refuses or is suspended still answers a ping."""
+    wakeup, client = Wakeup(Settings(redis_url=redis_server.url)), redis_server.client()
+    assert wakeup.problem() is None
+    suspend(client)
+    assert wakeup.problem() is QueueProblem.SUSPENDED
+    resume(client)
+    client.config_set("maxmemory", "1mb")
+    assert (wakeup.problem(), wakeup.enqueue_drain(1)) == (QueueProblem.FULL, False)
+    client.config_set("maxmemory", "0")
+    client.replicaof("127.0.0.1", "1")
+    assert (wakeup.problem(), wakeup.enqueue_drain(1)) == (QueueProblem.READ_ONLY, False)
+    client.replicaof("NO", "ONE")
+    client.config_set("requirepass", "secret")
+    assert wakeup.problem() is None, "a connection that is there keeps its rights"
+    assert Wakeup(Settings(redis_url=redis_server.url)).problem() is QueueProblem.AWAY
+    assert wakeup.enqueue_drain(1)
+
+
+def test_whatever_goes_wrong_at_a_wake_raises_nothing(wakeup, monkeypatch):
+    """It comes behind the commit: an error would make people send again what was sent."""
+
+    def broken(*_arguments, **_keywords):
+        raise TypeError("not a Redis error")
+
+    monkeypatch.setattr(wakeup.queue, "enqueue", broken)
+    assert not wakeup.enqueue_drain(1)
 
 
 @pytest.fixture

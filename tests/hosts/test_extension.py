@@ -108,6 +108,9 @@ def test_an_application_that_is_used_no_longer_is_not_kept(tmp_path: Path) -> No
         ({"OWN_SMTP_PUBLIC_URL": "https:///own"}, "it must begin with https://"),
         ({"OWN_SMTP_URL_PREFIX": "mail"}, "it must begin with a slash"),
         ({"OWN_SMTP_REDIS_URL": "localhost:6379"}, "OWN_SMTP_REDIS_URL cannot be read"),
+        ({"OWN_SMTP_REDIS_URL": "redis://localhost/0?foo=bar"}, "OWN_SMTP_REDIS_URL cannot be read"),
+        ({"OWN_SMTP_REDIS_URL": "redis://localhost/0?db=one"}, "OWN_SMTP_REDIS_URL cannot be read"),
+        ({"OWN_SMTP_REDIS_URL": "rediss://localhost/0?ssl_cert_reqs=perhaps"}, "OWN_SMTP_REDIS_URL cannot be read"),
     ],
 )
 def test_a_setting_that_is_missing_or_wrong_stops_the_start(change: dict[str, Any], complaint: str, app: Flask) -> None:

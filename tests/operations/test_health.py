@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from datetime import timedelta
 
@@ -10,18 +11,28 @@ import pytest
 from sqlalchemy import create_engine
 
 from own_smtp.cli import group
+from own_smtp.delivery.workers.wakeup import QueueProblem
 from own_smtp.operations import health
 from own_smtp.operations.health import examine
+from own_smtp.outbox.journal import Machine
 from own_smtp.storage import periodic, schema
 from tests.engine import Platform
 
-GOOD = {"status": "ok", "database": True, "tables": True, "redis": True, "worker": True}
+GOOD = {
+    "status": "ok",
+    "database": True,
+    "tables": True,
+    "redis": True,
+    "redis_problem": None,
+    "worker": True,
+    "journal": True,
+}
 
 
 @pytest.fixture
 def with_redis(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
     """A platform that believes Redis to be there."""
-    monkeypatch.setattr(platform.own_smtp.wakeup, "is_up", lambda: True)
+    monkeypatch.setattr(platform.own_smtp.wakeup, "problem", lambda: None)
     return platform
 
 
@@ -52,7 +63,7 @@ def test_without_workers_or_redis_pages_still_work(platform: Platform) -> None:
 def test_old_tables_are_down(with_redis: Platform) -> None:
     """No page works on them."""
     schema.downgrade(with_redis.engine)
-    assert ask(with_redis) == (503, {**GOOD, "status": "down", "tables": False, "worker": False})
+    assert ask(with_redis) == (503, {**GOOD, "status": "down", "tables": False, "worker": False, "journal": False})
 
 
 @pytest.mark.servers
@@ -60,8 +71,8 @@ def test_a_database_that_is_away_is_down(mariadb, postgres) -> None:
     """The answer comes all the same."""
     for driver in ("postgresql+psycopg", "mysql+pymysql"):
         engine = create_engine(f"{driver}://nobody@127.0.0.1:1/nothing")
-        assert examine(engine, lambda: True) == health.HealthReport(
-            database=False, tables=False, redis=True, worker=False
+        assert examine(engine, lambda: None) == health.HealthReport(
+            database=False, tables=False, worker=False, journal=False, redis_problem=None
         )
         engine.dispose()
 
@@ -70,9 +81,10 @@ def test_a_database_that_hangs_keeps_nobody_waiting(with_redis: Platform, monkey
     """After `PATIENCE` it counts as away; the thread that waits for it is let go of."""
     hung = threading.Event()
     monkeypatch.setattr(health, "PATIENCE", 0.01)
-    monkeypatch.setattr(health, "_ask", lambda _engine: hung.wait(60) and (True, True))
+    monkeypatch.setattr(health, "_ask", lambda _engine: hung.wait(60) and (True, True, True))
     try:
-        assert ask(with_redis) == (503, {**GOOD, "status": "down", "database": False, "tables": False, "worker": False})
+        nothing = dict.fromkeys(("database", "tables", "worker", "journal"), False)
+        assert ask(with_redis) == (503, {**GOOD, "status": "down", **nothing})
     finally:
         hung.set()
 
@@ -80,8 +92,44 @@ def test_a_database_that_hangs_keeps_nobody_waiting(with_redis: Platform, monkey
 def test_a_worker_that_was_not_seen_for_long_is_none(with_redis: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its last look is too long ago."""
     periodic.take(with_redis.engine, periodic.LOOK, timedelta(0))
-    monkeypatch.setattr(health, "ALIVE", timedelta(0))
+    monkeypatch.setattr(periodic, "ALIVE", timedelta(0))
     assert ask(with_redis)[1]["worker"] is False
+
+
+@pytest.mark.parametrize("problem", sorted(health.REDIS_PROBLEMS))
+def test_a_redis_that_takes_no_jobs_degrades(
+    problem: str, with_redis: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Health, the check and the figures say it, and what to do."""
+    with_redis.own_smtp.dispatcher.look()
+    monkeypatch.setattr(with_redis.own_smtp.wakeup, "problem", lambda: problem)
+    assert ask(with_redis) == (200, {**GOOD, "status": "degraded", "redis": False, "redis_problem": problem})
+    assert health.REDIS_PROBLEMS[problem] in with_redis.app.test_cli_runner().invoke(group, ["check"]).output
+
+
+def test_every_problem_of_redis_has_its_sentence() -> None:
+    """None is reported without what to do."""
+    assert set(health.REDIS_PROBLEMS) == set(QueueProblem)
+
+
+def test_a_journal_folder_that_was_deleted_is_made_anew(with_redis: Platform) -> None:
+    """Under its name: what its lost journals leave open is settled at once, and sending goes on."""
+    machine = with_redis.runtime.machine
+    shutil.rmtree(machine.folder)
+    with_redis.own_smtp.dispatcher.look()
+    assert Machine.at(machine.folder) == machine
+    assert run(with_redis) == (0, GOOD)
+
+
+def test_a_journal_that_cannot_be_written_degrades(with_redis: Platform, caplog: pytest.LogCaptureFixture) -> None:
+    """Every job would fail: the dispatcher beside the worker tries, and whoever asks anywhere is told."""
+    folder = with_redis.runtime.machine.folder
+    shutil.rmtree(folder)
+    folder.write_text("a file in the folder's place")
+    with_redis.own_smtp.dispatcher.look()
+    assert run(with_redis) == (1, {**GOOD, "status": "degraded", "journal": False})
+    assert str(folder) in caplog.text
+    assert "CANNOT WRITE ITS JOURNAL" in with_redis.app.test_cli_runner().invoke(group, ["check"]).output
 
 
 def run(platform: Platform) -> tuple[int, dict[str, object]]:

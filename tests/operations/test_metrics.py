@@ -70,6 +70,7 @@ def test_what_waits_and_what_came_of_it_is_counted(outbox):
     assert found["own_smtp_attempts_total", "accepted", "2xx"] == 3
     assert found["own_smtp_attempts_total", "refused", "5xx"] == 2
     assert (found["own_smtp_redis_up",], found["own_smtp_waiting_jobs",]) == (1, 2)
+    assert found["own_smtp_journals_up",] == 1
     assert found["own_smtp_untold_changes",] == 5
     assert found["own_smtp_relays", "active"] == 1
 

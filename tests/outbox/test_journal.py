@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import resource
 import signal
 import stat
 
@@ -23,6 +24,19 @@ ACCEPTED = classify(Stage.MESSAGE, Reply(code=250, text="2.0.0 Ok: queued as 1",
 def machine(tmp_path):
     """A folder for journals."""
     return Machine.at(tmp_path / "journal")
+
+
+def test_a_full_disk_is_found_by_writing(machine):
+    """It takes the name of a file, and nothing into it: here by a limit of the process."""
+    machine.ensure_usable()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(JournalError, match="File too large"):
+            machine.ensure_usable()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in machine.folder.iterdir()] == ["machine"]
 
 
 def write(machine, *steps, name="a"):

@@ -135,7 +135,7 @@ def test_a_pace_is_no_holdup():
 def test_nobody_at_work_is_a_holdup_and_somebody_is_none():
     """Due invitations wait for a worker, or for Redis; while a drain has the lease nothing holds them up."""
     assert words(situation()) == ["It waits for a worker of the platform."]
-    assert words(situation(queue_is_up=False))[0].startswith("The platform's queue (Redis) does not answer")
+    assert words(situation(queue_is_up=False))[0].startswith("The platform's queue (Redis) takes no work")
     assert words(situation(lease=Lease(expires_at=NOW + timedelta(seconds=20)))) == []
     assert words(situation(next_attempt_at=None)) == []
 

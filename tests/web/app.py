@@ -101,6 +101,9 @@ class ThinExtension:
         self.jobs.append((job, *arguments))  # type: ignore[arg-type] # one argument in all jobs of today
         return self.queue_works
 
+    def queue_problem(self) -> str | None:
+        return None if self.queue_works else "away"
+
     def queue_is_up(self) -> bool:
         return self.queue_works
 

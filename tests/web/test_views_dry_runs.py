@@ -255,7 +255,7 @@ def test_without_a_queue_the_page_says_so(web, thin, db_session, typed):
     answer = web.post("/own-smtp/servers/new", data={**typed, "test": "1"})
     db_session.execute(update(RelayTest).values(created_at=datetime.now(UTC) - timedelta(minutes=1)))
     db_session.commit()
-    assert "queue does not answer" in web.get(answer.location).text
+    assert "queue takes no work" in web.get(answer.location).text
 
 
 def test_a_worker_that_died_leaves_no_page_that_waits_for_ever(web, thin, db_session, typed):

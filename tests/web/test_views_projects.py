@@ -125,7 +125,7 @@ def test_the_report_says_what_is_waited_for(web, relay, thin, db_session):
     lifecycle.pause(db_session, relay.id, PauseReason.QUOTA, "452 enough", None)
     db_session.commit()
     page = web.get(REPORT).text
-    assert "queue (Redis) does not answer" in page
+    assert "queue (Redis) takes no work" in page
     assert "“Company mail” is paused since" in page
 
 

@@ -61,7 +61,7 @@ def test_without_a_queue_the_page_says_that_the_mail_waits(web, thin):
     thin.queue_works = False
     answer = web.post("/own-smtp/servers/new", data=TYPED, follow_redirects=True)
     assert answer.status_code == 200
-    assert "queue does not answer" in answer.text
+    assert "queue takes no work" in answer.text
 
 
 def test_the_page_turns_green(web, thin, db_session):

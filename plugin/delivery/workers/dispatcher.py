@@ -20,6 +20,7 @@ from own_smtp.delivery.bookkeeping.status_events import notify_overdue_changes
 from own_smtp.delivery.due import find_due, find_fallbacks
 from own_smtp.delivery.workers.recovery import recover_all
 from own_smtp.delivery.workers.wakeup import Wakeup
+from own_smtp.errors import JournalError
 from own_smtp.operations.erasure import finish_forgetting
 from own_smtp.operations.relay_alerts import has_events
 from own_smtp.operations.retention import Purge
@@ -67,6 +68,7 @@ class Dispatcher:
         """Do once what is to be done. One failing errand does not keep the others from being run."""
         duties: tuple[Callable[[], object], ...] = (
             self._show_life,
+            self._check_journal,
             self._recover,
             self._expire,
             self._end_deleted,
@@ -95,6 +97,14 @@ class Dispatcher:
         except Exception:  # one relay's bad data must not keep all the others waiting for ever
             log.exception("An errand failed; looking again soon.")
         return True
+
+    def _check_journal(self) -> None:
+        """Try what a drain does first, and note for all who ask about health that it failed."""
+        try:
+            self._runtime.machine.ensure_usable()
+        except JournalError as error:
+            if self._tasks.take(periodic.NO_JOURNAL, periodic.LOOK_EVERY):
+                log.error("Nothing can be sent from this machine: %s", error)
 
     def _recover(self) -> None:
         recover_all(self._runtime)

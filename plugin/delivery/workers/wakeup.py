@@ -6,15 +6,17 @@ A web request must stay quick whatever Redis does, so everything here has short 
 from __future__ import annotations
 
 import logging
+from enum import StrEnum
 from functools import cached_property
 
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
+from rq.suspension import is_suspended
 
 from own_smtp.settings import Settings
 
@@ -32,6 +34,21 @@ JOBS = frozenset({"drain", "fall_back", "look_after_relays", "run_test", "send_c
 URGENT = frozenset({"run_test", "send_confirmation"})
 """Those that somebody waits for in front of a page: they go to the front of the queue."""
 FAILURE_KEPT = 3600
+
+
+class QueueProblem(StrEnum):
+    """Why nobody is woken."""
+
+    AWAY = "away"
+    """Redis does not answer in time."""
+    FULL = "full"
+    """It is out of memory, and evicts nothing."""
+    READ_ONLY = "read_only"
+    """It is a replica: whoever is the primary now, the URL does not name it."""
+    REFUSES = "refuses"
+    """It answers, and takes no writes for another reason: its password, its rights, its disk."""
+    SUSPENDED = "suspended"
+    """RQ's workers were told to take no jobs."""
 
 
 class Wakeup:
@@ -67,7 +84,10 @@ class Wakeup:
             log.debug("The damper of relay %s runs out by itself.", relay_id)
 
     def enqueue(self, job: str, *arguments: int) -> bool:
-        """Enqueue one of `JOBS` unless it is waiting. `False` means that Redis did not answer."""
+        """Enqueue one of `JOBS` unless it is waiting. `False` means that Redis did not take it.
+
+        Raises nothing: what it is for is committed already, and must not look as if it were not.
+        """
         try:
             key = self._debounce_key(job, *arguments)
             if not self.redis.exists(key):
@@ -76,17 +96,27 @@ class Wakeup:
                     self._enqueue(together, job, *arguments)
                     together.set(key, 1, ex=DEBOUNCE)
                     together.execute()
-        except RedisError as error:
-            log.warning("Redis does not answer (%s): the dispatcher finds the work again.", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 -- Redis, its client, RQ, the resolver: all of it is best effort
+            log.warning("Redis takes no job (%s): the dispatcher finds the work again.", type(error).__name__)
             return False
         return True
 
-    def is_up(self) -> bool:
-        """Whether Redis answers."""
+    def problem(self) -> QueueProblem | None:
+        """Return why jobs would not be taken or not be run; `None` when all is well.
+
+        Asks by a write, as a job is one: a Redis that is full or read-only answers a ping.
+        """
         try:
-            return bool(self.redis.ping())
-        except RedisError:
-            return False
+            self.redis.set(f"{self._settings.queue}:probe", 1, ex=DEBOUNCE)
+            return QueueProblem.SUSPENDED if is_suspended(self.redis) else None
+        except OutOfMemoryError:
+            return QueueProblem.FULL
+        except ReadOnlyError:
+            return QueueProblem.READ_ONLY
+        except ResponseError:
+            return QueueProblem.REFUSES
+        except (RedisError, OSError):
+            return QueueProblem.AWAY
 
     def depth(self) -> int | None:
         """Return how many jobs wait, `None` when Redis does not answer."""

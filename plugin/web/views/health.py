@@ -15,7 +15,7 @@ from own_smtp.web.pages import blueprint
 @blueprint.get("/health")
 def health() -> ResponseReturnValue:
     """Say what works: 503 when pages and sends do not; with `?strict` also when nothing would leave."""
-    found = examine(extension().db.engine, extension().queue_is_up)
+    found = examine(extension().db.engine, extension().queue_problem)
     is_bad = found.status == "down" or (found.status != "ok" and "strict" in request.args)
     return found.as_dict(), 503 if is_bad else 200
 
@@ -30,8 +30,7 @@ def metrics() -> ResponseReturnValue:
         return make_response("Show the token: Authorization: Bearer ...\n", 401, {"WWW-Authenticate": "Bearer"})
     from own_smtp.operations.metrics import CONTENT_TYPE, QueueFigures, exposition
 
-    jobs = extension().queue_depth()
-    queue = QueueFigures(is_up=jobs is not None, jobs=jobs)
+    queue = QueueFigures(is_up=extension().queue_is_up(), jobs=extension().queue_depth())
     with extension().db.engine.connect() as connection:
         text = exposition(connection, queue, by_tenant=extension().settings.metrics_tenants)
     return make_response(text, {"Content-Type": CONTENT_TYPE})
