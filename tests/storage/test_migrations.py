@@ -1,8 +1,9 @@
 """The tables that the migrations make, on each database, and what they leave alone."""
 
+import itertools
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, create_engine, inspect, select, text
+from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, create_engine, event, inspect, select, text
 from sqlalchemy.pool import NullPool
 
 from own_smtp import migrations
 from own_smtp.storage import revisions, schema
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import AuditEntry, Base
-from tests.servers.databases import PostgreSQL
+from tests.servers.databases import MariaDB, PostgreSQL
 
 HOST = MetaData()
 SURVEY = Table("survey", HOST, Column("id", Integer, primary_key=True), Column("title", String(50), index=True))
@@ -96,6 +97,50 @@ def test_up_and_down_and_up_again(engine: Engine) -> None:
         assert revisions.current_revision(connection) is None
     schema.upgrade(engine)
     assert our_tables(engine) == {*Base.metadata.tables, revisions.VERSION_TABLE}
+
+
+class Interrupted(Exception):
+    """A connection that is lost, a process that is killed."""
+
+
+def interrupt(engine: Engine, statements: int) -> None:
+    """Let no more than so many statements that change something through."""
+    left = itertools.count(statements, -1)
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if not statement.lstrip().startswith(("SELECT", "SHOW", "DESCRIBE")) and next(left) <= 0:
+            raise Interrupted
+
+    event.listen(engine, "before_cursor_execute", count)
+
+
+def run_with_interruptions(url: str, move: Callable[[Engine], None]) -> int:
+    """Interrupt it behind one statement more each time until it comes to its end; return how often that was."""
+    for statements in itertools.count(1):
+        engine = create_engine(url, poolclass=NullPool)
+        interrupt(engine, statements)
+        try:
+            move(engine)
+        except Interrupted:
+            continue
+        return statements - 1
+    raise AssertionError
+
+
+@pytest.mark.servers
+def test_what_was_interrupted_can_be_run_again(mariadb: MariaDB) -> None:
+    """Whichever statement an upgrade or its reverse ended at: MariaDB keeps all that came before."""
+    with mariadb.fresh() as url:
+        engine = create_engine(url, poolclass=NullPool)
+        Base.metadata.create_all(engine)
+        wanted = described(engine)
+        Base.metadata.drop_all(engine)
+        assert run_with_interruptions(url, schema.upgrade) > len(wanted)
+        assert described(engine) == wanted
+        with engine.connect() as connection:
+            assert revisions.is_current(connection)
+        assert run_with_interruptions(url, schema.downgrade) >= len(wanted)
+        assert our_tables(engine) == {revisions.VERSION_TABLE}
 
 
 def test_an_upgrade_that_is_not_needed_changes_nothing(engine: Engine) -> None:

@@ -23,6 +23,11 @@ Blob = sa.LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
 TABLE_OPTIONS: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
 
 
+def again(condition: str) -> dict[str, Any]:
+    """Pass over what is done already, where an interrupted migration leaves that: MariaDB commits each statement."""
+    return {condition: op.get_context().dialect.name in {"mysql", "mariadb"}}
+
+
 def upgrade() -> None:
     create_audit()
     create_relay()
@@ -49,27 +54,27 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     # MariaDB keeps the indexes that foreign keys need, so they go with their tables.
-    op.drop_table("own_smtp_counter")
-    op.drop_table("own_smtp_errand")
-    op.drop_table("own_smtp_notice")
-    op.drop_table("own_smtp_alert")
-    op.drop_table("own_smtp_forgetting")
-    op.drop_table("own_smtp_shortened")
-    op.drop_table("own_smtp_attempt")
-    op.drop_table("own_smtp_invitation")
-    op.drop_table("own_smtp_batch_file")
-    op.drop_table("own_smtp_policy")
-    op.drop_table("own_smtp_suggestion")
-    op.drop_table("own_smtp_project")
-    op.drop_table("own_smtp_lease")
-    op.drop_table("own_smtp_journal")
-    op.drop_table("own_smtp_test")
-    op.drop_table("own_smtp_confirmation")
-    op.drop_table("own_smtp_tally")
-    op.drop_table("own_smtp_batch_counts")
-    op.drop_table("own_smtp_batch")
-    op.drop_table("own_smtp_relay")
-    op.drop_table("own_smtp_audit")
+    op.drop_table("own_smtp_counter", **again("if_exists"))
+    op.drop_table("own_smtp_errand", **again("if_exists"))
+    op.drop_table("own_smtp_notice", **again("if_exists"))
+    op.drop_table("own_smtp_alert", **again("if_exists"))
+    op.drop_table("own_smtp_forgetting", **again("if_exists"))
+    op.drop_table("own_smtp_shortened", **again("if_exists"))
+    op.drop_table("own_smtp_attempt", **again("if_exists"))
+    op.drop_table("own_smtp_invitation", **again("if_exists"))
+    op.drop_table("own_smtp_batch_file", **again("if_exists"))
+    op.drop_table("own_smtp_policy", **again("if_exists"))
+    op.drop_table("own_smtp_suggestion", **again("if_exists"))
+    op.drop_table("own_smtp_project", **again("if_exists"))
+    op.drop_table("own_smtp_lease", **again("if_exists"))
+    op.drop_table("own_smtp_journal", **again("if_exists"))
+    op.drop_table("own_smtp_test", **again("if_exists"))
+    op.drop_table("own_smtp_confirmation", **again("if_exists"))
+    op.drop_table("own_smtp_tally", **again("if_exists"))
+    op.drop_table("own_smtp_batch_counts", **again("if_exists"))
+    op.drop_table("own_smtp_batch", **again("if_exists"))
+    op.drop_table("own_smtp_relay", **again("if_exists"))
+    op.drop_table("own_smtp_audit", **again("if_exists"))
 
 
 def create_audit() -> None:
@@ -85,8 +90,9 @@ def create_audit() -> None:
         sa.Column("details", sa.JSON(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_own_smtp_audit"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
-    op.create_index("ix_own_smtp_audit_tenant_id_id", "own_smtp_audit", ["tenant_id", "id"])
+    op.create_index("ix_own_smtp_audit_tenant_id_id", "own_smtp_audit", ["tenant_id", "id"], **again("if_not_exists"))
 
 
 def create_relay() -> None:
@@ -132,8 +138,14 @@ def create_relay() -> None:
         sa.Column("deleted_at", UTCDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_own_smtp_relay"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
-    op.create_index("ix_own_smtp_relay_tenant_id_deleted_at", "own_smtp_relay", ["tenant_id", "deleted_at"])
+    op.create_index(
+        "ix_own_smtp_relay_tenant_id_deleted_at",
+        "own_smtp_relay",
+        ["tenant_id", "deleted_at"],
+        **again("if_not_exists"),
+    )
 
 
 def create_batch() -> None:
@@ -164,9 +176,12 @@ def create_batch() -> None:
             "tenant_id", "project_id", "idempotency_key", name="uq_own_smtp_batch_tenant_id_project_id_idempotency_key"
         ),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
-    op.create_index("ix_own_smtp_batch_relay_id_state", "own_smtp_batch", ["relay_id", "state"])
-    op.create_index("ix_own_smtp_batch_fallback_at", "own_smtp_batch", ["fallback_at"])
+    op.create_index(
+        "ix_own_smtp_batch_relay_id_state", "own_smtp_batch", ["relay_id", "state"], **again("if_not_exists")
+    )
+    op.create_index("ix_own_smtp_batch_fallback_at", "own_smtp_batch", ["fallback_at"], **again("if_not_exists"))
 
 
 def create_batch_counts() -> None:
@@ -184,6 +199,7 @@ def create_batch_counts() -> None:
             ["batch_id"], ["own_smtp_batch.id"], name="fk_own_smtp_batch_counts_batch_id", ondelete="CASCADE"
         ),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
 
 
@@ -204,8 +220,9 @@ def create_tally() -> None:
             ["batch_id"], ["own_smtp_batch.id"], name="fk_own_smtp_tally_batch_id", ondelete="CASCADE"
         ),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
-    op.create_index("ix_own_smtp_tally_batch_id", "own_smtp_tally", ["batch_id"])
+    op.create_index("ix_own_smtp_tally_batch_id", "own_smtp_tally", ["batch_id"], **again("if_not_exists"))
 
 
 def create_confirmation() -> None:
@@ -236,8 +253,11 @@ def create_confirmation() -> None:
         ),
         sa.UniqueConstraint("token_hash", name="uq_own_smtp_confirmation_token_hash"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
-    op.create_index("ix_own_smtp_confirmation_relay_id", "own_smtp_confirmation", ["relay_id"])
+    op.create_index(
+        "ix_own_smtp_confirmation_relay_id", "own_smtp_confirmation", ["relay_id"], **again("if_not_exists")
+    )
 
 
 def create_test() -> None:
@@ -269,10 +289,18 @@ def create_test() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name="pk_own_smtp_test"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
-    op.create_index("ix_own_smtp_test_relay_id", "own_smtp_test", ["relay_id"])
-    op.create_index("ix_own_smtp_test_tenant_id_created_at", "own_smtp_test", ["tenant_id", "created_at"])
-    op.create_index("ix_own_smtp_test_host_port_created_at", "own_smtp_test", ["host", "port", "created_at"])
+    op.create_index("ix_own_smtp_test_relay_id", "own_smtp_test", ["relay_id"], **again("if_not_exists"))
+    op.create_index(
+        "ix_own_smtp_test_tenant_id_created_at", "own_smtp_test", ["tenant_id", "created_at"], **again("if_not_exists")
+    )
+    op.create_index(
+        "ix_own_smtp_test_host_port_created_at",
+        "own_smtp_test",
+        ["host", "port", "created_at"],
+        **again("if_not_exists"),
+    )
 
 
 def create_journal() -> None:
@@ -291,8 +319,9 @@ def create_journal() -> None:
         ),
         sqlite_autoincrement=True,
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
-    op.create_index("ix_own_smtp_journal_relay_id", "own_smtp_journal", ["relay_id"])
+    op.create_index("ix_own_smtp_journal_relay_id", "own_smtp_journal", ["relay_id"], **again("if_not_exists"))
 
 
 def create_lease() -> None:
@@ -323,6 +352,7 @@ def create_lease() -> None:
             ["relay_id"], ["own_smtp_relay.id"], name="fk_own_smtp_lease_relay_id", ondelete="CASCADE"
         ),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
 
 
@@ -342,8 +372,9 @@ def create_project() -> None:
         ),
         sa.UniqueConstraint("tenant_id", "project_id", name="uq_own_smtp_project_tenant_id_project_id"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
-    op.create_index("ix_own_smtp_project_relay_id", "own_smtp_project", ["relay_id"])
+    op.create_index("ix_own_smtp_project_relay_id", "own_smtp_project", ["relay_id"], **again("if_not_exists"))
 
 
 def create_suggestion() -> None:
@@ -360,8 +391,9 @@ def create_suggestion() -> None:
         ),
         sa.UniqueConstraint("tenant_id", "kind", "subject", name="uq_own_smtp_suggestion_tenant_id_kind_subject"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
-    op.create_index("ix_own_smtp_suggestion_relay_id", "own_smtp_suggestion", ["relay_id"])
+    op.create_index("ix_own_smtp_suggestion_relay_id", "own_smtp_suggestion", ["relay_id"], **again("if_not_exists"))
 
 
 def create_policy() -> None:
@@ -373,6 +405,7 @@ def create_policy() -> None:
         sa.Column("changed_at", UTCDateTime(), server_default=db_now(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_own_smtp_policy"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
 
 
@@ -390,8 +423,9 @@ def create_batch_file() -> None:
             ["batch_id"], ["own_smtp_batch.id"], name="fk_own_smtp_batch_file_batch_id", ondelete="CASCADE"
         ),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
-    op.create_index("ix_own_smtp_batch_file_batch_id", "own_smtp_batch_file", ["batch_id"])
+    op.create_index("ix_own_smtp_batch_file_batch_id", "own_smtp_batch_file", ["batch_id"], **again("if_not_exists"))
 
 
 def create_invitation() -> None:
@@ -418,11 +452,13 @@ def create_invitation() -> None:
         ),
         sa.UniqueConstraint("batch_id", "reference", name="uq_own_smtp_invitation_batch_id_reference"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
     op.create_index(
         "ix_own_smtp_invitation_batch_id_state_next_attempt_at_id",
         "own_smtp_invitation",
         ["batch_id", "state", "next_attempt_at", "id"],
+        **again("if_not_exists"),
     )
     op.create_index(
         "ix_own_smtp_invitation_untold_since",
@@ -430,6 +466,7 @@ def create_invitation() -> None:
         ["untold_since"],
         sqlite_where=sa.text("untold_since IS NOT NULL"),
         postgresql_where=sa.text("untold_since IS NOT NULL"),
+        **again("if_not_exists"),
     )
 
 
@@ -449,9 +486,12 @@ def create_attempt() -> None:
         sa.Column("server", sa.String(300), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_own_smtp_attempt"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
-    op.create_index("ix_own_smtp_attempt_invitation_id", "own_smtp_attempt", ["invitation_id"])
-    op.create_index("ix_own_smtp_attempt_relay_id_at", "own_smtp_attempt", ["relay_id", "at"])
+    op.create_index(
+        "ix_own_smtp_attempt_invitation_id", "own_smtp_attempt", ["invitation_id"], **again("if_not_exists")
+    )
+    op.create_index("ix_own_smtp_attempt_relay_id_at", "own_smtp_attempt", ["relay_id", "at"], **again("if_not_exists"))
 
 
 def create_shortened() -> None:
@@ -467,8 +507,9 @@ def create_shortened() -> None:
         ),
         sa.PrimaryKeyConstraint("invitation_id", name="pk_own_smtp_shortened"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
-    op.create_index("ix_own_smtp_shortened_digest", "own_smtp_shortened", ["digest"])
+    op.create_index("ix_own_smtp_shortened_digest", "own_smtp_shortened", ["digest"], **again("if_not_exists"))
 
 
 def create_forgetting() -> None:
@@ -483,6 +524,7 @@ def create_forgetting() -> None:
         ),
         sa.PrimaryKeyConstraint("invitation_id", name="pk_own_smtp_forgetting"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
 
 
@@ -501,6 +543,7 @@ def create_alert() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_own_smtp_alert"),
         sa.UniqueConstraint("relay_id", "cause", name="uq_own_smtp_alert_relay_id_cause"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
 
 
@@ -515,6 +558,7 @@ def create_notice() -> None:
         ),
         sa.PrimaryKeyConstraint("relay_id", "kind", name="pk_own_smtp_notice"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
 
 
@@ -526,6 +570,7 @@ def create_errand() -> None:
         sa.Column("taken_at", UTCDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("name", name="pk_own_smtp_errand"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
 
 
@@ -537,4 +582,5 @@ def create_counter() -> None:
         sa.Column("value", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", "label", name="pk_own_smtp_counter"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
