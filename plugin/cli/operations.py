@@ -32,7 +32,7 @@ from own_smtp.smtp.submission import resolver_for
 from own_smtp.smtp.trace import TraceLine, TraceStep
 from own_smtp.smtp.values import RelayProfile
 from own_smtp.states import PauseReason, State
-from own_smtp.storage import periodic
+from own_smtp.storage import engine_checks, periodic
 from own_smtp.storage.models import Relay
 
 T = TypeVar("T")
@@ -122,8 +122,11 @@ def check(relay_id: int | None, as_json: bool) -> None:
 
 
 def _check_all(*, as_json: bool) -> None:
-    found = health.examine(extension().db.engine, extension().queue_problem)
-    print_result(found.as_dict(), health.describe(found), as_json=as_json)
+    engine = extension().db.engine
+    found = health.examine(engine, extension().queue_problem)
+    notes = engine_checks.find_problems(engine) if found.database else []
+    text = "\n".join([health.describe(found), *(f"Note: {note}" for note in notes)])
+    print_result({**found.as_dict(), "notes": notes}, text, as_json=as_json)
     sys.exit(int(found.status != "ok"))
 
 

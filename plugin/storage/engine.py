@@ -17,6 +17,9 @@ def for_workers(engine: Engine) -> Engine:
             # Its default locks every row that a statement looks at, and the gaps between them, until the commit:
             # drains, dispatchers and people would wait for each other in circles.
             return engine.execution_options(isolation_level="READ COMMITTED")
+        case "postgresql":
+            event.listen(engine, "connect", _prepare_nothing)
+            engine.dispose()
     return engine
 
 
@@ -26,6 +29,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute(_PATIENCE)
     cursor.close()
+
+
+def _prepare_nothing(connection: Any, _record: Any) -> None:
+    """PgBouncer in transaction mode would look for a prepared statement in another process than that which has it."""
+    if hasattr(connection, "prepare_threshold"):
+        connection.prepare_threshold = None
 
 
 _PATIENCE = "PRAGMA busy_timeout=30000"

@@ -16,11 +16,13 @@ Needs no pytest. A hook without an implementation is fine, and not asked about.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 from flask import Flask
 
 from own_smtp.current import KEY
+from own_smtp.storage.engine_checks import find_problems
 from own_smtp.testing import answers, events
 from own_smtp.testing.case import Case, Problems, SignedIn, Where
 
@@ -34,8 +36,12 @@ def check_host(
 
     `app` has Own SMTP and a database of the test's own, with two tenants and projects of theirs. `signed_in` returns a
     context manager that enters a request of somebody of `tenant_id`. `references` are ids that the host gives to
-    invitations, of people who exist in the database: news of them are told to the host, also twice and late.
+    invitations, of people who exist in the database: news of them are told to the host, also twice and late. Warns of
+    what is known to go wrong with the database's engine as the host made it.
     """
+    with app.app_context():
+        for problem in find_problems(app.extensions[KEY].db.engine):
+            warnings.warn(problem, stacklevel=2)
     case = Case(app, app.extensions[KEY].host.hook, signed_in, tenant_id, foreign_tenant_id, tuple(references))
     problems = [f"  {hook}: {problem}" for hook, where, check in _CHECKS for problem in case.run(hook, where, check)]
     if problems:

@@ -18,6 +18,7 @@ from pathlib import Path
 PACKAGES = (
     "redis-server",
     "postgresql",
+    "pgbouncer",
     "mariadb-server",
     "postfix",
     "sasl2-bin",
