@@ -1,5 +1,6 @@
 """The application that worker processes of the tests are started with; `tests.workers` says what it is made of."""
 
+import ctypes
 import json
 import os
 import time
@@ -14,9 +15,14 @@ from own_smtp.hooks.events import InvitationStatus
 from own_smtp.settings import Deadlines
 from tests.engine import make_app
 
+PR_SET_CHILD_SUBREAPER = 36
+
 
 def create_app() -> Flask:
     made_of = json.loads(os.environ["OWN_SMTP_TEST_APP"])
+    if made_of["is_first"]:
+        # What its children leave behind becomes its own, as it does of process 1 of a container.
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     settings = made_of["settings"]
     if "deadlines" in settings:
         settings["deadlines"] = Deadlines(**settings["deadlines"])

@@ -44,6 +44,7 @@ class Worker:
         redis_url: str,
         command: tuple[str, ...] = (),
         told: Path | None = None,
+        is_first: bool = False,
         **settings: Any,
     ):
         settings = {**QUICK, "redis_url": redis_url, "deadlines": PATIENT, **settings}
@@ -52,6 +53,7 @@ class Worker:
             "journal": str(journal),
             "settings": settings,
             "told": str(told) if told else None,
+            "is_first": is_first,
         }
         self._command = command or ("worker",)
         self.process: subprocess.Popen[bytes] | None = None

@@ -2,13 +2,20 @@
 
 import os
 import signal
+import time
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from rq import Callback, Queue
+from rq import Worker as RQWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.timeouts import HorseMonitorTimeoutException
+from rq.utils import now
 
 from own_smtp.delivery.workers.wakeup import debounce_key
+from own_smtp.delivery.workers.worker import OwnWorker
 from tests.engine import recipients_of
 from tests.scripted import PASS, Wait
 from tests.servers.process import eventually
@@ -139,6 +146,45 @@ def test_a_job_that_hangs_for_good_is_ended_and_recovered(platform, scripted, qu
     assert recipients_of(scripted.copies) in [
         sorted(f"user{number}@example.org" for number in range(1, 11) if number != without) for without in (0, 4)
     ]
+
+
+def test_what_a_killed_sender_leaves_is_reaped(platform, scripted, work):
+    """As process 1 of a container a worker inherits its books: none of them stays as a zombie."""
+    gate = Wait()
+    scripted.on("dot", (gate, PASS), times=1)
+    platform.send(platform.add_relay(scripted), 1)
+    with work(is_first=True) as worker:
+        horse, books = worker.horse(), eventually(worker.find_books, "its books are kept")
+        horse.kill()
+        eventually(lambda: not books.is_running(), "nothing is left of them")
+        assert worker.dispatcher().is_running()
+        gate.event.set()
+
+
+@pytest.mark.parametrize(("hung_for", "is_killed"), [(10, False), (300, True)])
+def test_a_clock_that_is_set_forward_kills_no_sender(queue, monkeypatch, hung_for, is_killed):
+    """RQ measures how long a job has been at work by the wall clock; what counts is the steady one."""
+    watching = OwnWorker([queue], connection=queue.connection, serializer=JSONSerializer)
+    job = queue.enqueue("own_smtp.delivery.workers.jobs.drain", 1, job_timeout=60)
+    waits = iter([HorseMonitorTimeoutException, None])
+    killed = []
+
+    def wait_as_rq_does(_worker):
+        watching._watched = (job, time.monotonic() - hung_for)
+        if next(waits):
+            raise HorseMonitorTimeoutException
+        return 1, os.EX_OK, None
+
+    set_forward = iter([now()])
+    for module in ("rq.worker.worker_classes", "own_smtp.delivery.workers.worker"):
+        monkeypatch.setattr(f"{module}.now", lambda: next(set_forward, now() + timedelta(hours=2)))
+    monkeypatch.setattr(RQWorker, "wait_for_horse", wait_as_rq_does)
+    monkeypatch.setattr(watching, "maintain_heartbeats", lambda *_: None)
+    monkeypatch.setattr(watching, "heartbeat", lambda *_: None)
+    monkeypatch.setattr(watching, "handle_job_failure", lambda *_, **__: None)
+    monkeypatch.setattr(watching, "kill_horse", lambda: killed.append(job.id))
+    watching.monitor_work_horse(job, queue, SimpleNamespace(id="1"))
+    assert bool(killed) == is_killed
 
 
 def test_a_burst_ends_with_the_queue(platform, scripted, queue, work):

@@ -10,8 +10,10 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from datetime import timedelta
 from multiprocessing.context import ForkProcess
 from types import FrameType
 from typing import Any
@@ -22,6 +24,8 @@ from rq import Queue, Worker
 from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.timeouts import HorseMonitorTimeoutException
+from rq.utils import now
 
 from own_smtp.delivery.workers import jobs  # loaded here, and not again in each process that is forked for a job
 from own_smtp.delivery.workers.dispatcher import Dispatcher
@@ -53,6 +57,11 @@ class DispatcherProcess:
             context = multiprocessing.get_context("fork")
             self._process = context.Process(target=self._dispatcher.run, args=(os.getpid(),), daemon=True)
             self._process.start()
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; `None` before it was started."""
+        return self._process.pid if self._process is not None else None
 
     def stop(self) -> None:
         """End it, and wait for it."""
@@ -98,6 +107,8 @@ class OwnWorker(Worker):
     job_class = OwnJob
     dispatcher: DispatcherProcess
     stop: threading.Event
+    _watched: tuple[Job, float] | None = None
+    """The job of the process that is sending, and when it began by the steady clock."""
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         self.stop.set()
@@ -111,6 +122,7 @@ class OwnWorker(Worker):
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         if not self.is_horse:
             self.dispatcher.ensure_running()  # also while Redis is away
+            self._reap_orphans()
         super().heartbeat(timeout, pipeline=pipeline)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
@@ -134,6 +146,32 @@ class OwnWorker(Worker):
         super().fork_work_horse(job, queue)
         if self.stop.is_set():  # it came just before there was anybody to pass it on to
             self.handle_warm_shutdown_request()
+
+    def monitor_work_horse(self, job: Job, queue: Queue, execution: Any) -> None:
+        self._watched = job, time.monotonic()
+        super().monitor_work_horse(job, queue, execution)
+
+    def wait_for_horse(self) -> Any:
+        """Wait as RQ does, which kills the process when the job's time is over, and measures that by the wall clock.
+
+        A clock that is set forward must not: so the job began as long ago as the steady clock says.
+        """
+        try:
+            return super().wait_for_horse()
+        except HorseMonitorTimeoutException:
+            if self._watched is not None:
+                job, began = self._watched
+                job.started_at = now() - timedelta(seconds=time.monotonic() - began)
+            raise
+
+    def _reap_orphans(self) -> None:
+        """As process 1 of a container it gets the processes that those leave behind which are killed at sending."""
+        known = {self.horse_pid, self.dispatcher.pid}
+        with suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if ended.si_pid in known:
+                    return  # somebody waits for it, and the others are next
+                os.waitpid(ended.si_pid, 0)
 
     def handle_warm_shutdown_request(self) -> None:
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # RQ has no annotations there
