@@ -1,4 +1,4 @@
-"""The tables, by the room that alone may write them."""
+"""The tables, by the room that writes them. Who else does is said in each file."""
 
 from __future__ import annotations
 

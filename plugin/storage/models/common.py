@@ -1,4 +1,4 @@
-"""Tables of `own_smtp.storage`, their only writer: the audit log, periodic tasks, counters."""
+"""Tables that the room `own_smtp.storage` writes: the audit log, periodic tasks, counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of `own_smtp.operations`, their only writer: erasure, alerts and events of relays."""
+"""Tables that the room `own_smtp.operations` writes: erasure, alerts and events of relays."""
 
 from __future__ import annotations
 

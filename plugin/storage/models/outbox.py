@@ -1,4 +1,8 @@
-"""Tables of `own_smtp.outbox.actions`, their only writer: batches, invitations, attempts, and what drains hold."""
+"""Tables that the room `own_smtp.outbox` writes: batches, invitations, attempts, and what drains hold.
+
+Beside it only what restores, shortens and erases writes them (`own_smtp.operations`), and
+`own_smtp.delivery.bookkeeping` notes when the host was told.
+"""
 
 from __future__ import annotations
 

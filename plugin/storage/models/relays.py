@@ -1,4 +1,7 @@
-"""Tables of `own_smtp.relays.store`, their only writer: mail servers, and who uses them."""
+"""Tables that the room `own_smtp.relays` writes: mail servers, and who uses them.
+
+Beside it only erasure does (`own_smtp.operations.erasure`).
+"""
 
 from __future__ import annotations
 
