@@ -1,4 +1,5 @@
-# Everything is set up on first use: a virtual environment, the packages, and for the tests also the servers.
+# Everything is set up on first use: a virtual environment, the packages that are locked in tests/setup/locks, and for
+# the tests also the servers.
 # Needs make and Python 3.11 or newer. PYTHON=... chooses another interpreter.
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
@@ -9,7 +10,7 @@ ARGS ?=
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-walk test fast gate screens bench lint format catalogs sync clean python env-demo env-dev
+.PHONY: help demo demo-walk test fast gate screens bench lint format catalogs lock sync clean python env-demo env-dev
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +55,10 @@ catalogs: env-dev  ## bring the translation catalogues up to date, and compile t
 	$(BIN)/pybabel -q extract -F pyproject.toml -k lazy_gettext -k tr -k ntr:1,2 --no-location -o build/own_smtp.pot .
 	$(BIN)/pybabel -q update -D own_smtp -i build/own_smtp.pot -d plugin/translations --ignore-obsolete --no-fuzzy-matching --no-wrap
 	$(BIN)/pybabel -q compile -D own_smtp -d plugin/translations
+
+lock: env-dev  ## renew the versions that are locked; ARGS="--upgrade-package flask" renews one of them
+	@$(BIN)/python tests/setup/lock.py renew $(ARGS)
+	@$(PYTHON) tests/setup/environment.py dev
 
 sync: python  ## bring new, renamed and deleted files into the virtual environment
 	@$(PYTHON) tests/setup/environment.py --sync

@@ -21,7 +21,6 @@ from wtforms import (
     StringField,
     TextAreaField,
 )
-from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, Email, InputRequired, Length, NumberRange, Optional, ValidationError
 
 from survey_host import texts
@@ -37,9 +36,9 @@ QUESTION_KINDS = {
 }
 
 
-def choices(labels: Mapping[Any, Any]) -> list[SelectChoice]:
+def choices(labels: Mapping[Any, Any]) -> list[tuple[str, Any]]:
     """Return what a select or radio field offers; `labels` maps values to texts."""
-    return [SelectChoice(value=str(value), label=label) for value, label in labels.items()]
+    return [(str(value), label) for value, label in labels.items()]
 
 
 class SignInForm(FlaskForm):

@@ -60,7 +60,7 @@ def _parse_unusual(text: str) -> str:
         raise AddressError("The address is too long.")
     try:
         # Tenants' servers also know names that the world does not, such as `corp.local`.
-        parts = validate_email(text, check_deliverability=False, globally_deliverable=False, strict=True)
+        parts = validate_email(text, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError as error:
         raise AddressError(str(error)) from error
     domain = parts.ascii_domain.lower()

@@ -6,6 +6,9 @@ Alembic loads this by itself in every environment in which Own SMTP is installed
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from own_smtp.storage.revisions import TABLE_PREFIX
@@ -15,6 +18,20 @@ if TYPE_CHECKING:
     from alembic.operations import ops
     from alembic.runtime.plugins import Plugin
     from alembic.util import PriorityDispatchResult
+
+
+class PluginModule(ModuleType):
+    """A plugin module for every version of Alembic that has plugins.
+
+    From 1.18.0 to 1.20.0 Alembic iterated what the entry point names, so that a module broke `import alembic`; since
+    1.20.1 it takes the module itself, and warns of a collection.
+    """
+
+    def __iter__(self) -> Iterator[ModuleType]:
+        yield self
+
+
+sys.modules[__name__].__class__ = PluginModule
 
 
 def setup(plugin: Plugin) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 from flask import Flask
 from sqlalchemy import text, update
 
@@ -19,9 +20,12 @@ from own_smtp.storage.models import Batch, Invitation
 from tests.engine import TENANT, Platform
 from tests.scripted import ClosedPort, ScriptedServer
 
+# Click 8.1 mixes both outputs unless told not to; later versions keep them apart.
+APART: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+
 
 def run(platform: Platform, *words: str) -> Result:
-    return platform.app.test_cli_runner().invoke(group, words)
+    return platform.app.test_cli_runner(**APART).invoke(group, words)
 
 
 def read(platform: Platform, *words: str) -> tuple[int, dict[str, Any]]:
@@ -265,6 +269,6 @@ def test_a_database_that_is_away_is_said_to_be_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [["status"], ["check"], ["db", "upgrade"], ["worker"]], ids=" ".join)
 def test_an_application_without_own_smtp_is_said_to_be_one(words: list[str]) -> None:
     """The commands are there as soon as the package is installed, whether the application uses it or not."""
-    result = Flask("bare").test_cli_runner().invoke(group, words)
+    result = Flask("bare").test_cli_runner(**APART).invoke(group, words)
     assert result.exit_code == 1
     assert "This application does not use Own SMTP" in result.stderr

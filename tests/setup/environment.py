@@ -2,8 +2,9 @@
 
 Usage: environment.py demo | dev | --sync. Runs before anything is installed, so it uses the standard library only.
 
-The package is installed as a tree of links to the files that existed then. A new, renamed or deleted file therefore
-needs a new tree: quick, without looking at the dependencies. A changed pyproject.toml needs a whole installation.
+Dependencies are installed as locked, and nothing else is: see `lock.py`. The package is installed as a tree of links to
+the files that existed then. A new, renamed or deleted file therefore needs a new tree: quick, without looking at the
+dependencies. A changed pyproject.toml or lock needs a whole installation.
 """
 
 import hashlib
@@ -20,18 +21,20 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "own-smtp.json"
+LOCKS = ROOT / "tests" / "setup" / "locks"
 SOURCES = ("plugin", "hooks", "forms", "templates")
 
 
 def main(wanted: str) -> None:
     check_python()
     old, new = read_stamp(), describe()
-    extras = set(old.get("extras", ())) | {"demo" if wanted == "--sync" else wanted}
-    if old.get("base") != new["base"] or extras != set(old["extras"]):
-        install(extras)
+    # The lock for development has all that the demo needs.
+    lock = "dev" if "dev" in {wanted, old.get("lock")} else "demo"
+    if (old.get("base"), old.get("lock")) != (new["base"], lock):
+        install(lock)
     elif wanted == "--sync" or old.get("files") != new["files"] or not works():
         relink()
-    STAMP.write_text(json.dumps({**new, "extras": sorted(extras)}))
+    STAMP.write_text(json.dumps({**new, "lock": lock}))
 
 
 def check_python() -> None:
@@ -52,9 +55,10 @@ def install_ensurepip() -> None:
 
 
 def describe() -> dict[str, str]:
-    """What an installation depends on: the interpreter and pyproject.toml, and the names of the source files."""
-    base = hashlib.sha256((ROOT / "pyproject.toml").read_bytes())
-    base.update(f"{sysconfig.get_python_version()} {sys.base_prefix} {ROOT}".encode())
+    """What an installation depends on: the interpreter, pyproject.toml and locks, and the names of the source files."""
+    base = hashlib.sha256(f"{sysconfig.get_python_version()} {sys.base_prefix} {ROOT}".encode())
+    for path in (ROOT / "pyproject.toml", *sorted(LOCKS.iterdir())):
+        base.update(path.read_bytes())
     names = sorted(str(path.relative_to(ROOT)) for folder in SOURCES for path in files_below(ROOT / folder))
     return {"base": base.hexdigest(), "files": hashlib.sha256("\n".join(names).encode()).hexdigest()}
 
@@ -63,21 +67,26 @@ def files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
 
 
-def read_stamp() -> dict[str, object]:
+def read_stamp() -> dict[str, str]:
     if not STAMP.is_file():
-        return {"extras": []}
+        return {}
     return json.loads(STAMP.read_text())
 
 
-def install(extras: set[str]) -> None:
-    print(f"Installing Own SMTP with {', '.join(sorted(extras))} into {VENV.name} ...", flush=True)
+def install(lock: str) -> None:
+    print(f"Installing Own SMTP with {lock}.txt into {VENV.name} ...", flush=True)
     STAMP.unlink(missing_ok=True)
-    # Not `--upgrade`: a virtual environment of another interpreter is replaced as a whole.
+    # A virtual environment of another interpreter is replaced as a whole.
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
-    pip("--upgrade", "pip", "setuptools>=77")
-    pip("--editable", f"{ROOT}[{','.join(sorted(extras))}]")
+    install_locked("tools")
+    install_locked(lock)
+    relink()
     if not has_redis():
-        pip("--editable", f"{ROOT}[bundled-redis]")
+        install_locked("redis", "--no-build-isolation")  # It is built with the setuptools that is locked.
+
+
+def install_locked(lock: str, *options: str) -> None:
+    pip("--require-hashes", "--requirement", str(LOCKS / f"{lock}.txt"), *options)
 
 
 def has_redis() -> bool:

@@ -2,8 +2,10 @@
 
 wheel.py copy FOLDER           copy the repository, without what tools left in it, to build from
 wheel.py compare WHEEL FOLDER  each file of the package is there under its mapped name, and nothing else
+wheel.py require WHEEL EXTRAS  print what pip takes as a requirement for it, hash included; EXTRAS such as "test" or ""
 """
 
+import hashlib
 import subprocess
 import sys
 import zipfile
@@ -46,6 +48,12 @@ def in_tree(tree: Path) -> set[str]:
     }
 
 
+def require(wheel: Path, extras: str) -> None:
+    name = wheel.name.partition("-")[0]
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    print(f"{name}[{extras}] @ {wheel.resolve().as_uri()} --hash=sha256:{digest}")
+
+
 def copy_tree(target: Path) -> None:
     """Copy what belongs to the repository, uncommitted changes included, and nothing that tools left in it."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -63,5 +71,7 @@ if __name__ == "__main__":
             copy_tree(Path(folder))
         case ["compare", wheel, folder]:
             compare(Path(wheel), Path(folder))
+        case ["require", wheel, extras]:
+            require(Path(wheel), extras)
         case _:
             sys.exit(__doc__)

@@ -4,7 +4,9 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import distribution
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -221,6 +223,18 @@ with sa.create_engine("sqlite://").connect() as connection:
         [sys.executable, "-I", "-c", code], check=True, cwd=tmp_path, capture_output=True, text=True
     )
     assert result.stdout == "[] False\n"
+
+
+def test_every_alembic_that_has_plugins_can_load_ours() -> None:
+    """The entry point names a module that is also a collection of itself.
+
+    Alembic 1.18.0 to 1.20.0 iterate what is named, in `import alembic`; from 1.20.1 on it must be a module.
+    """
+    (entry_point,) = distribution("flask-own-smtp").entry_points.select(group="alembic.plugins")
+    plugin = entry_point.load()
+    assert isinstance(plugin, ModuleType)
+    assert list(plugin) == [plugin]
+    assert callable(plugin.setup)
 
 
 def test_a_worker_does_without_alembic(tmp_path: Path) -> None:
