@@ -130,3 +130,5 @@ class Opened:
     """Where to connect: the relay, or the platform's own server in its place."""
     settings: Settings
     """Those in force: an administrator's policy holds from the next drain on, a slice later at most."""
+    accepted_refusal: str | None = None
+    """A refusal in a server's words of which somebody decided that it is about the recipients."""

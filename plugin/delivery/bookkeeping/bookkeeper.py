@@ -53,6 +53,7 @@ class Bookkeeper:
             with runtime.engine.connect() as connection:
                 runtime = replace(runtime, settings=runtime.policy.in_force(connection))
                 profile = store.load_profile(connection, relay_id, runtime.vault)
+                accepted = lifecycle.accepted_refusal(connection, relay_id)
         except SecretError as error:
             self._give_up(taken, str(error))
             return None
@@ -61,7 +62,7 @@ class Bookkeeper:
             self._give_up(taken, None)
             return None
         self._books[taken.token] = DrainRecords(runtime, taken, server, route)
-        return Opened(asked_at, taken, server, runtime.settings)
+        return Opened(asked_at, taken, server, runtime.settings, accepted)
 
     def _give_up(self, taken: Taken, problem: str | None) -> None:
         """The relay is gone, or its password cannot be read: nothing was claimed."""

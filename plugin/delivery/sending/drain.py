@@ -21,6 +21,7 @@ from own_smtp.outbox.journal import JournalWriter
 from own_smtp.outbox.values import Settlement
 from own_smtp.relays.rate_limits import Pacer, capped
 from own_smtp.runtime import Runtime
+from own_smtp.smtp.refusal_streak import RefusalStreak, said_key
 from own_smtp.smtp.values import Outcome
 from own_smtp.states import PauseReason, Route
 
@@ -70,6 +71,7 @@ class Drain:
             journal,
             RetryPolicy.from_settings(settings, runtime.random, route),
             self._clock.now,
+            streak=RefusalStreak(settings.refusals_in_a_row, said_key(opened.accepted_refusal)),
         )
         resolve = runtime.resolver(settings) if route is Route.RELAY else runtime.resolve_platform
         self._pool = ConnectionPool(profile, settings, self.queue, resolve, runtime.dialer)
