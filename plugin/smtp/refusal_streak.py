@@ -56,7 +56,8 @@ def said_key(said: str | None) -> str | None:
 @dataclass(frozen=True, slots=True)
 class _Held(Generic[T]):
     recipient: str
-    item: T
+    item: T | None
+    """`None` for a refusal of an earlier time, which is settled."""
 
     @property
     def domain(self) -> str:
@@ -81,7 +82,11 @@ class RefusalStreak(Generic[T]):
     @property
     def held(self) -> list[T]:
         """What is held back, in order."""
-        return [held.item for held in self._held]
+        return [held.item for held in self._held if held.item is not None]
+
+    def recall(self, recipient: str, outcome: Outcome) -> None:
+        """Take an outcome of an earlier time into account, which nobody can hold back any more."""
+        self._judge(None, recipient, outcome)
 
     def take(self, item: T, recipient: str, outcome: Outcome) -> list[T]:
         """Take what became of an attempt; return those, in order, of which no more is to be learned.
@@ -89,21 +94,26 @@ class RefusalStreak(Generic[T]):
         A refusal that may be about the account is held back. An acceptance shows that those before it were not, and
         another refusal that they were not the same.
         """
+        return self._judge(item, recipient, outcome)
+
+    def _judge(self, item: T | None, recipient: str, outcome: Outcome) -> list[T]:
+        itself = [] if item is None else [item]
         if outcome.state is State.ACCEPTED:
-            return [*self.release(), item]
+            return [*self.release(), *itself]
         if outcome.state is not State.REFUSED or outcome.reply is None or topic_of(outcome.reply) in ABOUT_RECIPIENT:
-            return [item]
+            return itself
         key = refusal_key(outcome.reply, recipient)
         if self._accepted in {key, refusal_key(outcome.reply)}:
-            return [item]
+            return itself
         final = [] if key == self._key or self.is_tripped else self.release()
         if self.is_tripped and key != self._key:
-            return [item]
+            return itself
         self._key = key
         self._held.append(_Held(recipient, item))
         self.is_tripped = self.is_tripped or self._is_about_account()
         if not self.is_tripped and len(self._held) > self._most:
-            final.append(self._held.pop(0).item)
+            oldest = self._held.pop(0).item
+            final += [] if oldest is None else [oldest]
         return final
 
     def release(self) -> list[T]:

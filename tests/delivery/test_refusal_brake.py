@@ -129,6 +129,18 @@ def test_a_crash_refuses_nobody_whose_refusal_is_not_judged_yet(platform, script
     assert platform.states() == {State.REFUSED: 3, State.ACCEPTED: 3}
 
 
+def test_a_relay_that_sends_one_message_in_a_drain_trips_as_well(platform, scripted):
+    """What the drains before heard counts: paced slowly, four are refused, and the fifth shows what it is about."""
+    scripted.on("rcpt", WORDS)
+    relay = platform.add_relay(scripted, min_interval=60)
+    platform.send(relay, MIXED)
+    for _ in range(8):
+        platform.drain_again(relay)
+    assert platform.states() == {State.REFUSED: 4, State.QUEUED: 16}
+    assert platform.relay(relay).pause_reason == PauseReason.REFUSES_ALL
+    assert scripted.messages == 5
+
+
 def test_known_words_need_no_second_recipient(platform, scripted):
     """A quota that is used up pauses at the first answer, and not one recipient is refused for it."""
     scripted.on("rcpt", "550 Send quota exceeded", when=lambda moment: moment.message > 5)
