@@ -93,6 +93,8 @@ class Settings:
     """How often waiting invitations are looked for."""
     machine_grace: timedelta = timedelta(hours=1)
     """After this, what a lost machine had claimed becomes `unknown`."""
+    refusals_in_a_row: int = 5
+    """So many different recipients refused in the same words, none accepted between: the relay pauses."""
     retry_horizon: timedelta = timedelta(days=3)
     """How long an invitation is tried after its first temporary failure."""
     first_retry: timedelta = timedelta(minutes=5)

@@ -106,6 +106,8 @@ class PauseReason(StrEnum):
     FORBIDDEN = "forbidden"
     """The platform's policy refuses own servers of this tenant, or unencrypted ones."""
     SECRET_UNREADABLE = "secret_unreadable"
+    REFUSES_ALL = "refuses_all"
+    """It refused several recipients in a row in the same words: whether these are about them, a person decides."""
 
 
 class RelayTestState(StrEnum):

@@ -89,7 +89,6 @@ FAULTS: dict[str, Fault] = {
     "banner torn": _plain("banner", (b"22", CLOSE)),
     "ehlo silent": _plain("ehlo", HANG, deadlines={"command": 0.2}),
     "ehlo huge": _plain("ehlo", huge_line()),
-    "ehlo closed": _plain("ehlo", CLOSE),
     "ehlo 421": _plain("ehlo", "421 4.3.2 busy", code=421),
     "ehlo 550": _plain("ehlo", "550 5.7.1 who are you", copies=0, pause="blocked", code=550),
     # TLS
@@ -147,6 +146,19 @@ FAULTS: dict[str, Fault] = {
     "body not read": _plain("body", HANG, large=True, receive_buffer=4096, deadlines={"body": 0.05}),
     "body 421 in the middle": _plain(
         "body", (b"421 4.3.2 closing\r\n", HANG), large=True, receive_buffer=4096, deadlines={"body": 0.05}
+    ),
+    "body 552 in the middle": _plain(
+        "body",
+        (b"552 5.3.4 too much\r\n", HANG),
+        "refused",
+        copies=0,
+        code=552,
+        large=True,
+        receive_buffer=4096,
+        deadlines={"body": 30.0},
+    ),
+    "body 452 in the middle": _plain(
+        "body", (b"452 4.3.1 no room\r\n", CLOSE), code=452, large=True, receive_buffer=4096
     ),
     # The end of the message
     "dot 450": _plain("dot", "450 4.2.0 later", code=450),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from own_smtp.messages.compiler import Frame, message_id
 from own_smtp.outbox.settlements import Claimed
-from own_smtp.outbox.values import Taken
+from own_smtp.outbox.values import LastAnswer, Taken
 from own_smtp.settings import Settings
 from own_smtp.smtp.server_info import ServerInfo
 from own_smtp.smtp.values import Outcome, RelayProfile
@@ -130,3 +130,7 @@ class Opened:
     """Where to connect: the relay, or the platform's own server in its place."""
     settings: Settings
     """Those in force: an administrator's policy holds from the next drain on, a slice later at most."""
+    last_answers: Sequence[LastAnswer] = ()
+    """What the relay answered before, the oldest first."""
+    accepted_refusal: str | None = None
+    """A refusal in a server's words of which somebody decided that it is about the recipients."""

@@ -57,6 +57,15 @@ class Taken:
     last_success_at: datetime | None = None
 
 
+class LastAnswer(NamedTuple):
+    """An attempt of an earlier drain that ended for good."""
+
+    recipient: str
+    state: State
+    code: int
+    words: str
+
+
 class Settlement(NamedTuple):
     """What one attempt came to, ready to be written. Flat, because thousands a second go from process to process."""
 

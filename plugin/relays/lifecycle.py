@@ -52,7 +52,8 @@ def pause(
     words, or a person's note. `probe_at` says when it is tried again by itself; `None`: it waits for a person.
     """
     before = where.execute(select(Relay.pause_reason, Relay.paused_at).where(Relay.id == relay_id)).first()
-    is_same = before is not None and before.pause_reason == reason
+    # A server that refuses everything once more does it in other words: those before were decided on.
+    is_same = before is not None and before.pause_reason == reason and reason is not PauseReason.REFUSES_ALL
     changed = _move(
         where,
         update(Relay).where(Relay.id == relay_id, Relay.state == RelayState.ACTIVE, Relay.deleted_at.is_(None)),
@@ -75,6 +76,37 @@ def probe(where: Connection | Session, relay_id: int) -> bool:
         state=RelayState.ACTIVE,
         probe_at=None,
     )
+
+
+def accept_refusals(where: Connection | Session, relay_id: int, *, user_id: str | None = None) -> bool:
+    """Let a relay that refuses everything go on, and refuse the recipients: so somebody decided.
+
+    Return whether it was paused for that. The reason and its words stay until a message was accepted, and with them
+    the decision (see `accepted_refusal`).
+    """
+    changed = _move(
+        where,
+        update(Relay).where(
+            Relay.id == relay_id,
+            Relay.state == RelayState.PAUSED,
+            Relay.pause_reason == PauseReason.REFUSES_ALL,
+            Relay.deleted_at.is_(None),
+        ),
+        state=RelayState.ACTIVE,
+        probe_at=None,
+    )
+    if changed:
+        _record_move(where, relay_id, AuditAction.RELAY_RESUMED, user_id, {})
+    return changed
+
+
+def accepted_refusal(where: Connection | Session, relay_id: int) -> str | None:
+    """Return the words of the server, with their code, that a person took to be about the recipients."""
+    return where.execute(
+        select(Relay.pause_text).where(
+            Relay.id == relay_id, Relay.state == RelayState.ACTIVE, Relay.pause_reason == PauseReason.REFUSES_ALL
+        )
+    ).scalar()
 
 
 def pass_probe(where: Connection | Session, relay_id: int) -> bool:

@@ -1,7 +1,7 @@
 """The error catalogue: what servers' refusals mean, read from `error_catalogue.toml` beside this file.
 
-That file says how an entry is written; here it is read, checked and searched. Words are looked for literally: no server
-can make the search slow.
+That file says how an entry is written; here it is read, checked and searched. Words are looked for literally, and what
+they are about is found by `own_smtp.smtp.reply_topics`, whose patterns are bounded: no server can make the search slow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from own_smtp.errors import ConfigurationError
 from own_smtp.i18n import Text
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.smtp.reply_rules import Stage
-from own_smtp.states import PauseReason
+from own_smtp.smtp.reply_topics import Topic, topic_of
+from own_smtp.smtp.values import Outcome, Reply
+from own_smtp.states import PauseReason, State
 
 NAME = "error_catalogue.toml"
 GAP = "…"
@@ -70,6 +72,8 @@ class Entry:
     codes: tuple[str, ...] = ()
     enhanced: tuple[str, ...] = ()
     says: tuple[str, ...] = ()
+    about: frozenset[Topic] = frozenset()
+    """What the words are about, as the rules understand them."""
     pause: PauseReason | None = None
     """The reason for which a server that says so is paused."""
     samples: tuple[str, ...] = ()
@@ -84,8 +88,21 @@ class Entry:
         )
 
     def is_said(self, words: str) -> bool:
-        """Whether the words are among those that it knows; also when it knows none."""
-        return not self.says or any(_contains(words.lower(), fragment.lower()) for fragment in self.says)
+        """Whether the words are among those that it knows, and about what it is about; also when it knows none."""
+        is_known = not self.says or any(_contains(words.lower(), fragment.lower()) for fragment in self.says)
+        return is_known and (not self.about or topic_of(Reply(code=500, text=words)) in self.about)
+
+    def agrees_with(self, outcome: Outcome) -> bool:
+        """Whether what it says is what comes of the reply.
+
+        1. Where the relay pauses, it is not the recipient's matter and does not pass, and the reason is the same.
+        2. What is refused does not pass, and the relay does not pause. 3. What is put off may be anything.
+        """
+        if outcome.pause is not None:
+            return self.pause is outcome.pause or (self.pause is None and self.who not in {Who.RECIPIENT, Who.NOBODY})
+        if outcome.state is State.REFUSED:
+            return self.pause is None and self.who is not Who.NOBODY
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +113,12 @@ class Catalogue:
     pauses: Mapping[PauseReason, Entry]
     fallbacks: tuple[Entry, ...]
 
-    def recognise(self, stage: str, code: int | None, enhanced: str | None, words: str) -> Entry | None:
-        """Return the entry for a reply that is known; `None` for others."""
-        return next((entry for entry in self.known if entry.fits(stage, code, enhanced, words)), None)
+    def recognise(
+        self, stage: str, code: int | None, enhanced: str | None, words: str, outcome: Outcome | None = None
+    ) -> Entry | None:
+        """Return the entry for a reply that is known and has this outcome; `None` for others."""
+        fitting = (entry for entry in self.known if entry.fits(stage, code, enhanced, words))
+        return next((entry for entry in fitting if outcome is None or entry.agrees_with(outcome)), None)
 
     def recognise_pause(self, reason: PauseReason, words: str) -> Entry:
         """Return the entry for a server that is paused for this reason and said this."""
@@ -155,6 +175,7 @@ def _entry(raw: dict[str, Any]) -> Entry:
     try:
         values["who"] = Who(values["who"])
         values["stages"] = frozenset(map(Stage, values.get("stages", ())))
+        values["about"] = frozenset(map(Topic, values.get("about", ())))
         values["pause"] = PauseReason(values["pause"]) if "pause" in values else None
         return Entry(**values)
     except (KeyError, TypeError, ValueError) as error:

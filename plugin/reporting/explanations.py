@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 from own_smtp.i18n import Text, lazy_gettext
 from own_smtp.reporting.error_catalogue import WHO_LABELS, Entry, Who, catalogue
-from own_smtp.smtp.reply_rules import Stage, find_rule
-from own_smtp.smtp.values import Reply
+from own_smtp.smtp.outcomes import Stage, classify
+from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason
 
 
@@ -47,18 +47,18 @@ def explain(
     """
     if pause is not None:
         return _explanation(catalogue().recognise_pause(pause, text))
-    entry = catalogue().recognise(stage, code, enhanced, text)
-    if entry is None and (reason := _pause_for(stage, code, enhanced, text)):
-        entry = catalogue().pauses[reason]
+    outcome = _outcome_of(stage, code, enhanced, text)
+    entry = catalogue().recognise(stage, code, enhanced, text, outcome)
+    if entry is None and outcome is not None and outcome.pause is not None:
+        entry = catalogue().pauses[outcome.pause]
     return _explanation(entry or catalogue().fall_back(stage, code, enhanced))
 
 
-def _pause_for(stage: str, code: int | None, enhanced: str | None, text: str) -> PauseReason | None:
-    """Return why a reply would pause a relay; `None` when it would not, or came in no stage of ours."""
+def _outcome_of(stage: str, code: int | None, enhanced: str | None, text: str) -> Outcome | None:
+    """Return what our rules make of a reply; `None` when there was none, or in no stage of ours."""
     if code is None or stage not in set(Stage):
         return None
-    rule = find_rule(Stage(stage), Reply(code=code, text=text, enhanced=enhanced))
-    return rule.pause if rule else None
+    return classify(Stage(stage), Reply(code=code, text=text, enhanced=enhanced))
 
 
 @cache

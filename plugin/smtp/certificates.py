@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from cryptography import x509
 
 from own_smtp.smtp.redaction import clean_reply
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,20 +33,24 @@ class Certificate:
 
     @classmethod
     def from_der(cls, data: bytes) -> Self:
-        """Read what came over the wire. What is no certificate has a fingerprint only."""
+        """Read what came over the wire; what cannot be read of it stays empty."""
         fingerprint = hashlib.sha256(data).hexdigest()
-        try:
-            found = x509.load_der_x509_certificate(data)
-            return cls(
-                fingerprint=fingerprint,
-                subject=clean_reply(found.subject.rfc4514_string()),
-                issuer=clean_reply(found.issuer.rfc4514_string()),
-                names=_names(found),
-                starts_at=found.not_valid_before_utc,
-                ends_at=found.not_valid_after_utc,
-            )
-        except ValueError:
+        found = _read(lambda: x509.load_der_x509_certificate(data))
+        if found is None:
             return cls(fingerprint=fingerprint)
+        return cls(
+            fingerprint=fingerprint,
+            subject=_read(lambda: clean_reply(found.subject.rfc4514_string())) or "",
+            issuer=_read(lambda: clean_reply(found.issuer.rfc4514_string())) or "",
+            names=_read(lambda: _names(found)) or (),
+            starts_at=_read(lambda: found.not_valid_before_utc),
+            ends_at=_read(lambda: found.not_valid_after_utc),
+        )
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether more than its fingerprint could be read."""
+        return bool(self.subject or self.issuer or self.names or self.ends_at)
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
@@ -63,6 +73,19 @@ class Certificate:
         if self.ends_at is None or not now < self.ends_at <= now + warning:
             return None
         return (self.ends_at - now).days
+
+
+def _read(part: Callable[[], T]) -> T | None:
+    """Return a part of a certificate, or `None` when it cannot be read.
+
+    Whoever runs the server wrote it: the library raises many kinds of errors at what breaks the rules (an extension
+    that stands twice, a name that is no text, a version that does not exist), and not all of them are `ValueError`.
+    """
+    try:
+        return part()
+    except Exception as error:  # noqa: BLE001 -- see above: a list of them would never be complete
+        log.info("A server's certificate cannot be read: %s: %s", type(error).__name__, clean_reply(str(error)))
+        return None
 
 
 def spelt(fingerprint: str) -> str:

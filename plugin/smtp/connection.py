@@ -7,19 +7,15 @@ a connection for ever; here the clock runs until the whole phase is over.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from contextlib import suppress
 
 from own_smtp.errors import SessionError
-from own_smtp.smtp.network import Target
-from own_smtp.smtp.reply_parser import ReplyError, ReplyParser
+from own_smtp.smtp.reply_parser import MAX_REPLY, ReplyError, ReplyParser
+from own_smtp.smtp.tls import LARGEST_RECORD, ListeningTLS
 from own_smtp.smtp.values import Reply
-
-RECORD = 16 * 1024
-"""Octets of plain text in a TLS record, at most."""
 
 RECORD_OVERHEAD = 64
 """More than TLS adds to a record: header, tag, content type."""
@@ -37,11 +33,16 @@ class TookTooLongError(ConnectionLostError):
     """A phase took longer than it may."""
 
 
+def is_hang_up(failure: SessionError | None) -> bool:
+    """Tell whether the server ended the connection, rather than being too slow or making no sense."""
+    return isinstance(failure, ConnectionLostError) and not isinstance(failure, TookTooLongError)
+
+
 class UnaskedReplyError(SessionError):
-    """The server said something that no command asked for; `reply` is what it said."""
+    """The server said something that no command asked for; `reply` is what it said, with what it may repeat."""
 
     def __init__(self, reply: Reply) -> None:
-        super().__init__(f"The server spoke out of turn: {reply.code} {reply.text}")
+        super().__init__("The server spoke out of turn.")
         self.reply = reply
 
 
@@ -50,7 +51,8 @@ class Connection(asyncio.Protocol):
 
     Each write says how many replies it asks for: a reply more than that, a phase that takes too long and all that is
     no reply end the connection at once, so that a late reply can never be taken for the next one. What was asked for
-    and came before the end can still be read.
+    and came before the end can still be read. Replies are as the server gave them: a session takes secrets out of what
+    leaves it.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -72,7 +74,7 @@ class Connection(asyncio.Protocol):
 
     def __repr__(self) -> str:
         state = "lost" if self._failure else f"in phase {self._phase or 'idle'!r}"
-        return f"<Wire {state}, {len(self._replies)} replies unread, {self._owed} owed>"
+        return f"<Connection {state}, {len(self._replies)} replies unread, {self._owed} owed>"
 
     # What asyncio calls
 
@@ -92,12 +94,16 @@ class Connection(asyncio.Protocol):
             self._fail(error)
         if self._waiter is not None and self._replies:
             self._wake(self._waiter)
+        if self._room is not None and self.is_answered:
+            room, self._room = self._room, self._loop.create_future()
+            self._wake(room)
 
     def eof_received(self) -> bool:
         self._fail(ConnectionLostError("The server closed the connection."))
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._hear_out()
         self._fail(ConnectionLostError(f"The connection was lost: {error}." if error else "The connection was closed."))
 
     def pause_writing(self) -> None:
@@ -126,6 +132,11 @@ class Connection(asyncio.Protocol):
         return not self._owed and self._parser.is_between_replies
 
     @property
+    def is_answered(self) -> bool:
+        """Whether every reply that is still unread has come."""
+        return 0 < self._owed <= len(self._replies)
+
+    @property
     def local_address(self) -> str:
         """The address that the server sees, unless something translates it."""
         return str(self._get_transport().get_extra_info("sockname")[0])
@@ -135,10 +146,6 @@ class Connection(asyncio.Protocol):
         """The TLS layer, when there is one."""
         return self._get_transport().get_extra_info("ssl_object") if self._transport else None
 
-    def hide(self, hide: Callable[[str], str]) -> None:
-        """Take secrets out of all replies from now on."""
-        self._parser.hide = hide
-
     def never_left(self, position: int) -> bool:
         """Whether, after a failure, some octet that was written before `position` never left this process.
 
@@ -146,7 +153,7 @@ class Connection(asyncio.Protocol):
         """
         after = self.position - position
         if self._transport is not self._raw:
-            after += RECORD_OVERHEAD * (2 + after // RECORD)
+            after += RECORD_OVERHEAD * (2 + after // LARGEST_RECORD)
         return self._unsent > after
 
     def begin(self, phase: str, seconds: float) -> None:
@@ -175,8 +182,11 @@ class Connection(asyncio.Protocol):
         self._get_transport().write(data)
         self.position += len(data)
         if self._raw is not None and self._raw.is_closing():
+            self._owed -= replies
+            self._hear_out()
             self._fail(ConnectionLostError("The connection was lost."))
-            raise ConnectionLostError("The connection was lost before anything was written.")
+            heard = self._failure if isinstance(self._failure, UnaskedReplyError) else None
+            raise heard or ConnectionLostError("The connection was lost before anything was written.")
 
     def take(self) -> Reply | None:
         """Return the next reply that was asked for, if it is there."""
@@ -204,13 +214,26 @@ class Connection(asyncio.Protocol):
                 self._waiter = None
 
     async def has_room(self) -> None:
-        """Wait until all that was written has left this process."""
-        while self._room is not None and self._failure is None:
+        """Wait until all that was written has left this process.
+
+        A server that has answered all of it before its end does not want the rest: then the connection ends here.
+        """
+        while self._room is not None and not self._needs_no_room:
             await asyncio.shield(self._room)
-        while self._raw is not None and self._raw.get_write_buffer_size() and self._failure is None:  # noqa: ASYNC110 -- under TLS asyncio tells only of what is not encrypted yet
+        while self._raw is not None and self._raw.get_write_buffer_size() and not self._needs_no_room:  # noqa: ASYNC110 -- under TLS asyncio tells only of what is not encrypted yet
             await asyncio.sleep(POLL)
+        if self._failure is None and self.is_answered and self._has_unsent:
+            self._fail(ConnectionLostError("The server answered before the end of the message."))
         if self._failure is not None:
             raise self._failure
+
+    @property
+    def _needs_no_room(self) -> bool:
+        return self._failure is not None or self.is_answered
+
+    @property
+    def _has_unsent(self) -> bool:
+        return any(layer.get_write_buffer_size() for layer in self._layers)
 
     async def upgrade(self, context: ssl.SSLContext, name: str, seconds: float) -> None:
         """Put TLS under the conversation. What came in plain text before is not believed after (RFC 3207, 6).
@@ -234,6 +257,16 @@ class Connection(asyncio.Protocol):
 
     # How it ends
 
+    def _hear_out(self) -> None:
+        """Read what the server said before it closed: asyncio gives up reading when writing fails."""
+        sock = self._raw.get_extra_info("socket") if self._raw is not None and self._failure is None else None
+        if sock is None or sock.fileno() < 0:
+            return
+        with suppress(OSError):  # there is nothing more, or it was lost with the connection; `SSLError` is one, too
+            data = os.read(sock.fileno(), MAX_REPLY)
+            tls = self.tls
+            self.data_received(tls.decrypt(data) if isinstance(tls, ListeningTLS) else data)
+
     def _check_deadline(self) -> None:
         self._timer = None
         if self._deadline <= self._loop.time():
@@ -254,10 +287,14 @@ class Connection(asyncio.Protocol):
                 self._wake(waiter)
 
     def _cut(self) -> None:
-        layers = [layer for layer in dict.fromkeys((self._transport, self._raw)) if layer is not None]
+        layers = self._layers
         self._unsent = sum(layer.get_write_buffer_size() for layer in layers)
         for layer in layers:
             layer.abort()
+
+    @property
+    def _layers(self) -> list[asyncio.Transport]:
+        return [layer for layer in dict.fromkeys((self._transport, self._raw)) if layer is not None]
 
     def _use(self, transport: asyncio.Transport) -> asyncio.Transport:
         # `has_room` then means that the kernel has taken everything, which is what can be known of a body.
@@ -274,32 +311,3 @@ class Connection(asyncio.Protocol):
     def _wake(future: asyncio.Future[None]) -> None:
         if not future.done():
             future.set_result(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """An open connection and the address that answered."""
-
-    connection: Connection
-    address: str
-
-
-class Dialer(Protocol):
-    """Opens connections. Tests hand in one that goes elsewhere."""
-
-    async def __call__(self, target: Target, seconds: float) -> Connected:
-        """Connect within `seconds` in all, or raise `OSError` or `TimeoutError`."""
-
-
-async def dial(target: Target, seconds: float) -> Connected:
-    """Connect to the first of the checked addresses that answers; each gets its share of the time."""
-    loop = asyncio.get_running_loop()
-    failure: OSError = ConnectionRefusedError("no address")
-    for address in target.addresses:
-        try:
-            async with asyncio.timeout(seconds / len(target.addresses)):
-                _, connection = await loop.create_connection(lambda: Connection(loop), address, target.port)
-                return Connected(connection, address)
-        except OSError as error:
-            failure = error
-    raise failure

@@ -6,6 +6,8 @@ The same session, policy and commands as in delivery, so that what passes here p
 from __future__ import annotations
 
 import asyncio
+import logging
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -17,6 +19,8 @@ from own_smtp.smtp.session import Resolve, Session, SetupError
 from own_smtp.smtp.trace import Observer, TraceLine, TraceStep
 from own_smtp.smtp.values import Envelope, Outcome, RelayProfile
 from own_smtp.states import PauseReason, Security
+
+log = logging.getLogger(__name__)
 
 LONGEST_DRY_RUN = 30.0
 """Seconds for a test as a whole, however slowly the server answers."""
@@ -78,6 +82,8 @@ async def _probe(
             shown = await _shown_certificate(profile, failure, find, deadlines)
     except TimeoutError:
         failure = _too_long(profile, watched, longest, session.server)
+    except Exception as error:  # noqa: BLE001 -- whatever a server sends, a test has an end and a person an answer
+        failure = _broken_down(profile, watched, error, session.server)
     finally:
         session.drop()
     shown = session.certificate or shown
@@ -128,11 +134,23 @@ async def _withdraw(session: Session) -> None:
 
 
 def _too_long(profile: RelayProfile, watched: _Watched, longest: float, server: str) -> Outcome | None:
-    steps = plan(profile.security, signs_in=profile.credentials is not None)
-    missing = [stage for stage in steps if stage not in watched.done]
-    if not missing:
+    missing = _first_missing(profile, watched)
+    if missing is None:
         return None  # only the farewell took too long
-    return interrupted(missing[0], f"The test took longer than {longest:g} seconds.", server=server)
+    return interrupted(missing, f"The test took longer than {longest:g} seconds.", server=server)
+
+
+def _broken_down(profile: RelayProfile, watched: _Watched, error: Exception, server: str) -> Outcome:
+    # Its words may be the server's, and hold what must not be kept: the log says what broke and where.
+    where = "".join(traceback.format_tb(error.__traceback__))
+    log.error("The test of %s broke down: %s\n%s", server, type(error).__name__, where)
+    stage = _first_missing(profile, watched) or Stage.RCPT
+    return interrupted(stage, "The test broke down at what the server sent.", server=server)
+
+
+def _first_missing(profile: RelayProfile, watched: _Watched) -> Stage | None:
+    steps = plan(profile.security, signs_in=profile.credentials is not None)
+    return next((stage for stage in steps if stage not in watched.done), None)
 
 
 async def _shown_certificate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from own_smtp.errors import SessionError
@@ -11,31 +11,34 @@ from own_smtp.smtp.redaction import LONGEST_REPLY, clean_reply
 from own_smtp.smtp.values import Reply
 
 MAX_LINE = 4096
+"""So much is kept of a line. RFC 5321, 4.5.3.1.5 allows 512 octets, and some servers write more."""
 MAX_LINES = 100
+"""So many lines are kept of a reply: the first ones and the last."""
 MAX_REPLY = 64 * 1024
+"""A reply that has not ended after so many octets does not end."""
 
-_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|$)")
 _REMEMBERED = 256
 
 
 class ReplyError(SessionError):
-    """What the server sent is no reply, or is longer than any reply may be."""
+    """What the server sent is no reply, or one that does not end."""
 
 
 @dataclass(slots=True)
 class ReplyParser:
     """Cuts a stream of bytes into replies.
 
-    A server answers most commands with the same words each time, so replies of one line are remembered. `hide` takes a
-    secret out of a text, and must return the text itself when there is none in it.
+    The code decides (RFC 5321, 4.2): however many words a reply has, it is believed by its code, and its words are cut.
+    A server answers most commands with the same words each time, so replies of one line are remembered.
     """
 
-    hide: Callable[[str], str] | None = None
     _rest: bytes = b""
     _code: bytes = b""
     _lines: list[bytes] = field(default_factory=list)
     _size: int = 0
+    """Octets of the present reply that were read, those that are not kept too."""
     _known: dict[bytes, Reply] = field(default_factory=dict)
 
     @property
@@ -51,29 +54,41 @@ class ReplyParser:
             reply = reply or self._take(line)
             if reply is not None:
                 yield reply
-        if len(self._rest) > MAX_LINE + 1:  # one for the CR that may be its last
-            raise ReplyError("The server sent a line of more than 4,096 characters.")
+        if len(self._rest) > MAX_LINE:
+            yield from self._shorten()
+
+    def _shorten(self) -> Iterator[Reply]:
+        """Keep the beginning of a line that has not ended; one that does not end is a reply by its code."""
+        self._size += len(self._rest) - MAX_LINE
+        self._rest = self._rest[:MAX_LINE]
+        match = _LINE.fullmatch(self._rest)
+        if match is None:
+            raise ReplyError("The server sent something that is no SMTP reply.")
+        if self._size > MAX_REPLY:
+            if match[2] != b"-" and (reply := self._take(self._rest)) is not None:
+                yield reply
+            raise ReplyError("The server sent a reply that does not end.")
 
     def _take(self, line: bytes) -> Reply | None:
-        text = line.removesuffix(b"\r")
+        text = line.removesuffix(b"\r")[:MAX_LINE]
         match = _LINE.fullmatch(text)
-        if match is None or len(text) > MAX_LINE:
+        if match is None:
             raise ReplyError("The server sent something that is no SMTP reply.")
         if self._lines and match[1] != self._code:
             raise ReplyError("The server sent a reply whose lines have different codes.")
         self._code = match[1]
-        self._lines.append(match[3] or b"")
+        self._lines[MAX_LINES - 1 :] = [match[3] or b""]
         self._size += len(line)
-        if len(self._lines) > MAX_LINES or self._size > MAX_REPLY:
+        if match[2] != b"-":
+            return self._finish(line)
+        if self._size > MAX_REPLY:
             raise ReplyError("The server sent a reply that does not end.")
-        return None if match[2] == b"-" else self._finish(line)
+        return None
 
     def _finish(self, line: bytes) -> Reply:
         lines, self._lines, self._size = self._lines, [], 0
         reply = make_reply(int(self._code), lines)
-        if self.hide is not None:
-            reply = _hidden(reply, self.hide)
-        if len(lines) == 1 and len(self._known) < _REMEMBERED:
+        if len(lines) == 1 and len(self._known) < _REMEMBERED and len(line) <= MAX_LINE:
             self._known[line] = reply
         return reply
 
@@ -95,15 +110,3 @@ def _decode(line: bytes) -> str:
         if text.isprintable() and len(text) <= LONGEST_REPLY:
             return text
     return clean_reply(line)
-
-
-def _hidden(reply: Reply, hide: Callable[[str], str]) -> Reply:
-    """Lines are searched together as well: a secret may be spread over them, and then none of them is kept."""
-    text = hide(reply.text)
-    if text == reply.text and not reply.lines:  # nearly all of them
-        return reply
-    joined, lines = hide("\n".join(reply.lines)), tuple(map(hide, reply.lines))
-    if text == reply.text and lines == reply.lines and joined == "\n".join(lines):
-        return reply
-    # A password may be a word that servers say anyway: the other lines still say what is offered.
-    return reply._replace(text=text[:LONGEST_REPLY], lines=lines if joined == "\n".join(lines) else ())

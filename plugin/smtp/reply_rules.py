@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from own_smtp.smtp.reply_phrases import ACCOUNT_WORDS, CLIENT_WORDS, QUOTA_WORDS, RELAY_WORDS, SENDER_WORDS
+from own_smtp.smtp.reply_topics import Topic, topic_of
 from own_smtp.smtp.values import Reply
 from own_smtp.states import PauseReason, State
 
@@ -59,18 +59,21 @@ class Rule:
     state: State
     enhanced: str = ""
     """A regular expression for the subject and detail of the enhanced code: `7\\.` for x.7.y."""
-    says: str = ""
-    """A regular expression for the server's words. Only ever makes a rule gentler: pause instead of refuse."""
+    topics: frozenset[Topic] = frozenset()
+    """What the server's words are about."""
+    unless: str = ""
+    """A regular expression for words of which the rule is not meant."""
     pause: PauseReason | None = None
     slows_down: bool = False
 
-    def fits(self, stage: Stage, reply: Reply) -> bool:
-        """Whether this line is about that reply in that stage."""
+    def fits(self, stage: Stage, reply: Reply, topic: Topic | None) -> bool:
+        """Whether this line is about that reply, whose words have that topic, in that stage."""
         return (
             stage in self.stages
             and str(reply.code).startswith(self.codes)
+            and (not self.topics or topic in self.topics)
             and (not self.enhanced or bool(re.match(self.enhanced, _subject(reply))))
-            and (not self.says or bool(re.search(self.says, reply.text, re.IGNORECASE)))
+            and not (self.unless and re.search(self.unless, reply.text, re.IGNORECASE))
         )
 
 
@@ -83,7 +86,12 @@ def _stages(*stages: Stage) -> frozenset[Stage]:
 
 
 _OPENING = _stages(Stage.BANNER, Stage.EHLO)
-_AFTER_MAIL = _stages(Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.MESSAGE)
+_SENDING = _stages(Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.MESSAGE)
+
+
+def _about(*topics: Topic) -> frozenset[Topic]:
+    return frozenset(topics)
+
 
 RULES: tuple[Rule, ...] = (
     # 1. 421 may answer anything: the server closes the connection, and says nothing of the message (RFC 5321, 3.8).
@@ -136,6 +144,31 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         stages=_stages(Stage.AUTH),
+        codes="5",
+        topics=_about(Topic.TLS),
+        state=State.QUEUED,
+        pause=PauseReason.NO_TLS,
+        why="Words about encryption are about the connection, not about the password.",
+    ),
+    Rule(
+        stages=_stages(Stage.AUTH),
+        codes="5",
+        topics=_about(Topic.QUOTA),
+        unless=r"log-?[io]n|attempt|auth\w* (fail|error|request)|password",
+        state=State.QUEUED,
+        pause=PauseReason.QUOTA,
+        why="Some let nobody sign in whose quota is used up. Too many log-ins may be too many wrong passwords.",
+    ),
+    Rule(
+        stages=_stages(Stage.AUTH),
+        codes="5",
+        topics=_about(Topic.CLIENT),
+        state=State.QUEUED,
+        pause=PauseReason.BLOCKED,
+        why="The platform's address is not wanted: another password would change nothing.",
+    ),
+    Rule(
+        stages=_stages(Stage.AUTH),
         codes="50",
         state=State.QUEUED,
         pause=PauseReason.NO_AUTH,
@@ -148,9 +181,33 @@ RULES: tuple[Rule, ...] = (
         pause=PauseReason.CREDENTIALS,
         why="535 and its like: one more try could lock the account.",
     ),
-    # 3. Quotas: the account may send no more for now, whoever the recipient is.
     Rule(
-        stages=_AFTER_MAIL,
+        stages=_stages(Stage.RCPT),
+        codes="552",
+        topics=_about(Topic.QUOTA),
+        state=State.QUEUED,
+        slows_down=True,
+        why="552 to RCPT means what 452 means: too many for now (RFC 5321, 4.5.3.1.10).",
+    ),
+    # 3. Not about this recipient, whoever it is: refusing a list of recipients for it would be wrong.
+    Rule(
+        stages=_SENDING,
+        codes="5",
+        topics=_about(Topic.QUOTA),
+        state=State.QUEUED,
+        pause=PauseReason.QUOTA,
+        why="The account has sent enough for now: 550, 552, 554, with or without an enhanced code.",
+    ),
+    Rule(
+        stages=_stages(Stage.MAIL),
+        codes="5",
+        topics=_about(Topic.MAILBOX_FULL),
+        state=State.QUEUED,
+        pause=PauseReason.QUOTA,
+        why="No recipient is named yet: a quota that is used up is the account's.",
+    ),
+    Rule(
+        stages=_SENDING,
         codes="5",
         enhanced=r"4\.5$",
         state=State.QUEUED,
@@ -158,40 +215,38 @@ RULES: tuple[Rule, ...] = (
         why="Gmail and others answer 550 5.4.5 when the day's quota is used up.",
     ),
     Rule(
-        stages=_AFTER_MAIL,
-        codes="5",
-        enhanced=r"(1\.90|2\.0|3\.1|7\.[01])$",
-        says=QUOTA_WORDS,
+        stages=_SENDING,
+        codes="",
+        topics=_about(Topic.TLS),
         state=State.QUEUED,
-        pause=PauseReason.QUOTA,
-        why="Exchange Online answers 550 5.1.90 or 554 5.2.0 with words about a quota, Google's relay 550 5.7.1.",
+        pause=PauseReason.NO_TLS,
+        why="The server wants STARTTLS first (RFC 3207, 4); Exchange says it with 451 5.7.3.",
     ),
-    # 4. Not allowed to send at all: refusing a list of recipients for it would be wrong.
     Rule(
-        stages=_AFTER_MAIL,
+        stages=_SENDING,
         codes="530",
         state=State.QUEUED,
         pause=PauseReason.NO_AUTH,
-        why="The server wants authentication first (RFC 4954, 6), or STARTTLS (RFC 3207, 4).",
+        why="The server wants authentication first (RFC 4954, 6).",
     ),
     Rule(
-        stages=_stages(Stage.RCPT),
+        stages=_SENDING,
         codes="5",
-        says=RELAY_WORDS,
+        topics=_about(Topic.AUTHENTICATION, Topic.RELAYING),
         state=State.QUEUED,
         pause=PauseReason.NO_AUTH,
-        why="The server does not relay for this account: it would say so to every recipient.",
+        why="It relays for who has signed in, or not for this account: it would say so to every recipient.",
     ),
     Rule(
-        stages=_AFTER_MAIL,
+        stages=_SENDING,
         codes="5",
-        says=CLIENT_WORDS,
+        topics=_about(Topic.CLIENT),
         state=State.QUEUED,
         pause=PauseReason.BLOCKED,
-        why="Postfix refuses a client at RCPT (smtpd_delay_reject): it would say so to every recipient.",
+        why="The address or the name that connects is not wanted; Postfix says it at RCPT (smtpd_delay_reject).",
     ),
     Rule(
-        stages=_AFTER_MAIL,
+        stages=_SENDING,
         codes="5",
         enhanced=r"1\.[78]$",
         state=State.QUEUED,
@@ -199,12 +254,35 @@ RULES: tuple[Rule, ...] = (
         why="5.1.7 and 5.1.8 are about the sender's address wherever they come (RFC 3463, 3.2).",
     ),
     Rule(
-        stages=_AFTER_MAIL,
+        stages=_SENDING,
         codes="5",
-        says=f"{SENDER_WORDS}|{ACCOUNT_WORDS}",
+        topics=_about(Topic.SENDER, Topic.ACCOUNT),
         state=State.QUEUED,
         pause=PauseReason.SENDER,
         why="Postfix refuses a sender at RCPT, Exchange only after the message; others block the account.",
+    ),
+    # 4. Not now.
+    Rule(
+        stages=_stages(Stage.RCPT, Stage.DATA, Stage.BODY, Stage.MESSAGE),
+        codes="4",
+        topics=_about(Topic.MAILBOX_FULL, Topic.RECIPIENT_RATE),
+        state=State.QUEUED,
+        why="This recipient's mailbox is full, or gets too much: others may be fine.",
+    ),
+    Rule(
+        stages=_SENDING,
+        codes="4",
+        topics=_about(Topic.QUOTA),
+        state=State.QUEUED,
+        slows_down=True,
+        why="Too much or too fast, whatever the enhanced code says: 450 4.2.1 as well.",
+    ),
+    Rule(
+        stages=_stages(Stage.MAIL),
+        codes="4",
+        topics=_about(Topic.IDLE),
+        state=State.QUEUED,
+        why="The connection was silent for too long, which is no matter of pace.",
     ),
     # 5. MAIL: the sender, the size, the pace.
     Rule(
@@ -213,6 +291,13 @@ RULES: tuple[Rule, ...] = (
         state=State.QUEUED,
         slows_down=True,
         why="450 and 452 to MAIL are about rate or room (RFC 5321, 4.2.3).",
+    ),
+    Rule(
+        stages=_stages(Stage.MAIL),
+        codes="5",
+        topics=_about(Topic.SIZE),
+        state=State.REFUSED,
+        why="The message is larger than the server takes, under whatever code.",
     ),
     Rule(
         stages=_stages(Stage.MAIL),
@@ -283,4 +368,5 @@ RULES: tuple[Rule, ...] = (
 
 def find_rule(stage: Stage, reply: Reply) -> Rule | None:
     """Return the line that decides, or `None` when the reply makes no sense in that stage."""
-    return next((rule for rule in RULES if rule.fits(stage, reply)), None)
+    topic = topic_of(reply)
+    return next((rule for rule in RULES if rule.fits(stage, reply, topic)), None)

@@ -29,7 +29,7 @@ class ServerInfo:
     def of(cls, session: Session) -> Self:
         """Read them off a conversation that is open."""
         tls = session.connection.tls
-        found = cls(server=session.server, offers=offers_of(session.capabilities))
+        found = cls(server=session.server, offers=tuple(map(session.hide, offers_of(session.capabilities))))
         if tls is None:
             return found
         der, cipher = tls.getpeercert(binary_form=True), tls.cipher()

@@ -6,7 +6,6 @@ at a time, pipelined or in chunks, is up to `own_smtp.smtp.transfer`.
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
 import ssl
@@ -15,15 +14,22 @@ from enum import StrEnum
 
 from own_smtp.errors import ForbiddenError, NoSuchHostError, SessionError, TargetError, TargetRefusedError
 from own_smtp.settings import Deadlines
-from own_smtp.smtp.capabilities import NOTHING, Capabilities, parse_ehlo
-from own_smtp.smtp.connection import Connection, Dialer, dial
+from own_smtp.smtp.authentication import authenticate
+from own_smtp.smtp.capabilities import NOTHING, Capabilities
+from own_smtp.smtp.connection import Connection, UnaskedReplyError
+from own_smtp.smtp.dialer import Dialer, dial
+from own_smtp.smtp.introduction import introduce
 from own_smtp.smtp.network import CANNOT_BE_REACHED, Target
 from own_smtp.smtp.outcomes import Stage, classify, interrupted
-from own_smtp.smtp.redaction import REMOVED, Redactor
+from own_smtp.smtp.reply_parser import ReplyError
+from own_smtp.smtp.secret_redaction import Redactor
+from own_smtp.smtp.setup_errors import HungUpError, SetupError
 from own_smtp.smtp.tls import CertificateError, check_fingerprint, context_for
 from own_smtp.smtp.trace import Observer, TraceLine, TraceStep, ignore
-from own_smtp.smtp.values import Credentials, Outcome, RelayProfile, Reply
+from own_smtp.smtp.values import Outcome, RelayProfile, Reply
 from own_smtp.states import PauseReason, Security
+
+__all__ = ["LONGEST_HANDSHAKE", "Resolve", "Session", "SessionState", "SetupError"]
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +52,6 @@ class SessionState(StrEnum):
     CLOSED = "closed"
 
 
-class SetupError(SessionError):
-    """There is no usable conversation with the relay. `outcome` says why, and what it means."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(f"{outcome.stage}: {outcome.words}")
-        self.outcome = outcome
-
-
 class Session:
     """A conversation with one relay.
 
@@ -70,10 +68,17 @@ class Session:
         """The server's first words."""
         self.has_answered = False
         """Whether the server has replied to any message yet. Until then a lost connection is not an idle one."""
+        self.says_helo = False
+        """Whether it hangs up at EHLO."""
+        self.refuses_bdat = False
+        """Whether it has refused BDAT although it offers CHUNKING."""
         self.certificate: bytes | None = None
         """The certificate that the server showed, also one that was not trusted by its fingerprint (DER)."""
-        self._observe = observe
+        self.observe = observe
         self._connection: Connection | None = None
+        credentials = profile.credentials
+        self._redactor = Redactor([credentials.password] if credentials else [])
+        self._transcript_redactor = Redactor([credentials.password, credentials.username] if credentials else [])
 
     def __repr__(self) -> str:
         return f"<Session with {self.server} {self.state}>"
@@ -93,9 +98,10 @@ class Session:
     async def open(self, resolve: Resolve, dialer: Dialer = dial) -> None:
         """Connect, secure and authenticate. Raises `SetupError` and leaves nothing open then."""
         try:
-            await self._connect(resolve, dialer)
-            await self._greet()
-            await self._authenticate()
+            await self._meet(resolve, dialer)
+            if self.profile.credentials is not None:
+                self.state = SessionState.AUTHENTICATING
+                await authenticate(self, self.profile.credentials)
         except BaseException:
             self.drop()
             raise
@@ -122,6 +128,17 @@ class Session:
 
     # The set-up, step by step
 
+    async def _meet(self, resolve: Resolve, dialer: Dialer) -> None:
+        """Connect and be greeted; once more with HELO where the server hangs up at EHLO (RFC 5321, 3.2)."""
+        await self._connect(resolve, dialer)
+        try:
+            await self._greet()
+        except HungUpError:
+            self.connection.drop()
+            self.says_helo = True
+            await self._connect(resolve, dialer)
+            await self._greet()
+
     async def _connect(self, resolve: Resolve, dialer: Dialer) -> None:
         target = await self._resolve(resolve)
         try:
@@ -129,25 +146,23 @@ class Session:
         except OSError as error:
             raise self._unreachable(_reason(error), None) from error
         self._connection = connected.connection
-        if self.profile.credentials is not None:
-            self._connection.hide(Redactor([self.profile.credentials.password]))
         self.server = f"{self.profile.host} [{connected.address}]"
         text = f"Connected to {self.server}, port {self.profile.port}."
-        self._observe(TraceStep(Stage.CONNECT, text, {"server": self.server}))
+        self.observe(TraceStep(Stage.CONNECT, text, {"server": self.server}))
 
     async def _resolve(self, resolve: Resolve) -> Target:
         found = TraceStep(Stage.RESOLVE, f"Found the address of {self.profile.host}.")
         try:
             target = await resolve(self.profile)
         except ForbiddenError as error:
-            raise self._broken(Stage.CONNECT, str(error), PauseReason.FORBIDDEN) from error
+            raise self.broken(Stage.CONNECT, str(error), PauseReason.FORBIDDEN) from error
         except TargetRefusedError as error:
-            self._observe(found)  # as if it had only not answered
+            self.observe(found)  # as if it had only not answered
             raise self._unreachable("The platform's policy refuses it.", PauseReason.NOT_ALLOWED) from error
         except TargetError as error:
             pause = PauseReason.NO_SUCH_HOST if isinstance(error, NoSuchHostError) else None
-            raise self._broken(Stage.RESOLVE, str(error), pause) from error
-        self._observe(found)
+            raise self.broken(Stage.RESOLVE, str(error), pause) from error
+        self.observe(found)
         return target
 
     def _unreachable(self, fact: str, pause: PauseReason | None) -> SetupError:
@@ -155,50 +170,67 @@ class Session:
         profile = self.profile
         where = (profile.relay_id, profile.host, profile.port, fact)
         log.warning("Relay %s: no connection to %s, port %s: %s", *where, extra={"relay_id": profile.relay_id})
-        return self._broken(Stage.CONNECT, f"{profile.host} {CANNOT_BE_REACHED}.", pause)
+        return self.broken(Stage.CONNECT, f"{profile.host} {CANNOT_BE_REACHED}.", pause)
 
-    def _broken(self, stage: Stage, text: str, pause: PauseReason | None = None) -> SetupError:
-        return SetupError(interrupted(stage, text, server=self.server)._replace(pause=pause))
+    def broken(self, stage: Stage, text: str | SessionError, pause: PauseReason | None = None) -> SetupError:
+        """Return what to raise when the set-up ends in `stage`."""
+        return SetupError(self.interrupted(stage, text)._replace(pause=pause))
+
+    def refused(self, stage: Stage, reply: Reply) -> SetupError:
+        """Return what to raise when a reply ends the set-up."""
+        return SetupError(self.judge(stage, reply))
+
+    # What leaves a session: all of it without secrets. Inside, replies are as the server gave them, because a password
+    # may be a word that servers say anyway.
+
+    def judge(self, stage: Stage, reply: Reply) -> Outcome:
+        """Return what a reply means."""
+        outcome = classify(stage, reply, server=self.server)
+        return outcome if outcome.reply is None else outcome._replace(reply=self._redactor.reply(outcome.reply))
+
+    def interrupted(self, stage: Stage, why: str | SessionError) -> Outcome:
+        """Return what it means when the conversation broke off."""
+        said = f"{why} It said: {why.reply.code} {why.reply.text}" if isinstance(why, UnaskedReplyError) else str(why)
+        return interrupted(stage, self._redactor(said), server=self.server)
+
+    def hide(self, text: str) -> str:
+        """Take the password out of a whole word or line of the server."""
+        return self._redactor.without(text)
+
+    def show(self, reply: Reply) -> Reply:
+        """Return a reply as it may be seen."""
+        return self._redactor.reply(reply)
+
+    def _tell(self, sent: str, reply: Reply) -> Reply:
+        """Let observers see what was said, without the user name too, and return the reply as it may be seen."""
+        self.observe(TraceLine(sent, self._transcript_redactor.reply(reply)))
+        return self.show(reply)
 
     async def _greet(self) -> None:
         self.state = SessionState.GREETING
         if self.profile.security is Security.IMPLICIT:
             await self._secure()
         await self._read_banner()
-        await self._say_ehlo()
+        await introduce(self)
         if self.profile.security is Security.STARTTLS:
             await self._start_tls()
-            await self._say_ehlo()  # what was said in plain text is forgotten (RFC 3207, 4.2)
+            await introduce(self)  # what was said in plain text is forgotten (RFC 3207, 4.2)
 
     async def _read_banner(self) -> None:
         try:
             reply = await self.connection.read("the banner", self.deadlines.banner)
         except SessionError as error:
-            raise self._broken(Stage.BANNER, str(error)) from error
-        self._observe(TraceLine("", reply))
-        self._check(Stage.BANNER, reply)
-        self.greeting = reply.text
-        self._observe(TraceStep(Stage.BANNER, reply.text, {"words": reply.text}))
-
-    async def _say_ehlo(self) -> None:
-        name = self.profile.ehlo_name or _address_literal(self.connection.local_address)
-        try:
-            reply = await self.expect(Stage.EHLO, f"EHLO {name}\r\n".encode("ascii"))
-            self.capabilities = parse_ehlo(reply)
-        except SetupError as error:
-            refusal = error.outcome.reply
-            if refusal is None or refusal.code not in {500, 502}:
-                raise
-            reply = await self.expect(Stage.EHLO, f"HELO {name}\r\n".encode("ascii"))
-            self.capabilities = NOTHING
-        offers = list(reply.lines[1:])
-        self._observe(TraceStep(Stage.EHLO, f"Introduced as {name}.", {"name": name, "offers": offers}))
+            raise self.broken(Stage.BANNER, error) from error
+        shown = self._tell("", reply)
+        self.check(Stage.BANNER, reply)
+        self.greeting = shown.text
+        self.observe(TraceStep(Stage.BANNER, shown.text, {"words": shown.text}))
 
     async def _start_tls(self) -> None:
         if not self.capabilities.starttls:
-            raise self._broken(Stage.STARTTLS, "The server does not offer STARTTLS.", PauseReason.NO_TLS)
+            raise self.broken(Stage.STARTTLS, "The server does not offer STARTTLS.", PauseReason.NO_TLS)
         await self.expect(Stage.STARTTLS, b"STARTTLS\r\n")
-        self._observe(TraceStep(Stage.STARTTLS, "The server is ready for TLS."))
+        self.observe(TraceStep(Stage.STARTTLS, "The server is ready for TLS."))
         await self._secure()
 
     async def _secure(self) -> None:
@@ -212,71 +244,42 @@ class Session:
             check_fingerprint(tls, self.profile.fingerprint)
         except (ssl.SSLCertVerificationError, CertificateError) as error:
             text = getattr(error, "verify_message", "") or str(error)
-            raise self._broken(Stage.TLS, text, PauseReason.CERTIFICATE) from error
+            raise self.broken(Stage.TLS, text, PauseReason.CERTIFICATE) from error
         except (OSError, SessionError) as error:
-            raise self._broken(Stage.TLS, f"No TLS: {_reason(error)}") from error
+            raise self.broken(Stage.TLS, f"No TLS: {_reason(error)}") from error
         text = f"{tls.version()} with a certificate that is trusted."
-        self._observe(TraceStep(Stage.TLS, text, {"version": tls.version()}))
+        self.observe(TraceStep(Stage.TLS, text, {"version": tls.version()}))
 
     def _keep_tls_session(self) -> None:
         tls = self.connection.tls
         if tls is not None:
             context_for(self.profile.fingerprint).keep_session(tls)
 
-    async def _authenticate(self) -> None:
-        credentials = self.profile.credentials
-        if credentials is None:
-            return
-        self.state = SessionState.AUTHENTICATING
-        if self.connection.tls is None:
-            raise self._broken(Stage.AUTH, "A password is never sent without TLS.", PauseReason.NO_TLS)
-        if "PLAIN" in self.capabilities.auth:
-            mechanism = "PLAIN"
-            await self._auth_plain(credentials)
-        elif "LOGIN" in self.capabilities.auth:
-            mechanism = "LOGIN"
-            await self._auth_login(credentials)
-        else:
-            raise self._broken(Stage.AUTH, "The server offers neither PLAIN nor LOGIN.", PauseReason.NO_AUTH)
-        self._observe(TraceStep(Stage.AUTH, f"Signed in as {credentials.username}.", {"mechanism": mechanism}))
-
-    async def _auth_plain(self, credentials: Credentials) -> None:
-        """RFC 4616, with the initial response of RFC 4954: one exchange, one attempt."""
-        token = _base64(f"\0{credentials.username}\0{credentials.password}")
-        await self._finish_auth(b"AUTH PLAIN " + token, shown=f"AUTH PLAIN {REMOVED}")
-
-    async def _auth_login(self, credentials: Credentials) -> None:
-        """The LOGIN mechanism, undocumented but wide-spread: the server asks for the name, then for the password."""
-        await self.expect(Stage.AUTH, b"AUTH LOGIN\r\n", kind=3)
-        await self.expect(Stage.AUTH, _base64(credentials.username) + b"\r\n", kind=3, shown=REMOVED)
-        await self._finish_auth(_base64(credentials.password), shown=REMOVED)
-
-    async def _finish_auth(self, line: bytes, *, shown: str) -> None:
-        """Send the last line of the exchange. A server that asks for more gets `*`, which ends it (RFC 4954, 4)."""
-        reply = await self._ask(Stage.AUTH, line + b"\r\n", shown)
-        if reply.code == 334:
-            raise SetupError(classify(Stage.AUTH, await self._ask(Stage.AUTH, b"*\r\n"), server=self.server))
-        self._check(Stage.AUTH, reply)
+    # What is said in it
 
     async def expect(self, stage: Stage, command: bytes, *, kind: int = 2, shown: str | None = None) -> Reply:
         """Send `command` and return its reply, whose code begins with `kind`.
 
         Raises `SetupError` with what anything else means. `shown` is what observers see of a command with a secret.
         """
-        return self._check(stage, await self._ask(stage, command, shown), kind=kind)
+        return self.check(stage, await self.ask(stage, command, shown), kind=kind)
 
-    async def _ask(self, stage: Stage, command: bytes, shown: str | None = None) -> Reply:
+    async def ask(self, stage: Stage, command: bytes, shown: str | None = None) -> Reply:
+        """Send `command` and return its reply, whatever it is. Raises `SetupError` when there is none."""
         try:
             self.connection.write(command, replies=1)
             reply = await self.connection.read(stage.upper(), self.deadlines.command)
         except SessionError as error:
-            raise self._broken(stage, str(error)) from error
-        self._observe(TraceLine(shown or command.decode("utf-8", "replace").strip(), reply))
+            raise self.broken(stage, error) from error
+        if isinstance(self.connection.failure, ReplyError):
+            raise self.broken(stage, self.connection.failure)
+        self._tell(shown or command.decode("utf-8", "replace").strip(), reply)
         return reply
 
-    def _check(self, stage: Stage, reply: Reply, *, kind: int = 2) -> Reply:
+    def check(self, stage: Stage, reply: Reply, *, kind: int = 2) -> Reply:
+        """Return the reply, or raise `SetupError` when its code does not begin with `kind`."""
         if reply.code // 100 != kind:
-            raise SetupError(classify(stage, reply, server=self.server))
+            raise self.refused(stage, reply)
         return reply
 
 
@@ -287,12 +290,3 @@ def _reason(error: Exception) -> str:
         return f"{os.strerror(error.errno)}."  # asyncio's own words repeat the address
     text = getattr(error, "reason", None) or str(error) or type(error).__name__
     return f"{text.removesuffix('.')}."
-
-
-def _base64(text: str) -> bytes:
-    return base64.b64encode(text.encode())
-
-
-def _address_literal(address: str) -> str:
-    """An EHLO name for a machine without a fully qualified one (RFC 5321, 4.1.3)."""
-    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"

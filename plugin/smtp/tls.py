@@ -13,12 +13,25 @@ from typing import Any, Self
 
 from own_smtp.errors import OwnSMTPError
 
+LARGEST_RECORD = 16 * 1024
+"""Octets of plain text in a TLS record, at most (RFC 8446, 5.1)."""
 MOST_SESSIONS = 1000
 """Servers whose last session is kept, in each context."""
 
 
 class CertificateError(OwnSMTPError):
     """The server's certificate is not the one that was trusted by its fingerprint."""
+
+
+class ListeningTLS(ssl.SSLObject):
+    """A TLS object that can be handed what arrived when its transport is gone."""
+
+    incoming: ssl.MemoryBIO
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Return the plain text in `data`. Raises `ssl.SSLError` where there is none."""
+        self.incoming.write(data)
+        return self.read(LARGEST_RECORD)
 
 
 class ResumingContext(ssl.SSLContext):
@@ -35,12 +48,17 @@ class ResumingContext(ssl.SSLContext):
 
     _sessions: OrderedDict[str, ssl.SSLSession]
 
-    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+    sslobject_class = ListeningTLS
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
         """Make a TLS object that begins with the session kept for this server, if there is one."""
         name = options.get("server_hostname")
         if name is not None and name in self._sessions:
             options["session"] = self._sessions[name]
-        return super().wrap_bio(*args, **options)
+        made = super().wrap_bio(incoming, *args, **options)
+        assert isinstance(made, ListeningTLS)
+        made.incoming = incoming
+        return made
 
     def keep_session(self, tls: ssl.SSLObject) -> None:
         """Remember the session of a connection that is about to end. With TLS 1.3 it comes with the first data."""

@@ -1,6 +1,6 @@
 """What a conversation tells of itself while it is set up: each step that was done, and each line that was said.
 
-Nothing of it holds a secret: the session leaves them out, and replies come without them (see `Wire.hide`).
+Nothing of it holds a secret: the session leaves them out, and takes them out of replies.
 """
 
 from __future__ import annotations

@@ -37,7 +37,14 @@ PAUSED = RelayChange(
     is_automatic=True,
 )
 _CODES = dict.fromkeys(
-    (PauseReason.CREDENTIALS, PauseReason.SENDER, PauseReason.NO_AUTH, PauseReason.BLOCKED, PauseReason.QUOTA),
+    (
+        PauseReason.CREDENTIALS,
+        PauseReason.SENDER,
+        PauseReason.NO_AUTH,
+        PauseReason.BLOCKED,
+        PauseReason.QUOTA,
+        PauseReason.REFUSES_ALL,
+    ),
     "550 5.7.1 ",
 )
 """Of what a server said; the other reasons are what we found."""

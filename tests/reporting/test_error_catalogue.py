@@ -9,14 +9,17 @@ from importlib.resources import files
 import jsonschema
 import pytest
 
+from own_smtp.delivery.retry_policy import PROBES
 from own_smtp.errors import ConfigurationError
 from own_smtp.forms.relay import RelayForm
 from own_smtp.reporting.error_catalogue import NAME, NO_REPLY, WHO_LABELS, Who, catalogue, extract_texts, read_catalogue
 from own_smtp.reporting.explanations import BY_PAUSE, explain
 from own_smtp.smtp.outcomes import Stage, classify
-from own_smtp.smtp.reply_parser import make_reply
+from own_smtp.smtp.reply_parser import ReplyParser, make_reply
+from own_smtp.smtp.reply_topics import Topic
 from own_smtp.smtp.values import Reply
-from own_smtp.states import PauseReason
+from own_smtp.states import PauseReason, State
+from tests.smtp.test_reply_topics import CASES
 
 TEXT = files("own_smtp.reporting").joinpath(NAME).read_text(encoding="utf-8")
 SCHEMA = json.loads(
@@ -74,6 +77,7 @@ def test_the_schema_knows_the_words_of_the_code():
     entry = SCHEMA["$defs"]["entry"]["properties"]
     assert set(entry["stages"]["items"]["enum"]) == set(Stage)
     assert set(entry["pause"]["enum"]) == set(PauseReason)
+    assert set(entry["about"]["items"]["enum"]) == set(Topic)
     assert set(entry["who"]["enum"]) == set(Who) == set(WHO_LABELS)
     assert set(SCHEMA["properties"]["pauses"]["required"]) == set(PauseReason)
 
@@ -91,15 +95,77 @@ def test_a_pause_is_explained_by_the_same_words(entry, sample):
     """Where our rules pause a relay for such an answer, its page explains it by the same entry, without the codes."""
     stage, reply, words = read(sample)
     pause = classify(Stage(stage), reply).pause
-    assert pause in {entry.pause, None}
+    assert pause is entry.pause or (pause is None and reply.code // 100 == 4)
     assert explain("", None, None, entry.pause, words).key == entry.id
+
+
+PROMISES = {
+    "by itself": lambda outcome: outcome.state is State.QUEUED and (outcome.pause is None or outcome.pause in PROBES),
+    "Nothing is lost": lambda outcome: outcome.state is State.QUEUED,
+    "tried again": lambda outcome: outcome.state is State.QUEUED,
+    "resume here": lambda outcome: outcome.pause is not None and outcome.pause not in PROBES,
+    "nd again": lambda outcome: outcome.state is State.REFUSED,
+}
+"""What advice promises or asks for, and what the rules must make of the reply for it to be true."""
+REAL = [(f"{case['stage']} {case['code']} {case['enhanced']}", case["text"]) for case in CASES]
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [sample for _entry, sample in SAMPLES] + [" ".join(f"{head} {text}".split()) for head, text in REAL],
+    ids=lambda sample: sample[:50],
+)
+def test_advice_follows_the_outcome(sample):
+    """Beside a refused invitation nobody reads that it goes on by itself, nor "resume" beside a server that goes on."""
+    stage, reply, _words = read(sample)
+    if reply is None:
+        return
+    outcome = classify(Stage(stage), reply)
+    found = explained(sample)
+    for words, holds in PROMISES.items():
+        assert words not in str(found.what_to_do) or holds(outcome), (found.key, str(found.what_to_do))
+    assert outcome.pause is None or found.who not in {Who.RECIPIENT, Who.NOBODY} or outcome.pause is PauseReason.QUOTA
+    assert outcome.state is not State.REFUSED or found.who is not Who.NOBODY
+
+
+KNOWN_CAUSES = [
+    ("rcpt 550 Send quota exceeded", "paused-quota"),
+    ("mail 550 Send quota exceeded", "paused-quota"),
+    ("rcpt 550 5.4.5 Daily sending quota exceeded", "paused-quota"),
+    (
+        "rcpt 550 Requested action not taken: mailbox unavailable Sender address is not allowed.",
+        "sender-of-the-account",
+    ),
+    ("mail 550 5.7.1 Your IP address is blocked", "paused-blocked"),
+    ("auth 535 5.7.0 Your IP address is blocked", "paused-blocked"),
+    ("rcpt 553 5.7.1 Relaying denied", "relay-denied"),
+    ("message 554 5.7.1 Mailbox quota exceeded", "mailbox-full"),
+]
+
+
+@pytest.mark.parametrize(("sample", "key"), KNOWN_CAUSES)
+def test_a_cause_is_the_accounts_or_the_recipients(sample, key):
+    """A quota of the account is no full mailbox, and a blocked address no wrong sender or password."""
+    assert explained(sample).key == key
+
+
+def test_a_reply_of_several_lines_is_explained_as_it_comes():
+    """GMX and others spread a sentence over lines: they are read as one, and the codes between them are gone."""
+    parser = ReplyParser()
+    said = (b"550-Requested action not taken: mailbox unavailable", b"550 Failure sending mail. Try again later")
+    (reply,) = parser.feed(b"\r\n".join(said) + b"\r\n")
+    assert explain("rcpt", reply.code, reply.enhanced, None, reply.text).key == "united-internet-unsaid"
+    said = (b"550-Requested action not taken: mailbox unavailable", b"550 Sender address is not allowed.")
+    (reply,) = parser.feed(b"\r\n".join(said) + b"\r\n")
+    assert classify(Stage.MAIL, reply).pause is PauseReason.SENDER
+    assert explain("mail", reply.code, reply.enhanced, None, reply.text).key == "sender-of-the-account"
 
 
 def test_every_known_entry_has_samples_a_source_and_something_to_go_by():
     """None is there by hearsay: words or an enhanced code, a real reply, and a public page."""
     for entry in catalogue().known:
         assert entry.samples, entry.id
-        assert entry.says or entry.enhanced, entry.id
+        assert entry.says or entry.enhanced or entry.about, entry.id
         assert entry.source or entry.stages == {Stage.LOCAL}, entry.id
 
 

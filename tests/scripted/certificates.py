@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from datetime import UTC, datetime
+import tempfile
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 NAMES = ("localhost", "127.0.0.1", "mail.example.test")
 KINDS = ("good", "wrong_name", "expired", "other_ca")
@@ -54,3 +60,35 @@ class Authority:
 def authority() -> Authority:
     """Return the one authority of this test run: making keys takes time."""
     return Authority()
+
+
+class BrokenCertificate:
+    """A certificate with an extension that stands twice, which RFC 5280, 4.2 forbids. TLS itself does not mind."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "twice.example.test")])
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(name, name, self._key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        for oid in ("1.3.6.1.4.1.55555.1", "1.3.6.1.4.1.55555.2"):
+            value = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), b"\x05\x00")
+            builder = builder.add_extension(value, critical=False)
+        der = builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
+        first, second = (b"\x2b\x06\x01\x04\x01\x83\xb2\x03" + bytes([number]) for number in (1, 2))
+        assert first in der
+        assert second in der
+        self.der = der.replace(second, first)
+
+    def server_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        key = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "both.pem"
+            path.write_bytes(key + ssl.DER_cert_to_PEM_cert(self.der).encode())
+            context.load_cert_chain(path)
+        return context
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.der).hexdigest()

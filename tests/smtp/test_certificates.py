@@ -6,10 +6,14 @@ import ssl
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from own_smtp.smtp.certificates import Certificate, spelt
+from tests.scripted.certificates import BrokenCertificate
 
 WARNING = timedelta(days=14)
+BROKEN = BrokenCertificate()
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
 
@@ -43,6 +47,24 @@ def test_rubbish_still_has_a_fingerprint():
     found = Certificate.from_der(b"no certificate")
     assert (len(found.fingerprint), found.subject, found.ends_at) == (64, "", None)
     assert Certificate.from_json(found.as_json()) == found
+
+
+def test_a_certificate_that_breaks_the_rules_is_read_as_far_as_it_goes():
+    """An extension that stands twice hides the names, and nothing else."""
+    broken = BrokenCertificate()
+    found = Certificate.from_der(broken.der)
+    assert (found.fingerprint, found.subject, found.names) == (broken.fingerprint, "CN=twice.example.test", ())
+    assert found.ends_at is not None
+    assert Certificate.from_json(found.as_json()) == found
+
+
+@given(st.binary(max_size=2000), st.integers(0, 2000), st.binary(min_size=1, max_size=8))
+def test_no_certificate_raises(rubbish, position, change):
+    """Whatever a server shows, there is a fingerprint of it."""
+    der = BROKEN.der
+    changed = der[: position % len(der)] + change + der[position % len(der) + len(change) :]
+    for data in (rubbish, changed, der + rubbish):
+        assert len(Certificate.from_der(data).fingerprint) == 64
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from own_smtp.errors import SessionError
-from own_smtp.smtp.connection import Connected, Connection, ConnectionLostError, UnaskedReplyError, dial
+from own_smtp.smtp.connection import Connection, ConnectionLostError, UnaskedReplyError
+from own_smtp.smtp.dialer import Connected, dial
 from own_smtp.smtp.network import Target
 from own_smtp.smtp.reply_parser import ReplyError
 from tests.scripted import (
@@ -136,10 +137,9 @@ def test_a_longer_deadline_replaces_a_shorter_one(scripted):
     [
         (Endless(b"220-more\r\n"), "does not end"),
         (Endless(b"220 more\r\n"), "out of turn"),
-        (Endless(b"x"), "4,096"),
+        (Endless(b"x"), "no SMTP reply"),
         (Endless(b"\r\n"), "no SMTP reply"),
-        (huge_line(220), "4,096"),
-        (multiline(220, *["x"] * 101), "does not end"),
+        (huge_line(220), "does not end"),
         (multiline(220, *["x" * 4000] * 20), "does not end"),
         (GARBAGE, "no SMTP reply"),
         (b"220-first\r\n250 second\r\n", "different codes"),

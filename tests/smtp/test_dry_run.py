@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 
@@ -15,6 +17,7 @@ from own_smtp.smtp.trace import TraceLine, TraceStep
 from own_smtp.smtp.values import Credentials
 from own_smtp.states import PauseReason, Security
 from tests.scripted import HANG, KEEP, BlackHole, ClosedPort, ScriptedServer, SilentPort
+from tests.scripted.certificates import BrokenCertificate
 from tests.wire_kit import LOGIN, PASSWORD, profile_for, resolve
 
 RECIPIENT = "owner@acme.example"
@@ -114,6 +117,43 @@ def test_a_trusted_fingerprint_lets_it_pass_and_another_one_does_not(trusted):
         found, _seen = tried(server, security=Security.STARTTLS, fingerprint=trusted.fingerprint("other_ca"))
         assert found.failure.pause is PauseReason.CERTIFICATE
         assert found.certificate.fingerprint == trusted.fingerprint("good")
+
+
+@pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT])
+def test_a_certificate_that_cannot_be_read_is_shown_by_its_fingerprint(security):
+    """It is refused as any other that is not trusted, and can be trusted as any other."""
+    broken = BrokenCertificate()
+    with ScriptedServer(tls=broken.server_context(), implicit_tls=security is Security.IMPLICIT) as server:
+        found, _seen = tried(server, security=security)
+        assert found.failure.pause is PauseReason.CERTIFICATE
+        assert found.certificate.fingerprint == broken.fingerprint
+        found, _seen = tried(server, security=security, fingerprint=broken.fingerprint)
+        assert (found.failure, found.certificate.fingerprint) == (None, broken.fingerprint)
+
+
+def test_an_error_that_nobody_foresaw_ends_a_test(scripted, caplog):
+    """With a sentence for the person and the place for the log; its words, which may be the server's, go nowhere."""
+
+    async def find(_profile):
+        raise ZeroDivisionError(PASSWORD)
+
+    found, _seen = tried(scripted, find=find)
+    assert (found.failure.stage, found.failure.state) == (Stage.RESOLVE, "queued")
+    assert "ZeroDivisionError" in caplog.text
+    assert PASSWORD not in caplog.text + repr(found)
+
+
+@pytest.mark.parametrize("written", ["{}", "{!r}"])
+def test_the_transcript_shows_no_user_name(secured, written):
+    """What a server repeats of the login is taken out, in plain and in base64."""
+    login = Credentials(username="ann.smith@acme.example", password=PASSWORD)
+    token = base64.b64encode(login.username.encode()).decode()
+    secured.on("auth", f"535 5.7.8 not {login.username}, {written.format(token)}, {quote(login.username)}")
+    _found, seen = tried(secured, security=Security.STARTTLS, credentials=login)
+    said = repr([item.reply for item in seen if isinstance(item, TraceLine)])
+    assert REMOVED in said
+    for secret in (login.username, "ann.smith", token, quote(login.username)):
+        assert secret not in said
 
 
 def test_implicit_tls_on_a_starttls_port(scripted):

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from own_smtp.errors import NoSuchHostError, ResolverError, TargetError, TargetRefusedError
+from own_smtp.errors import ForbiddenError, NoSuchHostError, ResolverError, TargetError, TargetRefusedError
 from own_smtp.settings import Settings
 from own_smtp.smtp import network
 from own_smtp.smtp.network import CANNOT_BE_REACHED, REFUSED, NetworkPolicy, embedded, resolve, system_resolver
+from own_smtp.smtp.values import Identity, Limits, RelayProfile
+from own_smtp.states import Security
 
 PUBLIC = NetworkPolicy.from_settings(Settings())
 
@@ -336,3 +338,117 @@ def test_an_impossible_name_does_not_exist(host):
     """What Python refuses to encode is no host, not a crash."""
     with pytest.raises(NoSuchHostError):
         asyncio.run(system_resolver(host, 25))
+
+
+def relay_of(tenant: str, security: Security = Security.STARTTLS) -> RelayProfile:
+    return RelayProfile(
+        relay_id=1,
+        tenant_id=tenant,
+        label="Acme",
+        host="mail.example.org",
+        port=587,
+        security=security,
+        credentials=None,
+        fingerprint=None,
+        identity=Identity(address="research@acme.example"),
+        envelope_sender="research@acme.example",
+        ehlo_name=None,
+        limits=Limits(),
+        revision=1,
+    )
+
+
+def test_all_tenants_are_admitted_unless_the_operator_names_some():
+    """An empty list admits nobody; it is not the same as none."""
+    assert PUBLIC.admits("acme")
+    named = NetworkPolicy(allowed_ports={25}, allowed_tenants=frozenset({"acme"}))
+    assert named.admits("acme")
+    assert not named.admits("other")
+    assert not NetworkPolicy(allowed_ports={25}, allowed_tenants=frozenset()).admits("acme")
+
+
+def test_a_relay_of_a_tenant_that_is_not_admitted_is_forbidden():
+    """However it is encrypted; one of an admitted tenant is not."""
+    named = NetworkPolicy(allowed_ports={25}, allow_plaintext=True, allowed_tenants=frozenset({"acme"}))
+    named.check_relay(relay_of("acme"))
+    for security in Security:
+        with pytest.raises(ForbiddenError, match="this account"):
+            named.check_relay(relay_of("other", security))
+
+
+def test_plain_text_is_forbidden_unless_the_operator_allows_it():
+    """Both kinds of TLS may be used under any policy."""
+    for security in (Security.STARTTLS, Security.IMPLICIT):
+        PUBLIC.check_relay(relay_of("acme", security))
+    with pytest.raises(ForbiddenError, match="without encryption"):
+        PUBLIC.check_relay(relay_of("acme", Security.NONE))
+    NetworkPolicy(allowed_ports={25}, allow_plaintext=True).check_relay(relay_of("acme", Security.NONE))
+
+
+def test_a_policy_is_what_the_settings_say():
+    """Each of its four parts is taken over, and by default only what is public may be reached, and only under TLS."""
+    settings = Settings.from_config(
+        {
+            "OWN_SMTP_ALLOWED_PORTS": "26",
+            "OWN_SMTP_ALLOWED_NETWORKS": ["10.1.0.0/16"],
+            "OWN_SMTP_ALLOW_PLAINTEXT": True,
+            "OWN_SMTP_ALLOWED_TENANTS": ["acme"],
+        }
+    )
+    policy = NetworkPolicy.from_settings(settings)
+    assert (policy.allow_plaintext, policy.allowed_tenants) == (True, frozenset({"acme"}))
+    policy.check_port(26)
+    assert policy.allows("10.1.2.3")
+    assert not policy.allows("10.2.2.3")
+    with pytest.raises(TargetRefusedError):
+        policy.check_port(25)
+    assert (PUBLIC.allow_plaintext, PUBLIC.allowed_tenants, PUBLIC.allowed_networks) == (False, None, ())
+
+
+def test_the_operators_own_server_may_be_anywhere():
+    """Also on loopback, without TLS, on any port that there is."""
+    policy = NetworkPolicy.trusting()
+    for port in (1, 25, 65535):
+        policy.check_port(port)
+    for port in (0, 65536):
+        with pytest.raises(TargetRefusedError):
+            policy.check_port(port)
+    assert all(policy.allows(address) for address in ("127.0.0.1", "::1", "10.0.0.1", "64:ff9b::7f00:1", "8.8.8.8"))
+    policy.check_relay(relay_of("anybody", Security.NONE))
+
+
+@pytest.mark.parametrize("line", range(len(REFUSED)))
+def test_no_line_of_the_table_is_there_for_nothing(monkeypatch, line):
+    """Without it some address would be reached, or its reason be another, wider line's."""
+    network_of_line, _reason = REFUSED[line]
+    others = REFUSED[:line] + REFUSED[line + 1 :]
+    monkeypatch.setattr(network, "REFUSED", others)
+    covered = any(
+        network_of_line.version == other.version and network_of_line.subnet_of(other) for other, _why in others
+    )
+    ends = (network_of_line[0], network_of_line[-1])
+    assert covered or any(PUBLIC.allows(end) or list(embedded(end)) for end in ends)
+
+
+@pytest.mark.parametrize(
+    ("address", "inner"),
+    [
+        ("::8.8.8.8", ["8.8.8.8"]),
+        ("::ffff:8.8.8.8", ["8.8.8.8"]),
+        ("::ffff:0:8.8.8.8", ["8.8.8.8"]),
+        ("64:ff9b::8.8.8.8", ["8.8.8.8"]),
+        ("2002:808:808::1", ["8.8.8.8"]),
+        ("2001:0:808:808:0:0:f7f7:f7f7", ["8.8.8.8", "8.8.8.8"]),
+        ("2a00:1450::5efe:8.8.8.8", ["8.8.8.8"]),
+        ("2a00:1450::200:5efe:8.8.8.8", ["8.8.8.8"]),
+        ("2a00:1450::5eff:8.8.8.8", []),
+        ("2a00:1450::1:5efe:8.8.8.8", []),
+        ("::", []),
+        ("::1", []),
+        ("::2", ["0.0.0.2"]),
+        ("8.8.8.8", []),
+    ],
+)
+def test_which_address_is_hidden_in_another(address, inner):
+    """By the RFC of each kind: compatible, mapped, translated, NAT64, 6to4, Teredo's two, ISATAP's two."""
+    assert [str(found) for found in embedded(ipaddress.ip_address(address))] == inner

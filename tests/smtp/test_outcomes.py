@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from own_smtp.delivery.retry_policy import PROBES, Backoff
 from own_smtp.smtp.outcomes import SETUP, TRANSACTION, Stage, classify, impossible, interrupted
 from own_smtp.smtp.reply_rules import RULES, find_rule
+from own_smtp.smtp.reply_topics import Topic, topic_of
 from own_smtp.smtp.values import Reply
 from own_smtp.states import PauseReason, State
 
@@ -58,7 +59,23 @@ CASES = [
     ("rcpt", "450 5.1.1 contradicts itself", "queued", None, False),
     ("rcpt", "551 user not local", "refused", None, False),
     ("rcpt", "552 5.2.2 mailbox full", "queued", None, False),
-    ("rcpt", "552 too many recipients", "queued", None, False),
+    ("rcpt", "552 too many recipients", "queued", None, True),
+    ("auth", "550 5.7.1 Authentication requires SSL", "queued", "no_tls", False),
+    ("auth", "550 Daily sending limit exceeded", "queued", "quota", False),
+    ("auth", "535 too many failed login attempts, the limit was exceeded", "queued", "credentials", False),
+    ("auth", "535 5.7.0 Your IP address is blocked", "queued", "blocked", False),
+    ("mail", "554 Maximum email size exceeded", "refused", None, False),
+    ("mail", "550 5.7.1 Your IP address [192.0.2.1] is blocked", "queued", "blocked", False),
+    ("mail", "550 Send quota exceeded", "queued", "quota", False),
+    ("mail", "552 5.2.2 mailbox quota exceeded", "queued", "quota", False),
+    ("mail", "552 no", "refused", None, False),
+    ("mail", "451 5.7.3 STARTTLS is required to send mail", "queued", "no_tls", False),
+    ("mail", "451 4.4.2 Timeout waiting for data from client.", "queued", None, False),
+    ("rcpt", "550 5.4.5 too much of it", "queued", "quota", False),
+    ("rcpt", "450 4.2.1 You are sending too many emails too fast.", "queued", None, True),
+    ("rcpt", "451 4.3.0 mailbox full", "queued", None, False),
+    ("rcpt", "550 5.7.1 authentication required", "queued", "no_auth", False),
+    ("body", "550 5.7.1 Daily sending limit exceeded", "queued", "quota", False),
     ("rcpt", "552 5.2.3 too long for this mailbox", "refused", None, False),
     ("rcpt", "554 5.7.1 <a@b.example>: Relay access denied", "queued", "no_auth", False),
     ("rcpt", "550 5.7.54 unable to relay recipient in non-accepted domain", "queued", "no_auth", False),
@@ -138,10 +155,11 @@ def test_nobody_is_refused_for_the_relay(stage):
 
 @given(st.sampled_from(STAGES), st.integers(200, 599), st.text(max_size=500), st.from_regex(r"[245]\.\d{1,3}\.\d{1,3}"))
 def test_words_only_make_a_rule_gentler(stage, code, words, enhanced):
-    """No words of a server turn a refusal into an acceptance, or anything into a refusal."""
+    """No words turn a refusal into an acceptance, or anything into a refusal, except of a message that is too large."""
     silent = classify(stage, Reply(code=code, text="", enhanced=enhanced))
     spoken = classify(stage, Reply(code=code, text=words, enhanced=enhanced))
-    assert spoken.state in {silent.state, State.QUEUED}
+    is_too_large = stage is Stage.MAIL and topic_of(Reply(code=code, text=words)) is Topic.SIZE
+    assert spoken.state in {silent.state, State.QUEUED} or is_too_large
     assert (spoken.state is State.ACCEPTED) == (silent.state is State.ACCEPTED)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from own_smtp.smtp.session import Session, SessionState, SetupError
 from own_smtp.smtp.trace import TraceStep
 from own_smtp.states import PauseReason, Security, State
 from tests.engine import SHORT
-from tests.scripted import BlackHole, ClosedPort, ScriptedServer
+from tests.scripted import CLOSE, RESET, BlackHole, ClosedPort, ScriptedServer, multiline
 from tests.wire_kit import LOGIN, PASSWORD, converse, profile_for, resolve
 
 STEPS = [
@@ -93,6 +94,60 @@ def test_helo_for_a_server_that_knows_nothing_else(scripted):
     session = opened(scripted)
     assert scripted.commands[:2] == ["EHLO client.acme.example", "HELO client.acme.example"]
     assert not session.capabilities.pipelining
+
+
+@pytest.mark.parametrize("reply", ["500 what", "501 5.5.4 not so", "502 no", "503 5.5.1 no", "504 5.5.2 no"])
+def test_helo_for_a_server_that_refuses_ehlo(scripted, reply):
+    """Whatever it says of the command, HELO is tried before the server counts as unwilling (RFC 5321, 3.2)."""
+    scripted.on("ehlo", reply)
+    assert converse(scripted, 1).states == ["accepted"]
+    assert [line.split()[0] for line in scripted.commands][:3] == ["EHLO", "HELO", "MAIL"]
+
+
+@pytest.mark.parametrize("end", [CLOSE, RESET])
+def test_helo_for_a_server_that_hangs_up_at_ehlo(scripted, end):
+    """Over a new connection, once."""
+    scripted.on("ehlo", end)
+    assert converse(scripted, 1).states == ["accepted"]
+    assert [line.split()[0] for line in scripted.commands][:3] == ["EHLO", "HELO", "MAIL"]
+    assert len(scripted.connections) == 2
+
+
+def test_a_server_that_hangs_up_at_helo_as_well(scripted):
+    """It is tried again later, and said to have hung up where it did."""
+    scripted.on("ehlo", CLOSE)
+    scripted.on("helo", CLOSE)
+    sent = converse(scripted, 1)
+    assert (sent.refusal.stage, sent.refusal.state, sent.refusal.pause) == ("ehlo", "queued", None)
+    assert len(scripted.connections) == 2
+
+
+@pytest.mark.parametrize("behaviour", ["501 5.5.4 not so", CLOSE])
+def test_helo_is_not_tried_where_it_would_not_do(secured, behaviour):
+    """A relay that needs STARTTLS or a login gets none after HELO: the server's own answer counts."""
+    secured.on("ehlo", behaviour)
+    sent = converse(secured, 1, security=Security.STARTTLS, credentials=LOGIN)
+    assert sent.refusal.stage == "ehlo"
+    assert secured.commands == ["EHLO client.acme.example"]
+
+
+@pytest.mark.parametrize(
+    ("password", "lines"),
+    [
+        ("Company2024!", ["mail.example.com", "STARTTLS", "AUTH PLAIN"]),
+        ("Mime4ever!!", ["mail.example.org", "STARTTLS", "AUTH PLAIN", "8BITMIME"]),
+        ("TLS4ever!", ["mail.example.org", "AUTH PLAIN", "STARTTLS"]),
+        ("STARTTLS", ["mail.example.org", "AUTH PLAIN", "STARTTLS"]),
+        ("plain", ["mail.example.org", "STARTTLS", "AUTH LOGIN PLAIN"]),
+    ],
+)
+def test_a_password_that_servers_say_anyway(secured, password, lines):
+    """What is offered is read before the password is taken out of what is shown."""
+    secured.credentials = {"user": password}
+    secured.on("ehlo", multiline(250, *lines))
+    sent = converse(secured, 1, security=Security.STARTTLS, credentials=replace(LOGIN, password=password))
+    assert sent.refusal is None
+    assert sent.states == ["accepted"]
 
 
 def test_an_address_literal_where_there_is_no_name(scripted):

@@ -13,9 +13,9 @@ from own_smtp.smtp.capabilities import Capabilities
 from own_smtp.smtp.commands import dot_stuffed, mail_command, rcpt_command, why_impossible, xtext
 from own_smtp.smtp.transfer.bdat import MOST_REFUSED
 from own_smtp.smtp.transfer.data import WELL_USED
-from own_smtp.states import PauseReason
+from own_smtp.states import PauseReason, Security
 from tests.engine import recipients_of
-from tests.scripted import CLOSE, EXTENSIONS, PASS, ScriptedServer
+from tests.scripted import CLOSE, EXTENSIONS, HANG, PASS, ScriptedServer
 from tests.scripted.wire import Wire, readable
 from tests.servers.smtp_sink import SmtpSink
 from tests.wire_kit import SENDER, TEXT, Listed, converse, envelope
@@ -162,7 +162,7 @@ def test_a_refusal_of_the_relay_ends_the_conversation(mode):
         sent = converse(server, 3, window=WINDOW.get(mode, 1))
     assert set(sent.states) == {"queued"}
     assert {outcome.pause for outcome in sent.supply.outcomes.values()} == {PauseReason.SENDER}
-    assert len(sent.states) == (1 if mode != "chunked" else 3)
+    assert len(sent.states) == 1
     assert server.copies == []
 
 
@@ -298,6 +298,90 @@ def test_no_reply_is_taken_for_anothers(mode, scripts):
     accepted = [number for number, outcome in sent.supply.outcomes.items() if outcome.state == "accepted"]
     assert [copy.recipients for copy in server.copies] == [(f"user{number}@example.org",) for number in accepted]
     assert server.violations == []
+
+
+# Refused before the end of the text
+
+LARGE = TEXT + b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 130_000
+"""9 MB."""
+
+
+class ReadSome:
+    """Reads so much of the text, and keeps it back from the conversation."""
+
+    def perform(self, wire: Wire) -> None:
+        wire.read_exact(200_000)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("security", [Security.NONE, Security.IMPLICIT])
+@pytest.mark.parametrize("end", [HANG, CLOSE])
+@pytest.mark.parametrize(("reply", "state"), [("552 5.3.4 too large", "refused"), ("452 4.3.1 no room", "queued")])
+def test_a_refusal_within_a_large_text_is_believed(trusted, mode, security, end, reply, state):
+    """It is read while the text is written, and decides; the rest is not sent (RFC 1870, 6.1)."""
+    tls = {"tls": trusted.server_context(), "implicit_tls": True} if security is Security.IMPLICIT else {}
+    with server_for(mode, receive_buffer=4096, **tls) as server:
+        server.on("body", (ReadSome(), reply.encode() + b"\r\n", end))
+        supply = Listed(envelope(1, data=LARGE))
+        fingerprint = trusted.fingerprint() if tls else None
+        sent = converse(server, supply, window=WINDOW.get(mode, 1), security=security, fingerprint=fingerprint)
+    assert sent.states == [state]
+    assert sent.outcome().said == reply
+    assert sent.outcome().pause is None
+    assert len(server.connections[0].record.said("C")) < 5_000_000
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_acceptance_within_a_large_text_is_none(mode):
+    """Nobody can have taken what was not sent: the message is tried again."""
+    with server_for(mode, receive_buffer=4096) as server:
+        server.on("body", (ReadSome(), b"354 go on\r\n", HANG))
+        sent = converse(server, Listed(envelope(1, data=LARGE)), window=WINDOW.get(mode, 1))
+    assert set(sent.states) <= {"queued", "unknown"}
+
+
+# Servers that offer CHUNKING and do not mean it
+
+
+class Repeating(Listed):
+    """A supply to which a message may be begun again, after BDAT was refused for it."""
+
+    def begin(self, message) -> None:
+        if message.invitation_id not in self.begun:
+            super().begin(message)
+
+
+@pytest.mark.parametrize("reply", ["503 5.5.1 bad sequence", "504 5.5.4 not here"])
+def test_a_server_that_refuses_bdat_gets_data(reply):
+    """Over the same connection, and that one is not asked for BDAT again; no message is refused for it."""
+    with server_for("chunked") as server:
+        server.on("dot", reply, when=lambda _moment: not server.connections[-1].commands[-1].startswith("DATA"))
+        supply = Repeating(*map(envelope, range(1, 11)))
+        sent = converse(server, supply, window=4)
+    assert sent.states == ["accepted"] * 10
+    assert recipients_of(server.copies) == sorted(f"user{number}@example.org" for number in range(1, 11))
+    assert verbs(server).count("BDAT") == 1
+    assert len(server.connections) == 1
+    assert server.violations == []
+    assert sent.session.refuses_bdat
+
+
+def test_a_server_that_does_not_know_bdat_is_left():
+    """It has read the message as commands: nothing that it says counts any more, and no second message was risked."""
+    with server_for("chunked") as server:
+        server.on("dot", "500 5.5.1 what is that?")
+        sent = converse(server, Repeating(*map(envelope, range(1, 5))), window=4)
+    assert sent.states == ["queued"]
+    assert sent.session.refuses_bdat
+    assert len(sent.supply.waiting) == 3
+
+
+def test_a_connection_lost_on_the_way_to_data_loses_nothing():
+    """What BDAT was refused for is queued, not forgotten and not unknown."""
+    with server_for("chunked") as server:
+        server.on("dot", ("503 5.5.1 bad sequence", CLOSE))
+        sent = converse(server, Repeating(envelope(1)), window=4)
+    assert sent.states == ["queued"]
 
 
 # When nothing may be sent

@@ -177,6 +177,31 @@ def test_pausing_and_resuming(web, relay, thin, db_session):
     assert [change.state for change in thin.host.changes] == ["paused", "active"]
 
 
+@pytest.mark.parametrize(("query", "accepted"), [("", None), ("?refusals=accept", "550 5.7.1 Not today")])
+def test_a_server_that_refuses_everything_asks_what_it_is_about(web, relay, thin, db_session, query, accepted):
+    """Its words stand there with two ways on: try again, or let the recipients be refused. The host hears of it."""
+    lifecycle.pause(db_session, relay.id, PauseReason.REFUSES_ALL, "550 5.7.1 Not today", None)
+    db_session.commit()
+    page = web.get(f"/own-smtp/servers/{relay.id}").text
+    for words in ("550 5.7.1 Not today", "try again", "let them be refused", "refusals=accept"):
+        assert words in page
+    web.post(f"/own-smtp/servers/{relay.id}/resume{query}")
+    db_session.expire_all()
+    assert relay.state == RelayState.ACTIVE
+    assert lifecycle.accepted_refusal(db_session.connection(), relay.id) == accepted
+    assert [change.state for change in thin.host.changes] == ["active"]
+
+
+def test_only_a_server_that_refuses_everything_offers_to_let_recipients_be_refused(web, relay, db_session):
+    """Whatever a form sends: another reason is no refusal of recipients."""
+    lifecycle.pause(db_session, relay.id, PauseReason.QUOTA, "550 enough", None)
+    db_session.commit()
+    assert "refusals=accept" not in web.get(f"/own-smtp/servers/{relay.id}").text
+    web.post(f"/own-smtp/servers/{relay.id}/resume?refusals=accept")
+    db_session.expire_all()
+    assert relay.state == RelayState.PAUSED
+
+
 def test_a_pause_by_the_server_is_explained(web, relay, db_session):
     """The page of a paused server says since when, why, and what to do."""
     lifecycle.pause(db_session, relay.id, PauseReason.CREDENTIALS, "535 5.7.8 Authentication failed", None)

@@ -16,6 +16,7 @@ from own_smtp.delivery.contract import ClaimRequest, Closing, Opened, Turn
 from own_smtp.delivery.due import find_due
 from own_smtp.errors import SecretError
 from own_smtp.operations.relay_events import RelayEventKind, notify_now, write_notice
+from own_smtp.outbox.last_answers import last_answers
 from own_smtp.outbox.leases import give_back_lease, take_lease
 from own_smtp.outbox.settlements import close_journal
 from own_smtp.outbox.values import Settlement, Taken
@@ -53,6 +54,8 @@ class Bookkeeper:
             with runtime.engine.connect() as connection:
                 runtime = replace(runtime, settings=runtime.policy.in_force(connection))
                 profile = store.load_profile(connection, relay_id, runtime.vault)
+                accepted = lifecycle.accepted_refusal(connection, relay_id)
+                answers = last_answers(connection, relay_id, runtime.settings.refusals_in_a_row)
         except SecretError as error:
             self._give_up(taken, str(error))
             return None
@@ -61,7 +64,7 @@ class Bookkeeper:
             self._give_up(taken, None)
             return None
         self._books[taken.token] = DrainRecords(runtime, taken, server, route)
-        return Opened(asked_at, taken, server, runtime.settings)
+        return Opened(asked_at, taken, server, runtime.settings, answers, accepted)
 
     def _give_up(self, taken: Taken, problem: str | None) -> None:
         """The relay is gone, or its password cannot be read: nothing was claimed."""

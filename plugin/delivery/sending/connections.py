@@ -8,7 +8,7 @@ import logging
 from own_smtp.delivery.sending.send_queue import SendQueue
 from own_smtp.errors import JournalError, LeaseLostError
 from own_smtp.settings import Settings
-from own_smtp.smtp.connection import Dialer
+from own_smtp.smtp.dialer import Dialer
 from own_smtp.smtp.outcomes import Stage, interrupted
 from own_smtp.smtp.server_info import ServerInfo
 from own_smtp.smtp.session import Resolve, Session, SetupError
@@ -43,6 +43,7 @@ class ConnectionPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = 0
         self._idle_endings = 0
+        self._window = settings.window
 
     @property
     def connections(self) -> int:
@@ -90,7 +91,7 @@ class ConnectionPool:
             await deliver(
                 session,
                 self._queue,
-                window=self._settings.window,
+                window=self._window,
                 most=self._profile.limits.messages_per_connection,
             )
         except (JournalError, LeaseLostError) as error:
@@ -98,6 +99,8 @@ class ConnectionPool:
             log.error("Relay %s stops sending: %s", relay_id, error, extra={"relay_id": relay_id})
         finally:
             self._open -= 1
+            if session.refuses_bdat:
+                self._window = 1
             await session.close()
         self._notice_ending(session.has_answered)
 

@@ -15,13 +15,15 @@ from own_smtp.delivery.retry_policy import RetryPolicy
 from own_smtp.delivery.sending.composer import Composer
 from own_smtp.delivery.sending.connections import ConnectionPool
 from own_smtp.delivery.sending.lease_clock import LeaseClock
-from own_smtp.delivery.sending.send_queue import MANY, SendQueue
+from own_smtp.delivery.sending.send_queue import MANY, Ended, SendQueue
 from own_smtp.errors import BookkeepingLostError, DatabaseError, JournalError, LeaseLostError
 from own_smtp.outbox.journal import JournalWriter
 from own_smtp.outbox.values import Settlement
 from own_smtp.relays.rate_limits import Pacer, capped
 from own_smtp.runtime import Runtime
-from own_smtp.smtp.values import Outcome
+from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.refusal_streak import RefusalStreak, said_key
+from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason, Route
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Drain:
             journal,
             RetryPolicy.from_settings(settings, runtime.random, route),
             self._clock.now,
+            streak=_streak_of(opened),
         )
         resolve = runtime.resolver(settings) if route is Route.RELAY else runtime.resolve_platform
         self._pool = ConnectionPool(profile, settings, self.queue, resolve, runtime.dialer)
@@ -257,6 +260,15 @@ class Drain:
                 if loop.time() > deadline:
                     raise
             await asyncio.sleep(RETRY_RECORDS)
+
+
+def _streak_of(opened: Opened) -> RefusalStreak[Ended]:
+    """Return the brake as the drain before left it: one that is paced may send a single message in its time."""
+    streak: RefusalStreak[Ended] = RefusalStreak(opened.settings.refusals_in_a_row, said_key(opened.accepted_refusal))
+    for answer in opened.last_answers:
+        reply = Reply(code=answer.code, text=answer.words)
+        streak.recall(answer.recipient, Outcome(state=answer.state, stage=Stage.MESSAGE, reply=reply))
+    return streak
 
 
 async def begin_drain(runtime: Runtime, channel: Channel, relay_id: int, route: Route = Route.RELAY) -> Drain | None:

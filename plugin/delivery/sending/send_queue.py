@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import chain
+from typing import NamedTuple
 
 from own_smtp.delivery.contract import AddressedInvitation
 from own_smtp.delivery.retry_policy import RetryPolicy
@@ -21,8 +22,9 @@ from own_smtp.outbox.journal import JournalWriter
 from own_smtp.outbox.values import Settlement
 from own_smtp.relays.rate_limits import Pacer
 from own_smtp.smtp.outcomes import Stage, impossible, interrupted
+from own_smtp.smtp.refusal_streak import RefusalStreak
 from own_smtp.smtp.values import Envelope, Outcome
-from own_smtp.states import State
+from own_smtp.states import PauseReason, State
 
 GIVE_BACK = 5.0
 """A wait for the next allowed message longer than this, in seconds, is not worth a worker."""
@@ -32,6 +34,15 @@ MANY = 500
 
 MANY_COMPLAINTS = 3
 """So many recipients put off in a row are about the pace; fewer may be about themselves, as in greylisting."""
+
+
+class Ended(NamedTuple):
+    """What became of one invitation on the wire."""
+
+    letter: AddressedInvitation
+    outcome: Outcome
+    at: float
+    """Seconds since 1970."""
 
 
 class SendQueue:
@@ -44,6 +55,8 @@ class SendQueue:
         journal: JournalWriter,
         retries: RetryPolicy,
         now: Callable[[], float],
+        *,
+        streak: RefusalStreak[Ended] | None = None,
     ) -> None:
         self.pacer = pacer
         self.settlements: list[Settlement] = []
@@ -67,6 +80,7 @@ class SendQueue:
         self._journal = journal
         self._now = now
         self._retries = retries
+        self._streak = streak or RefusalStreak()
         self._ready: deque[AddressedInvitation] = deque()
         self._in_hand: dict[int, AddressedInvitation] = {}
         self._begun: set[int] = set()
@@ -85,12 +99,13 @@ class SendQueue:
     @property
     def unfinished(self) -> int:
         """How many are here in all."""
-        return len(self._ready) + len(self._in_hand)
+        return len(self._ready) + len(self._in_hand) + len(self._streak.held)
 
     @property
     def batches(self) -> set[int]:
         """The batches of all that is here."""
-        return {letter.batch_id for letter in chain(self._ready, self._in_hand.values())}
+        held = (ended.letter for ended in self._streak.held)
+        return {letter.batch_id for letter in chain(self._ready, self._in_hand.values(), held)}
 
     @property
     def wants_more(self) -> bool:
@@ -177,6 +192,8 @@ class SendQueue:
         """Return the ids of all that were not sent. Those on a wire that broke down in an unforeseen way end here."""
         for invitation_id in list(self._begun):
             self._end(self._in_hand[invitation_id], interrupted(Stage.MESSAGE, "The worker broke down while sending."))
+        for ended in self._streak.release():
+            self._write(ended)
         ids = [letter.id for letter in self._ready] + list(self._in_hand)
         self._ready.clear()
         self._in_hand.clear()
@@ -185,12 +202,25 @@ class SendQueue:
     def _end(self, letter: AddressedInvitation, outcome: Outcome) -> None:
         del self._in_hand[letter.id]
         self._begun.discard(letter.id)
-        now = self._now()
-        self._record(letter.id, outcome, now)
+        ended = Ended(letter, outcome, self._now())
+        final = self._streak.take(ended, letter.address, outcome)
+        if ended in self._streak.held:
+            # Until it is known what the refusal is about, a crash must not refuse anybody.
+            self._record(letter.id, outcome._replace(state=State.QUEUED), ended.at)
+        for item in final:
+            self._write(item)
+        if self._streak.is_tripped:
+            for item in self._streak.surrender():
+                about_account = item.outcome._replace(state=State.QUEUED, pause=PauseReason.REFUSES_ALL)
+                self._write(item._replace(outcome=about_account))
+
+    def _write(self, ended: Ended) -> None:
+        letter, outcome, at = ended
+        self._record(letter.id, outcome, at)
         expires_at = self._composer.batch(letter.batch_id).expires_at
-        self.settlements.append(self._retries.decide(letter, outcome, now, expires_at))
+        self.settlements.append(self._retries.decide(letter, outcome, at, expires_at))
         self.ended += 1
-        self._learn(outcome, now)
+        self._learn(outcome, at)
         if len(self.settlements) == MANY:
             self.full.set()
 

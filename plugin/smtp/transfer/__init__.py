@@ -29,6 +29,7 @@ async def deliver(session: Session, supply: Supply, *, window: int = 1, most: in
 
 
 def _exchange(session: Session, supply: Supply, window: int, most: int | None) -> Exchange:
-    if window > 1 and session.capabilities.chunking and session.capabilities.pipelining:
+    offered = session.capabilities
+    if window > 1 and offered.chunking and offered.pipelining and not session.refuses_bdat:
         return Chunked(session, supply, most, window)
     return Plain(session, supply, most)

@@ -7,7 +7,7 @@ from typing import Protocol
 from own_smtp.errors import SessionError
 from own_smtp.smtp.commands import why_impossible
 from own_smtp.smtp.connection import UnaskedReplyError
-from own_smtp.smtp.outcomes import Stage, classify, impossible, interrupted
+from own_smtp.smtp.outcomes import Stage, impossible
 from own_smtp.smtp.session import Session
 from own_smtp.smtp.values import Envelope, Outcome, Reply
 
@@ -83,7 +83,7 @@ class Exchange:
 
     def end(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
         """The server answered. After an answer that makes no sense, it is not listened to any more."""
-        outcome = classify(stage, reply, server=self.session.server)
+        outcome = self.session.judge(stage, reply)
         self.session.has_answered = True
         if outcome.reply is None:
             self.give_up()
@@ -92,12 +92,12 @@ class Exchange:
         self.supply.end(envelope, outcome)
 
     def interrupt(self, envelope: Envelope, stage: Stage, error: SessionError) -> None:
-        """The conversation broke off. A 421 out of turn is believed, as long as the message cannot have been taken."""
+        """The conversation broke off. A refusal out of turn is believed where it can only be about this message."""
         self.give_up()
-        if isinstance(error, UnaskedReplyError) and error.reply.code == 421 and stage is not Stage.MESSAGE:
-            self.supply.end(envelope, classify(stage, error.reply, server=self.session.server))
+        if isinstance(error, UnaskedReplyError) and _is_refusal_of(stage, error.reply):
+            self.supply.end(envelope, self.session.judge(stage, error.reply))
             return
-        self.supply.end(envelope, interrupted(stage, str(error), server=self.session.server))
+        self.supply.end(envelope, self.session.interrupted(stage, error))
 
     def not_answered(self, envelope: Envelope, error: SessionError) -> None:
         """The connection was lost before anything was said of the message.
@@ -124,3 +124,12 @@ class Exchange:
 def is_expected(stage: Stage, reply: Reply) -> bool:
     """Whether a transaction goes on after this reply."""
     return reply.code == 354 if stage is Stage.DATA else reply.code // 100 == 2
+
+
+def _is_refusal_of(stage: Stage, reply: Reply) -> bool:
+    """Whether an unasked reply says what becomes of the message that is in this stage.
+
+    1. 421 answers anything, as long as the message cannot have been taken. 2. While the text is written, a server may
+    refuse it before its end (RFC 1870, 6.1): nothing else is open then that the reply could be about.
+    """
+    return (reply.code == 421 and stage is not Stage.MESSAGE) or (reply.code >= 400 and stage is Stage.BODY)

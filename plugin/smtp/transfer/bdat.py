@@ -11,7 +11,8 @@ from own_smtp.smtp.connection import TookTooLongError
 from own_smtp.smtp.outcomes import Stage
 from own_smtp.smtp.session import Session
 from own_smtp.smtp.transfer.base import Exchange, Supply
-from own_smtp.smtp.values import Envelope, Reply
+from own_smtp.smtp.transfer.data import Plain
+from own_smtp.smtp.values import Envelope, Outcome, Reply
 
 STAGES = (Stage.MAIL, Stage.MAIL, Stage.RCPT, Stage.MESSAGE)
 """What the replies to one message are about; the first is to RSET."""
@@ -39,6 +40,10 @@ class Chunked(Exchange):
     def __init__(self, session: Session, supply: Supply, most: int | None, window: int) -> None:
         super().__init__(session, supply, most)
         self.window = window
+        self.is_proven = False
+        """Whether the server has taken a chunk: until then no second message is risked on it."""
+        self.unwanted: deque[Envelope] = deque()
+        """Messages that the server would not take by BDAT; DATA was not tried."""
         self.is_exim = "exim" in session.greeting.lower()
         self.flight: deque[InFlight] = deque()
         self.refused = 0
@@ -51,6 +56,7 @@ class Chunked(Exchange):
         """As for all exchanges; what the supply raises to prevent a message is raised when the others are answered."""
         while await self._fill():
             await self._settle(self.flight.popleft())
+        await self._go_on_by_data()
         if self.prevented is not None:
             raise self.prevented
 
@@ -58,14 +64,29 @@ class Chunked(Exchange):
         """Put messages in flight up to the window; wait for one only when none is."""
         while len(self.flight) < self._most_in_flight and (envelope := self.take()) is not None:
             await self._launch(envelope)
-        while not self.flight and (envelope := await self.next()) is not None:
+        while not self.flight and not self.unwanted and (envelope := await self.next()) is not None:
             await self._launch(envelope)
         return bool(self.flight)
 
     @property
     def _most_in_flight(self) -> int:
         """So few that Exim bears it if all of them are refused."""
-        return min(self.window, BORNE_BY_EXIM - self.refused) if self.is_exim else self.window
+        if self.unwanted:
+            return 0
+        window = self.window if self.is_proven else 1
+        return min(window, BORNE_BY_EXIM - self.refused) if self.is_exim else window
+
+    async def _go_on_by_data(self) -> None:
+        """A server that offers CHUNKING and refuses each BDAT may still take DATA; the connection keeps to that."""
+        if not self.unwanted:
+            return
+        again = Again(self.supply, self.unwanted)
+        if not self.is_over and self.prevented is None:
+            plain = Plain(self.session, again, self.left + len(self.unwanted))
+            plain.needs_reset = True
+            await plain.run()
+        while again.waiting:
+            self.interrupt(again.waiting.popleft(), Stage.DATA, SessionError("The server does not take BDAT."))
 
     async def _launch(self, envelope: Envelope) -> None:
         if self.connection.failure is not None:
@@ -110,7 +131,10 @@ class Chunked(Exchange):
             self._end_broken(sent, replies, error)
             return
         decided = decide(*replies[1:])
-        if decided is None:
+        self.is_proven = self.is_proven or replies[-1].code // 100 == 2
+        if is_about_bdat(*replies[1:]):
+            self._do_without(sent.envelope, replies[-1])
+        elif decided is None:
             self.interrupt(sent.envelope, Stage.MESSAGE, SessionError("The server contradicted itself."))
         else:
             self.end(sent.envelope, *decided)
@@ -120,6 +144,12 @@ class Chunked(Exchange):
         super().end(envelope, stage, reply)
         self.refused += reply.code >= 400
         self.is_over = self.is_over or self.refused >= MOST_REFUSED
+
+    def _do_without(self, envelope: Envelope, reply: Reply) -> None:
+        self.session.refuses_bdat = True
+        self.unwanted.append(envelope)
+        if reply.code in {500, 502}:
+            self.give_up()  # it does not know the command: it has read the message as commands
 
     def _end_broken(self, sent: InFlight, replies: list[Reply], error: SessionError) -> None:
         """The connection broke before the last reply: what is certain of the message?
@@ -154,6 +184,39 @@ class Chunked(Exchange):
 def refuses_to_go_on(reply: Reply, *, is_to_reset: bool) -> bool:
     """Whether nothing is done any more after this reply, as long as no other one follows."""
     return reply.code == 421 or (is_to_reset and reply.code >= 400)
+
+
+def is_about_bdat(mail: Reply, rcpt: Reply, message: Reply) -> bool:
+    """Whether the command itself is refused: 500 to 504 are about syntax, never about a message (RFC 5321, 4.2.1)."""
+    return mail.code // 100 == rcpt.code // 100 == 2 and message.code // 10 == 50
+
+
+class Again:
+    """A supply whose first messages come again: they were begun, and have not been taken."""
+
+    def __init__(self, supply: Supply, waiting: deque[Envelope]) -> None:
+        self.waiting = waiting
+        self._ids = {envelope.invitation_id for envelope in waiting}
+        self._supply = supply
+
+    async def next(self) -> Envelope | None:
+        return self.waiting.popleft() if self.waiting else await self._supply.next()
+
+    def take(self) -> Envelope | None:
+        return self.waiting.popleft() if self.waiting else self._supply.take()
+
+    def begin(self, envelope: Envelope) -> None:
+        self._supply.begin(envelope)
+
+    def end(self, envelope: Envelope, outcome: Outcome) -> None:
+        self._supply.end(envelope, outcome)
+
+    def give_back(self, envelope: Envelope) -> None:
+        """One that was begun is not the supply's to have back: `Chunked` ends it."""
+        if envelope.invitation_id in self._ids:
+            self.waiting.appendleft(envelope)
+        else:
+            self._supply.give_back(envelope)
 
 
 def decide(mail: Reply, rcpt: Reply, message: Reply) -> tuple[Stage, Reply] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from own_smtp.errors import SessionError
 from own_smtp.smtp.commands import DATA, DOT, RSET, dot_stuffed, mail_command, rcpt_command
 from own_smtp.smtp.outcomes import Stage
@@ -204,8 +206,9 @@ class Plain(Exchange):
         return not self.is_over
 
     async def _send_large(self, envelope: Envelope, body: bytes) -> None:
-        """Send the text of a large message as the server reads it."""
+        """Send the text of a large message as the server reads it. Raises as soon as the server refuses it."""
         self.connection.begin("the message text", self.body_seconds(envelope))
         for start in range(0, len(body), SMALL):
             self.connection.write(body[start : start + SMALL], replies=0)
             await self.connection.has_room()
+            await asyncio.sleep(0)  # a kernel with much room never makes us wait, and a refusal would stay unread

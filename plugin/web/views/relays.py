@@ -161,9 +161,10 @@ def pause_relay(relay_id: int) -> ResponseReturnValue:
 @blueprint.post("/servers/<int:relay_id>/resume")
 @requires(Action.EDIT)
 def resume_relay(relay_id: int) -> ResponseReturnValue:
-    """Let a paused server go on."""
+    """Let a paused server go on; with `refusals=accept` what it refused everybody with is about the recipients."""
     relay, session = _pressed(relay_id), db_session()
-    done = lifecycle.resume(session, relay_id, user_id=current_actor().user_id)
+    move = lifecycle.accept_refusals if request.args.get("refusals") == "accept" else lifecycle.resume
+    done = move(session, relay_id, user_id=current_actor().user_id)
     return _moved(session, relay, is_new=done)
 
 
