@@ -6,7 +6,6 @@ import select
 import socket
 import ssl
 import struct
-import struct
 import threading
 from collections import deque
 from collections.abc import Callable
