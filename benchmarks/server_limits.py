@@ -1,8 +1,8 @@
 """P12: how much of what a server's own limits allow is used, when nobody told Own SMTP of them.
 
-Each kind of limit beside the best rate that it allows: of a number of messages per connection, the same server with that
-number entered by hand, in the same run; of a second and of a minute, what the server lets through; of a storm, what left
-before it. Messages count at the server, from the first one on.
+Each kind of limit beside the best rate that it allows: for a number of messages per connection, the same server with
+that number entered by hand, in the same run; for a second and a minute, as much as the server lets through; for a
+storm, the rate before it. Messages count at the server, from the first one on.
 """
 
 from __future__ import annotations
