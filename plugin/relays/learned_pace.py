@@ -147,7 +147,7 @@ def _from_marks(marks: list[list[float]] | tuple[()]) -> list[float]:
 
 CERTAIN = 3
 """After so many connections in a row that ended after the same number of messages that number is taken for a limit."""
-TRY_MORE_EVERY = 20
+TRY_MORE_EVERY = 50
 """Every so often a connection is used for longer than the server is known to bear: it may have been changed."""
 
 

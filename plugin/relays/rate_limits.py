@@ -22,6 +22,9 @@ from own_smtp.smtp.values import Limits
 SLICES = 250
 """A window is counted in so many slices; the oldest counts whole, so that the true window never holds too many."""
 
+MADE_GOOD = 0.05
+"""Seconds by which a message may leave early after one that left late: what was learned is a rate, and timers of a busy
+machine are late at each message. A spacing that somebody entered is never shorter."""
 ENOUGH_SEEN = 50
 """So many messages make a rate that a forecast may use."""
 
@@ -122,6 +125,8 @@ class Pacer:
         self._learned = LearnedPace(kept)
         self.connection_limit = ConnectionLimit(kept)
         self._last: float | None = None
+        self._late = 0.0
+        """By how much the last message left later than the learned pace allowed, as far as that is made good."""
         self._spread = 1.0
         """By how much the present spacing is longer at random."""
         self._seen_before: float | None = kept.get("seen")
@@ -200,6 +205,7 @@ class Pacer:
         self._last = now
         if self.spacing or self._learned.wait:
             self._spread = 1 + self._limits.jitter * self._random()
+            self._late = 0.0 if self._learned.wait else min(now - self._asked_next, MADE_GOOD)
             self._space(now)
         if self._first is None:
             self._first = now
@@ -217,7 +223,7 @@ class Pacer:
             self._next = max(self._next, now + self._given_spacing * self._spread)
         asked = max(self._learned.wait, (self._learned.spacing or 0.0) * self._spread)
         if asked:
-            self._asked_next = max(self._asked_next, now + asked)
+            self._asked_next = max(self._asked_next, now + asked - min(self._late, asked))
 
     def allowance(self, now: float, seconds: float) -> int | None:
         """Return how many messages may be sent from now until `seconds` from now; `None` means any number."""

@@ -165,6 +165,20 @@ def test_a_spacing_that_was_learned_by_an_older_version_is_soon_forgotten() -> N
     assert pace.learned is None
 
 
+def test_timers_that_are_late_do_not_slow_a_learned_pace() -> None:
+    """A message that leaves a few milliseconds late is made good by the next; one after a rest is not."""
+    since = NOON - 1
+    pace = pacer({"learned": 0.1, "basis": 0.1, "slowed_at": since, "healthy_since": since, "next": NOON})
+    now = NOON
+    for _ in range(100):
+        now = pace.next_at(now) + 0.02
+        assert pace.acquire(now)
+        pace.written(now)
+    assert now == pytest.approx(NOON + 99 * 0.1 + 0.02)
+    assert pace.acquire(now + 60)
+    assert pace.next_at(now + 60) >= now + 60.05
+
+
 def test_what_was_under_way_when_the_server_asked_neither_ends_the_wait_nor_prolongs_it() -> None:
     """Ten answers of the same moment are one request, and a message sent before it proves nothing."""
     pace = pacer(None)
@@ -214,7 +228,7 @@ def test_a_number_of_messages_per_connection_is_learned_when_it_is_certain() -> 
 
 
 def test_a_learned_number_is_tried_again_and_forgotten_where_more_is_taken() -> None:
-    """One connection in twenty goes on for as long as the server lets it."""
+    """One connection in fifty goes on for as long as the server lets it."""
     limit = ConnectionLimit({"per_connection": 5})
     most = [limit.next_most() for _ in range(TRY_MORE_EVERY)]
     assert most == [5] * (TRY_MORE_EVERY - 1) + [None]
