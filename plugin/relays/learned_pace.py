@@ -33,10 +33,10 @@ MEMORY = 600.0
 """Seconds of health after which the next request counts as the first."""
 SETTLED = 10.0
 """Seconds of health after which a request means that the spacing was a little too short, and no more."""
-STEP_BACK = 1.1
+STEP_BACK = 1.05
 RECENT = 256
 """So many of the last messages are looked at to measure the pace."""
-SHORTEST_GROWTH, LONGEST_GROWTH = 60.0, 300.0
+SHORTEST_GROWTH, LONGEST_GROWTH = 30.0, 300.0
 """Seconds within which a measured pace nearly trebles."""
 GROWTH_MESSAGES = 120
 """Within so many messages it does, where that lies between the two."""

@@ -205,7 +205,8 @@ class Pacer:
         self._last = now
         if self.spacing or self._learned.wait:
             self._spread = 1 + self._limits.jitter * self._random()
-            self._late = 0.0 if self._learned.wait else min(now - self._asked_next, MADE_GOOD)
+            due_at = max(self._next, self._asked_next)
+            self._late = min(now - due_at, MADE_GOOD) if due_at and not self._learned.wait else 0.0
             self._space(now)
         if self._first is None:
             self._first = now
