@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks import composing, growth, isolation, kills, memory, paces, round_trips, throughput
+from benchmarks import composing, growth, isolation, kills, memory, paces, round_trips, server_limits, throughput
 from benchmarks.machine import facts
 from benchmarks.measure import NotInstalledError, Plan
 from benchmarks.table import Row, from_mapping, markdown, missed, write_between
@@ -43,6 +43,7 @@ BENCHMARKS: dict[str, Sequence[Callable[[Plan], list[Row]]]] = {
     "P9": [growth.p9],
     "P10": [kills.p10],
     "P11": [composed, memory.p11],
+    "P12": [server_limits.p12],
 }
 
 

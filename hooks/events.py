@@ -317,13 +317,14 @@ class Estimate:
 
     count: int
     text: str
-    """In plain words: how many, how fast and until when, in the tenant's time zone."""
+    """In plain words: how many, how fast, from when on and until when, in the tenant's time zone."""
     per_minute: float | None = None
     """How many leave in a minute while they may; `None` when nothing limits them that is known."""
     finishes_at: datetime | None = None
     """`None` when that cannot be said."""
     is_late: bool = False
-    """Whether that is after the time that the host gave, or more than a year ahead."""
+    """Whether that is after the time that the host gave, or more than a year ahead; and whether not even the first
+    one leaves before that time, because the sending hours open later or a quota is used up."""
     waits_for: str | None = None
     """Why nothing leaves at the moment, in plain words; `None` when delivery can start."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,16 +16,18 @@ def next_open(windows: Sequence[dict[str, Any]], timezone: str, at: datetime) ->
     """Return `at` when a window is open then, else when the next one opens, in UTC.
 
     A window is `{"days": [0..6], "start": "08:00", "end": "18:00"}`, Monday being 0; `start` belongs to it, `end`
-    does not. One that ends at or before its start reaches into the next day. Where a clock change skips the start,
-    the window opens when the clock has passed it. Without any window it is always open.
+    does not. One that ends at or before its start reaches into the next day. Where the clock is changed, the time that
+    it shows decides at each moment: an edge that it skips lies at the change, and times that it shows twice are within
+    a window twice. Without any window it is always open.
     """
     local = at.astimezone(ZoneInfo(timezone))
-    spans = sorted(span for offset in range(-1, 9) for span in _spans(windows, local, offset))
-    for start, end in spans:
-        if start <= at < end:
-            return at
-        if start > at:
-            return start
+    # A second week is only looked at where a change skips the window of the first.
+    for offsets in (range(-1, 9), range(9, 16)):
+        for start, end in sorted(span for offset in offsets for span in _spans(windows, local, offset)):
+            if start <= at < end:
+                return at
+            if start > at:
+                return start
     return at
 
 
@@ -46,19 +48,52 @@ def next_closing(windows: Sequence[dict[str, Any]], timezone: str, at: datetime)
 
 def _spans(windows: Sequence[dict[str, Any]], local: datetime, offset: int) -> list[tuple[datetime, datetime]]:
     day = local.date() + timedelta(days=offset)
-    spans = []
+    spans: list[tuple[datetime, datetime]] = []
     for window in windows:
         if day.weekday() not in window["days"]:
             continue
         start, end = time.fromisoformat(window["start"]), time.fromisoformat(window["end"])
         last_day = day + timedelta(days=1) if end <= start else day
-        spans.append(
-            (
-                datetime.combine(day, start, local.tzinfo).astimezone(UTC),
-                datetime.combine(last_day, end, local.tzinfo).astimezone(UTC),
-            )
-        )
+        spans += _shown(datetime.combine(day, start, local.tzinfo), datetime.combine(last_day, end, local.tzinfo))
     return spans
+
+
+def _shown(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """Return the spans, in UTC, in which a clock shows times from `start` on and before `end`.
+
+    1. Usually that is one. 2. An edge that the clock skips lies at the change. 3. An edge that it shows twice makes two
+    spans: the clock leaves the window by being put back, or comes into it.
+    """
+    opens, opens_again = _moments(start)
+    closes_first, closes = _moments(end)
+    edges = [opens, closes]
+    if opens != opens_again and closes_first != closes:
+        edges = [opens, closes_first, opens_again, closes]
+    elif opens != opens_again:
+        edges = [opens, _change(opens, opens_again, start.tzinfo), opens_again, closes]
+    elif closes_first != closes:
+        edges = [opens, closes_first, _change(closes_first, closes, end.tzinfo), closes]
+    return [span for span in zip(edges[::2], edges[1::2], strict=True) if span[0] < span[1]]
+
+
+def _moments(local: datetime) -> tuple[datetime, datetime]:
+    """Return when a clock shows that time for the first and for the last time (PEP 495), in UTC."""
+    first, last = (local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first <= last:
+        return first, last
+    skipped = _change(last, first, local.tzinfo)  # no clock ever shows it: it is put past it
+    return skipped, skipped
+
+
+def _change(before: datetime, after: datetime, zone: tzinfo | None) -> datetime:
+    """Return the second at which clocks in `zone` are changed between two moments, in UTC."""
+    low, high = int(before.timestamp()), int(after.timestamp())
+    offset = before.astimezone(zone).utcoffset()
+    while high - low > 1:
+        middle = (low + high) // 2
+        is_before = datetime.fromtimestamp(middle, zone).utcoffset() == offset
+        low, high = (middle, high) if is_before else (low, middle)
+    return datetime.fromtimestamp(high, UTC)
 
 
 def describe_windows(windows: Sequence[dict[str, Any]]) -> list[str]:

@@ -120,7 +120,7 @@ def _limited(seen: Situation) -> Iterator[Holdup]:
     now = seen.now.timestamp()
     pacer = Pacer(seen.limits, seen.lease.pace if seen.lease else None, float)
     found = {name: at for name, at in pacer.holdups(now).items() if at - now > WORTH_SAYING}
-    if not pacer.learned:
+    if not pacer.is_slowed:
         found.pop("spacing", None)  # that is the pace that somebody wanted
     if not found:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask_babel import format_decimal
@@ -17,11 +17,14 @@ from own_smtp.outbox import settlements, totals
 from own_smtp.relays.rate_limits import capped
 from own_smtp.relays.routing import waits_for
 from own_smtp.relays.store import limits_of
-from own_smtp.reporting.forecast import finish_time, messages_per_second, slowest_limit
+from own_smtp.reporting.forecast import finish_time, messages_per_second, slowest_limit, start_time
 from own_smtp.settings import Settings
 from own_smtp.smtp.values import Limits
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Relay
+
+SOON = timedelta(minutes=1)
+"""A wait shorter than this is not worth a word."""
 
 
 def estimate(
@@ -33,16 +36,27 @@ def estimate(
     limits, pace = capped(limits_of(relay), settings), settlements.kept_pace(connection, relay.id)
     ahead = sent_before(count, totals.waiting_by_batch(connection, relay.id).values())
     finishes_at = finish_time(limits, pace, count + ahead, now)
-    rate = messages_per_second(limits, pace)
-    is_endless = rate is not None and finishes_at is None
+    rate, starts_at = messages_per_second(limits, pace), start_time(limits, pace, now)
+    is_endless = starts_at is None or (rate is not None and finishes_at is None)
     return Estimate(
         count=count,
-        text=_text(count, limits, pace, format_soon(finishes_at, now, timezone) if finishes_at else None),
+        text=_text(
+            count,
+            limits,
+            pace,
+            since=format_soon(starts_at, now, timezone) if starts_at and starts_at - now >= SOON else None,
+            until=format_soon(finishes_at, now, timezone) if finishes_at else None,
+        ),
         per_minute=rate * 60 if rate else None,
         finishes_at=finishes_at,
-        is_late=expires_at is not None and (is_endless or (finishes_at is not None and finishes_at > expires_at)),
+        is_late=expires_at is not None and (is_endless or is_after(expires_at, starts_at, finishes_at)),
         waits_for=waits_for(relay),
     )
+
+
+def is_after(end: datetime, starts_at: datetime | None, finishes_at: datetime | None) -> bool:
+    """Whether not all leave before `end`: the last one later, or, where nobody knows when that is, even the first."""
+    return any(moment is not None and moment > end for moment in (starts_at, finishes_at))
 
 
 def finish_of_all(connection: Connection, settings: Settings, relay_id: int, limits: Limits) -> datetime | None:
@@ -62,14 +76,26 @@ def sent_before(count: int, others: Iterable[tuple[int, bool]], *, is_urgent: bo
     return sum(waiting if urgent else min(waiting, count) for waiting, urgent in others)
 
 
-def _text(count: int, limits: Limits, pace: Mapping[str, Any] | None, until: str | None) -> str:
+def _text(count: int, limits: Limits, pace: Mapping[str, Any] | None, *, since: str | None, until: str | None) -> str:
     invitations = ngettext("%(num)s invitation", "%(num)s invitations", count)
     speed = speed_text(limits, pace)
+    if speed is None and since is not None:
+        return gettext(
+            "%(invitations)s, from %(start)s on, as fast as the server takes them", invitations=invitations, start=since
+        )
     if speed is None:
         return gettext("%(invitations)s, as fast as the server takes them", invitations=invitations)
     if until is None:
         return gettext(
             "%(invitations)s, at %(speed)s: that takes longer than a year", invitations=invitations, speed=speed
+        )
+    if since is not None:
+        return gettext(
+            "%(invitations)s, at %(speed)s, from %(start)s until about %(time)s",
+            invitations=invitations,
+            speed=speed,
+            start=since,
+            time=until,
         )
     return gettext(
         "%(invitations)s, at %(speed)s, until about %(time)s", invitations=invitations, speed=speed, time=until

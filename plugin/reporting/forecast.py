@@ -76,6 +76,15 @@ def finish_time(limits: Limits, pace: Mapping[str, Any] | None, count: int, now:
     return _Plan.of(limits, pace, count, now).finish(count)
 
 
+def start_time(limits: Limits, pace: Mapping[str, Any] | None, now: datetime) -> datetime | None:
+    """Return when the next message may leave: `now` or later, when sending hours or a used-up quota make it wait.
+
+    It is known whatever is known of the server's pace. `None` when that is more than a year ahead.
+    """
+    at = _Plan.of(limits, pace or {}, 1, now).first()
+    return None if at is None else max(now, datetime.fromtimestamp(at, UTC))
+
+
 @dataclass(slots=True)
 class _Quota:
     """At most `limit` messages in any `period`, and what was sent already."""
@@ -128,6 +137,11 @@ class _Plan:
         # Whatever was sent before, a period later it is forgotten.
         start += max((quota.period for quota in quotas if quota not in seldom), default=0.0)
         return cls(limits, start, min(steady), seldom, (now + FARTHEST).timestamp())
+
+    def first(self) -> float | None:
+        """Return when the first message may leave; `None` when that is too far off."""
+        at = self._next(self._open(self.start))
+        return at if at <= self.until else None
 
     def finish(self, count: int) -> datetime | None:
         """Return when the last of `count` messages has left; `None` when that is too far off."""

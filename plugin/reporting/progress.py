@@ -16,8 +16,8 @@ from own_smtp.outbox import totals
 from own_smtp.relays.rate_limits import capped
 from own_smtp.relays.store import limits_of
 from own_smtp.reporting.blockers import Holdup, Situation, holdups
-from own_smtp.reporting.estimates import how_many, sent_before
-from own_smtp.reporting.forecast import finish_time
+from own_smtp.reporting.estimates import how_many, is_after, sent_before
+from own_smtp.reporting.forecast import finish_time, start_time
 from own_smtp.reporting.limit_texts import pace_texts
 from own_smtp.reporting.reports import BatchSummary, Counts
 from own_smtp.settings import Settings
@@ -121,7 +121,7 @@ def progress_of(
         ends_at=seen.when(end) if end else None,
         ends_with_survey=end is not None and end == closes_at,
         gives_up=batch.expires_at is not None,
-        is_late=bool(end and (end <= seen.now or (finish and finish > end))),
+        is_late=bool(end and (end <= seen.now or is_after(end, _start(seen), finish))),
         fallback_at=seen.when(fallback) if fallback else None,
     )
 
@@ -139,6 +139,13 @@ def _look(session: Session, settings: Settings, summary: BatchSummary, timezone:
         next_attempt_at=session.scalar(select(func.min(Invitation.next_attempt_at)).where(*queued)),
         queue_is_up=queue_is_up,
     )
+
+
+def _start(seen: Situation) -> datetime | None:
+    """Return when the next one may leave; `None` while somebody must act first."""
+    if seen.state != BatchState.OPEN or seen.relay.state != RelayState.ACTIVE:
+        return None
+    return start_time(seen.limits, seen.lease.pace if seen.lease else None, seen.now)
 
 
 def _finish(session: Session, seen: Situation, summary: BatchSummary, batch: Batch) -> datetime | None:

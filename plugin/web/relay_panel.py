@@ -62,6 +62,10 @@ class RelayPanel:
     """Before this nothing is sent; `None` means that nothing must be waited for."""
     learned: float | None = None
     """Seconds between two messages that the server's answers taught."""
+    probes: float | None = None
+    """Seconds between two messages while the server takes none; `None` when it does."""
+    per_connection: int | None = None
+    """After how many messages the server ends a connection; `None` when it was not seen to."""
     seen: float | None = None
     """Messages a second that went out lately."""
     finishes_at: datetime | None = None
@@ -72,7 +76,7 @@ class RelayPanel:
         """Changes whenever the page would."""
         mail = (self.mail.state, self.mail.requested_at, self.mail.next_attempt_at) if self.mail else ()
         parts = (self.relay.state, self.relay.revision, self.again_at, *mail, self.last_error_at, self.waiting)
-        parts += (self.failing_since, self.fallback_since, self.next_at, self.learned)
+        parts += (self.failing_since, self.fallback_since, self.next_at, self.learned, self.probes, self.per_connection)
         return "|".join(str(part) for part in parts)
 
 
@@ -102,6 +106,8 @@ def _sending_of(settings: Settings, relay: Relay, lease: Lease | None, waiting: 
         **values,
         "next_at": lease.wake_at if lease and is_resting else None,
         "learned": pace.get("learned"),
+        "probes": pace.get("wait"),
+        "per_connection": pace.get("per_connection"),
         "seen": pace.get("seen"),
         "finishes_at": finish_time(capped(limits_of(relay), settings), pace, waiting, now) if may_send else None,
     }

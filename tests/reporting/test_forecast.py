@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from own_smtp.relays.rate_limits import Pacer
 from own_smtp.relays.sending_windows import next_open
-from own_smtp.reporting.forecast import finish_time, messages_per_second
+from own_smtp.reporting.forecast import finish_time, messages_per_second, start_time
 from own_smtp.smtp.values import Limits
 
 MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -179,3 +179,23 @@ def test_the_last_one_leaves_while_a_window_is_open(now, zone, count):
     assert finish is not None
     last = finish - timedelta(seconds=1)
     assert next_open(windows, zone, last) == last
+
+
+def test_the_start_is_known_without_a_pace() -> None:
+    """Sending hours and used-up quotas say when the first one leaves, whatever the server takes then."""
+    assert start_time(Limits(), None, MONDAY) == MONDAY
+    sunday = MONDAY - timedelta(days=1)
+    office = Limits(sending_windows=OFFICE)
+    assert start_time(office, None, sunday) == datetime(2026, 11, 23, 8, tzinfo=UTC)
+    assert start_time(office, None, MONDAY) == MONDAY
+    used = Limits(per_hour=10)
+    kept = Pacer(used, None, float).keep(MONDAY.timestamp(), 10)
+    start = start_time(used, kept, MONDAY + timedelta(minutes=20))
+    assert start is not None
+    assert timedelta(0) <= start - (MONDAY + timedelta(hours=1)) <= timedelta(seconds=15)
+
+
+def test_a_start_beyond_every_forecast_is_none() -> None:
+    """A window that no clock shows within a year lets nothing leave that anybody waits for."""
+    held = {"next": (MONDAY + timedelta(days=400)).timestamp()}
+    assert start_time(Limits(), held, MONDAY) is None

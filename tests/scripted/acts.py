@@ -36,6 +36,8 @@ class Moment:
     """The recipient of a RCPT; later all that were asked for in this transaction."""
     line: str = ""
     """The command line, or the last line of an AUTH exchange."""
+    arrived: float = 0.0
+    """When the kernel got it, in seconds since 1970; 0 under TLS."""
 
 
 class Act(Protocol):

@@ -102,6 +102,7 @@ class Conversation:
             turn=self.turn,
             recipients=tuple(asked[-1:] if phase == "rcpt" else asked),
             line=line,
+            arrived=self.wire.arrived,
         )
 
     # Commands

@@ -22,6 +22,10 @@ def readable(sockets: list[socket.socket], timeout: float | None = None) -> list
     return [sock for sock in sockets if sock.fileno() in ready]
 
 
+SO_TIMESTAMPNS = 35
+"""Linux's number, which Python does not name."""
+
+
 class Gone(Exception):
     """The connection is over: by the script, by the client, or because the server is closed."""
 
@@ -67,6 +71,10 @@ class Wire:
         self.gather = gather
         self.buffer = bytearray()
         self.stopped = threading.Event()
+        self.arrived = 0.0
+        """When the kernel got what was read last, in seconds since 1970, however late it was read; 0 under TLS."""
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._out = bytearray()
         self._asked: deque[Callable[[], None]] = deque()
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -101,11 +109,21 @@ class Wire:
             self.flush()
             while not self._is_readable(None):
                 self._do_what_was_asked()
-        data = self.sock.recv(1 << 16)
+        data = self._receive()
         if not data:
             raise Gone("closed by the client")
         self.record.add("C", data)
         self.buffer += data
+
+    def _receive(self) -> bytes:
+        if isinstance(self.sock, ssl.SSLSocket):
+            return self.sock.recv(1 << 16)
+        data, notes, _flags, _address = self.sock.recvmsg(1 << 16, 64)
+        for level, kind, note in notes:
+            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+                seconds, nanoseconds = struct.unpack("qq", note)
+                self.arrived = seconds + nanoseconds / 1e9
+        return data
 
     def _is_readable(self, timeout: float | None) -> bool:
         if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():

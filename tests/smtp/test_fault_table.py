@@ -22,6 +22,7 @@ from own_smtp.storage.models import Invitation, Journal
 from tests.engine import CONTENT, PROJECT, SHORT, TENANT, recipients_of
 from tests.fault_table import FAULTS, PASSWORD, SETUP_PHASES
 from tests.scripted import CLOSE, EXTENSIONS, KEEP, BlackHole, ClosedPort, ScriptedServer, Wait
+from tests.smtp.test_transfer import SwallowAndClose
 
 LARGE = replace(
     CONTENT, attachments=[Attachment(filename="a.bin", content_type="application/octet-stream", data=bytes(6_000_000))]
@@ -208,6 +209,67 @@ def test_connections_that_may_only_carry_so_much(platform, scripted):
     assert "learned" not in platform.lease(relay).pace
     assert len(scripted.copies) == 300
     assert len(scripted.connections) >= 5
+
+
+@pytest.mark.parametrize("words", ["421 too many messages", "421 4.7.0 too many messages in this connection"])
+@pytest.mark.parametrize("window", [1, 4])
+def test_a_server_that_takes_five_messages_a_connection(make_platform, scripted, words, window):
+    """New connections do, at the full pace and without a retry; soon they are closed before the server says so."""
+    platform = make_platform(window=window)
+    refusals = scripted.on("mail", (words, SwallowAndClose()), when=lambda moment: moment.turn > 5)
+    relay = platform.add_relay(scripted, max_connections=4)
+    platform.send(relay, 200)
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 200}
+    assert [row.code for row in platform.attempts] == [250] * 200
+    assert platform.lease(relay).pace["per_connection"] == 5
+    assert "learned" not in platform.lease(relay).pace
+    assert recipients_of(scripted.copies) == sorted(f"user{number}@example.org" for number in range(1, 201))
+    before = refusals.hits
+    platform.send(relay, 50)
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 250}
+    assert refusals.hits <= before + 2  # one connection in fifty tries for more
+
+
+@pytest.mark.parametrize("phase", ["banner", "mail"])
+def test_a_server_that_bears_two_connections(platform, scripted, phase):
+    """421 to a third one costs that connection, and neither pace nor retry."""
+    bearable = {1, 2}
+    scripted.on(phase, ("421 4.7.0 too many connections", CLOSE), when=lambda moment: moment.connection not in bearable)
+    relay = platform.add_relay(scripted, max_connections=6)
+    platform.send(relay, 300)
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 300}
+    assert [row.code for row in platform.attempts] == [250] * 300
+    assert "learned" not in (platform.lease(relay).pace or {})
+    assert len(scripted.connections) <= 6
+
+
+def test_a_server_that_takes_five_messages_and_then_no_connection(platform, scripted):
+    """When new connections are refused as well it is about the pace: the relay rests, and goes on slower."""
+    scripted.on("mail", ("421 4.7.0 too much", CLOSE), when=lambda moment: moment.message > 5)
+    scripted.on("banner", ("421 4.7.0 too much", CLOSE), when=lambda moment: moment.connection > 1, times=1)
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 8)
+    platform.drain(relay)
+    lease = platform.lease(relay)
+    assert platform.states() == {"accepted": 5, "queued": 3}
+    assert [row.code for row in platform.attempts] == [250] * 5
+    assert lease.pace["wait"] > 0
+    assert lease.wake_at is not None
+
+
+def test_a_storm_is_over_when_it_is_over(platform, scripted):
+    """After some requests to slow down everything leaves within one drain, and nothing is left of the storm."""
+    scripted.on("dot", "451 4.3.0 too busy", times=3)
+    relay = platform.add_relay(scripted, max_connections=2)
+    platform.send(relay, 60)
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 57, "queued": 3}
+    pace = platform.lease(relay).pace
+    assert "learned" not in pace
+    assert "wait" not in pace
 
 
 # Retries

@@ -329,6 +329,25 @@ def test_the_page_says_what_limits_mean_and_what_was_learned(web, relay, db_sess
         assert words in page
 
 
+@pytest.mark.parametrize(
+    ("pace", "words"),
+    [
+        ({"learned": 4.0}, "one message every 4 s, because the server asked for it"),
+        ({"learned": 4.0, "wait": 12.5}, "It is tried every 12.5 s with one message"),
+        ({"wait": 0.5}, "The server takes nothing at the moment."),
+        ({"per_connection": 5}, "5 messages on each connection: then the server ends it."),
+        ({}, "the server does not ask for a slower one"),
+    ],
+)
+def test_the_page_says_what_the_server_bears_now(web, relay, db_session, pace, words):
+    """A server that takes nothing is not one with a slow pace, and what a connection bears is no pace at all."""
+    db_session.add(Lease(relay_id=relay.id, pace=pace))
+    db_session.commit()
+    page = web.get(f"/own-smtp/servers/{relay.id}").text
+    assert words in page
+    assert ("does not ask" in page) == (not pace.get("learned") and not pace.get("wait"))
+
+
 def test_what_was_typed_as_windows_comes_back(web, relay, db_session):
     """A saved window stands in the form again, in its own row, with an empty one after it."""
     typed = {**TYPED, "password": "", "sending_windows-0-days": ["0", "4"], "sending_windows-0-start": "08:00"}

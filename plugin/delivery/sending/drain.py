@@ -68,7 +68,13 @@ class Drain:
         self._composer = Composer(profile)
         self.queue = SendQueue(
             self._composer,
-            Pacer(capped(profile.limits, settings), taken.pace if route is Route.RELAY else None, runtime.random),
+            Pacer(
+                capped(profile.limits, settings),
+                taken.pace if route is Route.RELAY else None,
+                runtime.random,
+                at=self._clock.now(),
+                lag=runtime.clock() - opened.asked_at,
+            ),
             journal,
             RetryPolicy.from_settings(settings, runtime.random, route),
             self._clock.now,

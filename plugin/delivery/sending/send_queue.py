@@ -64,8 +64,8 @@ class SendQueue:
         """Why nothing more may be sent, when it is not for a lack of work."""
         self.pause: Outcome | None = None
         """What made the relay pause."""
-        self.wake_at: float | None = None
-        """When the relay's limits allow the next message, if that is too far off to wait for."""
+        self.is_resting = False
+        """Whether it was closed because the next message may leave too late to wait for."""
         self.is_closed = False
         self.closed = asyncio.Event()
         """Set with `is_closed`, for those who wait for something else."""
@@ -88,6 +88,10 @@ class SendQueue:
         self._may_send: Callable[[], bool] = bool  # nothing may be sent before the first claim
         self._events = asyncio.Event()
         self._complaints = 0
+        self._stragglers: set[int] = set()
+        """What was under way when the server last asked for a slower pace."""
+        self._is_unwritten = False
+        """Whether a message was given out in this turn of the event loop: it is written before the next."""
         self._date = ""
         self._date_until = 0.0
 
@@ -106,6 +110,15 @@ class SendQueue:
         """The batches of all that is here."""
         held = (ended.letter for ended in self._streak.held)
         return {letter.batch_id for letter in chain(self._ready, self._in_hand.values(), held)}
+
+    @property
+    def wake_at(self) -> float | None:
+        """When the next message may leave, if that is too far off to wait for."""
+        if not self.is_resting:
+            return None
+        now = self._now()
+        next_at = self.pacer.next_at(now)
+        return next_at if next_at > now else None
 
     @property
     def wants_more(self) -> bool:
@@ -151,10 +164,14 @@ class SendQueue:
             await self._wait()
 
     def take(self) -> Envelope | None:
+        self._note_written()
         while self._ready and not self.is_closed:
             now = self._now()
             if not self.pacer.acquire(now):
                 return None
+            if self.pacer.is_limited:
+                self._is_unwritten = True
+                asyncio.get_running_loop().call_soon(self._note_written)
             letter = self._ready.popleft()
             if len(self._ready) == self._low_water:
                 self.full.set()
@@ -165,6 +182,15 @@ class SendQueue:
             except ContentError as error:
                 self._end(letter, impossible(str(error)))
         return None
+
+    def _note_written(self) -> None:
+        """Count what was given out last from now on: on a busy machine a process may stand still before it writes.
+
+        Connections write what they get before anything else runs in the event loop.
+        """
+        if self._is_unwritten:
+            self._is_unwritten = False
+            self.pacer.written(self._now())
 
     def begin(self, envelope: Envelope) -> None:
         invitation_id = envelope.invitation_id
@@ -185,6 +211,12 @@ class SendQueue:
     def give_back(self, envelope: Envelope) -> None:
         self._ready.appendleft(self._in_hand.pop(envelope.invitation_id))
         self.announce()
+
+    def slow_down(self, now: float | None = None) -> None:
+        """The server asked for a slower pace. Answers to what is under way already say nothing of the new one."""
+        if not self.pacer.is_waiting:
+            self._stragglers = set(self._in_hand)
+        self.pacer.slow_down(self._now() if now is None else now)
 
     # How it ends
 
@@ -220,7 +252,7 @@ class SendQueue:
         expires_at = self._composer.batch(letter.batch_id).expires_at
         self.settlements.append(self._retries.decide(letter, outcome, at, expires_at))
         self.ended += 1
-        self._learn(outcome, at)
+        self._learn(letter.id, outcome, at)
         if len(self.settlements) == MANY:
             self.full.set()
 
@@ -232,15 +264,18 @@ class SendQueue:
             self.failure = error
             self.close()
 
-    def _learn(self, outcome: Outcome, now: float) -> None:
+    def _learn(self, invitation_id: int, outcome: Outcome, now: float) -> None:
         if outcome.state is State.ACCEPTED:
             self.last_success_at = now
             self._complaints = 0
-            self.pacer.succeed()
+            self.pacer.succeed(now, is_straggler=invitation_id in self._stragglers)
         elif outcome.slows_down:
             self._complaints += 1
             if not _may_be_greylisting(outcome) or self._complaints >= MANY_COMPLAINTS:
-                self.pacer.slow_down(now)
+                self.slow_down(now)
+        self._stragglers.discard(invitation_id)
+        if self.pacer.is_slowed:
+            self.announce()  # the next one may be due earlier now, or so late that it is not worth waiting for
         if outcome.pause is not None and self.pause is None:
             self.pause = outcome
             self.close()
@@ -251,8 +286,9 @@ class SendQueue:
         if self._ready:
             now = self._now()
             next_at = self.pacer.next_at(now)
-            if next_at - now > GIVE_BACK:
-                self.wake_at = next_at
+            # The answer to a probe that is under way may end the wait.
+            if next_at - now > GIVE_BACK and not (self.pacer.is_waiting and self._in_hand):
+                self.is_resting = True
                 self.close()
                 return
             timeout = max(next_at - now, 0.0005)
@@ -272,5 +308,5 @@ class SendQueue:
 
 
 def _may_be_greylisting(outcome: Outcome) -> bool:
-    """Whether a recipient was put off as a new one is (RFC 6647, 2.1), which says nothing of the pace."""
+    """Whether a recipient may be put off as a new one is (RFC 6647, 2.1), which says nothing of the pace."""
     return outcome.stage == Stage.RCPT and outcome.reply is not None and outcome.reply.code in {450, 451}

@@ -63,10 +63,21 @@ class Plain(Exchange):
     async def _open_next(self) -> Envelope | None:
         """Return the next message whose envelope the server took; those that it refused are ended on the way."""
         open_one = self._open_group if self.is_pipelined else self._open_stepwise
-        while (envelope := await self.next()) is not None:
+        while await self._has_forgotten() and (envelope := await self.next()) is not None:
             if await open_one(envelope):
                 return envelope
         return None
+
+    async def _has_forgotten(self) -> bool:
+        """Without PIPELINING, have an envelope forgotten before the next message is taken: limits count from there."""
+        if self.is_pipelined or not self.needs_reset or not self._may_go_on:
+            return True
+        try:
+            self.connection.write(RSET, replies=1)
+            await self._read_reset()
+        except SessionError:
+            self.give_up()
+        return not self.is_over
 
     async def _open_group(self, envelope: Envelope) -> bool:
         try:
@@ -152,9 +163,6 @@ class Plain(Exchange):
         commands = (mail_command(envelope, capabilities), rcpt_command(envelope, capabilities), DATA)
         replies: list[Answer] = []
         try:
-            if self.needs_reset:
-                self.connection.write(RSET, replies=1)
-                await self._read_reset()
             for (stage, seconds), command in zip(self.seconds.items(), commands, strict=True):
                 self.connection.write(command, replies=1)
                 replies.append((stage, await self.connection.read(stage, seconds)))
