@@ -70,7 +70,7 @@ class Tenant:
     tenant_id: str
     name: str
     locale: str = "en"
-    """The language of mails to this tenant, as a BCP 47 or gettext tag."""
+    """The language of mails to this tenant, as a BCP 47 or gettext tag; English where there are no texts in it."""
     timezone: str = "UTC"
     """An IANA name, for example `Europe/Berlin`."""
 
