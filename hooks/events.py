@@ -116,7 +116,9 @@ class Content:
 
     subject: str
     text: str
+    """Where it is blank, it is taken from the HTML."""
     html: str | None = None
+    """Blank HTML, or HTML that shows nothing, counts as none."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Further headers. Those that Own SMTP writes itself (From, To, Date, Message-ID ...) are refused."""
     list_unsubscribe: str | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -16,6 +16,7 @@ from functools import lru_cache
 from own_smtp.hooks.events import Content
 from own_smtp.messages.encodings import is_bare, quoted_value
 from own_smtp.messages.headers import check_header, clean, mailbox, unstructured
+from own_smtp.messages.html_text import is_blank, shows_nothing, text_of
 from own_smtp.messages.mime import MimePiece, Skeleton, add_body
 from own_smtp.messages.placeholders import Escape, Template, has_placeholders
 from own_smtp.messages.raw import compose_whole
@@ -132,8 +133,10 @@ class _Field:
 def compile_content(content: Content, identity: Identity) -> CompiledContent:
     """Encode all of a content that does not depend on the recipient.
 
-    Raises `ContentError` for a header that a host may not set, `AddressError` for a sender that is no address.
+    HTML that shows nothing counts as none, and a text that is blank is taken from the HTML. Raises `ContentError` for a
+    header that a host may not set, `AddressError` for a sender that is no address.
     """
+    content = _with_both(content)
     sender = parse_address(identity.address)
     reply_to = parse_address(identity.reply_to) if identity.reply_to else ""
     skeleton = Skeleton()
@@ -163,6 +166,13 @@ def format_date(moment: datetime) -> str:
 @lru_cache(maxsize=16)
 def _format_second(second: int) -> str:
     return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
+def _with_both(content: Content) -> Content:
+    """The last alternative is what recipients see (RFC 2046, 5.1.4): an empty one would be an empty mail."""
+    if shows_nothing(content.html):
+        return replace(content, html=None)
+    return replace(content, text=text_of(content.html or "")) if is_blank(content.text) else content
 
 
 def _add_header(skeleton: Skeleton, content: Content, reply_to: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from own_smtp.errors import ContentError
 from own_smtp.hooks.events import Attachment, Content, Invitation
 from own_smtp.messages.headers import check_header, check_line, clean
+from own_smtp.messages.html_text import shows_nothing
 from own_smtp.messages.mime import check_attachment
 from own_smtp.messages.raw import whole_bytes
 from own_smtp.messages.unsubscribe import check_unsubscribe
@@ -130,7 +131,7 @@ def _check_attachments(content: Content) -> None:
         check_attachment(item)
         if item.content_id is None:
             continue
-        if content.html is None:
+        if shows_nothing(content.html):
             raise ContentError(f"{item.filename} is to be shown inside of the HTML, but there is none.")
         if item.content_id in seen:
             raise ContentError(f"The content id {item.content_id} is given twice.")

@@ -40,7 +40,8 @@ def appearance_of(relay: Relay) -> Appearance:
 def platform_appearance() -> Appearance:
     """Return what recipients see of the platform's own mail, as far as Flask-Mail's settings say it."""
     identity = default_identity(current_app.config)
-    shown = _shown(identity.name, identity.address) if identity else ""
+    sender = current_app.config.get("MAIL_DEFAULT_SENDER") or ""
+    shown = _shown(identity.name, identity.address) if identity else str(sender)
     return Appearance(sender=shown, reply_to=shown, server="")
 
 

@@ -17,6 +17,7 @@ from own_smtp.errors import AddressError, ContentError
 from own_smtp.hooks import Attachment, Content
 from own_smtp.messages.compiler import compile_content, format_date, message_id, parse_message_id
 from own_smtp.messages.headers import clean
+from own_smtp.messages.html_text import is_blank, shows_nothing, text_of
 from own_smtp.messages.placeholders import Template
 from own_smtp.smtp.values import Identity
 from tests.composing import (
@@ -62,8 +63,9 @@ def test_any_input_makes_a_message_that_reads_as_meant(subject, text, html, give
     data = compose(Content(subject=subject, text=text, html=html), given_values, name=name)
     assert_fit_for_the_wire(data)
     message = parse(data)
-    assert body(message, "plain") == meant(text, given_values)
-    assert message.get_content_type() == ("text/plain" if html is None else "multipart/alternative")
+    has_html = not shows_nothing(html)
+    assert body(message, "plain") == meant(text_of(html) if is_blank(text) and has_html else text, given_values)
+    assert message.get_content_type() == ("multipart/alternative" if has_html else "text/plain")
     assert message["Subject"] == clean(Template(subject).fill(given_values))
     assert message["To"].addresses[0].addr_spec == "anna@example.org"
     assert message["Bcc"] is None
