@@ -15,12 +15,13 @@ from functools import lru_cache
 
 from own_smtp.hooks.events import Content
 from own_smtp.messages.encodings import is_bare, quoted_value
-from own_smtp.messages.headers import check_header, clean, mailbox, unstructured
+from own_smtp.messages.fields import FieldKind, kind_of, write_field
+from own_smtp.messages.headers import check_header, mailbox
 from own_smtp.messages.html_text import is_blank, shows_nothing, text_of
 from own_smtp.messages.mime import MimePiece, Skeleton, add_body
 from own_smtp.messages.placeholders import Escape, Template, has_placeholders
 from own_smtp.messages.raw import compose_whole
-from own_smtp.messages.unsubscribe import Unsubscribe
+from own_smtp.messages.unsubscribe import Unsubscribe, UrlTemplate
 from own_smtp.smtp.addresses import needs_smtputf8, parse_address
 from own_smtp.smtp.values import Identity
 
@@ -124,10 +125,16 @@ class _Field:
     """A header field with placeholders."""
 
     name: str
-    template: Template
+    template: Template | UrlTemplate
+
+    @classmethod
+    def of(cls, name: str, value: str) -> _Field:
+        """Return the field of a host's own header."""
+        return cls(name, UrlTemplate(value) if kind_of(name) is FieldKind.URLS else Template(value))
 
     def render(self, values: Mapping[str, str]) -> bytes:
-        return unstructured(self.name, self.template.fill(values))
+        """Raises `ContentError` for a value that such a field cannot hold."""
+        return write_field(self.name, self.template.fill(values))
 
 
 def compile_content(content: Content, identity: Identity) -> CompiledContent:
@@ -181,11 +188,11 @@ def _add_header(skeleton: Skeleton, content: Content, reply_to: str) -> None:
     _add_field(skeleton, content.subject, _Field("Subject", Template(content.subject)))
     skeleton.add(b"Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n")
     if content.list_unsubscribe:
-        url = clean(content.list_unsubscribe)
-        _add_field(skeleton, url, Unsubscribe(Template(url), content.one_click_unsubscribe))
+        url = content.list_unsubscribe
+        _add_field(skeleton, url, Unsubscribe.of(url, content.one_click_unsubscribe))
     for name, value in content.headers.items():
         check_header(name, value)
-        _add_field(skeleton, value, _Field(name, Template(value)))
+        _add_field(skeleton, value, _Field.of(name, value))
 
 
 def _add_field(skeleton: Skeleton, template: str, field: MimePiece) -> None:

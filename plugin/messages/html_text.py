@@ -1,7 +1,7 @@
 """The text of an HTML mail, for readers that show no HTML: words, lines, lists, and where links lead.
 
-By the standard library's parser. Libraries that do more write Markdown, which changes placeholders (`{FIRST\\_NAME}`), or
-bring parsers in C; a mail needs no layout of tables.
+By the standard library's parser. Libraries that do more write Markdown, which changes placeholders, or bring parsers
+in C; a mail needs no layout of tables.
 """
 
 from __future__ import annotations
