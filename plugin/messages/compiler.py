@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -16,12 +16,12 @@ from functools import lru_cache
 from own_smtp.hooks.events import Content
 from own_smtp.messages.encodings import is_bare, quoted_value
 from own_smtp.messages.fields import FieldKind, kind_of, write_field
-from own_smtp.messages.headers import check_header, mailbox
+from own_smtp.messages.headers import check_header, mailbox, unstructured
 from own_smtp.messages.html_text import is_blank, shows_nothing, text_of
 from own_smtp.messages.mime import MimePiece, Skeleton, add_body
 from own_smtp.messages.placeholders import Escape, Template, has_placeholders
 from own_smtp.messages.raw import compose_whole
-from own_smtp.messages.unsubscribe import Unsubscribe, UrlTemplate
+from own_smtp.messages.unsubscribe import Unsubscribe, url_filler
 from own_smtp.smtp.addresses import needs_smtputf8, parse_address
 from own_smtp.smtp.values import Identity
 
@@ -120,21 +120,18 @@ class _Gap:
         return [known[text] for text in escaped]
 
 
-@dataclass(frozen=True, slots=True)
 class _Field:
     """A header field with placeholders."""
 
-    name: str
-    template: Template | UrlTemplate
-
-    @classmethod
-    def of(cls, name: str, value: str) -> _Field:
-        """Return the field of a host's own header."""
-        return cls(name, UrlTemplate(value) if kind_of(name) is FieldKind.URLS else Template(value))
+    def __init__(self, name: str, value: str) -> None:
+        kind = kind_of(name)
+        self._name = name
+        self._fill = url_filler(value) if kind is FieldKind.URLS else Template(value).fill
+        self._write = unstructured if kind is FieldKind.TEXT else write_field
 
     def render(self, values: Mapping[str, str]) -> bytes:
         """Raises `ContentError` for a value that such a field cannot hold."""
-        return write_field(self.name, self.template.fill(values))
+        return self._write(self._name, self._fill(values))
 
 
 def compile_content(content: Content, identity: Identity) -> CompiledContent:
@@ -185,14 +182,14 @@ def _with_both(content: Content) -> Content:
 def _add_header(skeleton: Skeleton, content: Content, reply_to: str) -> None:
     if reply_to:
         skeleton.add(mailbox("Reply-To", reply_to, ""))
-    _add_field(skeleton, content.subject, _Field("Subject", Template(content.subject)))
+    _add_field(skeleton, content.subject, _Field("Subject", content.subject))
     skeleton.add(b"Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n")
     if content.list_unsubscribe:
         url = content.list_unsubscribe
-        _add_field(skeleton, url, Unsubscribe.of(url, content.one_click_unsubscribe))
+        _add_field(skeleton, url, Unsubscribe(url, content.one_click_unsubscribe))
     for name, value in content.headers.items():
         check_header(name, value)
-        _add_field(skeleton, value, _Field.of(name, value))
+        _add_field(skeleton, value, _Field(name, value))
 
 
 def _add_field(skeleton: Skeleton, template: str, field: MimePiece) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import idna
@@ -45,50 +44,49 @@ def check_unsubscribe(template: str, one_click: bool) -> None:
         raise ContentError("The unsubscribe URL must begin with https to take one click.")
 
 
-class UrlTemplate:
-    """A text with URLs and placeholders: values inside a URL are percent-encoded, as the place they go to demands."""
+def url_filler(text: str) -> Callable[[Mapping[str, str]], str]:
+    """Return what fills in a text with URLs: values inside one are percent-encoded, as the place they go to demands."""
+    parts = split(text)
+    escapes = [_escape_behind("".join(parts[:index])) for index in range(1, len(parts), 2)]
+    template, uses = Template(text), list(zip(parts[1::2], escapes, strict=True))
+    if not any(escapes):
+        return template.fill  # as where the whole URL is one value, which most hosts give
 
-    def __init__(self, text: str) -> None:
-        self._template = Template(text)
-        parts = split(text)
-        self._uses = [(name, _escape_behind("".join(parts[:index]))) for index, name in _names(parts)]
+    def fill(values: Mapping[str, str]) -> str:
+        given = []
+        for name, escape in uses:
+            value = values.get(name)
+            given.append(value if value is None or escape is None else escape(value))
+        return template.fill_each(given)
 
-    def fill(self, values: Mapping[str, str]) -> str:
-        """Replace each name that has a value."""
-        return self._template.fill_each(
-            [None if (value := values.get(name)) is None else escape(value) for name, escape in self._uses]
-        )
+    return fill
 
 
-@dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """The fields as a template. An invitation whose values give no usable URL gets none of them."""
+    """The fields as a template. An invitation whose values give no usable URL gets none of them.
 
-    targets: tuple[UrlTemplate, ...]
-    lists: tuple[bool, ...]
-    """Whether each target is one value as a whole, which may be several URLs."""
-    one_click: bool
+    `https://..., mailto:...` is several URLs, most wanted first (RFC 2369, 2); a value that stands for a whole URL may
+    be several as well.
+    """
 
-    @classmethod
-    def of(cls, template: str, one_click: bool) -> Unsubscribe:
-        """Take apart `https://..., mailto:...`: one URL or several, most wanted first (RFC 2369, 2)."""
+    def __init__(self, template: str, one_click: bool) -> None:
         targets = _BETWEEN.split(clean(template))
-        return cls(
-            tuple(map(UrlTemplate, targets)),
-            tuple(_ONLY_A_PLACEHOLDER.fullmatch(target) is not None for target in targets),
-            one_click,
-        )
+        self._targets = [(url_filler(target), _ONLY_A_PLACEHOLDER.fullmatch(target) is not None) for target in targets]
+        self._one_click = one_click
 
     def render(self, values: Mapping[str, str]) -> bytes:
-        urls = []
-        for target, is_list in zip(self.targets, self.lists, strict=True):
-            filled = target.fill(values)
-            urls += [usable_url(url) for url in (_BETWEEN.split(filled) if is_list and "," in filled else (filled,))]
-        urls = [f"<{url}>" for url in urls if url]
+        urls: list[str] = []
+        for fill, may_be_several in self._targets:
+            url = fill(values)
+            if may_be_several and "," in url:
+                urls += map(usable_url, _BETWEEN.split(url))
+            else:
+                urls.append(usable_url(url))
+        urls = [url for url in urls if url]
         if not urls:
             return b""
-        line = f"List-Unsubscribe: {f',{FOLD}'.join(urls)}\r\n"
-        if self.one_click and any(url[:7].lower() == "<https:" for url in urls):
+        line = f"List-Unsubscribe: <{f'>,{FOLD}<'.join(urls)}>\r\n"
+        if self._one_click and any(url[:6].lower() == "https:" for url in urls):
             line += "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
         return line.encode("ascii")
 
@@ -100,23 +98,19 @@ def usable_url(url: str) -> str:
     return url if len(url) <= LONGEST_URL else ""
 
 
-def _names(parts: list[str]) -> list[tuple[int, str]]:
-    return [(index, parts[index]) for index in range(1, len(parts), 2)]
-
-
-def _escape_behind(before: str) -> Escape:
-    """Return how a value is encoded behind the beginning of a URL (RFC 3986, 2 and 3).
+def _escape_behind(before: str) -> Escape | None:
+    """Return how a value is encoded behind the beginning of a URL (RFC 3986, 2 and 3); `None` leaves it alone.
 
     1. At the beginning it is the URL. 2. Behind `?` it is the whole query. 3. Elsewhere in a query or a fragment it is
     data. 4. In a path, or in the address of a mailto, it keeps slashes and the like. 5. In the host it is a part of it.
     """
     url = re.split(r"[<>\s]", before)[-1]
     if not url or url.endswith("?"):
-        return str
+        return None
     if "?" in url or "#" in url:
         return _as_data
     _scheme, slashes, rest = url.partition("://")
-    return str if slashes and "/" not in rest else _as_path
+    return None if slashes and "/" not in rest else _as_path
 
 
 def _as_data(value: str) -> str:
