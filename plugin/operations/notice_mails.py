@@ -13,7 +13,6 @@ from own_smtp.hooks.events import Content, PlatformMail, RelayAlert, RelayChange
 from own_smtp.i18n import Text, format_time, gettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.messages.compiler import compile_content, format_date
-from own_smtp.messages.headers import clean
 from own_smtp.relays.platform_server import default_identity
 from own_smtp.reporting.explanations import explain
 from own_smtp.smtp.addresses import needs_smtputf8, parse_address
@@ -27,7 +26,7 @@ class ComposedMessage(Message):
 
     def __init__(self, mail: PlatformMail, identity: Identity) -> None:
         super().__init__(
-            clean(mail.subject),
+            " ".join(mail.subject.split()),
             recipients=[mail.recipient],
             body=mail.text,
             html=mail.html,

@@ -146,7 +146,7 @@ def test_an_address_beyond_ascii_gets_its_mail(db_session, thin, server, test_au
     [copy] = server.copies
     assert list(copy.recipients) == ["zoë@south.example"]
     assert "\r\nTo: zoë@south.example\r\n".encode() in copy.data
-    assert "<pelé@south.example>\r\n".encode() in copy.data
+    assert "From: pelé@south.example\r\n".encode() in copy.data
 
 
 def test_a_server_without_smtputf8_is_told_of_with_a_sentence(db_session, thin, test_authority):
