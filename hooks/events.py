@@ -70,7 +70,7 @@ class Tenant:
     tenant_id: str
     name: str
     locale: str = "en"
-    """The language of mails to this tenant, as a BCP 47 or gettext tag."""
+    """The language of mails to this tenant, as a BCP 47 or gettext tag; English where there are no texts in it."""
     timezone: str = "UTC"
     """An IANA name, for example `Europe/Berlin`."""
 
@@ -116,11 +116,15 @@ class Content:
 
     subject: str
     text: str
+    """Where it is blank, it is taken from the HTML."""
     html: str | None = None
+    """Blank HTML, or HTML that shows nothing, counts as none."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Further headers. Those that Own SMTP writes itself (From, To, Date, Message-ID ...) are refused."""
+    """Further headers. Those that Own SMTP writes itself (From, To, Date, Message-ID ...) are refused, and so is what
+    such a header cannot hold: only words are encoded, never an id; URLs in List-Help and the like are."""
     list_unsubscribe: str | None = None
-    """A URL for List-Unsubscribe (RFC 2369), usually with a placeholder."""
+    """A URL for List-Unsubscribe (RFC 2369), usually with a placeholder; several with commas between them. A value that
+    stands for a whole URL is left alone, one inside a URL is percent-encoded."""
     one_click_unsubscribe: bool = False
     """Whether that URL takes the POST of RFC 8058."""
     attachments: Sequence[Attachment] = ()
@@ -147,7 +151,8 @@ class Invitation:
     content: Content | None = None
     """Says something else to this recipient than the batch says; `None` means the batch's content."""
     message: WholeMessage | None = None
-    """A whole message made by the host. Own SMTP sets From, To, Date and Message-ID, and keeps the rest."""
+    """A whole message made by the host. Own SMTP sets From, To, Date and Message-ID, and keeps the rest; what is signed
+    stays byte for byte. Refused with Cc or Bcc, because no copies are sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pluggy
 from flask import Flask
 from flask_babel import force_locale
-from flask_mail import Message
 from sqlalchemy.exc import SQLAlchemyError
 
-from own_smtp.errors import ConfigurationError, HookError
+from own_smtp.errors import ConfigurationError, ContentError, HookError
 from own_smtp.hooks import host as host_specs
 from own_smtp.hooks import survey
 from own_smtp.hooks.events import (
@@ -27,7 +27,8 @@ from own_smtp.hooks.events import (
     Tenant,
 )
 from own_smtp.hooks.markers import PROJECT
-from own_smtp.operations.notice_mails import alert_notice, notice_of
+from own_smtp.i18n import known_locale
+from own_smtp.operations.notice_mails import alert_notice, message_for_flask_mail, notice_of
 from own_smtp.states import TEST_PROJECT
 
 log = logging.getLogger(__name__)
@@ -124,13 +125,18 @@ class HookedHost:
         return action is Action.VIEW if answer is None else bool(answer)
 
     def tenant(self, tenant_id: str) -> Tenant:
-        """Return the tenant; where the host says nothing, its id as its name, in English and UTC."""
+        """Return the tenant; where the host says nothing, its id as its name, in English and UTC.
+
+        Its language is one that there are texts in, as Babel writes it.
+        """
         answer = self.hook.own_smtp_tenant(tenant_id=tenant_id)
-        return _only(Tenant, self.hook.own_smtp_tenant, answer) or Tenant(tenant_id=tenant_id, name=tenant_id)
+        tenant = _only(Tenant, self.hook.own_smtp_tenant, answer) or Tenant(tenant_id=tenant_id, name=tenant_id)
+        return replace(tenant, locale=known_locale(tenant.locale))
 
     def all_tenants(self) -> Sequence[Tenant]:
         """Return the platform's tenants as far as the host names them all."""
-        return _all(Tenant, self.hook.own_smtp_tenants, self.hook.own_smtp_tenants())
+        tenants = _all(Tenant, self.hook.own_smtp_tenants, self.hook.own_smtp_tenants())
+        return [replace(tenant, locale=known_locale(tenant.locale)) for tenant in tenants]
 
     def people(self, tenant_id: str) -> Sequence[Person]:
         """Return the tenant's people as far as the host names them."""
@@ -153,8 +159,7 @@ class HookedHost:
         if flask_mail is None:
             log.error("A notice was not sent: the host has neither own_smtp_send_platform_mail nor Flask-Mail.")
             return False
-        message = Message(subject=mail.subject, recipients=[mail.recipient], body=mail.text, html=mail.html)
-        flask_mail.send(message)
+        flask_mail.send(message_for_flask_mail(mail, self._app.config))
         return True
 
     @property
@@ -193,6 +198,8 @@ class HookedHost:
         """Whether it is worth no further try: a platform without mail is said to be one, and left alone."""
         try:
             self.send_platform_mail(notice)
+        except ContentError as error:  # it is the same the next time
+            log.error("A notice cannot be written, and is not tried again: %s", error)
         except Exception:  # the host's mail may fail in any way, and must not stop a delivery
             log.exception("A notice could not be sent.")
             return False

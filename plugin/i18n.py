@@ -5,6 +5,7 @@ The language is the host's choice where the host uses Flask-Babel; else the tena
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from flask_babel.speaklater import LazyString
 CATALOGUES = Path(__file__).parent / "translations"
 LANGUAGES = ("en", *sorted(path.parent.parent.name for path in CATALOGUES.glob("*/LC_MESSAGES/own_smtp.mo")))
 """Every language there is a catalogue for; English is in the code."""
+
+_SUBTAGS = re.compile("[-_]")
 
 _DOMAIN = Domain(str(CATALOGUES), "own_smtp")
 
@@ -101,6 +104,23 @@ def format_soon(moment: datetime, now: datetime, timezone: str) -> str:
 def format_utc(moment: datetime) -> str:
     """Return a time to the second as programs read it, in UTC: for files."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def known_locale(tag: str) -> str:
+    """Return a language tag (BCP 47 as `de-CH`, gettext's as `de_CH.UTF-8`) as Babel writes it; `en` for all others.
+
+    Subtags that Babel does not know are left out from the right (RFC 4647, 3.4). A language without a catalogue of ours
+    is English as a whole: numbers and dates are written as the words around them are.
+    """
+    subtags = _SUBTAGS.split(re.split("[.@]", tag.strip())[0])
+    while subtags:
+        try:
+            locale = Locale.parse("_".join(subtags))
+        except (UnknownLocaleError, ValueError):
+            subtags.pop()
+            continue
+        return str(locale) if locale.language in LANGUAGES else "en"
+    return "en"
 
 
 def zone_of(timezone: str) -> ZoneInfo:

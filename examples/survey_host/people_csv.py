@@ -25,6 +25,8 @@ _KNOWN = {
 _ATTRIBUTE = "attribute:"
 _LIMITS = {"first_name": 120, "last_name": 120, "email": 254}
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_EXCEL = re.compile(r'\s*"?sep=(.)"?[ \t]*(?:\r\n|\r|\n)', re.IGNORECASE)
+"""The line by which Excel is told the delimiter. It is no heading."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -96,12 +98,14 @@ class Taken:
 def read(data: bytes, taken: Taken, language: str) -> Reading:
     """Read a CSV file in UTF-8, with or without a byte order mark, separated by `;`, `,` or tabs.
 
-    The first row names the columns, in English or German; columns with other names become attributes. `language` is
-    for rows without one. Raises `FileError` when the file as a whole cannot be used.
+    The first row names the columns, in English or German; columns with other names become attributes. A line `sep=;`
+    above it, as Excel knows it, says the delimiter. `language` is for rows without one. Raises `FileError` when the
+    file as a whole cannot be used.
     """
     text = _decode(data)
-    delimiter = _delimiter(text)
-    rows = _rows(text, delimiter)
+    said = _EXCEL.match(text)
+    delimiter = _said_delimiter(said[1]) if said else _delimiter(text)
+    rows = _rows(text[said.end() :] if said else text, delimiter, first=2 if said else 1)
     columns = _columns(next(rows, (1, []))[1])
     reading = Reading(DELIMITERS[delimiter])
     for line, cells in rows:
@@ -132,25 +136,34 @@ def _decode(data: bytes) -> str:
     return text
 
 
+def _said_delimiter(sign: str) -> str:
+    if sign not in DELIMITERS:
+        raise FileError(f"The first line says that “{sign}” separates the cells. Use a semicolon, a comma or tabs.")
+    return sign
+
+
 def _delimiter(text: str) -> str:
     """Return the delimiter that the heading has most of, outside quotes."""
     heading = re.sub(r'"[^"]*"', "", text.lstrip().splitlines()[0])
     return max(DELIMITERS, key=heading.count)
 
 
-def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(text: str, delimiter: str, first: int) -> Iterator[tuple[int, list[str]]]:
     """Yield each row with the line where it begins; a quoted cell may hold line ends."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    line = 1
+    line = first
     try:
         for number, cells in enumerate(reader):
             if number > MAX_ROWS:
                 raise FileError(f"The file has more than {MAX_ROWS:,} rows. Split it.")
             yield line, cells
-            line = reader.line_num + 1
+            line = reader.line_num + first
     except csv.Error as error:
+        # The reader's own words speak of delimiters and name no cause.
+        reason = "a quote is never closed" if "end of data" in str(error) else "something follows a closing quote"
         raise FileError(
-            f"The row that begins in line {line} cannot be read: {error}. Look for a stray quote."
+            f"The row that begins in line {line} cannot be read: {reason}. Addresses with quotes, such as "
+            '“"kim lee"@example.org”, cannot be imported; else look for a stray quote.'
         ) from error
 
 

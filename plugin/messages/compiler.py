@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
 from own_smtp.hooks.events import Content
 from own_smtp.messages.encodings import is_bare, quoted_value
-from own_smtp.messages.headers import check_header, clean, mailbox, unstructured
+from own_smtp.messages.fields import FieldKind, kind_of, write_field
+from own_smtp.messages.headers import check_header, mailbox, unstructured
+from own_smtp.messages.html_text import is_blank, shows_nothing, text_of
 from own_smtp.messages.mime import MimePiece, Skeleton, add_body
 from own_smtp.messages.placeholders import Escape, Template, has_placeholders
 from own_smtp.messages.raw import compose_whole
-from own_smtp.messages.unsubscribe import Unsubscribe
+from own_smtp.messages.unsubscribe import Unsubscribe, url_filler
 from own_smtp.smtp.addresses import needs_smtputf8, parse_address
 from own_smtp.smtp.values import Identity
 
@@ -118,22 +120,27 @@ class _Gap:
         return [known[text] for text in escaped]
 
 
-@dataclass(frozen=True, slots=True)
 class _Field:
     """A header field with placeholders."""
 
-    name: str
-    template: Template
+    def __init__(self, name: str, value: str) -> None:
+        kind = kind_of(name)
+        self._name = name
+        self._fill = url_filler(value) if kind is FieldKind.URLS else Template(value).fill
+        self._write = unstructured if kind is FieldKind.TEXT else write_field
 
     def render(self, values: Mapping[str, str]) -> bytes:
-        return unstructured(self.name, self.template.fill(values))
+        """Raises `ContentError` for a value that such a field cannot hold."""
+        return self._write(self._name, self._fill(values))
 
 
 def compile_content(content: Content, identity: Identity) -> CompiledContent:
     """Encode all of a content that does not depend on the recipient.
 
-    Raises `ContentError` for a header that a host may not set, `AddressError` for a sender that is no address.
+    HTML that shows nothing counts as none, and a text that is blank is taken from the HTML. Raises `ContentError` for a
+    header that a host may not set, `AddressError` for a sender that is no address.
     """
+    content = _with_both(content)
     sender = parse_address(identity.address)
     reply_to = parse_address(identity.reply_to) if identity.reply_to else ""
     skeleton = Skeleton()
@@ -165,17 +172,24 @@ def _format_second(second: int) -> str:
     return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
+def _with_both(content: Content) -> Content:
+    """The last alternative is what recipients see (RFC 2046, 5.1.4): an empty one would be an empty mail."""
+    if shows_nothing(content.html):
+        return replace(content, html=None)
+    return replace(content, text=text_of(content.html or "")) if is_blank(content.text) else content
+
+
 def _add_header(skeleton: Skeleton, content: Content, reply_to: str) -> None:
     if reply_to:
         skeleton.add(mailbox("Reply-To", reply_to, ""))
-    _add_field(skeleton, content.subject, _Field("Subject", Template(content.subject)))
+    _add_field(skeleton, content.subject, _Field("Subject", content.subject))
     skeleton.add(b"Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n")
     if content.list_unsubscribe:
-        url = clean(content.list_unsubscribe)
-        _add_field(skeleton, url, Unsubscribe(Template(url), content.one_click_unsubscribe))
+        url = content.list_unsubscribe
+        _add_field(skeleton, url, Unsubscribe(url, content.one_click_unsubscribe))
     for name, value in content.headers.items():
         check_header(name, value)
-        _add_field(skeleton, value, _Field(name, Template(value)))
+        _add_field(skeleton, value, _Field(name, value))
 
 
 def _add_field(skeleton: Skeleton, template: str, field: MimePiece) -> None:

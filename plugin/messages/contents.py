@@ -8,8 +8,11 @@ from typing import Any
 
 from own_smtp.errors import ContentError
 from own_smtp.hooks.events import Attachment, Content, Invitation
+from own_smtp.messages.fields import write_field
 from own_smtp.messages.headers import check_header, check_line, clean
+from own_smtp.messages.html_text import shows_nothing
 from own_smtp.messages.mime import check_attachment
+from own_smtp.messages.placeholders import has_placeholders
 from own_smtp.messages.raw import whole_bytes
 from own_smtp.messages.unsubscribe import check_unsubscribe
 
@@ -116,6 +119,8 @@ def _check_headers(headers: Mapping[str, str]) -> None:
         _check_text("A header's name", name)
         _check_text(f"The header {name}", value)
         check_header(name, value)
+        if not has_placeholders(value):
+            write_field(name, value)
         if name.lower() in seen:
             raise ContentError(f"The header {name} is given twice.")
         seen.add(name.lower())
@@ -130,7 +135,7 @@ def _check_attachments(content: Content) -> None:
         check_attachment(item)
         if item.content_id is None:
             continue
-        if content.html is None:
+        if shows_nothing(content.html):
             raise ContentError(f"{item.filename} is to be shown inside of the HTML, but there is none.")
         if item.content_id in seen:
             raise ContentError(f"The content id {item.content_id} is given twice.")

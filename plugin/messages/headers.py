@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from own_smtp.errors import AddressError, ContentError
 
+FOLD = "\r\n "
 LINE = 76
 """The longest line that may hold an encoded word (RFC 2047, 2); others aim at it, too."""
 
 LONGEST_NAME = 50
 LONGEST_VALUE = 4000
-_LONGEST_WORD = 900
+LONGEST_WORD = 900
+"""The longest word of ASCII that stands in a line of its own."""
 _LONGEST_QUOTED = 255
 
 _FIELD_NAME = re.compile(r"[!-9;-~]+")
@@ -49,7 +51,7 @@ def check_header(name: str, value: str) -> None:
     lowered = name.lower()
     if lowered in _OURS:
         raise ContentError(f"The header {name} is written by Own SMTP itself and cannot be set.")
-    if lowered in _SERVERS or lowered.startswith(_FAMILIES):
+    if lowered in _SERVERS or (lowered.startswith(_FAMILIES) and lowered != "content-language"):
         raise ContentError(f"The header {name} is written by mail servers and cannot be set.")
     check_line(f"The header {name}", value)
 
@@ -73,8 +75,8 @@ def unstructured(name: str, value: str) -> bytes:
     if value.isascii() and "=?" not in value:
         if len(name) + len(value) <= LINE:
             return f"{name}: {value}\r\n".encode("ascii")
-        if _longest_word(value) <= _LONGEST_WORD:
-            return _fold(f"{name}:", value)
+        if _longest_word(value) <= LONGEST_WORD:
+            return folded(name, value)
     return f"{name}: {encoded_words(value, len(name) + 2)}\r\n".encode("ascii")
 
 
@@ -84,15 +86,26 @@ def mailbox(name: str, address: str, display: str) -> bytes:
     The address must be a parsed one; only a local part beyond ASCII, which no encoded word can express, makes the
     field UTF-8 (RFC 6532). Raises `AddressError` for an address that would break the field.
     """
+    return f"{name}: {_mailbox(address, display, len(name) + 2)}\r\n".encode()
+
+
+def mailboxes(name: str, people: Sequence[tuple[str, str]]) -> bytes:
+    """Return a whole field with several addresses and their display names, one a line. As `mailbox` for each."""
+    written = [
+        _mailbox(address, display, 1 if index else len(name) + 2) for index, (address, display) in enumerate(people)
+    ]
+    return f"{name}: {f',{FOLD}'.join(written)}\r\n".encode()
+
+
+def _mailbox(address: str, display: str, column: int) -> str:
     if not _MAILBOX.fullmatch(address):
         raise AddressError(f"{address!r} is not an address.")
     display = clean(display)
     if not display:
-        return f"{name}: {address}\r\n".encode()
-    phrase = _phrase(display, len(name) + 2)
-    last_line = len(phrase) - phrase.rfind("\n") + len(name)
-    space = " " if last_line + len(address) <= LINE else "\r\n "
-    return f"{name}: {phrase}{space}<{address}>\r\n".encode()
+        return address
+    words = phrase(display, column)
+    last_line = len(words) - words.rfind("\n") - 2 + column
+    return f"{words}{' ' if last_line + len(address) <= LINE else FOLD}<{address}>"
 
 
 def encoded_words(text: str, column: int) -> str:
@@ -106,26 +119,39 @@ def encoded_words(text: str, column: int) -> str:
     word = in_q if is_q else _b_word(data)
     if column + len(word) <= LINE:
         return word
-    words = map(_q_word, _chunks(text, column, is_q)) if is_q else map(_b_word, _chunks(text, column, is_q))
-    return "\r\n ".join(words)
+    return FOLD.join(_q_words(text, column) if is_q else _b_words(text, column))
 
 
-def _chunks(text: str, column: int, is_q: bool) -> Iterator[bytes]:
-    """Split text at characters so that each chunk fills a line as an encoded word."""
-    chunk, left = b"", _room(column, is_q)
+def _q_words(text: str, column: int) -> Iterator[str]:
+    chunk, left = b"", LINE - column - _AROUND
     for char in text:
         data = char.encode("utf-8", "replace")
-        size = sum(len(_Q[byte]) for byte in data) if is_q else len(data)
+        size = sum(len(_Q[byte]) for byte in data)
         if size > left:
-            yield chunk
-            chunk, left = b"", _room(1, is_q)
+            yield _q_word(chunk)
+            chunk, left = b"", LINE - 1 - _AROUND
         chunk, left = chunk + data, left - size
-    yield chunk
+    yield _q_word(chunk)
 
 
-def _room(column: int, is_q: bool) -> int:
-    left = LINE - column - _AROUND
-    return left if is_q else left // 4 * 3
+def _b_words(text: str, column: int) -> Iterator[str]:
+    """Only the last word may have padding: GMime reads neighbours as one, and stops at it.
+
+    Where no whole number of characters fills groups of three octets, one character in the other encoding helps.
+    """
+    chunks = [char.encode("utf-8", "replace") for char in text]
+    start = 0
+    while start < len(chunks):
+        left, full, end, size = (LINE - column - _AROUND) // 4 * 3, start, start, 0
+        while end < len(chunks) and size + len(chunks[end]) <= left:
+            size += len(chunks[end])
+            end += 1
+            full = full if size % 3 else end
+        if end == len(chunks):
+            yield _b_word(b"".join(chunks[start:]))
+            return
+        yield _b_word(b"".join(chunks[start:full])) if full > start else _q_word(chunks[start])
+        start, column = max(full, start + 1), 1
 
 
 def _q_word(data: bytes) -> str:
@@ -136,7 +162,8 @@ def _b_word(data: bytes) -> str:
     return f"=?utf-8?b?{b2a_base64(data, newline=False).decode('ascii')}?="
 
 
-def _phrase(display: str, column: int) -> str:
+def phrase(display: str, column: int) -> str:
+    """Return words as a phrase (RFC 5322, 3.2.5) that starts at `column` of its line: bare, quoted or encoded."""
     if not display.isascii() or "=?" in display or len(display) > _LONGEST_QUOTED:
         return encoded_words(display, column)
     if _ATOMS.fullmatch(display):
@@ -149,8 +176,9 @@ def _longest_word(text: str) -> int:
     return max(map(len, _WORD.findall(text)), default=0)
 
 
-def _fold(start: str, value: str) -> bytes:
+def folded(name: str, value: str) -> bytes:
     """Break an ASCII field before spaces only, so that unfolding gives back every one of them."""
+    start = f"{name}:"
     lines = [start]
     for word in _WORD.findall(f" {value}"):
         if len(lines[-1]) + len(word) > LINE and (len(lines) > 1 or lines[0] != start):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 Escape = Callable[[str], str]
@@ -34,9 +34,12 @@ class Template:
 
     def fill(self, values: Mapping[str, str]) -> str:
         """Replace each name that has a value. The values themselves are not searched for placeholders."""
+        return self.fill_each([values.get(name) for _place, name in self._names])
+
+    def fill_each(self, values: Sequence[str | None]) -> str:
+        """Replace each placeholder by the value in its place; `None` leaves it as it is written."""
         parts = self._parts.copy()
-        for place, name in self._names:
-            value = values.get(name)
+        for (place, _name), value in zip(self._names, values, strict=True):
             if value is not None:
                 parts[place] = value
         return "".join(parts)

@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from email.errors import MessageError
+from email.header import Header
 from email.message import EmailMessage, Message
-from email.parser import BytesParser
 from email.policy import SMTP, EmailPolicy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from own_smtp.errors import ContentError
 from own_smtp.hooks.events import WholeMessage
-from own_smtp.messages.encodings import base64_lines
-from own_smtp.messages.headers import mailbox, unstructured
+from own_smtp.messages.entities import (
+    Entity,
+    fields_of,
+    joined,
+    line_ends_of_header,
+    mended,
+    name_of,
+    split_entity,
+    text_of,
+)
+from own_smtp.messages.fields import FieldKind, kind_of, write_field
+from own_smtp.messages.headers import mailbox, mailboxes
 from own_smtp.smtp.addresses import parse_address
 from own_smtp.smtp.values import Identity
+from own_smtp.smtp.wire_check import ONCE
 
 _Given = TypeVar("_Given")
 
-_LINE_END = re.compile(rb"\r\n|\r|\n")
-_UNFIT = re.compile(rb"[^\t\r\n -~]|\r(?!\n)|(?<!\r)\n|[^\r\n]{999}")
-_BINARY = re.compile(rb"^content-transfer-encoding:\s*(?:8bit|binary)", re.IGNORECASE | re.MULTILINE)
-_HEAD_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_FIELD_END = re.compile(rb"\r\n(?![ \t])")
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NEW_LINE = re.compile(r"\r\n?(?![ \t\n])|(?<!\r)\n(?![ \t])|\0")
+"""What would begin another field, or end the header."""
 
 # What Own SMTP writes, what names other recipients or senders, and what vouches for another header.
 _DROPPED = frozenset(
-    {b"apparently-to", b"auto-submitted", b"bcc", b"date", b"from", b"message-id", b"sender", b"to", b"x-original-to"}
+    {b"apparently-to", b"auto-submitted", b"bcc", b"cc", b"date", b"from", b"message-id", b"sender", b"to"}
     | {b"arc-authentication-results", b"arc-message-signature", b"arc-seal", b"authentication-results"}
-    | {b"delivered-to", b"dkim-signature", b"domainkey-signature", b"received", b"return-path"}
+    | {b"delivered-to", b"dkim-signature", b"domainkey-signature", b"received", b"return-path", b"x-original-to"}
 )
-_FREE_TEXT = (b"subject", b"comments", b"x-")
-_ONCE = frozenset({b"content-transfer-encoding", b"content-type", b"mime-version", b"subject"})
+_OF_THE_BODY = ("content-", "mime-version")
+_COPIES = frozenset({b"bcc", b"cc"})
+NO_COPIES = "The message has Cc or Bcc, and no copies are sent: make an invitation for each recipient."
+_LISTS = {b"in-reply-to": b"", b"references": b"", b"reply-to": b","}
+"""Fields that a header has once, and what stands between the values of two that mean one list."""
 
 
 class _WholePolicy(EmailPolicy):
-    """Writes ASCII fields as they are: folded at 78, a long URL would become an encoded word (cpython #85725)."""
+    """Leaves ASCII fields of parts alone: folded at 78, a long one would become encoded words (cpython #85725)."""
 
     def fold(self, name: str, value: str) -> str:
         folded: str = _inner(value).fold(name, value)
@@ -51,30 +62,40 @@ def _inner(value: str) -> EmailPolicy[EmailMessage]:
     return _WIDE if value.isascii() else _NARROW
 
 
-_NARROW = SMTP.clone(cte_type="7bit")
+_NARROW = SMTP.clone(cte_type="8bit", refold_source="none")
 _WIDE = _NARROW.clone(max_line_length=998)
-_WHOLE = _WholePolicy(linesep="\r\n", cte_type="7bit", max_line_length=998)
+_WHOLE = _WholePolicy(linesep="\r\n", cte_type="8bit", max_line_length=998, refold_source="none")
 
 
 def whole_bytes(message: WholeMessage) -> bytes:
-    """Return a host's message as bytes that are ready for the wire: 7-bit, CRLF, no line over 998 octets.
+    """Return a host's message as bytes that are ready for the wire: CRLF, no line over 998 octets, 7-bit unless signed.
 
     Takes `EmailMessage`, the older `Message`, and whatever else has `as_bytes()`, such as Flask-Mail's. Raises
-    `ContentError` when it is no message.
+    `ContentError` when it is no message, when a header would not be read as it was meant, and when it names copies
+    (Cc, Bcc): each invitation goes to one recipient.
     """
-    return wire_ready(_or_refuse(_serialised, message))
+    data = wire_ready(_or_refuse(_serialised, message))
+    for field in fields_of(split_entity(data)[0]):
+        if name_of(field) in _COPIES and field.partition(b":")[2].strip():
+            name = name_of(field).decode("ascii").title()
+            raise ContentError(
+                f"The message has {name}, and no copies are sent: make an invitation for each recipient."
+            )
+    return data
 
 
 def wire_ready(data: bytes) -> bytes:
     """Return message bytes in the form of `whole_bytes`; those that have it already are not touched."""
-    if not _BINARY.search(data):
-        data = _LINE_END.sub(b"\r\n", data)
-    if _UNFIT.search(data) or _BINARY.search(data):
-        data = _or_refuse(_reencoded, data)
-    head, separator, _ = data.partition(b"\r\n\r\n")
-    if not separator or _UNFIT.search(data) or not all(map(_FIELD.match, _FIELD_END.split(head))):
+    data = data.removeprefix(_BYTE_ORDER_MARK)
+    head, body = split_entity(data)
+    ends = line_ends_of_header(data)
+    if not head or not ends:
         raise ContentError("The message is no message: it needs a header, an empty line and text.")
-    return data if data.endswith(b"\r\n") else data + b"\r\n"
+    if len(ends) > 1:
+        raise ContentError("The header of the message has line ends of several kinds: a value holds one, it seems.")
+    entity = mended(Entity(_each_once(fields_of(head)), body))
+    ready = joined(entity)
+    return ready if ready.endswith(b"\r\n") else ready + b"\r\n"
 
 
 def compose_whole(message: bytes, identity: Identity, *, address: str, name: str, message_id: str, date: str) -> bytes:
@@ -92,77 +113,126 @@ def compose_whole(message: bytes, identity: Identity, *, address: str, name: str
     ]
     if identity.reply_to:
         ours.append(mailbox("Reply-To", parse_address(identity.reply_to), ""))
-    kept = _kept(head, {b"reply-to"} if identity.reply_to else set())
+    kept = _kept(fields_of(head), b"reply-to" if identity.reply_to else b"")
     return b"".join([*ours, *kept, b"\r\n", body])
 
 
-def _kept(head: bytes, replaced: set[bytes]) -> list[bytes]:
-    kept, seen = [], set(replaced)
-    for line in _FIELD_END.split(head):
-        match = _FIELD.match(line)
-        name = match[1].lower() if match else b""
-        if name in _DROPPED or name in seen or name.startswith(b"resent-"):
-            continue
-        if name in _ONCE:
-            seen.add(name)
-        kept.append(line + b"\r\n")
-    return kept if b"mime-version" in seen else [b"MIME-Version: 1.0\r\n", *kept]
+def _kept(fields: Iterable[bytes], replaced: bytes) -> list[bytes]:
+    kept = [
+        field
+        for field in fields
+        if (name := name_of(field)) not in _DROPPED and name != replaced and not name.startswith(b"resent-")
+    ]
+    has_version = any(name_of(field) == b"mime-version" for field in kept)
+    return kept if has_version else [b"MIME-Version: 1.0\r\n", *kept]
+
+
+def _each_once(fields: Sequence[bytes]) -> list[bytes]:
+    """Join two fields that are one list; refuse two of any other that there is once (RFC 5322, 3.6)."""
+    kept: dict[bytes, bytes] = {}
+    for index, field in enumerate(fields):
+        name = name_of(field)
+        if name not in ONCE or name in _DROPPED:
+            kept[b"%s %d" % (name, index)] = field
+        elif name not in kept:
+            kept[name] = field
+        elif name in _LISTS:
+            kept[name] = kept[name][:-2] + _LISTS[name] + b"\r\n " + field.partition(b":")[2].lstrip()
+        else:
+            raise ContentError(f"The message has the header {name.decode('ascii').title()} twice.")
+    return list(kept.values())
 
 
 def _or_refuse(write: Callable[[_Given], bytes], given: _Given) -> bytes:
     """Turn what the `email` package raises for messages that it cannot write into a refusal."""
     try:
         return write(given)
+    except ContentError:
+        raise
     except (AttributeError, LookupError, MessageError, TypeError, ValueError) as error:
         raise ContentError(f"The message cannot be written: {error}") from error
 
 
 def _serialised(message: WholeMessage) -> bytes:
-    if isinstance(message, EmailMessage) and isinstance(message.policy, EmailPolicy):
-        # Flask-Mail takes UTF-8's body encoding out of the registry that the generator's own way to 7-bit relies on.
-        return message.as_bytes(policy=_WHOLE.clone(cte_type="8bit"))
+    """Return the message with a header that is written here, from what its fields mean; libraries write the parts."""
     if isinstance(message, Message):
-        return message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
+        return _with_header(message.as_bytes(policy=_policy_of(message)), _fields_of_message(message))
+    if hasattr(message, "has_bad_headers"):
+        return _with_header(message.as_bytes(), _fields_of_flask_mail(message))
     return message.as_bytes()
 
 
-def _reencoded(data: bytes) -> bytes:
-    head, body = _split(data)
-    fields = [_seven_bit_field(field + b"\r\n") for field in _FIELD_END.split(head)]
-    message = BytesParser(policy=_WHOLE).parsebytes(b"".join([*fields, b"\r\n", body]))
+def _with_header(data: bytes, fields: Sequence[bytes]) -> bytes:
+    head, body = split_entity(data)
+    of_the_body = [field for field in fields_of(head) if name_of(field).decode("ascii").startswith(_OF_THE_BODY)]
+    return joined(Entity([*fields, *of_the_body], body))
+
+
+def _policy_of(message: Message) -> Any:
+    """What is signed must be written as its signer wrote it: by the message's own policy."""
+    is_signed = any(part.get_content_type() == "multipart/signed" for part in message.walk())
+    if not isinstance(message.policy, EmailPolicy):
+        return message.policy.clone(linesep="\r\n")
+    return message.policy.clone(linesep="\r\n", refold_source="none") if is_signed else _WHOLE
+
+
+def _fields_of_message(message: Message) -> list[bytes]:
     for part in message.walk():
-        part.preamble = part.epilogue = None
-        if not part.is_multipart():
-            _make_seven_bit(part)
-        elif part.get("Content-Transfer-Encoding"):
-            # Only 7bit is left for a multipart once its parts are (RFC 2045, 6.4).
-            del part["Content-Transfer-Encoding"]
-    return message.as_bytes(policy=_WHOLE)
+        for name, value in part.raw_items():
+            _check_value(name, str(value))
+    return [
+        _field_of(name, value)
+        for name, value in message.raw_items()
+        if not name.lower().startswith(_OF_THE_BODY) and name.lower().encode() not in _DROPPED - _COPIES
+    ]
 
 
-def _split(data: bytes) -> tuple[bytes, bytes]:
-    """Return header and body, and touch the line ends of the header only."""
-    end = _HEAD_END.search(data)
-    if end is None:
-        return _LINE_END.sub(b"\r\n", data), b""
-    return _LINE_END.sub(b"\r\n", data[: end.start()]), data[end.end() :]
+def _field_of(name: str, value: Any) -> bytes:
+    """Write a field from a source text, a `Header`, or what a modern policy made of it."""
+    if isinstance(value, Header):
+        return write_field(name, str(value))
+    if not hasattr(value, "defects"):
+        return _source_field(name, value)
+    if hasattr(value, "addresses") and value.addresses:
+        return mailboxes(name, [(parse_address(item.addr_spec), item.display_name or "") for item in value.addresses])
+    text = str(value)
+    return (
+        _source_field(name, text) if text.isascii() and kind_of(name) is not FieldKind.TEXT else write_field(name, text)
+    )
 
 
-def _seven_bit_field(field: bytes) -> bytes:
-    """Encode free text that stands in a header as raw UTF-8: the parser would call it `unknown-8bit`, or fail."""
-    name, colon, value = field.partition(b":")
-    if field.isascii() or not colon or not name.lower().startswith(_FREE_TEXT):
-        return field
-    return unstructured(name.decode("ascii", "replace"), value.decode("utf-8", "replace"))
+def _source_field(name: str, value: str) -> bytes:
+    """What is ASCII stands in the form of a header already; all else is meant as people read it."""
+    if not value.isascii():
+        return write_field(name, text_of(value.encode("utf-8", "surrogateescape")))
+    return fields_of(f"{name}: {value.strip()}".encode("ascii"))[0]
 
 
-def _make_seven_bit(part: Message) -> None:
-    encoding = str(part.get("Content-Transfer-Encoding", "")).strip().lower()
-    raw = part.get_payload()
-    text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else b""
-    if encoding not in {"8bit", "binary"} and not _UNFIT.search(_LINE_END.sub(b"\r\n", text)):
-        return
-    data = part.get_payload(decode=True)
-    del part["Content-Transfer-Encoding"]
-    part["Content-Transfer-Encoding"] = "base64"
-    part.set_payload(base64_lines(data if isinstance(data, bytes) else b"").decode("ascii"))
+def _fields_of_flask_mail(message: Any) -> list[bytes]:
+    """Return the fields that a Flask-Mail message means. What `mail.send` would refuse is refused here, too."""
+    if message.has_bad_headers():
+        raise ContentError("The message has a line end in its subject, its sender or a recipient.")
+    if message.cc or message.bcc:
+        raise ContentError(NO_COPIES)
+    for item in message.attachments:
+        for what in (item.filename, item.content_type, item.disposition, *item.headers, *item.headers.values()):
+            _check_value("Content-Disposition", str(what or ""))
+    fields = [_source_field("Subject", str(message.subject))] if message.subject else []
+    if message.reply_to:
+        fields.append(_reply_to(message.reply_to))
+    for name, value in (message.extra_headers or {}).items():
+        _check_value(name, str(value))
+        if not name.lower().startswith(_OF_THE_BODY):
+            fields.append(_source_field(name, str(value)))
+    return fields
+
+
+def _reply_to(person: str | tuple[str, str]) -> bytes:
+    if isinstance(person, str):
+        return write_field("Reply-To", person)
+    return mailbox("Reply-To", parse_address(person[1]), person[0])
+
+
+def _check_value(name: str, value: str) -> None:
+    if _NEW_LINE.search(value):
+        raise ContentError(f"The header {name} has a line end or a NUL in its value: it would become two.")

@@ -3,56 +3,122 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import idna
 
 from own_smtp.errors import ContentError
-from own_smtp.messages.headers import check_line, clean
-from own_smtp.messages.placeholders import Template, split
+from own_smtp.messages.headers import FOLD, check_line, clean
+from own_smtp.messages.placeholders import Escape, Template, split
 
 SCHEMES = ("https:", "http:", "mailto:")
 LONGEST_URL = 900
 """Longer URLs do not fit into the one line that they may take: a URL cannot be folded."""
 
 _LEGAL = "!#$%&'()*+,-./:;=?@[]_~"
+_IN_PATH = "!$'()*+,-./:;=@_~"
+"""What a value keeps in a path: what ends the path, or is an escape, is data there."""
 _CHARS = r"[A-Za-z0-9!#$%&'()*+,\-./:;=?@\[\]_~]"
+_USER = r"(?:[A-Za-z0-9!$%&'()*+,\-.:;=_~]*@)?"
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
-_URL = re.compile(rf"(?:https?://{_HOST}(?:[/?#]{_CHARS}*)?|mailto:{_CHARS}+)", re.IGNORECASE)
+_URL = re.compile(rf"(?:https?://{_USER}{_HOST}(?:[/?#]{_CHARS}*)?|mailto:{_CHARS}+)", re.IGNORECASE)
 _WORD = re.compile(r"=\?[^?]*\?[bq]\?[^?]*\?=", re.IGNORECASE)
+_BETWEEN = re.compile(r",\s*(?=(?:https?://|mailto:))|,\s+(?=\{)", re.IGNORECASE)
+_ONLY_A_PLACEHOLDER = re.compile(r"\{[A-Z][A-Z0-9_:]*\}")
 
 
 def check_unsubscribe(template: str, one_click: bool) -> None:
-    """Raise `ContentError` for what cannot become a List-Unsubscribe URL, or not one that takes a POST."""
+    """Raise `ContentError` for what cannot become List-Unsubscribe URLs, or none that takes a POST."""
     check_line("The unsubscribe URL", template)
-    if len(template) > LONGEST_URL:
-        raise ContentError(f"The unsubscribe URL is longer than {LONGEST_URL} characters.")
-    start = split(template.strip())[0].lower()
-    schemes = SCHEMES[:1] if one_click else SCHEMES
-    if start and not start.startswith(schemes):
-        names = " or ".join(f"{scheme.removesuffix(':')}" for scheme in schemes)
-        raise ContentError(f"The unsubscribe URL must begin with {names}{' to take one click' if one_click else ''}.")
+    targets = _BETWEEN.split(template.strip())
+    for target in targets:
+        if len(target) > LONGEST_URL:
+            raise ContentError(f"The unsubscribe URL is longer than {LONGEST_URL} characters.")
+        start = split(target)[0].lower()
+        if start and not start.startswith(SCHEMES):
+            raise ContentError("The unsubscribe URL must begin with https or http or mailto.")
+        if len(split(target)) == 1 and not usable_url(target):
+            raise ContentError(f"The unsubscribe URL cannot be used: {target}")
+    if one_click and not any(target.lower().startswith(("https:", "{")) for target in targets):
+        raise ContentError("The unsubscribe URL must begin with https to take one click.")
 
 
-@dataclass(frozen=True, slots=True)
+def url_filler(text: str) -> Callable[[Mapping[str, str]], str]:
+    """Return what fills in a text with URLs: values inside one are percent-encoded, as the place they go to demands."""
+    parts = split(text)
+    escapes = [_escape_behind("".join(parts[:index])) for index in range(1, len(parts), 2)]
+    template, uses = Template(text), list(zip(parts[1::2], escapes, strict=True))
+    if not any(escapes):
+        return template.fill  # as where the whole URL is one value, which most hosts give
+
+    def fill(values: Mapping[str, str]) -> str:
+        given = []
+        for name, escape in uses:
+            value = values.get(name)
+            given.append(value if value is None or escape is None else escape(value))
+        return template.fill_each(given)
+
+    return fill
+
+
 class Unsubscribe:
-    """The fields as a template. An invitation whose values give no usable URL gets none of them."""
+    """The fields as a template. An invitation whose values give no usable URL gets none of them.
 
-    template: Template
-    one_click: bool
+    `https://..., mailto:...` is several URLs, most wanted first (RFC 2369, 2); a value that stands for a whole URL may
+    be several as well.
+    """
+
+    def __init__(self, template: str, one_click: bool) -> None:
+        targets = _BETWEEN.split(clean(template))
+        self._targets = [(url_filler(target), _ONLY_A_PLACEHOLDER.fullmatch(target) is not None) for target in targets]
+        self._one_click = one_click
 
     def render(self, values: Mapping[str, str]) -> bytes:
-        url = self.template.fill(values)
-        if "=?" in url or not _URL.fullmatch(url):
-            url = _mended(url)
-        if not url or len(url) > LONGEST_URL:
+        urls: list[str] = []
+        for fill, may_be_several in self._targets:
+            url = fill(values)
+            if may_be_several and "," in url:
+                urls += map(usable_url, _BETWEEN.split(url))
+            else:
+                urls.append(usable_url(url))
+        urls = [url for url in urls if url]
+        if not urls:
             return b""
-        line = f"List-Unsubscribe: <{url}>\r\n"
-        if self.one_click and url[:6].lower() == "https:":
+        line = f"List-Unsubscribe: <{f'>,{FOLD}<'.join(urls)}>\r\n"
+        if self._one_click and any(url[:6].lower() == "https:" for url in urls):
             line += "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
         return line.encode("ascii")
+
+
+def usable_url(url: str) -> str:
+    """Return a URL as it may stand in a header; an empty text for what no client could follow."""
+    if "=?" in url or not _URL.fullmatch(url):
+        url = _mended(url)
+    return url if len(url) <= LONGEST_URL else ""
+
+
+def _escape_behind(before: str) -> Escape | None:
+    """Return how a value is encoded behind the beginning of a URL (RFC 3986, 2 and 3); `None` leaves it alone.
+
+    1. At the beginning it is the URL. 2. Behind `?` it is the whole query. 3. Elsewhere in a query or a fragment it is
+    data. 4. In a path, or in the address of a mailto, it keeps slashes and the like. 5. In the host it is a part of it.
+    """
+    url = re.split(r"[<>\s]", before)[-1]
+    if not url or url.endswith("?"):
+        return None
+    if "?" in url or "#" in url:
+        return _as_data
+    _scheme, slashes, rest = url.partition("://")
+    return None if slashes and "/" not in rest else _as_path
+
+
+def _as_data(value: str) -> str:
+    return quote(value, safe="", errors="replace")
+
+
+def _as_path(value: str) -> str:
+    return quote(value, safe=_IN_PATH, errors="replace")
 
 
 def _mended(url: str) -> str:
@@ -70,8 +136,9 @@ def _legal(url: str) -> str:
         if not parts.netloc.isascii():
             userinfo, at, host = parts.netloc.rpartition("@")
             name, colon, port = host.partition(":")
-            netloc = f"{userinfo}{at}{idna.encode(name, uts46=True).decode('ascii')}{colon}{port}"
-            url = urlunsplit(parts._replace(netloc=netloc))
+            if not name.isascii():
+                name = idna.encode(name, uts46=True).decode("ascii")
+            url = urlunsplit(parts._replace(netloc=f"{userinfo}{at}{name}{colon}{port}"))
     except (ValueError, UnicodeError):
         return ""
     return quote(url, safe=_LEGAL, errors="replace")

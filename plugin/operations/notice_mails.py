@@ -2,12 +2,64 @@
 
 from __future__ import annotations
 
-from own_smtp.hooks.events import PlatformMail, RelayAlert, RelayChange
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from flask_mail import Message
+
+from own_smtp.errors import AddressError, ConfigurationError, ContentError
+from own_smtp.hooks.events import Content, PlatformMail, RelayAlert, RelayChange
 from own_smtp.i18n import Text, format_time, gettext
 from own_smtp.i18n import lazy_gettext as _
+from own_smtp.messages.compiler import compile_content, format_date
+from own_smtp.relays.platform_server import default_identity
 from own_smtp.reporting.explanations import explain
-from own_smtp.smtp.values import is_reply
+from own_smtp.smtp.addresses import needs_smtputf8, parse_address
+from own_smtp.smtp.values import Identity, is_reply
+from own_smtp.smtp.wire_check import why_unfit
 from own_smtp.states import WITHOUT_WORDS, AlertCause, PauseReason, RelayState
+
+
+class ComposedMessage(Message):
+    """A platform mail that Flask-Mail sends; its octets are those of our composer, as any other message's are."""
+
+    def __init__(self, mail: PlatformMail, identity: Identity) -> None:
+        super().__init__(
+            " ".join(mail.subject.split()),
+            recipients=[mail.recipient],
+            body=mail.text,
+            html=mail.html,
+            sender=(identity.name, identity.address) if identity.name else identity.address,
+        )
+        content = Content(subject=mail.subject, text=mail.text, html=mail.html)
+        self._data = compile_content(content, identity).compose(
+            address=mail.recipient,
+            name="",
+            values={},
+            message_id=self.msgId,
+            date=format_date(datetime.now(UTC)),
+        )
+        unfit = why_unfit(self._data)
+        if unfit:
+            raise ContentError(unfit)
+
+    def as_bytes(self) -> bytes:
+        """Return the message as it goes onto the wire."""
+        return self._data
+
+
+def message_for_flask_mail(mail: PlatformMail, config: Mapping[str, Any]) -> ComposedMessage:
+    """Return a platform mail from `MAIL_DEFAULT_SENDER`.
+
+    Raises `ContentError` for a mail that Flask-Mail can never send, `ConfigurationError` where it has no sender.
+    """
+    identity = default_identity(config)
+    if identity is None:
+        raise ConfigurationError("Set MAIL_DEFAULT_SENDER to the address that the platform's own mail comes from.")
+    if needs_smtputf8(parse_address(mail.recipient)) or needs_smtputf8(identity.address):
+        raise AddressError("Flask-Mail cannot send with an address that has letters outside ASCII before the @.")
+    return ComposedMessage(mail, identity)
 
 
 def notice_of(change: RelayChange) -> PlatformMail | None:

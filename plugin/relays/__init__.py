@@ -12,6 +12,7 @@ __all__ = [
     "dry_runs",
     "edits",
     "lifecycle",
+    "own_mails",
     "platform_server",
     "policy",
     "presets",

@@ -57,6 +57,15 @@ def default_sender(config: Mapping[str, Any]) -> str | None:
         return None
 
 
+def default_identity(config: Mapping[str, Any]) -> Identity | None:
+    """Return `MAIL_DEFAULT_SENDER` with its name, where it has one."""
+    address, sender = default_sender(config), config.get("MAIL_DEFAULT_SENDER")
+    if address is None:
+        return None
+    name = sender[0] if isinstance(sender, (tuple, list)) else parseaddr(str(sender))[0]
+    return Identity(address=address, name=str(name or ""))
+
+
 def _security(config: Mapping[str, Any]) -> Security:
     if config.get("MAIL_USE_SSL"):
         return Security.IMPLICIT

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email.utils import formataddr
-from typing import Any
 
 from flask import current_app
 
+from own_smtp.relays.platform_server import default_identity
 from own_smtp.storage.models import Relay
 
 
@@ -28,9 +27,8 @@ class Appearance:
 
 def appearance_of(relay: Relay) -> Appearance:
     """Return what recipients see of mail through a relay."""
-    sender = formataddr((relay.sender_name, relay.sender_address)) if relay.sender_name else relay.sender_address
     return Appearance(
-        sender=sender,
+        sender=_shown(relay.sender_name, relay.sender_address),
         reply_to=relay.reply_to or relay.sender_address,
         server=relay.host,
         envelope_sender=relay.envelope_sender or relay.sender_address,
@@ -41,6 +39,12 @@ def appearance_of(relay: Relay) -> Appearance:
 
 def platform_appearance() -> Appearance:
     """Return what recipients see of the platform's own mail, as far as Flask-Mail's settings say it."""
-    sender: Any = current_app.config.get("MAIL_DEFAULT_SENDER") or ""
-    shown = sender if isinstance(sender, str) else formataddr(sender)
+    identity = default_identity(current_app.config)
+    sender = current_app.config.get("MAIL_DEFAULT_SENDER") or ""
+    shown = _shown(identity.name, identity.address) if identity else str(sender)
     return Appearance(sender=shown, reply_to=shown, server="")
+
+
+def _shown(name: str, address: str) -> str:
+    """Return both as a mail program shows them: this is for people, and encodes nothing."""
+    return f"{name} <{address}>" if name else address

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from flask_babel import force_locale
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from own_smtp.errors import ConflictError, SecretError
-from own_smtp.hooks.events import Content, Invitation, InvitationBatch, InvitationStatus
+from own_smtp.hooks.events import Content, Invitation, InvitationBatch, InvitationStatus, Tenant
 from own_smtp.i18n import gettext
 from own_smtp.outbox import actions
 from own_smtp.outbox.statuses import statuses_by_id
 from own_smtp.relays import store
+from own_smtp.relays.own_mails import write_mail
 from own_smtp.settings import Settings
 from own_smtp.states import TEST_PROJECT, RelayState
 from own_smtp.storage import audit
@@ -43,6 +45,13 @@ def may_go_to(settings: Settings, own: str, address: str) -> bool:
     wanted = address.lower()
     domain = f"@{wanted.rpartition('@')[2]}"
     return wanted == own.lower() or any(entry in {"*", wanted, domain} for entry in settings.test_recipients)
+
+
+def content_for(relay: Relay, tenant: Tenant, *, platform: str, person: str) -> Content:
+    """Return what the mail says, in the tenant's language: it looks like what recipients will get."""
+    with force_locale(tenant.locale):
+        subject = gettext("Test mail through %(host)s", host=relay.host)
+        return write_mail("test", subject, relay=relay, tenant=tenant, platform=platform, person=person)
 
 
 def send(

@@ -25,4 +25,5 @@ __all__ = [
     "trace",
     "transfer",
     "values",
+    "wire_check",
 ]

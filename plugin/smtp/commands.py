@@ -20,7 +20,7 @@ def why_impossible(envelope: Envelope, capabilities: Capabilities) -> str | None
     if capabilities.max_size is not None and size > capabilities.max_size:
         return f"The message has {size} octets, the server takes {capabilities.max_size}."
     if not capabilities.smtputf8 and _is_international(envelope):
-        return "The address has letters outside ASCII before the @, and the server does not offer SMTPUTF8."
+        return "An address has letters outside ASCII before the @, and the server does not offer SMTPUTF8."
     if not capabilities.eight_bit and not envelope.data.isascii():
         return "The message has octets outside ASCII, and the server does not offer 8BITMIME."
     if not (envelope.sender.isprintable() and envelope.recipient.isprintable()):
@@ -29,7 +29,11 @@ def why_impossible(envelope: Envelope, capabilities: Capabilities) -> str | None
 
 
 def _is_international(envelope: Envelope) -> bool:
-    return needs_smtputf8(envelope.recipient) or needs_smtputf8(envelope.sender)
+    """Whether an address needs SMTPUTF8, or a header field, such as a Reply-To beyond ASCII (RFC 6531, 3.4)."""
+    if needs_smtputf8(envelope.recipient) or needs_smtputf8(envelope.sender):
+        return True
+    data = envelope.data
+    return not data.isascii() and not data[: data.find(b"\r\n\r\n")].isascii()
 
 
 def mail_command(envelope: Envelope, capabilities: Capabilities) -> bytes:

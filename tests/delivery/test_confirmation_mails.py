@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from email import message_from_bytes, policy
+from email.header import decode_header, make_header
 
+import flask
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from own_smtp.delivery.workers import confirmation_mails
-from own_smtp.errors import ConfigurationError
+from own_smtp.errors import ConfigurationError, HookError
 from own_smtp.hooks.events import Tenant
+from own_smtp.messages.headers import clean
 from own_smtp.relays import confirmations
-from own_smtp.relays.confirmations import LinkState
+from own_smtp.relays.confirmations import LinkState, MailState
 from own_smtp.storage.models import Confirmation
-from tests.scripted import ScriptedServer
+from tests.composing import assert_fit_for_the_wire, parse
+from tests.scripted import EXTENSIONS, ScriptedServer
 from tests.web.drafts import PASSWORD, add_relay
 
 
@@ -102,6 +108,102 @@ def test_a_name_from_a_form_adds_no_header(db_session, thin, server, test_author
     confirmation_mails.send_confirmation_mail(number, thin)
     [sender] = _received(server)["From"].addresses
     assert (sender.display_name, sender.addr_spec) == ('Ünïcode "quoted", <x@y>', "surveys@acme.example")
+
+
+NASTY_NAMES = [
+    "=?utf-8?q?=0ABcc:_x@evil.test?=",
+    "=?utf-8?q?=0D=0ABcc:_x@evil.test?=",
+    "=?utf-8?q?a=0A=0Ahello?=",
+    "=?utf-8?q?=0A=2E=0AMAIL?=",
+    "=?utf-8?q?a=00b?=",
+    "=?utf-8?b?CkJjYzogeEBldmlsLnRlc3Q=?=",
+    "a\nBcc: x@evil.test",
+    "Ü" * 120,
+]
+
+
+@pytest.mark.parametrize("name", NASTY_NAMES)
+def test_a_name_that_is_written_as_an_encoded_word_stays_a_name(db_session, thin, server, test_authority, name):
+    """Nobody decodes it on the way: no line end, no NUL and no field comes out of it."""
+    _relay, number = _ask(db_session, thin, server, test_authority, sender_name=name)
+    confirmation_mails.send_confirmation_mail(number, thin)
+    [copy] = server.copies
+    assert_fit_for_the_wire(copy.data)
+    message = parse(copy.data)
+    assert set(message) == {
+        "From", "To", "Date", "Message-ID", "Subject", "Auto-Submitted", "MIME-Version", "Content-Type",
+    }  # fmt: skip
+    raw = re.search(rb"From: (.*?)\s*<", copy.data, re.DOTALL)[1].decode()
+    found = str(make_header(decode_header(raw))) if raw.startswith("=?") else raw.strip(chr(34))
+    assert found == clean(name)
+
+
+def test_an_address_beyond_ascii_gets_its_mail(db_session, thin, server, test_authority):
+    """A sender and a confirmation address that the form takes are written as RFC 6532 says, with SMTPUTF8."""
+    changes = {"sender_address": "pelé@south.example", "confirmation_address": "zoë@south.example"}
+    _relay, number = _ask(db_session, thin, server, test_authority, **changes)
+    confirmation_mails.send_confirmation_mail(number, thin)
+    [copy] = server.copies
+    assert list(copy.recipients) == ["zoë@south.example"]
+    assert "\r\nTo: zoë@south.example\r\n".encode() in copy.data
+    assert "From: pelé@south.example\r\n".encode() in copy.data
+
+
+def test_a_server_without_smtputf8_is_told_of_with_a_sentence(db_session, thin, test_authority):
+    """The mail fails on our side, at once, and says why."""
+    without = tuple(name for name in EXTENSIONS if name != "SMTPUTF8")
+    login = {"surveys": PASSWORD}
+    with ScriptedServer(tls=test_authority.server_context(), credentials=login, extensions=without) as server:
+        _relay, number = _ask(db_session, thin, server, test_authority, confirmation_address="zoë@south.example")
+        confirmation_mails.send_confirmation_mail(number, thin)
+    confirmation = db_session.get_one(Confirmation, number)
+    assert "SMTPUTF8" in confirmation.error
+    assert confirmations.mail_state(confirmation, confirmation.created_at) is MailState.FAILED
+
+
+def test_nothing_of_the_hosts_pages_runs_in_a_mail(db_session, thin, server, test_authority):
+    """A context processor that needs a request, and a global that hides one of ours, are the pages' own."""
+    app = flask.current_app._get_current_object()
+    app.context_processor(lambda: {"path": flask.request.path})
+    app.jinja_env.globals["tr"] = lambda *_args, **_values: "hidden"
+    _relay, number = _ask(db_session, thin, server, test_authority)
+    confirmation_mails.send_confirmation_mail(number, thin)
+    assert "hidden" not in str(_received(server))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Working outside of request context."), HookError("It gave a list.")])
+def test_a_mail_that_cannot_be_made_is_not_tried_for_ever(db_session, thin, server, test_authority, monkeypatch, error):
+    """What a host's hook raises fails the confirmation with a sentence; the page does not say "on its way"."""
+    monkeypatch.setattr(thin.host, "tenant", lambda _tenant_id: raise_(error))
+    _relay, number = _ask(db_session, thin, server, test_authority)
+    confirmation_mails.send_confirmation_mail(number, thin)
+    confirmation = db_session.get_one(Confirmation, number)
+    assert confirmations.mail_state(confirmation, confirmation.created_at) is MailState.FAILED
+    assert confirmation.error.startswith("The mail could not be made or sent: ")
+    assert confirmations.unsent(db_session) == []
+
+
+def test_what_the_database_raises_is_not_held_against_the_mail(db_session, thin, server, test_authority, monkeypatch):
+    """That passes: the job fails, and the mail comes up again, but not more often than any other."""
+    error = OperationalError("select", {}, Exception("gone"))
+    monkeypatch.setattr(thin.host, "tenant", lambda _tenant_id: raise_(error))
+    _relay, number = _ask(db_session, thin, server, test_authority)
+    attempts = 0
+    while db_session.get_one(Confirmation, number).next_attempt_at is not None:
+        attempts += 1
+        with contextlib.suppress(OperationalError):
+            confirmation_mails.send_confirmation_mail(number, thin)
+        db_session.rollback()
+        row = db_session.get_one(Confirmation, number)
+        if row.next_attempt_at is not None:
+            row.next_attempt_at = row.created_at
+            db_session.commit()
+    assert attempts == confirmation_mails.MOST_ATTEMPTS + 1
+    assert "tried too often" in db_session.get_one(Confirmation, number).error
+
+
+def raise_(error):
+    raise error
 
 
 def test_links_need_the_platforms_address(thin):

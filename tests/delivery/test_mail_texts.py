@@ -21,6 +21,7 @@ from own_smtp.operations.notice_mails import alert_notice, notice_of
 from own_smtp.relays.store import load_profile
 from own_smtp.states import AlertCause, PauseReason
 from own_smtp.storage.models import Batch
+from tests.composing import assert_fit_for_the_wire, parse
 from tests.web.drafts import add_relay
 
 FOLDER = Path(__file__).parents[1] / "data" / "mails"
@@ -109,7 +110,7 @@ def test_the_confirmation_mail(db_session, thin, acme, is_as_kept):
     relay = add_relay(db_session, thin, sender_name="Acme & Söhne, Umfragen")
     profile = load_profile(db_session.connection(), relay.id, thin.vault)
     link = "https://surveys.example/own-smtp/confirm/only-for-this-test"
-    message = compose(
+    data = compose(
         ConfirmationLetter(
             profile=profile,
             tenant=acme,
@@ -119,6 +120,8 @@ def test_the_confirmation_mail(db_session, thin, acme, is_as_kept):
             platform="Survey House",
         )
     )
+    assert_fit_for_the_wire(data)
+    message = parse(data)
     message.set_boundary("=boundary=")
     headers = {name: value for name, value in message.items() if name not in {"Date", "Message-ID"}}
     assert len(headers) == len(message.items()) - 2

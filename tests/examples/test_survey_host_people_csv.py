@@ -231,3 +231,34 @@ def test_the_demonstration_file_is_good(app: Flask) -> None:
     path = Path(__file__).parents[2] / "examples" / "survey_host" / "data" / "participants.csv"
     signed_in(app, "manager@north.example").post(IMPORT, upload(path.read_bytes()))
     assert len(people(app)) == 500
+
+
+@pytest.mark.parametrize(
+    ("line", "rest"),
+    [("sep=;", GOOD.replace(",", ";")), ('"sep=,"', GOOD), ("SEP=\t", GOOD.replace(",", "\t"))],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_line_that_tells_excel_the_delimiter_is_no_heading(line: str, rest: str, end: str) -> None:
+    """It says what separates the cells, and lines are counted with it."""
+    found = reading(f"\ufeff{line}{end}{rest}")
+    assert [(person.line, person.email) for person in found.good] == [(3, "asa@recipient.example")]
+
+
+def test_a_delimiter_that_is_not_known_is_said() -> None:
+    """Not "no column is called email"."""
+    with pytest.raises(FileError, match=r"“\|” separates"):
+        reading("sep=|\nfirstname|email\n")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ('a,"kim lee"@recipient.example', "something follows a closing quote. Addresses with quotes"),
+        ('a,"kim', "a quote is never closed. Addresses with quotes"),
+    ],
+)
+def test_an_address_with_quotes_is_named_as_the_cause(row: str, reason: str) -> None:
+    """The reason is in plain words, with the line, and speaks of what people have in their files."""
+    with pytest.raises(FileError, match=f"line 2 cannot be read: {reason}"):
+        reading(f"firstname,email\n{row}\n")
+    assert "Quoting the part before" in reasons('email\n"""kim lee""@recipient.example"\n')[2]

@@ -12,6 +12,7 @@ from typing import Any
 import pluggy
 import pytest
 from flask import Flask
+from flask_babel import Babel, force_locale, get_locale
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import update
@@ -34,7 +35,9 @@ from own_smtp.hooks import (
 from own_smtp.host import HookedHost, add_specifications, manager_for
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Invitation
+from tests.composing import assert_fit_for_the_wire, parse
 from tests.engine import make_app, recipients_of
+from tests.scripted import ScriptedServer
 
 ANN = Actor(user_id="1", tenant_id="acme", name="Ann", email="ann@acme.example")
 MAIL = PlatformMail(recipient="ann@acme.example", subject="Paused", text="Your server is paused.")
@@ -77,6 +80,43 @@ def test_a_host_without_an_answer_gets_the_defaults(app: Flask) -> None:
     tenant = host.tenant("acme")
     assert (tenant.name, tenant.locale, tenant.timezone) == ("acme", "en", "UTC")
     assert host.invitations_changed([])
+
+
+@pytest.mark.parametrize(
+    ("tag", "locale"),
+    [
+        ("de", "de"),
+        ("de-CH", "de_CH"),
+        ("de_AT.UTF-8", "de_AT"),
+        ("DE-de", "de_DE"),
+        ("de-DE-1996", "de_DE"),
+        ("de-DE-u-co-phonebk", "de_DE"),
+        ("de-XX", "de"),
+        ("en-GB", "en_GB"),
+        ("pt-BR", "en"),
+        ("zh-Hant-TW", "en"),
+        ("tlh", "en"),
+        ("German", "en"),
+        ("", "en"),
+        ("--", "en"),
+        ("../de", "en"),
+    ],
+)
+def test_a_tenants_language_is_one_that_there_are_texts_in(tag: str, locale: str, app: Flask) -> None:
+    """Whatever tag the host gives, all that reads it can use it: English where nothing better is known."""
+
+    class Host:
+        def own_smtp_tenant(self, tenant_id: str) -> Tenant:
+            return Tenant(tenant_id=tenant_id, name="Acme", locale=tag)
+
+        def own_smtp_tenants(self) -> list[Tenant]:
+            return [self.own_smtp_tenant("acme")]
+
+    Babel(app)
+    host = hosted(app, Host())
+    with app.app_context(), force_locale(host.tenant("acme").locale):
+        assert str(get_locale()) == locale
+    assert [tenant.locale for tenant in host.all_tenants()] == [host.tenant("acme").locale]
 
 
 @pytest.mark.parametrize("mistake", ["own_smtp_aktor", "own_smtp_invitation_changed", "own_smtp_"])
@@ -193,6 +233,37 @@ def test_platform_mail_goes_through_flask_mail_when_the_host_says_nothing(app: F
     with app.app_context(), mail.record_messages() as sent:
         assert hosted(app, None).send_platform_mail(MAIL)
     assert [(message.recipients, message.subject) for message in sent] == [(["ann@acme.example"], "Paused")]
+
+
+def test_platform_mail_by_flask_mail_has_the_octets_of_our_composer(app: Flask) -> None:
+    """What Flask-Mail sends is no other kind of message: names, long lines and scripts are written as everywhere."""
+    said = PlatformMail(recipient="ann@acme.example", subject="Ünïcode " * 30, text="Ü" * 700, html="<p>" + "Ü" * 700)
+    with ScriptedServer() as server:
+        sender = ("Müller, Umfragen =?utf-8?q?=0ABcc:_x@evil.test?=", "surveys@platform.example")
+        app.config.update(MAIL_SERVER=server.host, MAIL_PORT=server.port, MAIL_DEFAULT_SENDER=sender, TESTING=False)
+        Mail(app)
+        with app.app_context():
+            assert hosted(app, None).send_platform_mail(said)
+        [copy] = server.copies
+    assert_fit_for_the_wire(copy.data)
+    message = parse(copy.data)
+    assert message["Subject"] == said.subject.strip()
+    assert (message["To"], message["Bcc"]) == ("ann@acme.example", None)
+    assert message.get_body(("plain",)).get_content() == f"{said.text}\r\n"
+    assert max(map(len, copy.data.split(b"\r\n"))) <= 76
+
+
+def test_a_notice_that_can_never_be_sent_is_not_tried_again(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """Flask-Mail has no way to an address beyond ASCII: the log says so, once."""
+    app.config["MAIL_DEFAULT_SENDER"] = "surveys@platform.example"
+    Mail(app)
+    Babel(app)
+    change = RelayChange(
+        relay_id=1, tenant_id="acme", label="Acme", state="paused", address="pelé@south.example", is_automatic=True
+    )
+    with app.app_context():
+        assert hosted(app, None).relay_changed(change)
+    assert "cannot be written, and is not tried again" in caplog.text
 
 
 def test_platform_mail_that_the_host_sends_is_not_sent_twice(app: Flask) -> None:

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from own_smtp.errors import AddressError, ContentError
 from own_smtp.hooks import Attachment, Content
 from own_smtp.messages.compiler import compile_content, format_date, message_id, parse_message_id
+from own_smtp.messages.contents import check_content
 from own_smtp.messages.headers import clean
+from own_smtp.messages.html_text import is_blank, shows_nothing, text_of
 from own_smtp.messages.placeholders import Template
 from own_smtp.smtp.values import Identity
 from tests.composing import (
@@ -62,8 +64,9 @@ def test_any_input_makes_a_message_that_reads_as_meant(subject, text, html, give
     data = compose(Content(subject=subject, text=text, html=html), given_values, name=name)
     assert_fit_for_the_wire(data)
     message = parse(data)
-    assert body(message, "plain") == meant(text, given_values)
-    assert message.get_content_type() == ("text/plain" if html is None else "multipart/alternative")
+    has_html = not shows_nothing(html)
+    assert body(message, "plain") == meant(text_of(html) if is_blank(text) and has_html else text, given_values)
+    assert message.get_content_type() == ("multipart/alternative" if has_html else "text/plain")
     assert message["Subject"] == clean(Template(subject).fill(given_values))
     assert message["To"].addresses[0].addr_spec == "anna@example.org"
     assert message["Bcc"] is None
@@ -181,6 +184,9 @@ def test_a_long_unsubscribe_url_arrives_byte_for_byte():
         ("https://müller.example/ä b", "<https://xn--mller-kva.example/%C3%A4%20b>"),
         ("mailto:out@example.org?subject=no more", "<mailto:out@example.org?subject=no%20more>"),
         ("http://127.0.0.1:5000/out", "<http://127.0.0.1:5000/out>"),
+        ("https://kim:pw@example.org/out", "<https://kim:pw@example.org/out>"),
+        ("https://kïm:pw@müller.example:8443/out", "<https://k%C3%AFm:pw@xn--mller-kva.example:8443/out>"),
+        ("https://example.org/a,b, mailto:out@example.org", "<https://example.org/a,b>, <mailto:out@example.org>"),
         ("javascript:alert(1)", None),
         ("/out/1", None),
         ("https://exa mple.org\udcff/", None),
@@ -194,6 +200,38 @@ def test_only_a_usable_url_is_offered(value, field):
     content = Content(subject="s", text="t", list_unsubscribe="{OPTOUTURL}")
     message = parse(compose(content, {} if value is None else {"OPTOUTURL": value}))
     assert message["List-Unsubscribe"] == field
+
+
+@pytest.mark.parametrize(
+    ("template", "field"),
+    [
+        ("https://example.org/o?m={M}&l=de", "<https://example.org/o?m=kim%2Ba%26b%23c%25%40x.example&l=de>"),
+        ("https://example.org/o/{M}/x", "<https://example.org/o/kim+a%26b%23c%25@x.example/x>"),
+        ("https://example.org/o#{M}", "<https://example.org/o#kim%2Ba%26b%23c%25%40x.example>"),
+        ("mailto:{M}?subject={M}", "<mailto:kim+a%26b%23c%25@x.example?subject=kim%2Ba%26b%23c%25%40x.example>"),
+        ("{URL}?m={M}", "<https://example.org/o?x=1&y=%20?m=kim%2Ba%26b%23c%25%40x.example>"),
+        ("https://{HOST}/{TOKEN}", "<https://b.example:8080/a/b>"),
+        ("https://example.org/o?{QUERY}", "<https://example.org/o?a=1&b=2>"),
+        ("https://example.org/o, mailto:out@example.org", "<https://example.org/o>, <mailto:out@example.org>"),
+        ("{URL}, mailto:out@example.org?subject={TOKEN}",
+         "<https://example.org/o?x=1&y=%20>, <mailto:out@example.org?subject=a%2Fb>"),
+        ("https://example.org/{NOTHING},mailto:out@example.org",
+         "<https://example.org/%7BNOTHING%7D>, <mailto:out@example.org>"),
+    ],
+)  # fmt: skip
+def test_a_value_inside_a_url_is_data(template, field):
+    """An address with `&` or `#` unsubscribes nobody else (RFC 3986, 2.2); several URLs stay several (RFC 2369, 2)."""
+    one_click = not template.startswith("mailto")
+    content = Content(subject="s", text="t", list_unsubscribe=template, one_click_unsubscribe=one_click)
+    check_content(content)
+    given_values = {
+        "M": "kim+a&b#c%@x.example",
+        "URL": "https://example.org/o?x=1&y=%20",
+        "HOST": "b.example:8080",
+        "QUERY": "a=1&b=2",
+        "TOKEN": "a/b",
+    }
+    assert re.sub(r"\s+", " ", parse(compose(content, given_values))["List-Unsubscribe"]) == field
 
 
 def test_one_click_is_offered_for_https_only():

@@ -2,6 +2,8 @@
 
 import json
 import re
+from binascii import b2a_base64, b2a_qp
+from email import message_from_bytes, policy
 from email.header import Header
 from email.message import EmailMessage, Message
 from email.mime.multipart import MIMEMultipart
@@ -26,7 +28,8 @@ from own_smtp.messages.contents import (
 )
 from own_smtp.messages.raw import whole_bytes, wire_ready
 from own_smtp.smtp.values import Identity
-from tests.composing import DATE, ID, IDENTITY, assert_fit_for_the_wire, hostile, parse, texts
+from own_smtp.smtp.wire_check import why_unfit
+from tests.composing import DATE, ID, IDENTITY, assert_fit_for_the_wire, compose, hostile, parse, texts
 
 FILE = Attachment(filename="Plan.pdf", content_type="application/pdf", data=b"\0\xff")
 PICTURE = Attachment(filename="logo.png", content_type="image/png", data=b"png", content_id="logo")
@@ -187,7 +190,7 @@ def test_a_name_fits_into_its_column():
 def test_an_email_message_keeps_all_but_its_envelope():
     """From, To, Date and Message-ID are ours; subject, further headers, parts and files stay."""
     message = EmailMessage()
-    message["From"], message["To"], message["Bcc"] = "old@example.org", "many@example.org", "hidden@example.org"
+    message["From"], message["To"] = "old@example.org", "many@example.org"
     message["Subject"], message["Resent-From"], message["Return-Path"] = "Grüße 👋", "r@example.org", "<p@example.org>"
     message["Received"], message["DKIM-Signature"], message["X-Survey"] = "by x", "v=1", "7"
     message["List-Unsubscribe"] = f"<https://example.org/{'t' * 200}>"
@@ -236,9 +239,7 @@ def test_a_flask_mail_message_is_taken():
     app = flask.Flask(__name__)
     flask_mail.Mail(app)
     with app.app_context():
-        message = flask_mail.Message(
-            "Grüße", sender=("Ä", "old@example.org"), recipients=["x@example.org"], bcc=["hidden@example.org"]
-        )
+        message = flask_mail.Message("Grüße", sender=("Ä", "old@example.org"), recipients=["x@example.org"])
         message.body, message.html = "Hallo Änna", "<p>Hallo Änna"
         message.attach("Plän.pdf", "application/pdf", b"\0\xff")
         parsed = parse(whole(message))
@@ -269,12 +270,161 @@ def test_raw_utf8_in_a_header_is_encoded():
         assert (parsed["Subject"], parsed["X-A"]) == (subject.strip(), "ä")
 
 
-def test_a_signed_message_is_not_touched():
-    """A 7-bit body arrives byte for byte, or the signature over it would break."""
-    body = b"--b\r\nContent-Type: text/plain\r\n\r\n.hello \r\n--b\r\nContent-Type: x/sig\r\n\r\nabc=\r\n--b--\r\n"
-    head = b'Subject: s\r\nMIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=b;\r\n\tprotocol="x/sig"\r\n'
-    data = whole(_Raw(head + b"\r\n" + body))
-    assert data.endswith(head + b"\r\n" + body)
+SIGNED = (
+    b"--b\r\nContent-Type: text/plain;\r\n\tcharset=utf-8\r\n\r\n.hello \r\n\x0cz\xc3\xa4hlt\r\n"
+    b"--b\r\nContent-Type: x/sig\r\n\r\nabc=\r\n--b--\r\n"
+)
+SIGNED_TYPE = b'Content-Type: multipart/signed; boundary=b;\r\n\tprotocol="x/sig"\r\n'
+
+
+@pytest.mark.parametrize("around", [b"", b"outer"])
+def test_what_is_signed_is_not_touched(around):
+    """It arrives byte for byte, also octets beyond ASCII and within other parts, or the signature would break."""
+    head = b"Subject: s\r\nMIME-Version: 1.0\r\n"
+    if around:
+        outer = b"Content-Type: multipart/mixed; boundary=outer\r\n\r\n--outer\r\n%s\r\n%s\r\n--outer--\r\n"
+        raw = head + outer % (SIGNED_TYPE, SIGNED)
+    else:
+        raw = head + SIGNED_TYPE + b"\r\n" + SIGNED
+    stored = store_override(invitation(message=_Raw(raw)))
+    data = compose_whole(load_override(stored), IDENTITY, address="a@b.example", name="", message_id=ID, date=DATE)
+    assert SIGNED_TYPE + b"\r\n" + SIGNED in data
+    assert why_unfit(data) is None
+
+
+def test_a_signed_email_message_is_written_as_its_signer_wrote_it():
+    """An `EmailMessage` read from what was signed keeps its folds, however long its lines are."""
+    long = b"X-Long: " + b"word " * 15 + b"\r\n\tand more\r\n"
+    body = SIGNED.replace(b"\xc3\xa4", b"a").replace(b"\x0c", b"").replace(b"--b\r\nC", b"--b\r\n" + long + b"C", 1)
+    message = message_from_bytes(b"Subject: s\r\n" + SIGNED_TYPE + b"\r\n" + body, policy=policy.default)
+    assert body in whole(message)
+
+
+def test_a_signed_message_that_no_line_can_carry_is_refused():
+    """It is not mended: a mended one is not what was signed."""
+    raw = b"Subject: s\r\n" + SIGNED_TYPE + b"\r\n" + SIGNED.replace(b"hello", b"x" * 1000)
+    with pytest.raises(ContentError, match="signed"):
+        store_override(invitation(message=_Raw(raw)))
+
+
+@pytest.mark.parametrize("copies", ["Cc", "Bcc"])
+@pytest.mark.parametrize("make", ["email", "older", "flask", "raw"])
+def test_copies_are_refused_and_not_forgotten(copies, make):
+    """Nothing claims copies that nobody sends, and none vanishes in silence: the host is told."""
+    app = flask.Flask(__name__)
+    flask_mail.Mail(app)
+    with app.app_context():
+        if make == "raw":
+            message = _Raw(f"Subject: s\r\n{copies}: boss@example.org\r\n\r\nx\r\n".encode())
+        elif make == "flask":
+            message = flask_mail.Message("s", sender="a@b.example", **{copies.lower(): ["boss@example.org"]})
+        else:
+            message = EmailMessage() if make == "email" else Message()
+            message[copies] = "boss@example.org"
+        with pytest.raises(ContentError, match="no copies are sent"):
+            store_override(invitation(message=message))
+
+
+@pytest.mark.parametrize("value", ["a\nBcc: x@evil.test", "a\r\nBcc: x@evil.test", "a\n\nhello", "a\rB: c", "a\0b"])
+def test_no_line_end_in_a_value_becomes_a_field(value):
+    """Whoever made the message: it is refused, as Flask-Mail's own `send` refuses it."""
+    app = flask.Flask(__name__)
+    flask_mail.Mail(app)
+    older = Message()
+    older.add_header("Subject", value)
+    named = Message()
+    named.add_header("X-Survey", value)
+    raw = _Raw(f"From: a@b.example\r\nSubject: {value}\r\n\r\nx\r\n".encode())
+    with app.app_context():
+        flasks = [
+            flask_mail.Message(value, sender="a@b.example"),
+            flask_mail.Message("s", sender="a@b.example", reply_to=value),
+            flask_mail.Message("s", sender="a@b.example", extra_headers={"X-A": value}),
+        ]
+        attached = flask_mail.Message("s", sender="a@b.example")
+        attached.attach(value, "text/plain", b"x")
+        for message in (older, named, *flasks, attached, *([] if "\r\n" in value else [raw])):
+            with pytest.raises(ContentError):
+                store_override(invitation(message=message))
+
+
+def test_an_encoded_word_that_hides_a_line_end_is_refused():
+    """What the `email` package decodes on the way in would be a field of its own on the way out."""
+    message = EmailMessage()
+    message["Subject"] = "=?utf-8?q?a=0ABcc:_x@evil.test?="
+    message.set_content("x")
+    with pytest.raises(ContentError, match="line end"):
+        store_override(invitation(message=message))
+
+
+def test_lists_that_came_twice_are_one():
+    """Two Reply-To or References are one field with all of them (RFC 5322, 3.6); two subjects are refused."""
+    raw = b"Reply-To: a@b.example\nreply-to: C <c@d.example>\nReferences: <1@b>\nReferences: <2@b>\nSubject: s\n\nx"
+    parsed = parse(whole(_Raw(raw)))
+    assert [item.addr_spec for item in parsed["Reply-To"].addresses] == ["a@b.example", "c@d.example"]
+    assert parsed.get_all("References") == ["<1@b> <2@b>"]
+    with pytest.raises(ContentError, match="Subject twice"):
+        store_override(invitation(message=_Raw(b"Subject: a\nSubject: b\n\nx")))
+
+
+def test_a_byte_order_mark_loses_no_field():
+    """What an editor put before the first field's name is no part of it."""
+    assert parse(whole(_Raw(b"\xef\xbb\xbfSubject: s\r\nX-A: 1\r\n\r\nx\r\n")))["Subject"] == "s"
+
+
+@pytest.mark.parametrize(
+    ("field", "written"),
+    [
+        ("Reply-To: Müller, Anna <a@b.example>", None),
+        ('Reply-To: "Müller, Anna" <a@b.example>', "Reply-To: =?utf-8?q?M=C3=BCller=2C_Anna?= <a@b.example>"),
+        ("Reply-To: zoë@b.example", "Reply-To: zoë@b.example"),
+        ("Reply-To: a@müller.example", "Reply-To: a@xn--mller-kva.example"),
+        ("References: <ü@b.example>", None),
+        ("List-Id: Umfragen Süd <surveys.b.example>", "List-Id: =?utf-8?q?Umfragen_S=C3=BCd?=\r\n <surveys.b.example>"),
+        ("List-Id: Umfragen <süd.example>", None),
+        ("List-Help: <https://b.example/ä>", "List-Help: <https://b.example/%C3%A4>"),
+        ("List-Help: Hilfe <https://b.example/ä>", "List-Help: Hilfe <https://b.example/%C3%A4>"),
+        ("List-Help: Hülfe <https://b.example/>", None),
+        ("List-Help: <https://b.example/> (Hülfe)", "List-Help: <https://b.example/> (=?utf-8?b?SMO8bGZl?=)"),
+        ("Errors-To: Büro <a@b.example>", "Errors-To: =?utf-8?b?QsO8cm8=?= <a@b.example>"),
+        ("Importance: höher", None),
+    ],
+)
+def test_raw_text_in_structured_fields_is_encoded_as_the_field_demands(field, written):
+    """A phrase and a comment as encoded words, URLs by percent, addresses as they are; the rest is refused."""
+    raw = _Raw(f"Subject: s\r\n{field}\r\n\r\nx\r\n".encode())
+    if written is None:
+        with pytest.raises(ContentError):
+            store_override(invitation(message=raw))
+        return
+    stored = store_override(invitation(message=raw))
+    data = compose_whole(load_override(stored), IDENTITY, address="a@b.example", name="", message_id=ID, date=DATE)
+    assert f"\r\n{written}\r\n".encode() in data
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])
+def test_an_attached_message_is_never_encoded(encoding):
+    """It stands as it is (RFC 2046, 5.2.1); where that cannot be, it is a file with the same octets."""
+    for eml, kind in (
+        (b"Subject: a=3D\r\n\r\n=3D\r\n", "message/rfc822"),
+        (b"Subject: \xe4\r\n\r\nx\r\n", "application/octet-stream"),
+        (b"no message", "application/octet-stream"),
+    ):
+        encoded = b2a_base64(eml) if encoding == "base64" else b2a_qp(eml, istext=False)
+        raw = b"Subject: s\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: message/rfc822\n"
+        raw += b"Content-Transfer-Encoding: %s\n\n%s\n--b--\n" % (encoding.encode(), encoded)
+        data = whole(_Raw(raw))
+        part = next(part for part in parse(data).walk() if part.get_content_type() == kind)
+        assert eml in data if kind == "message/rfc822" else part.get_payload(decode=True) == eml
+
+
+def test_parts_within_parts_have_an_end():
+    """A message that is nested without end is refused, not read until the stack is full."""
+    raw = b"Subject: s\n" + b"".join(
+        b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (number, number) for number in range(500)
+    )
+    with pytest.raises(ContentError, match="deep"):
+        store_override(invitation(message=_Raw(raw)))
 
 
 @pytest.mark.parametrize(
@@ -345,3 +495,47 @@ def test_a_whole_message_goes_to_an_address_only(address):
     """An address that would break the header is refused here, too."""
     with pytest.raises(AddressError):
         compose_whole(b"Subject: s\r\n\r\nx", IDENTITY, address=address, name="", message_id=ID, date=DATE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "written"),
+    [
+        ("List-Id", "Umfragen Süd <surveys.acme.example>", "=?utf-8?q?Umfragen_S=C3=BCd?=\r\n <surveys.acme.example>"),
+        ("List-Id", "Acme, surveys <surveys.acme.example>", '"Acme, surveys"\r\n <surveys.acme.example>'),
+        ("List-Id", "<surveys.acme.example>", "<surveys.acme.example>"),
+        ("Disposition-Notification-To", "Büro <a@acme.example>", "=?utf-8?b?QsO8cm8=?= <a@acme.example>"),
+        ("Errors-To", "a@acme.example", "a@acme.example"),
+        ("List-Help", "<https://acme.example/hülfe>", "<https://acme.example/h%C3%BClfe>"),
+        ("List-Help", "<https://acme.example/?a={EMAIL}>", "<https://acme.example/?a=kim%2Ba%26b%23c%40x.example>"),
+        ("Content-Language", "de, en", "de, en"),
+        ("X-Survey", "Süd <1>", "=?utf-8?b?U8O8ZCA8MT4=?="),
+    ],
+)
+def test_a_header_of_a_content_is_written_as_its_kind_demands(name, value, written):
+    """Brackets, ids and URLs stay what they are; only words are encoded."""
+    content = Content(subject="s", text="t", headers={name: value})
+    check_content(content)
+    assert f"\r\n{name}: {written}\r\n".encode() in compose(content, {"EMAIL": "kim+a&b#c@x.example"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("List-Id", "Umfragen <süd.acme.example>"),
+        ("List-Id", "Umfragen Süd"),
+        ("Errors-To", "nobody"),
+        ("Errors-To", "Müller, Anna <a@acme.example>"),
+        ("Content-Language", "türkçe"),
+        ("In-Reply-To", "<ä@acme.example>"),
+        ("List-Help", "Hülfe <https://acme.example/>"),
+        ("List-Help", f"<https://acme.example/{'a' * 1000}>"),
+    ],
+)
+def test_a_header_that_cannot_be_written_is_refused(name, value):
+    """With a sentence, when it is handed over, or when an invitation's value makes it so."""
+    with pytest.raises(ContentError, match=name):
+        check_content(Content(subject="s", text="t", headers={name: value}))
+    template = Content(subject="s", text="t", headers={name: "{VALUE}"})
+    check_content(template)
+    with pytest.raises(ContentError, match=name):
+        compose(template, {"VALUE": value})

@@ -27,7 +27,13 @@ PACKAGES = (
     "fonts-dejavu-core",
     "fonts-noto-core",
     "fonts-noto-cjk",
+    "libmime-tools-perl",
+    "gir1.2-gmime-3.0",
+    "python3-gi",
 )
+PARSERS = Path(__file__).parents[2] / ".demo" / "parsers"
+"""Where a mail parser from npm is installed; git ignores it, and `make clean` deletes it."""
+NPM_PACKAGE = "postal-mime@4.0.0"
 EXIM = Path("/opt/own-smtp-tests/exim")
 EXIM_PACKAGE = "exim4-daemon-light"
 EXIM_USER = "Debian-exim"
@@ -44,6 +50,11 @@ def main() -> None:
         if EXIM_PACKAGE in missing:
             unpack_exim()
         missing = find_missing()
+    if not has_parser() and shutil.which("npm"):
+        PARSERS.mkdir(parents=True, exist_ok=True)
+        run(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(PARSERS), NPM_PACKAGE])
+    if not has_parser():
+        missing.append(f"{NPM_PACKAGE} (needs npm)")
     if missing:
         print(f"Not installed, and the tests that need them are skipped: {' '.join(missing)}", flush=True)
 
@@ -58,6 +69,10 @@ def is_installed(package: str) -> bool:
     if shutil.which(command[0]) is None:
         return False
     return subprocess.run(command, check=False, capture_output=True, text=True).stdout == "installed"
+
+
+def has_parser() -> bool:
+    return (PARSERS / "node_modules" / NPM_PACKAGE.partition("@")[0]).exists()
 
 
 def install(packages: list[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+import pytest
+
 from own_smtp.hooks.events import Action, Person, Project
 from own_smtp.relays import lifecycle, project_routes, suggestions
 from own_smtp.reporting.relay_lists import PAGE
@@ -47,6 +49,13 @@ def test_each_way_shows_what_recipients_see(web, web_app, db_session, thin):
         "As with “Main”, one of 2 servers.",
     ):
         assert words in page
+
+
+@pytest.mark.parametrize("page", ["/own-smtp/", "/own-smtp/projects/p1/settings"])
+def test_a_sender_beyond_ascii_is_shown_as_people_read_it(web, db_session, thin, page):
+    """Neither an address that only SMTPUTF8 can carry nor a name with an umlaut is encoded on a page."""
+    add_relay(db_session, thin, active=True, sender_name="Umfragen Süd", sender_address="pelé@south.example")
+    assert "Umfragen Süd &lt;pelé@south.example&gt;" in web.get(page).text
 
 
 def test_health_is_what_deliveries_say_and_state_what_people_say(web, db_session, thin):

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime, make_msgid
+from email.utils import make_msgid
 
-from flask import render_template
 from flask_babel import force_locale
+from sqlalchemy.exc import SQLAlchemyError
 
 from own_smtp.current import Extension
-from own_smtp.errors import ConfigurationError, SecretError
+from own_smtp.errors import ConfigurationError, OwnSMTPError, SecretError
 from own_smtp.hooks.events import Tenant
 from own_smtp.i18n import format_time, gettext
+from own_smtp.messages.compiler import compile_content, format_date
 from own_smtp.relays import confirmations
+from own_smtp.relays.own_mails import write_mail
 from own_smtp.relays.store import load_profile
 from own_smtp.settings import INTERACTIVE, Settings
+from own_smtp.smtp.addresses import domain_of, parse_address
 from own_smtp.smtp.outcomes import Stage
 from own_smtp.smtp.submission import submit
 from own_smtp.smtp.values import Envelope, Outcome, RelayProfile
@@ -26,8 +27,10 @@ from own_smtp.states import PauseReason, State
 from own_smtp.storage.encryption import new_token
 from own_smtp.storage.models import Confirmation
 
-# A header line may be long, a body line must not: 998 octets are the limit (RFC 5321, 4.5.3.1.6).
-POLICY = SMTP.clone(max_line_length=998)
+log = logging.getLogger(__name__)
+
+MOST_ATTEMPTS = len(confirmations.RETRIES) + 1
+"""How often one mail is tried, whatever ends an attempt: also one whose worker was killed counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +53,28 @@ def send_confirmation_mail(confirmation_id: int, extension: Extension) -> None:
     session.commit()
     if confirmation is None:
         return
-    outcome = _send(confirmation, token, extension)
+    outcome = _try(confirmation, token, extension)
     confirmations.settle_mail(session, confirmation, outcome)
     session.commit()
+
+
+def _try(confirmation: Confirmation, token: str, extension: Extension) -> Outcome:
+    """Return what became of the mail, also when it could not even be made: nothing would be better the next time.
+
+    Raises what the database raises: that passes, and the mail comes up again, `MOST_ATTEMPTS` times at most.
+    """
+    if confirmation.attempts > MOST_ATTEMPTS:
+        return _local("The mail was tried too often, and no attempt came to an end.", None)
+    number = confirmation.id
+    try:
+        return _send(confirmation, token, extension)
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # a host's hook and a tenant's settings may fail in any way, and a page waits for this
+        extension.db.session().rollback()
+        log.exception("Confirmation mail %s could not be made or sent.", number)
+        reason = str(error) if isinstance(error, OwnSMTPError) else type(error).__name__
+        return _local(f"The mail could not be made or sent: {reason}", None)
 
 
 def _send(confirmation: Confirmation, token: str, extension: Extension) -> Outcome:
@@ -74,7 +96,7 @@ def _send(confirmation: Confirmation, token: str, extension: Extension) -> Outco
         expires_at=expires_at,
         platform=extension.settings.platform_name,
     )
-    envelope = Envelope(sender=profile.envelope_sender, recipient=recipient, data=compose(letter).as_bytes())
+    envelope = Envelope(sender=profile.envelope_sender, recipient=parse_address(recipient), data=compose(letter))
     return submit(profile, envelope, policy=extension.network_policy, deadlines=INTERACTIVE)
 
 
@@ -89,30 +111,21 @@ def link_for(token: str, settings: Settings) -> str:
     return f"{settings.public_url.rstrip('/')}{settings.url_prefix}/confirm/{token}"
 
 
-def compose(letter: ConfirmationLetter) -> EmailMessage:
-    """Return the mail. Needs an application context."""
+def compose(letter: ConfirmationLetter) -> bytes:
+    """Return the mail, ready for the wire. Needs an application context. Raises `ContentError`."""
     identity = letter.profile.identity
-    message = EmailMessage(policy=POLICY)
     with force_locale(letter.tenant.locale):
-        message["Subject"] = gettext("Confirm the mail server %(host)s", host=letter.profile.host)
-        message["From"] = Address(identity.name, addr_spec=identity.address)
-        message["To"] = Address(addr_spec=letter.recipient)
-        message["Date"] = format_datetime(datetime.now(UTC))
-        message["Message-ID"] = make_msgid(domain=identity.address.rpartition("@")[2])
-        message["Auto-Submitted"] = "auto-generated"
-        values = _values(letter)
-        message.set_content(render_template("own_smtp/mail/confirmation.txt", **values), cte="quoted-printable")
-        message.add_alternative(
-            render_template("own_smtp/mail/confirmation.html", **values), subtype="html", cte="quoted-printable"
+        content = write_mail(
+            "confirmation",
+            gettext("Confirm the mail server %(host)s", host=letter.profile.host),
+            letter=letter,
+            expires=format_time(letter.expires_at, letter.tenant.timezone),
+            zone=letter.tenant.timezone,
         )
-    return message
-
-
-def _values(letter: ConfirmationLetter) -> dict[str, object]:
-    return {
-        "letter": letter,
-        "tr": gettext,
-        "language": letter.tenant.locale.replace("_", "-"),
-        "expires": format_time(letter.expires_at, letter.tenant.timezone),
-        "zone": letter.tenant.timezone,
-    }
+    return compile_content(content, replace(identity, reply_to=None)).compose(
+        address=parse_address(letter.recipient),
+        name="",
+        values={},
+        message_id=make_msgid(domain=domain_of(parse_address(identity.address))),
+        date=format_date(datetime.now(UTC)),
+    )

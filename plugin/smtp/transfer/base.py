@@ -10,6 +10,7 @@ from own_smtp.smtp.connection import UnaskedReplyError
 from own_smtp.smtp.outcomes import Stage, impossible
 from own_smtp.smtp.session import Session
 from own_smtp.smtp.values import Envelope, Outcome, Reply
+from own_smtp.smtp.wire_check import why_unfit
 
 MEGABYTE = 1024 * 1024
 
@@ -74,7 +75,8 @@ class Exchange:
         return envelope
 
     def _is_possible(self, envelope: Envelope) -> bool:
-        problem = why_impossible(envelope, self.session.capabilities)
+        """No message gets onto the wire by another way: this is the last look at its octets."""
+        problem = why_unfit(envelope.data) or why_impossible(envelope, self.session.capabilities)
         if problem is not None:
             self.supply.end(envelope, impossible(problem))
         return problem is None

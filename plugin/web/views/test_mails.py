@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from flask import redirect, render_template, url_for
+from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import force_locale
 from sqlalchemy.orm import Session
 
 from own_smtp.current import extension
 from own_smtp.errors import AddressError, ConflictError
 from own_smtp.forms.test_mail import TestMailForm
 from own_smtp.hooks.events import Action, Content, InvitationStatus
-from own_smtp.i18n import gettext
 from own_smtp.relays import store, test_mails
 from own_smtp.relays.test_mails import TestMail
 from own_smtp.reporting.explanations import Explanation, explain
@@ -85,22 +83,8 @@ def _send(session: Session, relay: Relay, recipient: str) -> None:
 
 
 def _content(relay: Relay) -> Content:
-    """Return the text, in the tenant's language: it looks like what recipients will get."""
-    here = tenant()
-    with force_locale(here.locale):
-        values = {
-            "tr": gettext,
-            "relay": relay,
-            "tenant": here,
-            "platform": extension().settings.platform_name,
-            "person": current_actor().name,
-            "language": here.locale.replace("_", "-"),
-        }
-        return Content(
-            subject=gettext("Test mail through %(host)s", host=relay.host),
-            text=render_template("own_smtp/mail/test.txt", **values),
-            html=render_template("own_smtp/mail/test.html", **values),
-        )
+    platform, person = extension().settings.platform_name, current_actor().name
+    return test_mails.content_for(relay, tenant(), platform=platform, person=person)
 
 
 def _own_address() -> str:

@@ -1,0 +1,82 @@
+"""The last look at a message before it goes onto the wire: octets that a server must not see are refused.
+
+Whoever made a message, nothing is mended here: a mended message is another one than its maker meant. What servers
+disagree about, such as bare line ends, is how one message becomes two (CVE-2023-51764).
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST_LINE = 998
+"""Octets of a line without its CRLF (RFC 5321, 4.5.3.1.6)."""
+
+_LINE_END = b"\r\n"
+# A field begins with its name and a colon, and goes on in lines that begin with white space and say something more
+# (RFC 5322, 2.2 and 3.2.2). Each pattern begins with a line end: so they jump from line to line.
+_NAME = re.compile(rb"\n([!-9;-~]+):")
+_BLANK = re.compile(rb"\n[ \t]+\r")
+
+ONCE = frozenset(
+    {b"from", b"sender", b"reply-to", b"to", b"cc", b"date", b"message-id", b"in-reply-to", b"references", b"subject"}
+    | {b"mime-version", b"content-type", b"content-transfer-encoding", b"content-id", b"content-disposition"}
+    | {b"list-unsubscribe", b"list-unsubscribe-post", b"auto-submitted"}
+)
+"""Fields that a header has once at most (RFC 5322, 3.6; RFC 2045; RFC 2369, 2; RFC 3834, 5), in small letters."""
+
+
+def why_unfit(data: bytes) -> str | None:
+    """Return why no server may see this message; `None` when it is fit for the wire.
+
+    Takes some microseconds for an invitation, and time in proportion to the size of any message.
+    """
+    ends = data.count(_LINE_END)
+    if data.count(b"\n") != ends or data.count(b"\r") != ends:
+        return "The message has a bare CR or LF in it."
+    if b"\0" in data:
+        return "The message has a NUL in it."
+    if not data.endswith(_LINE_END):
+        return "The last line of the message has no line end."
+    if _has_long_line(data):
+        return f"The message has a line of more than {LONGEST_LINE} octets."
+    return _why_no_header(data)
+
+
+def field_names(data: bytes) -> list[bytes] | None:
+    """Return the names of a message's header fields in small letters, in their order; `None` when it has no header."""
+    end = data.find(b"\r\n\r\n") + 2
+    return names_of(data[:end]) if end >= 2 else None
+
+
+def names_of(head: bytes) -> list[bytes] | None:
+    """Return the names of whole fields with their line ends; `None` when anything else stands among them."""
+    lines = b"\n" + head.lower()
+    names: list[bytes] = _NAME.findall(lines)
+    others = lines.count(b"\n ") + lines.count(b"\n\t")
+    if not names or lines[1] in b" \t" or len(names) + others != head.count(b"\n") or _BLANK.search(lines):
+        return None
+    return names
+
+
+def _why_no_header(data: bytes) -> str | None:
+    names = field_names(data)
+    if names is None:
+        return "The message does not begin with a header and an empty line."
+    if len(set(names)) != len(names):
+        for name in ONCE:
+            if names.count(name) > 1:
+                return f"The header of the message has the field {name.decode('ascii').title()} twice."
+    if b"bcc" in names:
+        return "The header of the message names hidden recipients (Bcc)."
+    return None
+
+
+def _has_long_line(data: bytes) -> bool:
+    """Jump from line end to line end, as far as a line may reach: that is cheaper than looking at each line."""
+    start, size = 0, len(data)
+    while start < size:
+        end = data.rfind(b"\n", start, start + LONGEST_LINE + 2)
+        if end < 0:
+            return True
+        start = end + 1
+    return False

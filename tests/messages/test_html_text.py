@@ -1,0 +1,56 @@
+"""The text of an HTML mail."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from own_smtp.hooks import Content
+from own_smtp.messages.html_text import shows_nothing, text_of
+from tests.composing import compose, hostile, parse, texts
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<p>Dear {FIRST_NAME},</p>\n<p>please\n  take part.</p>", "Dear {FIRST_NAME},\n\nplease take part.\n"),
+        ('<a href="{SURVEYURL}">Take part</a>, please', "Take part <{SURVEYURL}>, please\n"),
+        ('<a href="https://a.example/x">https://a.example/x</a>', "https://a.example/x\n"),
+        ('<a href="mailto:a@b.example">a@b.example</a> <a href="#top">up</a>', "a@b.example up\n"),
+        ("a<br>b<br/>c", "a\nb\nc\n"),
+        ("<ul><li>one</li><li>two <b>and</b> three</li></ul>x", "- one\n- two and three\n\nx\n"),
+        ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a b\nc\n"),
+        ("<head><title>t</title><style>p {A: b}</style></head><body>x<script>1<2</script></body>", "x\n"),
+        ('<img src="cid:1" alt="Our logo"> &amp; &uuml;&nbsp;&lt;b&gt;', "Our logo & ü\u00a0<b>\n"),
+        ("<div>a</div><div><div>b</div></div>c", "a\nb\nc\n"),
+        ("a <!-- hidden --> b", "a b\n"),
+        ("no tags at all < 3", "no tags at all < 3\n"),
+    ],
+)
+def test_html_says_the_same_as_text(html, text):
+    """Words, lines, lists and links, with placeholders left alone."""
+    assert text_of(html) == text
+
+
+@pytest.mark.parametrize(
+    "html", [None, "", " \n\t", "<p></p>", "<html><body>&nbsp;<br></body></html>", "<style>a{}</style>", "<!-- x -->"]
+)
+def test_html_that_shows_nothing_counts_as_none(html):
+    """Nobody gets an empty mail because the last alternative is empty: the text is the whole mail."""
+    assert shows_nothing(html)
+    assert texts(parse(compose(Content(subject="s", text="Hello.", html=html)))) == [("text/plain", "Hello.\n")]
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u00a0"])
+def test_a_blank_text_is_taken_from_the_html(text):
+    """With the values in it; a picture alone is no empty mail."""
+    content = Content(subject="s", text=text, html='<p>Dear {NAME_1}</p><a href="{URL}">go</a>')
+    [plain, html] = texts(parse(compose(content, {"NAME_1": "Zoë & Co", "URL": "https://a.example/?a=1&b=2"})))
+    assert plain == ("text/plain", "Dear Zoë & Co\n\ngo <https://a.example/?a=1&b=2>\n")
+    assert "Zoë &amp; Co" in html[1]
+    assert not shows_nothing('<img src="https://a.example/x.png">')
+
+
+@given(st.one_of(hostile, st.text("<>/!-&;ap='\" \n", max_size=40)))
+def test_any_html_gives_some_text(html):
+    """Nothing that somebody writes can keep a mail from being made."""
+    assert text_of(html).endswith("\n")
