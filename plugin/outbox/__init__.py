@@ -14,6 +14,7 @@ __all__ = [
     "claims",
     "intake",
     "journal",
+    "last_answers",
     "leases",
     "query",
     "recipient_search",

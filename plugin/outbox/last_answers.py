@@ -30,4 +30,4 @@ def last_answers(connection: Connection, relay_id: int, most: int) -> list[LastA
         .order_by(Attempt.at.desc(), Attempt.id.desc())
         .limit(most)
     )
-    return [LastAnswer(address, State(state), code, text) for address, state, code, text in reversed(found.all())]
+    return [LastAnswer(address, State(state), code or 0, text) for address, state, code, text in reversed(found.all())]
