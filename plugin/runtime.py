@@ -16,7 +16,7 @@ from own_smtp.hooks.events import InvitationStatus, RelayAlert, RelayChange
 from own_smtp.outbox.journal import Machine
 from own_smtp.relays.policy import Policy
 from own_smtp.settings import Settings
-from own_smtp.smtp.dialer import Dialer, dial
+from own_smtp.smtp.network import Dialer, dial
 from own_smtp.smtp.session import Resolve
 from own_smtp.smtp.values import RelayProfile
 from own_smtp.storage.encryption import Vault

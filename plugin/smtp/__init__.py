@@ -11,7 +11,6 @@ other rooms may import.
 __all__ = [
     "addresses",
     "certificates",
-    "dialer",
     "dry_run",
     "hostnames",
     "network",

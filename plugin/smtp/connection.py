@@ -218,18 +218,14 @@ class Connection(asyncio.Protocol):
 
         A server that has answered all of it before its end does not want the rest: then the connection ends here.
         """
-        while self._room is not None and not self._needs_no_room:
+        while self._room is not None and not (self._failure or self.is_answered):
             await asyncio.shield(self._room)
-        while self._raw is not None and self._raw.get_write_buffer_size() and not self._needs_no_room:  # noqa: ASYNC110 -- under TLS asyncio tells only of what is not encrypted yet
+        while self._raw is not None and self._raw.get_write_buffer_size() and not (self._failure or self.is_answered):  # noqa: ASYNC110 -- under TLS asyncio tells only of what is not encrypted yet
             await asyncio.sleep(POLL)
         if self._failure is None and self.is_answered and self._has_unsent:
             self._fail(ConnectionLostError("The server answered before the end of the message."))
         if self._failure is not None:
             raise self._failure
-
-    @property
-    def _needs_no_room(self) -> bool:
-        return self._failure is not None or self.is_answered
 
     @property
     def _has_unsent(self) -> bool:

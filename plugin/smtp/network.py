@@ -12,9 +12,11 @@ import socket
 from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Protocol
 
 from own_smtp.errors import ForbiddenError, NoSuchHostError, ResolverError, TargetRefusedError
 from own_smtp.settings import Network, Settings
+from own_smtp.smtp.connection import Connection
 from own_smtp.smtp.hostnames import literal
 from own_smtp.smtp.values import RelayProfile
 from own_smtp.states import Security
@@ -246,3 +248,32 @@ def _no_such_host(host: str) -> str:
 
 def _no_answer(host: str) -> str:
     return f"The address of {host} cannot be found out at the moment. It is tried again later."
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """An open connection and the address that answered."""
+
+    connection: Connection
+    address: str
+
+
+class Dialer(Protocol):
+    """Opens connections. Tests hand in one that goes elsewhere."""
+
+    async def __call__(self, target: Target, seconds: float) -> Connected:
+        """Connect within `seconds` in all, or raise `OSError` or `TimeoutError`."""
+
+
+async def dial(target: Target, seconds: float) -> Connected:
+    """Connect to the first of the checked addresses that answers; each gets its share of the time."""
+    loop = asyncio.get_running_loop()
+    failure: OSError = ConnectionRefusedError("no address")
+    for address in target.addresses:
+        try:
+            async with asyncio.timeout(seconds / len(target.addresses)):
+                _, connection = await loop.create_connection(lambda: Connection(loop), address, target.port)
+                return Connected(connection, address)
+        except OSError as error:
+            failure = error
+    raise failure

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from own_smtp.errors import SessionError
 from own_smtp.smtp.reply_rules import SETUP, TRANSACTION, Stage, find_rule
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import State
 
-__all__ = ["SETUP", "TRANSACTION", "Stage", "classify", "impossible", "interrupted"]
+__all__ = ["SETUP", "TRANSACTION", "HungUpError", "SetupError", "Stage", "classify", "impossible", "interrupted"]
 
 
 def classify(stage: Stage, reply: Reply, *, server: str | None = None) -> Outcome:
@@ -36,3 +37,15 @@ def interrupted(stage: Stage, text: str, *, server: str | None = None) -> Outcom
 def impossible(text: str) -> Outcome:
     """Return the outcome of a message that this server can never take; no byte of it was sent."""
     return Outcome(state=State.FAILED, stage=Stage.LOCAL, text=text)
+
+
+class SetupError(SessionError):
+    """There is no usable conversation with the relay. `outcome` says why, and what it means."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(f"{outcome.stage}: {outcome.words}")
+        self.outcome = outcome
+
+
+class HungUpError(SetupError):
+    """The server closed the connection when it heard EHLO."""

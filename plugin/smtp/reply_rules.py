@@ -9,43 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
 from own_smtp.smtp.reply_topics import Topic, topic_of
-from own_smtp.smtp.values import Reply
+from own_smtp.smtp.values import SETUP, SPEECHLESS, TRANSACTION, UNREACHED, Reply, Stage
 from own_smtp.states import PauseReason, State
 
-
-class Stage(StrEnum):
-    """Where in a conversation something happened."""
-
-    LOCAL = "local"
-    """Before any byte was sent: the message cannot go to this server at all."""
-    RESOLVE = "resolve"
-    CONNECT = "connect"
-    BANNER = "banner"
-    EHLO = "ehlo"
-    STARTTLS = "starttls"
-    TLS = "tls"
-    AUTH = "auth"
-    MAIL = "mail"
-    RCPT = "rcpt"
-    DATA = "data"
-    BODY = "body"
-    MESSAGE = "message"
-    """From the final dot, or the last BDAT, to its reply."""
-
-
-SETUP = frozenset({Stage.RESOLVE, Stage.CONNECT, Stage.BANNER, Stage.EHLO, Stage.STARTTLS, Stage.TLS, Stage.AUTH})
-"""Stages in which no invitation was tried yet: what happens there is about the relay."""
-
-TRANSACTION = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.MESSAGE})
-
-UNREACHED = frozenset({Stage.RESOLVE, Stage.CONNECT})
-"""Stages before a server spoke: their technical words are shown to nobody, as they could be used to scan a network."""
-
-SPEECHLESS = UNREACHED | {Stage.LOCAL}
-"""Stages in which no server spoke: what is kept of them is not a server's words."""
+__all__ = ["RULES", "SETUP", "SPEECHLESS", "TRANSACTION", "UNREACHED", "Rule", "Stage", "find_rule"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +25,7 @@ class Rule:
     codes: str
     """The beginning of the reply code: `4`, `55`, `421`."""
     why: str
-    state: State
+    state: State = State.QUEUED
     enhanced: str = ""
     """A regular expression for the subject and detail of the enhanced code: `7\\.` for x.7.y."""
     topics: frozenset[Topic] = frozenset()
@@ -98,47 +67,39 @@ RULES: tuple[Rule, ...] = (
     Rule(
         stages=frozenset(Stage),
         codes="421",
-        state=State.QUEUED,
         slows_down=True,
         why="The server is closing or has too much to do.",
     ),
     # 2. Before the first message: only the relay is concerned.
-    Rule(stages=_OPENING, codes="4", state=State.QUEUED, slows_down=True, why="The server is not ready yet."),
+    Rule(stages=_OPENING, codes="4", slows_down=True, why="The server is not ready yet."),
     Rule(
         stages=_OPENING,
         codes="5",
-        state=State.QUEUED,
         pause=PauseReason.BLOCKED,
         why="The server wants no mail from this address (RFC 5321, 3.1).",
     ),
-    Rule(
-        stages=_stages(Stage.STARTTLS), codes="4", state=State.QUEUED, why="TLS is out of order for now (RFC 3207, 4)."
-    ),
+    Rule(stages=_stages(Stage.STARTTLS), codes="4", why="TLS is out of order for now (RFC 3207, 4)."),
     Rule(
         stages=_stages(Stage.STARTTLS),
         codes="5",
-        state=State.QUEUED,
         pause=PauseReason.NO_TLS,
         why="TLS is required here, and the server refuses it.",
     ),
     Rule(
         stages=_stages(Stage.AUTH),
         codes="4",
-        state=State.QUEUED,
         slows_down=True,
         why="454 and 4.7.0: too many log-ins, or the password server is away (RFC 4954, 6).",
     ),
     Rule(
         stages=_stages(Stage.AUTH),
         codes="538",
-        state=State.QUEUED,
         pause=PauseReason.NO_TLS,
         why="The server takes a password only after TLS (RFC 4954, 6).",
     ),
     Rule(
         stages=_stages(Stage.AUTH),
         codes="530",
-        state=State.QUEUED,
         pause=PauseReason.NO_TLS,
         why="The server wants STARTTLS before anything else (RFC 3207, 4).",
     ),
@@ -146,7 +107,6 @@ RULES: tuple[Rule, ...] = (
         stages=_stages(Stage.AUTH),
         codes="5",
         topics=_about(Topic.TLS),
-        state=State.QUEUED,
         pause=PauseReason.NO_TLS,
         why="Words about encryption are about the connection, not about the password.",
     ),
@@ -155,7 +115,6 @@ RULES: tuple[Rule, ...] = (
         codes="5",
         topics=_about(Topic.QUOTA),
         unless=r"log-?[io]n|attempt|auth\w* (fail|error|request)|password",
-        state=State.QUEUED,
         pause=PauseReason.QUOTA,
         why="Some let nobody sign in whose quota is used up. Too many log-ins may be too many wrong passwords.",
     ),
@@ -163,21 +122,18 @@ RULES: tuple[Rule, ...] = (
         stages=_stages(Stage.AUTH),
         codes="5",
         topics=_about(Topic.CLIENT),
-        state=State.QUEUED,
         pause=PauseReason.BLOCKED,
         why="The platform's address is not wanted: another password would change nothing.",
     ),
     Rule(
         stages=_stages(Stage.AUTH),
         codes="50",
-        state=State.QUEUED,
         pause=PauseReason.NO_AUTH,
         why="501 to 504: it does not know this mechanism, or does not offer it here (RFC 4954, 4).",
     ),
     Rule(
         stages=_stages(Stage.AUTH),
         codes="5",
-        state=State.QUEUED,
         pause=PauseReason.CREDENTIALS,
         why="535 and its like: one more try could lock the account.",
     ),
@@ -185,7 +141,6 @@ RULES: tuple[Rule, ...] = (
         stages=_stages(Stage.RCPT),
         codes="552",
         topics=_about(Topic.QUOTA),
-        state=State.QUEUED,
         slows_down=True,
         why="552 to RCPT means what 452 means: too many for now (RFC 5321, 4.5.3.1.10).",
     ),
@@ -194,7 +149,6 @@ RULES: tuple[Rule, ...] = (
         stages=_SENDING,
         codes="5",
         topics=_about(Topic.QUOTA),
-        state=State.QUEUED,
         pause=PauseReason.QUOTA,
         why="The account has sent enough for now: 550, 552, 554, with or without an enhanced code.",
     ),
@@ -202,7 +156,6 @@ RULES: tuple[Rule, ...] = (
         stages=_stages(Stage.MAIL),
         codes="5",
         topics=_about(Topic.MAILBOX_FULL),
-        state=State.QUEUED,
         pause=PauseReason.QUOTA,
         why="No recipient is named yet: a quota that is used up is the account's.",
     ),
@@ -210,7 +163,6 @@ RULES: tuple[Rule, ...] = (
         stages=_SENDING,
         codes="5",
         enhanced=r"4\.5$",
-        state=State.QUEUED,
         pause=PauseReason.QUOTA,
         why="Gmail and others answer 550 5.4.5 when the day's quota is used up.",
     ),
@@ -218,14 +170,12 @@ RULES: tuple[Rule, ...] = (
         stages=_SENDING,
         codes="",
         topics=_about(Topic.TLS),
-        state=State.QUEUED,
         pause=PauseReason.NO_TLS,
         why="The server wants STARTTLS first (RFC 3207, 4); Exchange says it with 451 5.7.3.",
     ),
     Rule(
         stages=_SENDING,
         codes="530",
-        state=State.QUEUED,
         pause=PauseReason.NO_AUTH,
         why="The server wants authentication first (RFC 4954, 6).",
     ),
@@ -233,7 +183,6 @@ RULES: tuple[Rule, ...] = (
         stages=_SENDING,
         codes="5",
         topics=_about(Topic.AUTHENTICATION, Topic.RELAYING),
-        state=State.QUEUED,
         pause=PauseReason.NO_AUTH,
         why="It relays for who has signed in, or not for this account: it would say so to every recipient.",
     ),
@@ -241,7 +190,6 @@ RULES: tuple[Rule, ...] = (
         stages=_SENDING,
         codes="5",
         topics=_about(Topic.CLIENT),
-        state=State.QUEUED,
         pause=PauseReason.BLOCKED,
         why="The address or the name that connects is not wanted; Postfix says it at RCPT (smtpd_delay_reject).",
     ),
@@ -249,7 +197,6 @@ RULES: tuple[Rule, ...] = (
         stages=_SENDING,
         codes="5",
         enhanced=r"1\.[78]$",
-        state=State.QUEUED,
         pause=PauseReason.SENDER,
         why="5.1.7 and 5.1.8 are about the sender's address wherever they come (RFC 3463, 3.2).",
     ),
@@ -257,7 +204,6 @@ RULES: tuple[Rule, ...] = (
         stages=_SENDING,
         codes="5",
         topics=_about(Topic.SENDER, Topic.ACCOUNT),
-        state=State.QUEUED,
         pause=PauseReason.SENDER,
         why="Postfix refuses a sender at RCPT, Exchange only after the message; others block the account.",
     ),
@@ -266,14 +212,12 @@ RULES: tuple[Rule, ...] = (
         stages=_stages(Stage.RCPT, Stage.DATA, Stage.BODY, Stage.MESSAGE),
         codes="4",
         topics=_about(Topic.MAILBOX_FULL, Topic.RECIPIENT_RATE),
-        state=State.QUEUED,
         why="This recipient's mailbox is full, or gets too much: others may be fine.",
     ),
     Rule(
         stages=_SENDING,
         codes="4",
         topics=_about(Topic.QUOTA),
-        state=State.QUEUED,
         slows_down=True,
         why="Too much or too fast, whatever the enhanced code says: 450 4.2.1 as well.",
     ),
@@ -281,14 +225,12 @@ RULES: tuple[Rule, ...] = (
         stages=_stages(Stage.MAIL),
         codes="4",
         topics=_about(Topic.IDLE),
-        state=State.QUEUED,
         why="The connection was silent for too long, which is no matter of pace.",
     ),
     # 5. MAIL: the sender, the size, the pace.
     Rule(
         stages=_stages(Stage.MAIL),
         codes="4",
-        state=State.QUEUED,
         slows_down=True,
         why="450 and 452 to MAIL are about rate or room (RFC 5321, 4.2.3).",
     ),
@@ -315,7 +257,6 @@ RULES: tuple[Rule, ...] = (
     Rule(
         stages=_stages(Stage.MAIL),
         codes="5",
-        state=State.QUEUED,
         pause=PauseReason.SENDER,
         why="The sender address is refused: no recipient is to blame.",
     ),
@@ -324,13 +265,11 @@ RULES: tuple[Rule, ...] = (
         stages=_stages(Stage.RCPT),
         codes="4",
         enhanced=r"[12]\.",
-        state=State.QUEUED,
         why="4.1.x and 4.2.x: this mailbox is busy, full or not known yet; others may be fine.",
     ),
     Rule(
         stages=_stages(Stage.RCPT),
         codes="4",
-        state=State.QUEUED,
         slows_down=True,
         why="450, 451, 452, 4.5.3 and 4.7.x: greylisting, or too many recipients for now.",
     ),
@@ -344,7 +283,6 @@ RULES: tuple[Rule, ...] = (
     Rule(
         stages=_stages(Stage.RCPT),
         codes="552",
-        state=State.QUEUED,
         why="552 to RCPT means what 452 means: room or number, and passes (RFC 5321, 4.5.3.1.10).",
     ),
     Rule(stages=_stages(Stage.RCPT), codes="5", state=State.REFUSED, why="The server does not take this recipient."),
@@ -352,7 +290,6 @@ RULES: tuple[Rule, ...] = (
     Rule(
         stages=_stages(Stage.DATA, Stage.BODY, Stage.MESSAGE),
         codes="4",
-        state=State.QUEUED,
         slows_down=True,
         why="451 and 452: the server could not store it now.",
     ),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from own_smtp.smtp.values import Reply
 
@@ -239,7 +240,13 @@ _IP = re.compile(r"\[?\b\d{1,3}(\.\d{1,3}){3}\b\]?|\[ipv6:[0-9a-f:]+\]")
 
 def topic_of(reply: Reply) -> Topic | None:
     """Return what a refusal is about; `None` when its words leave it open."""
-    words = _bare(reply.text)
+    return _topic(reply.text[:LOOKED_AT])
+
+
+@lru_cache(maxsize=2048)
+def _topic(text: str) -> Topic | None:
+    """A server refuses many in the same words, and a page explains each of them by several entries."""
+    words = _bare(text)
     return next(
         (
             pattern.topic
@@ -252,6 +259,6 @@ def topic_of(reply: Reply) -> Topic | None:
 
 def _bare(text: str) -> str:
     """Return words in small letters, without what is different each time: a link may hold any word at all."""
-    text = text[:LOOKED_AT].lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    text = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     text = _ADDRESS.sub("@", _URL.sub("", text))
     return _DOT_IN_NAME.sub("-", _IP.sub("[ip]", text))

@@ -17,13 +17,11 @@ from own_smtp.settings import Deadlines
 from own_smtp.smtp.authentication import authenticate
 from own_smtp.smtp.capabilities import NOTHING, Capabilities
 from own_smtp.smtp.connection import Connection, UnaskedReplyError
-from own_smtp.smtp.dialer import Dialer, dial
 from own_smtp.smtp.introduction import introduce
-from own_smtp.smtp.network import CANNOT_BE_REACHED, Target
-from own_smtp.smtp.outcomes import Stage, classify, interrupted
+from own_smtp.smtp.network import CANNOT_BE_REACHED, Dialer, Target, dial
+from own_smtp.smtp.outcomes import HungUpError, SetupError, Stage, classify, interrupted
 from own_smtp.smtp.reply_parser import ReplyError
 from own_smtp.smtp.secret_redaction import Redactor
-from own_smtp.smtp.setup_errors import HungUpError, SetupError
 from own_smtp.smtp.tls import CertificateError, check_fingerprint, context_for
 from own_smtp.smtp.trace import Observer, TraceLine, TraceStep, ignore
 from own_smtp.smtp.values import Outcome, RelayProfile, Reply

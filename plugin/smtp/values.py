@@ -4,11 +4,44 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from own_smtp.states import PauseReason, Security, State
 
 _CODE = re.compile(r"[2-5]\d\d ")
+
+
+class Stage(StrEnum):
+    """Where in a conversation something happened."""
+
+    LOCAL = "local"
+    """Before any byte was sent: the message cannot go to this server at all."""
+    RESOLVE = "resolve"
+    CONNECT = "connect"
+    BANNER = "banner"
+    EHLO = "ehlo"
+    STARTTLS = "starttls"
+    TLS = "tls"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    BODY = "body"
+    MESSAGE = "message"
+    """From the final dot, or the last BDAT, to its reply."""
+
+
+SETUP = frozenset({Stage.RESOLVE, Stage.CONNECT, Stage.BANNER, Stage.EHLO, Stage.STARTTLS, Stage.TLS, Stage.AUTH})
+"""Stages in which no invitation was tried yet: what happens there is about the relay."""
+
+TRANSACTION = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.MESSAGE})
+
+UNREACHED = frozenset({Stage.RESOLVE, Stage.CONNECT})
+"""Stages before a server spoke: their technical words are shown to nobody, as they could be used to scan a network."""
+
+SPEECHLESS = UNREACHED | {Stage.LOCAL}
+"""Stages in which no server spoke: what is kept of them is not a server's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

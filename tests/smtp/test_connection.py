@@ -13,8 +13,7 @@ import pytest
 
 from own_smtp.errors import SessionError
 from own_smtp.smtp.connection import Connection, ConnectionLostError, UnaskedReplyError
-from own_smtp.smtp.dialer import Connected, dial
-from own_smtp.smtp.network import Target
+from own_smtp.smtp.network import Connected, Target, dial
 from own_smtp.smtp.reply_parser import ReplyError
 from tests.scripted import (
     CLOSE,
