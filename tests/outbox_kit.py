@@ -19,7 +19,7 @@ from own_smtp.outbox import actions, leases, settlements
 from own_smtp.outbox.journal import Machine
 from own_smtp.outbox.settlements import Claimed, Taken
 from own_smtp.outbox.values import Settlement
-from own_smtp.smtp.outcomes import Stage, classify
+from own_smtp.smtp.replies.outcomes import Stage, classify
 from own_smtp.smtp.values import Identity, Limits, Outcome, RelayProfile, Reply
 from own_smtp.states import Security, State
 from own_smtp.storage.clock import read_clock

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, delete, insert, literal, select, upda
 
 from own_smtp.outbox.leases import lock_leases
 from own_smtp.outbox.totals import move
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.states import UNFINISHED, WAITING, BatchState, State
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Attempt, Batch, Invitation, Journal, Lease

@@ -18,7 +18,7 @@ from own_smtp.outbox.claims import in_chunks
 from own_smtp.outbox.intake import add, hold_relay
 from own_smtp.outbox.leases import lock_leases
 from own_smtp.outbox.totals import move
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.states import RETRYABLE, UNFINISHED, WAITING, BatchState, State
 from own_smtp.storage.bulk import among
 from own_smtp.storage.clock import db_now, read_clock

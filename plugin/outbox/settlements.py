@@ -18,7 +18,7 @@ from own_smtp.outbox.journal import Findings
 from own_smtp.outbox.leases import give_back_lease, kept_pace, lock_leases, renew_lease, take_lease
 from own_smtp.outbox.totals import EndedCount, add_attempts, move
 from own_smtp.outbox.values import Claim, Claimed, Settlement, Taken
-from own_smtp.smtp.outcomes import Stage, interrupted
+from own_smtp.smtp.replies.outcomes import Stage, interrupted
 from own_smtp.states import WAITING, BatchState, Route, State
 from own_smtp.storage.bulk import among, insert_rows
 from own_smtp.storage.clock import db_now, read_clock

@@ -18,8 +18,8 @@ from own_smtp.i18n import lazy_gettext as _
 from own_smtp.outbox.query import CHUNK, LogScope, Position, walk
 from own_smtp.outbox.statuses import statuses_at
 from own_smtp.reporting.explanations import Explanation, explain
-from own_smtp.smtp.queue_ids import queue_id
-from own_smtp.smtp.reply_rules import UNREACHED, Stage
+from own_smtp.smtp.replies.queue_ids import queue_id
+from own_smtp.smtp.replies.rules import UNREACHED, Stage
 from own_smtp.states import Route, State
 from own_smtp.storage.models import Attempt, Batch, Relay
 

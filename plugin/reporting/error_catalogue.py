@@ -1,7 +1,7 @@
 """The error catalogue: what servers' refusals mean, read from `error_catalogue.toml` beside this file.
 
 That file says how an entry is written; here it is read, checked and searched. Words are looked for literally, and what
-they are about is found by `own_smtp.smtp.reply_topics`, whose patterns are bounded: no server can make the search slow.
+they are about is found by `own_smtp.smtp.replies.topics`. Its patterns are bounded: no server can make the search slow.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 from own_smtp.errors import ConfigurationError
 from own_smtp.i18n import Text
 from own_smtp.i18n import lazy_gettext as _
-from own_smtp.smtp.reply_rules import Stage
-from own_smtp.smtp.reply_topics import Topic, topic_of
+from own_smtp.smtp.replies.rules import Stage
+from own_smtp.smtp.replies.topics import Topic, topic_of
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason, State
 

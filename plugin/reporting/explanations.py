@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from own_smtp.i18n import Text, lazy_gettext
 from own_smtp.reporting.error_catalogue import WHO_LABELS, Entry, Who, catalogue
-from own_smtp.smtp.outcomes import Stage, classify
+from own_smtp.smtp.replies.outcomes import Stage, classify
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason
 

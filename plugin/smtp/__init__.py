@@ -1,7 +1,7 @@
 """An SMTP client: it connects where the network policy lets it, secures the connection, signs in, and sends messages.
 
 Ask it to submit one message (`submission`), to keep a conversation and send many (`session`, `transfer`), to try a
-server without sending anything (`dry_run`), or what a reply means (`outcomes`, `reply_rules`). It raises
+server without sending anything (`dry_run`), or what a reply means (`replies`). It raises
 `own_smtp.errors.TargetError` and `SessionError`, and bounds the time and the size of all that a server may say.
 
 It knows no table, no Flask and no tenant's page, and could be a package of its own. `__all__` names the modules that
@@ -14,12 +14,8 @@ __all__ = [
     "dry_run",
     "hostnames",
     "network",
-    "outcomes",
-    "queue_ids",
     "redaction",
-    "refusal_streak",
-    "reply_rules",
-    "reply_topics",
+    "replies",
     "server_info",
     "session",
     "submission",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from own_smtp.smtp.outcomes import Stage
 from own_smtp.smtp.redaction import REMOVED
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.trace import TraceStep
 from own_smtp.smtp.values import Credentials
 from own_smtp.states import PauseReason

@@ -13,7 +13,7 @@ from collections import deque
 from contextlib import suppress
 
 from own_smtp.errors import SessionError
-from own_smtp.smtp.reply_parser import MAX_REPLY, ReplyError, ReplyParser
+from own_smtp.smtp.replies.parser import MAX_REPLY, ReplyError, ReplyParser
 from own_smtp.smtp.tls import LARGEST_RECORD, ListeningTLS
 from own_smtp.smtp.values import Reply
 

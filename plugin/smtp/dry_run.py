@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from own_smtp.settings import INTERACTIVE, Deadlines
 from own_smtp.smtp.certificates import Certificate
 from own_smtp.smtp.commands import RSET, mail_command, rcpt_command, why_impossible
-from own_smtp.smtp.outcomes import Stage, impossible, interrupted
+from own_smtp.smtp.replies.outcomes import Stage, impossible, interrupted
 from own_smtp.smtp.session import Resolve, Session, SetupError
 from own_smtp.smtp.trace import Observer, TraceLine, TraceStep
 from own_smtp.smtp.values import Envelope, Outcome, RelayProfile

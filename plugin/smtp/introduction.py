@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from own_smtp.smtp.capabilities import NOTHING, parse_ehlo
 from own_smtp.smtp.connection import is_hang_up
-from own_smtp.smtp.outcomes import HungUpError, SetupError, Stage
+from own_smtp.smtp.replies.outcomes import HungUpError, SetupError, Stage
 from own_smtp.smtp.trace import TraceStep
 from own_smtp.smtp.values import RelayProfile, Reply
 from own_smtp.states import Security

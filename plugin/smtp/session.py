@@ -19,8 +19,8 @@ from own_smtp.smtp.capabilities import NOTHING, Capabilities
 from own_smtp.smtp.connection import Connection, UnaskedReplyError
 from own_smtp.smtp.introduction import introduce
 from own_smtp.smtp.network import CANNOT_BE_REACHED, Dialer, Target, dial
-from own_smtp.smtp.outcomes import HungUpError, SetupError, Stage, classify, interrupted
-from own_smtp.smtp.reply_parser import ReplyError
+from own_smtp.smtp.replies.outcomes import HungUpError, SetupError, Stage, classify, interrupted
+from own_smtp.smtp.replies.parser import ReplyError
 from own_smtp.smtp.secret_redaction import Redactor
 from own_smtp.smtp.tls import CertificateError, check_fingerprint, context_for
 from own_smtp.smtp.trace import Observer, TraceLine, TraceStep, ignore

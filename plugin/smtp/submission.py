@@ -6,7 +6,7 @@ import asyncio
 
 from own_smtp.settings import INTERACTIVE, Deadlines
 from own_smtp.smtp.network import NetworkPolicy, Target, resolve
-from own_smtp.smtp.outcomes import Stage, interrupted
+from own_smtp.smtp.replies.outcomes import Stage, interrupted
 from own_smtp.smtp.session import Resolve, Session, SetupError
 from own_smtp.smtp.trace import Observer
 from own_smtp.smtp.transfer import deliver

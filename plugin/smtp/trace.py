@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from own_smtp.smtp.reply_rules import Stage
+from own_smtp.smtp.replies.rules import Stage
 from own_smtp.smtp.values import Reply
 
 

@@ -13,7 +13,7 @@ from own_smtp.relays.dry_runs import LOST, PATIENCE, Kept
 from own_smtp.reporting.explanations import Explanation, explain
 from own_smtp.smtp.certificates import Certificate, spelt
 from own_smtp.smtp.dry_run import plan
-from own_smtp.smtp.reply_rules import SPEECHLESS, Stage
+from own_smtp.smtp.replies.rules import SPEECHLESS, Stage
 from own_smtp.states import PauseReason, RelayTestState, Security
 from own_smtp.storage.models import Relay, RelayTest
 

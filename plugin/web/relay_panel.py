@@ -15,7 +15,7 @@ from own_smtp.relays.store import limits_of
 from own_smtp.reporting.explanations import Explanation, explain
 from own_smtp.reporting.forecast import finish_time
 from own_smtp.settings import Settings
-from own_smtp.smtp.reply_rules import SPEECHLESS
+from own_smtp.smtp.replies.rules import SPEECHLESS
 from own_smtp.states import PauseReason, RelayState
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Confirmation, Lease, Relay

@@ -9,7 +9,7 @@ import pytest
 from own_smtp.delivery.contract import AddressedInvitation
 from own_smtp.delivery.retry_policy import PROBES, Backoff, RetryPolicy
 from own_smtp.settings import Settings
-from own_smtp.smtp.outcomes import Stage, classify, interrupted
+from own_smtp.smtp.replies.outcomes import Stage, classify, interrupted
 from own_smtp.smtp.values import Reply
 from own_smtp.states import PauseReason, Route, State
 

@@ -17,7 +17,7 @@ from own_smtp.errors import LeaseLostError
 from own_smtp.outbox.journal import JournalWriter, Machine, read_journal
 from own_smtp.relays.rate_limits import Pacer
 from own_smtp.settings import Settings
-from own_smtp.smtp.outcomes import Stage, classify, interrupted
+from own_smtp.smtp.replies.outcomes import Stage, classify, interrupted
 from own_smtp.smtp.values import Envelope, Identity, Limits, RelayProfile, Reply
 from own_smtp.states import Security, State
 

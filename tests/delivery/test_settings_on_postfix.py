@@ -11,7 +11,7 @@ import pytest
 from own_smtp.delivery.workers import confirmation_mails, dry_run_job
 from own_smtp.settings import INTERACTIVE
 from own_smtp.smtp.dry_run import run_dry_run
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.tls import verifying_context
 from own_smtp.smtp.values import Credentials
 from own_smtp.states import PauseReason, RelayState, RelayTestState, Security

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from own_smtp.errors import JournalError
 from own_smtp.outbox.journal import Findings, JournalWriter, Machine, _take, ended_line, parse_journal, read_journal
-from own_smtp.smtp.outcomes import Stage, classify, interrupted
+from own_smtp.smtp.replies.outcomes import Stage, classify, interrupted
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason, State
 

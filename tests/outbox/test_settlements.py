@@ -11,7 +11,7 @@ from own_smtp.errors import ConflictError, LeaseLostError
 from own_smtp.operations import erasure
 from own_smtp.outbox import actions, leases, settlements
 from own_smtp.outbox.journal import Findings, JournaledOutcome, Machine
-from own_smtp.smtp.outcomes import Stage, interrupted
+from own_smtp.smtp.replies.outcomes import Stage, interrupted
 from own_smtp.states import State
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Attempt, Batch, HourlyStat, Invitation, Journal, Lease, Relay

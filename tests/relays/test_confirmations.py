@@ -10,7 +10,7 @@ from sqlalchemy import update
 from own_smtp.errors import ConflictError
 from own_smtp.relays import confirmations, edits
 from own_smtp.relays.confirmations import HOURLY_CEILING, LinkState, MailState
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason, State
 from own_smtp.storage.clock import read_clock

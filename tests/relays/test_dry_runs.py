@@ -15,7 +15,7 @@ from own_smtp.errors import ConflictError, NotFoundError, SecretError
 from own_smtp.operations import erasure
 from own_smtp.relays import dry_runs, edits
 from own_smtp.relays.dry_runs import LIFETIME, PATIENCE, Kept
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.states import PauseReason, RelayState, RelayTestState, Security
 from own_smtp.storage.encryption import Vault, generate_key
 from own_smtp.storage.models import AuditEntry, Relay, RelayTest

@@ -14,9 +14,9 @@ from own_smtp.errors import ConfigurationError
 from own_smtp.forms.relay import RelayForm
 from own_smtp.reporting.error_catalogue import NAME, NO_REPLY, WHO_LABELS, Who, catalogue, extract_texts, read_catalogue
 from own_smtp.reporting.explanations import BY_PAUSE, explain
-from own_smtp.smtp.outcomes import Stage, classify
-from own_smtp.smtp.reply_parser import ReplyParser, make_reply
-from own_smtp.smtp.reply_topics import Topic
+from own_smtp.smtp.replies.outcomes import Stage, classify
+from own_smtp.smtp.replies.parser import ReplyParser, make_reply
+from own_smtp.smtp.replies.topics import Topic
 from own_smtp.smtp.values import Reply
 from own_smtp.states import PauseReason, State
 from tests.smtp.test_reply_topics import CASES

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from own_smtp.smtp.capabilities import NOTHING, Capabilities, parse_ehlo
-from own_smtp.smtp.reply_parser import make_reply
+from own_smtp.smtp.replies.parser import make_reply
 
 
 def offered(*lines: str) -> Capabilities:

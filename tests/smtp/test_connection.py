@@ -14,7 +14,7 @@ import pytest
 from own_smtp.errors import SessionError
 from own_smtp.smtp.connection import Connection, ConnectionLostError, UnaskedReplyError
 from own_smtp.smtp.network import Connected, Target, dial
-from own_smtp.smtp.reply_parser import ReplyError
+from own_smtp.smtp.replies.parser import ReplyError
 from tests.scripted import (
     CLOSE,
     GARBAGE,

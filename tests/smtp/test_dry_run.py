@@ -11,8 +11,8 @@ import pytest
 from own_smtp.errors import TargetRefusedError
 from own_smtp.settings import INTERACTIVE
 from own_smtp.smtp.dry_run import plan, run_dry_run
-from own_smtp.smtp.outcomes import Stage
 from own_smtp.smtp.redaction import REMOVED
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.trace import TraceLine, TraceStep
 from own_smtp.smtp.values import Credentials
 from own_smtp.states import PauseReason, Security

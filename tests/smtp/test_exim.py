@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.tls import verifying_context
 from own_smtp.smtp.transfer.data import WELL_USED
 from own_smtp.smtp.values import Credentials

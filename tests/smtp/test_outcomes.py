@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from own_smtp.delivery.retry_policy import PROBES, Backoff
-from own_smtp.smtp.outcomes import SETUP, TRANSACTION, Stage, classify, impossible, interrupted
-from own_smtp.smtp.reply_rules import RULES, find_rule
-from own_smtp.smtp.reply_topics import Topic, topic_of
+from own_smtp.smtp.replies.outcomes import SETUP, TRANSACTION, Stage, classify, impossible, interrupted
+from own_smtp.smtp.replies.rules import RULES, find_rule
+from own_smtp.smtp.replies.topics import Topic, topic_of
 from own_smtp.smtp.values import Reply
 from own_smtp.states import PauseReason, State
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from own_smtp.smtp.queue_ids import queue_id
+from own_smtp.smtp.replies.queue_ids import queue_id
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from own_smtp.smtp.outcomes import Stage, classify, interrupted
-from own_smtp.smtp.refusal_streak import RefusalStreak, normalise, refusal_key, said_key
+from own_smtp.smtp.replies.outcomes import Stage, classify, interrupted
+from own_smtp.smtp.replies.refusal_streak import RefusalStreak, normalise, refusal_key, said_key
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import State
 from tests.smtp.test_reply_topics import WHAT, WHO

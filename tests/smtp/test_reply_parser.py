@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from own_smtp.smtp.reply_parser import MAX_LINE, MAX_LINES, MAX_REPLY, ReplyError, ReplyParser
+from own_smtp.smtp.replies.parser import MAX_LINE, MAX_LINES, MAX_REPLY, ReplyError, ReplyParser
 from own_smtp.smtp.values import Reply
 from tests.scripted import GARBAGE, huge_line, multiline
 from tests.scripted.acts import crlf

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from own_smtp.smtp.outcomes import Stage, classify
-from own_smtp.smtp.reply_topics import Topic, topic_of
+from own_smtp.smtp.replies.outcomes import Stage, classify
+from own_smtp.smtp.replies.topics import Topic, topic_of
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import State
 

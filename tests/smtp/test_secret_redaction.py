@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from own_smtp.smtp.redaction import LONGEST_REPLY, REMOVED, clean_reply
-from own_smtp.smtp.reply_parser import ReplyParser, make_reply
+from own_smtp.smtp.replies.parser import ReplyParser, make_reply
 from own_smtp.smtp.secret_redaction import Redactor, redact
 from own_smtp.smtp.values import Reply
 from tests.scripted import multiline

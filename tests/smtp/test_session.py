@@ -11,7 +11,7 @@ import pytest
 from own_smtp.errors import NoSuchHostError, ResolverError, SessionError, TargetRefusedError
 from own_smtp.settings import Deadlines
 from own_smtp.smtp.network import CANNOT_BE_REACHED
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.session import Session, SessionState, SetupError
 from own_smtp.smtp.trace import TraceStep
 from own_smtp.states import PauseReason, Security, State

@@ -10,7 +10,7 @@ import pytest
 
 from own_smtp.settings import INTERACTIVE
 from own_smtp.smtp.network import NetworkPolicy
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.submission import resolver_for, submit
 from own_smtp.smtp.trace import TraceStep
 from own_smtp.states import PauseReason, Security, State

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.tls import MOST_SESSIONS, ResumingContext, context_for, pinning_context, verifying_context
 from own_smtp.states import PauseReason, Security
 from tests.scripted import KINDS, ScriptedServer

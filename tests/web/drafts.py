@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from own_smtp.relays import confirmations, edits, lifecycle
 from own_smtp.relays.edits import RelayDraft
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import RelayState, Security, State
 from own_smtp.storage.clock import db_now

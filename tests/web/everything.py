@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from own_smtp.hooks.events import Tenant
 from own_smtp.relays import confirmations, lifecycle, project_routes
 from own_smtp.smtp.certificates import Certificate
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.server_info import ServerInfo
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import AlertCause, BatchState, PauseReason, State

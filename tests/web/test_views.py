@@ -8,7 +8,7 @@ import pytest
 
 from own_smtp.hooks.events import Action
 from own_smtp.relays import confirmations, project_routes
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import RelayState, State
 from own_smtp.storage.encryption import new_token

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from own_smtp.relays import confirmations, lifecycle, store
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason, RelayState, State
 from own_smtp.storage.encryption import new_token

@@ -12,7 +12,7 @@ from own_smtp.hooks.events import Content
 from own_smtp.relays import dry_runs, test_mails
 from own_smtp.relays.dry_runs import Kept
 from own_smtp.smtp.certificates import Certificate
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import TEST_PROJECT, PauseReason, RelayTestState, State
 from own_smtp.storage.models import Attempt, Batch, Invitation, Relay, RelayTest

@@ -9,7 +9,7 @@ from own_smtp.delivery.sending.send_queue import SendQueue
 from own_smtp.errors import JournalError, LeaseLostError
 from own_smtp.settings import Settings
 from own_smtp.smtp.network import Dialer
-from own_smtp.smtp.outcomes import Stage, interrupted
+from own_smtp.smtp.replies.outcomes import Stage, interrupted
 from own_smtp.smtp.server_info import ServerInfo
 from own_smtp.smtp.session import Resolve, Session, SetupError
 from own_smtp.smtp.transfer import deliver

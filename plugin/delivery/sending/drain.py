@@ -21,8 +21,8 @@ from own_smtp.outbox.journal import JournalWriter
 from own_smtp.outbox.values import Settlement
 from own_smtp.relays.rate_limits import Pacer, capped
 from own_smtp.runtime import Runtime
-from own_smtp.smtp.outcomes import Stage
-from own_smtp.smtp.refusal_streak import RefusalStreak, said_key
+from own_smtp.smtp.replies.outcomes import Stage
+from own_smtp.smtp.replies.refusal_streak import RefusalStreak, said_key
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason, Route
 

@@ -21,8 +21,8 @@ from own_smtp.messages.compiler import format_date
 from own_smtp.outbox.journal import JournalWriter
 from own_smtp.outbox.values import Settlement
 from own_smtp.relays.rate_limits import Pacer
-from own_smtp.smtp.outcomes import Stage, impossible, interrupted
-from own_smtp.smtp.refusal_streak import RefusalStreak
+from own_smtp.smtp.replies.outcomes import Stage, impossible, interrupted
+from own_smtp.smtp.replies.refusal_streak import RefusalStreak
 from own_smtp.smtp.values import Envelope, Outcome
 from own_smtp.states import PauseReason, State
 

@@ -20,7 +20,7 @@ from own_smtp.relays.own_mails import write_mail
 from own_smtp.relays.store import load_profile
 from own_smtp.settings import INTERACTIVE, Settings
 from own_smtp.smtp.addresses import domain_of, parse_address
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.submission import submit
 from own_smtp.smtp.values import Envelope, Outcome, RelayProfile
 from own_smtp.states import PauseReason, State

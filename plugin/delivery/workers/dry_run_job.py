@@ -14,7 +14,7 @@ from own_smtp.relays import dry_runs, edits, store
 from own_smtp.relays.dry_runs import Kept
 from own_smtp.relays.edits import RelayDraft
 from own_smtp.smtp.dry_run import Finding, run_dry_run
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.submission import resolver_for
 from own_smtp.smtp.trace import TraceLine, TraceStep
 from own_smtp.smtp.values import Outcome, Reply

@@ -7,7 +7,7 @@ from typing import Protocol
 from own_smtp.errors import SessionError
 from own_smtp.smtp.commands import why_impossible
 from own_smtp.smtp.connection import UnaskedReplyError
-from own_smtp.smtp.outcomes import Stage, impossible
+from own_smtp.smtp.replies.outcomes import Stage, impossible
 from own_smtp.smtp.session import Session
 from own_smtp.smtp.values import Envelope, Outcome, Reply
 from own_smtp.smtp.wire_check import why_unfit

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from own_smtp.errors import OwnSMTPError, SessionError
 from own_smtp.smtp.commands import RSET, bdat_command, mail_command, rcpt_command
 from own_smtp.smtp.connection import TookTooLongError
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.session import Session
 from own_smtp.smtp.transfer.base import Exchange, Supply
 from own_smtp.smtp.transfer.data import Plain

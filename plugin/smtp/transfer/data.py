@@ -6,7 +6,7 @@ import asyncio
 
 from own_smtp.errors import SessionError
 from own_smtp.smtp.commands import DATA, DOT, RSET, dot_stuffed, mail_command, rcpt_command
-from own_smtp.smtp.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.session import Session
 from own_smtp.smtp.transfer.base import Exchange, Supply, is_expected
 from own_smtp.smtp.values import Envelope, Reply

@@ -15,8 +15,8 @@ from own_smtp.relays.test_mails import TestMail
 from own_smtp.reporting.explanations import Explanation, explain
 from own_smtp.reporting.reports import STATE_LABELS
 from own_smtp.smtp.addresses import parse_address
-from own_smtp.smtp.queue_ids import queue_id
-from own_smtp.smtp.reply_rules import SPEECHLESS
+from own_smtp.smtp.replies.queue_ids import queue_id
+from own_smtp.smtp.replies.rules import SPEECHLESS
 from own_smtp.states import WAITING, State
 from own_smtp.storage.models import Lease, Relay
 from own_smtp.web.access import current_actor, insist_on_admission, requires

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from own_smtp.smtp.reply_topics import Topic, topic_of
+from own_smtp.smtp.replies.topics import Topic, topic_of
 from own_smtp.smtp.values import SETUP, SPEECHLESS, TRANSACTION, UNREACHED, Reply, Stage
 from own_smtp.states import PauseReason, State
 

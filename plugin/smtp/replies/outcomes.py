@@ -1,9 +1,9 @@
-"""The outcome of an attempt, by stage and reply: `own_smtp.smtp.reply_rules` is the table that decides."""
+"""The outcome of an attempt, by stage and reply: `own_smtp.smtp.replies.rules` is the table that decides."""
 
 from __future__ import annotations
 
 from own_smtp.errors import SessionError
-from own_smtp.smtp.reply_rules import SETUP, TRANSACTION, Stage, find_rule
+from own_smtp.smtp.replies.rules import SETUP, TRANSACTION, Stage, find_rule
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import State
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from own_smtp.smtp.reply_topics import Topic, topic_of
+from own_smtp.smtp.replies.topics import Topic, topic_of
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import State
 
