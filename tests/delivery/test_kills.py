@@ -84,7 +84,7 @@ def test_killed_after_the_mark_one_is_unknown(platform, scripted, work):
 def findings(platform):
     """What stands in the journal of the present drain."""
     (path,) = platform.runtime.machine.folder.glob("*.journal")
-    return parse_journal(path.read_bytes().splitlines(keepends=True))
+    return parse_journal(path.read_bytes().splitlines(keepends=True), path.stem)
 
 
 def begun_in(platform):

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from own_smtp.delivery.bookkeeping.bookkeeper import Bookkeeper
+from own_smtp.delivery.bookkeeping.bookkeeper import DatabaseBookkeeper
 from own_smtp.delivery.bookkeeping.channel import ThreadChannel
 from own_smtp.delivery.due import find_due
 from own_smtp.delivery.sending.drain import Drain, begin_drain
-from own_smtp.delivery.sending.multi_drain import MultiDrain, run_drains
+from own_smtp.delivery.sending.multi_drain import MultiDrain
+from own_smtp.delivery.workers.drain_job import run_drains
 from own_smtp.settings import Deadlines
 from own_smtp.smtp.network import Target
 from own_smtp.smtp.values import RelayProfile
@@ -154,7 +155,9 @@ class Worker:
     """A worker's job in a thread of its own."""
 
     def __init__(self, platform: Platform, relay_id: int) -> None:
-        self._service = MultiDrain(platform.runtime, ThreadChannel(Bookkeeper(platform.runtime)))
+        self._service = MultiDrain(
+            platform.runtime, ThreadChannel(DatabaseBookkeeper(platform.runtime), platform.engine)
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, args=(relay_id,))
         self._thread.start()
