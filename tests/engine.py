@@ -237,9 +237,13 @@ class Platform:
 
 
 def make_app(url: str, journal: Path, **settings: Any) -> Flask:
-    """Return an application whose relays may be on loopback, on any port and without TLS."""
+    """Return an application whose relays may be on loopback, on any port and without TLS.
+
+    `engine_options` are SQLAlchemy's.
+    """
     app = Flask("platform")
     app.config.update(SECRET_KEY="a key for tests", TESTING=True, SQLALCHEMY_DATABASE_URI=url)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = settings.pop("engine_options", {})
     defaults: dict[str, Any] = {
         "allowed_networks": "127.0.0.0/8 ::1/128",
         "allowed_ports": range(1, 65536),
