@@ -67,7 +67,7 @@ FAMILIES = [
 
 
 def fault(moment: str, error: BaseException) -> tuple[str, BaseException]:
-    """Return what is raised when. In the event loop itself an interrupt ends the process: that is no error of a call."""
+    """Return what is raised when. An interrupt in the event loop itself ends the process: it is no error of a call."""
     return (moment if isinstance(error, Exception) or not moment.startswith("pipe") else BEFORE), error
 
 
