@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.measure import Figures
 from benchmarks.stage import Platform, Stage
-from own_smtp.delivery.sending import multi_drain
+from own_smtp.delivery.workers import drain_job
 
 
 class At:
@@ -37,7 +37,7 @@ def drain(platform: Platform, relay_id: int, jobs: int = 100) -> Figures:
     runtime = platform.runtime  # opening the journal's folder is a worker's start, not a message's
     started, worked = time.perf_counter(), time.process_time() + _time_of_children()
     for _ in range(jobs):
-        if not multi_drain.run_drains_forked(runtime, relay_id):
+        if not drain_job.run_drains_forked(runtime, relay_id):
             break
     seconds, cpu = time.perf_counter() - started, time.process_time() + _time_of_children() - worked
     return {"seconds": seconds, "cpu": cpu, "memory": most_memory()}

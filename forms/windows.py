@@ -12,7 +12,7 @@ from wtforms.validators import Optional
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from own_smtp.i18n import lazy_gettext as _
-from own_smtp.relays.sending_windows import DAYS
+from own_smtp.relays.window_texts import DAYS
 
 ROWS = 2
 """Rows that are there without being filled; each filled one brings a further one."""

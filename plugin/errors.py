@@ -55,12 +55,19 @@ class JournalError(OwnSMTPError):
     """The local journal could not be written or read; nothing may be sent without it."""
 
 
-class DatabaseError(OwnSMTPError):
-    """The database did not answer, or refused. The text is the name of the driver's error, and nothing else of it."""
+class BookkeepingError(OwnSMTPError):
+    """A call of the bookkeeper failed, and nobody knows whether its transaction was committed.
+
+    The text is the name of the error's class, and nothing else of it: drivers quote what no log should hold.
+    """
 
 
-class BookkeepingLostError(OwnSMTPError):
-    """The process that keeps the books is gone. The journals of its drains say what is true."""
+class DatabaseError(BookkeepingError):
+    """The database did not answer, or refused."""
+
+
+class BookkeepingLostError(BookkeepingError):
+    """The bookkeeping process is gone. The journals of its drains say what is true."""
 
 
 class SessionError(OwnSMTPError):

@@ -27,10 +27,10 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Row, Table, insert, select, update
 
 from own_smtp import OwnSMTP
-from own_smtp.delivery.bookkeeping.bookkeeper import Bookkeeper
+from own_smtp.delivery.bookkeeping.bookkeeper import DatabaseBookkeeper
 from own_smtp.delivery.bookkeeping.channel import ThreadChannel
-from own_smtp.delivery.sending import multi_drain
 from own_smtp.delivery.sending.drain import begin_drain
+from own_smtp.delivery.workers import drain_job
 from own_smtp.hooks.events import Content, Invitation, InvitationBatch, InvitationStatus, Receipt, RelayChange
 from own_smtp.relays.store import PASSWORD_FIELD
 from own_smtp.settings import Deadlines
@@ -166,13 +166,13 @@ class Platform:
 
     def drain(self, relay_id: int) -> set[int]:
         """Run a worker's job, and return the relays that are due again."""
-        return multi_drain.run_drains(self.runtime, relay_id)
+        return drain_job.run_drains(self.runtime, relay_id)
 
     def drain_in_thread(self, relay_id: int) -> None:
         """Run one drain where no signals can be had and another event loop may run."""
 
         async def run() -> None:
-            async with ThreadChannel(Bookkeeper(self.runtime)) as channel:
+            async with ThreadChannel(DatabaseBookkeeper(self.runtime), self.engine) as channel:
                 begun = await begin_drain(self.runtime, channel, relay_id)
                 assert begun is not None
                 await begun.run()
@@ -237,9 +237,13 @@ class Platform:
 
 
 def make_app(url: str, journal: Path, **settings: Any) -> Flask:
-    """Return an application whose relays may be on loopback, on any port and without TLS."""
+    """Return an application whose relays may be on loopback, on any port and without TLS.
+
+    `engine_options` are SQLAlchemy's.
+    """
     app = Flask("platform")
     app.config.update(SECRET_KEY="a key for tests", TESTING=True, SQLALCHEMY_DATABASE_URI=url)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = settings.pop("engine_options", {})
     defaults: dict[str, Any] = {
         "allowed_networks": "127.0.0.0/8 ::1/128",
         "allowed_ports": range(1, 65536),

@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from own_smtp.hooks.events import Content, Invitation, InvitationBatch, Receipt
-from own_smtp.outbox import actions, leases, settlements
-from own_smtp.outbox.journal import Machine
+from own_smtp.outbox import actions, closing, leases, settlements
+from own_smtp.outbox.journal import Findings, Machine
 from own_smtp.outbox.settlements import Claimed, Taken
 from own_smtp.outbox.values import Settlement
 from own_smtp.smtp.replies.outcomes import Stage, classify
@@ -105,7 +105,7 @@ class Outbox:
     def end(self, taken: Taken) -> None:
         with self.engine.begin() as connection:
             settlements.give_back_lease(connection, taken, {})
-            settlements.close_journal(connection, taken.token)
+            closing.close_journal(connection, taken.token, Findings, is_counted=True)
             actions.sweep_cancelled(connection, taken.relay_id)
             settlements.finish_batches(connection, taken.relay_id)
 

@@ -1,19 +1,28 @@
-"""What crosses between the process that sends and the one that keeps its records: plain values and a protocol."""
+"""What crosses between the process that sends and the one that keeps its records: plain values and two protocols.
+
+The sending process calls a `Bookkeeper` through a `Channel`, and knows nothing else of the database and of the host.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, TypeVarTuple
 
 from own_smtp.messages.compiler import Frame, message_id
-from own_smtp.outbox.settlements import Claimed
-from own_smtp.outbox.values import LastAnswer, Taken
+from own_smtp.outbox.journal import Machine
+from own_smtp.outbox.values import Claimed, LastAnswer, Settlement, Taken
 from own_smtp.settings import Settings
+from own_smtp.smtp.network import Dialer
 from own_smtp.smtp.server_info import ServerInfo
+from own_smtp.smtp.session import Resolve
 from own_smtp.smtp.values import Outcome, RelayProfile
+from own_smtp.states import Route
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ class AddressedInvitation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """What a drain asks of its books in one turn, beside settling."""
+    """What a drain asks for in one turn, beside settling."""
 
     count: int = 0
     """How many invitations to claim."""
@@ -68,6 +77,18 @@ class ClaimRequest:
     """The batch that was served last."""
     known: AbstractSet[int] = frozenset()
     """Batches whose content the drain has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRequest:
+    """What one relay's drain has written and claimed in one transaction."""
+
+    token: int
+    """The drain's."""
+    settlements: Sequence[Settlement]
+    """What came back. Those that were written already, by a turn whose answer got lost, may stand among them again."""
+    wanted: ClaimRequest
+    pace: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +125,7 @@ class Closing:
     released: Sequence[int]
     """Invitations that were claimed and not sent."""
     ended: int
-    """Attempts that came to an end."""
+    """Attempts that came to an end: each has a line in the journal, and each must be settled before that may go."""
     pace: dict[str, Any] | None
     wake_at: float | None
     """When the relay's limits allow the next message; `None` when they do not matter."""
@@ -134,3 +155,86 @@ class Opened:
     """What the relay answered before, the oldest first."""
     accepted_refusal: str | None = None
     """A refusal in a server's words of which somebody decided that it is about the recipients."""
+
+
+class Bookkeeper(Protocol):
+    """What a worker's drains need of the database and of the host. Every method blocks, and may raise anything.
+
+    When a method raises, its transaction may have been committed all the same. So each may be called again with the
+    same arguments, and does nothing twice. Methods about one token are called by one drain, one after the other, but
+    for `notify_some`.
+    """
+
+    def open(self, relay_id: int, route: Route, journal: str) -> Opened | None:
+        """Take the relay's lease. `None` when another worker has it, when it must rest, or when it cannot be used.
+
+        `journal` is the name of the drain's journal, which is there already.
+        """
+
+    def write_turn(self, request: TurnRequest) -> Turn:
+        """Renew the lease, settle and claim. Raises `LeaseLostError` when another drain took over."""
+
+    def write_end(self, token: int, settlements: Sequence[Settlement], closing: Closing) -> bool:
+        """Settle all, and give back the relay and the rest.
+
+        Return whether every line of the journal is known to be settled; if not, it is left to a recovery.
+        """
+
+    def notify_some(self, token: int) -> list[int] | None:
+        """Tell the host some of what was settled. Return the ids it heard of; `None` when nothing waits.
+
+        May run beside all other calls.
+        """
+
+    def notify_rest(self, token: int) -> None:
+        """Tell the host and the relay's owner what the end of the drain is to them."""
+
+    def close(self, token: int) -> None:
+        """Forget a drain. The last call for it."""
+
+    def find_due(self, most: int) -> list[int]:
+        """Return relays that are due and that nobody drains."""
+
+    def run_urgent(self) -> None:
+        """Send confirmations, and run tests of servers."""
+
+
+class Channel(Protocol):
+    """Takes calls for a bookkeeper. An asynchronous context manager."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_error: object) -> None: ...
+
+    async def call(self, method: Callable[[Bookkeeper, *Ts], T], *arguments: *Ts) -> T:
+        """Run a method of the bookkeeper, and return what it returns.
+
+        Raises the errors of Own SMTP as they are, any other as `BookkeepingError` (`DatabaseError` when it is the
+        database's), and `BookkeepingLostError` when the bookkeeper is gone. After any of them but `LeaseLostError`,
+        what was to be written may have been written.
+        """
+
+
+class SenderRuntime(Protocol):
+    """What the sending process needs from outside: files, the network and a clock, but no database."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def machine(self) -> Machine: ...
+
+    @property
+    def resolver(self) -> Callable[[Settings], Resolve]: ...
+
+    @property
+    def resolve_platform(self) -> Resolve: ...
+
+    @property
+    def dialer(self) -> Dialer: ...
+
+    @property
+    def clock(self) -> Callable[[], float]: ...
+
+    @property
+    def random(self) -> Callable[[], float]: ...

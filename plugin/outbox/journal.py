@@ -6,6 +6,10 @@ became of it. The kernel keeps what was written when the process dies, so nothin
 crash may have swallowed is not trusted, because the file carries the boot it was written in.
 
 A lock on the file lives exactly as long as the drain's process. Whoever gets it knows that the drain sends no more.
+
+A file that was cut, joined or changed must not be taken for a whole one: each missing line may be a message that was
+sent. So it begins with a header that names it, each line has a running number and a checksum, and behind the last line
+there is always filler (NUL): a file that ends with a line was cut there.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import json
 import os
 import re
 import secrets
+import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,6 +35,9 @@ from own_smtp.states import PauseReason, State
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAME = re.compile(r"[0-9a-f]{32}")
 
+
+FILLER = 64 * 1024
+"""Octets by which a journal grows beyond what is written in it. A hole in the file: it takes no room."""
 
 # `json.dumps` would make an encoder for each line.
 _encode = json.JSONEncoder().encode
@@ -129,17 +137,24 @@ class JournalWriter:
 
     def __init__(self, machine: Machine, name: str) -> None:
         self._sync = machine.must_flush
-        self._size = 0
+        self._number = self._size = self._length = 0
         self.path = machine.path(name)
         try:
-            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise JournalError(f"The journal {self.path} cannot be written: {error.strerror}.") from error
+            raise self._refused(error) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._write(_header(name))
+        except BaseException as error:
+            self.close(delete=True)
+            if isinstance(error, OSError):
+                raise self._refused(error) from error
+            raise
 
     def begin(self, invitation_id: int) -> None:
         """Put on record that the end of this message is about to be written."""
-        self._append(b"B%d\n" % invitation_id)
+        self._append(b"B%d" % invitation_id)
 
     def end(self, invitation_id: int, outcome: Outcome, at: float) -> None:
         """Put on record what became of it. `at` is the time in seconds since 1970."""
@@ -147,26 +162,40 @@ class JournalWriter:
 
     def told(self, invitation_ids: Sequence[int]) -> None:
         """Put on record that the host knows what became of these."""
-        self._append(b"T%s\n" % json.dumps(invitation_ids).encode())
+        self._append(b"T" + json.dumps(invitation_ids).encode())
 
     def close(self, *, delete: bool) -> None:
         """Let go of the file; delete it once all that it says is in the database."""
-        if delete:
-            with suppress(FileNotFoundError):
-                self.path.unlink()
-        os.close(self._file)
-
-    def _append(self, line: bytes) -> None:
         try:
-            if os.write(self._file, line) != len(line):
-                # Half a line would join with the next one, and make the whole journal unreadable.
-                os.ftruncate(self._file, self._size)
-                raise JournalError(f"The journal {self.path} cannot be written: the disk is full.")
-            self._size += len(line)
-            if self._sync:
-                os.fsync(self._file)
+            if delete:
+                with suppress(FileNotFoundError):
+                    self.path.unlink()
+        finally:
+            os.close(self._file)
+
+    def _append(self, body: bytes) -> None:
+        try:
+            self._write(numbered(self._number + 1, body))
         except OSError as error:
-            raise JournalError(f"The journal {self.path} cannot be written: {error.strerror}.") from error
+            raise self._refused(error) from error
+        self._number += 1
+
+    def _write(self, line: bytes) -> None:
+        end = self._size + len(line)
+        if end >= self._length:
+            os.ftruncate(self._file, end + FILLER)
+            self._length = end + FILLER
+        written = os.pwrite(self._file, line, self._size)
+        if written != len(line):
+            # Half a line would join with the next one, and make the whole journal unreadable.
+            os.pwrite(self._file, bytes(written), self._size)
+            raise JournalError(f"The journal {self.path} cannot be written: the disk is full.")
+        self._size = end
+        if self._sync:
+            os.fsync(self._file)
+
+    def _refused(self, error: OSError) -> JournalError:
+        return JournalError(f"The journal {self.path} cannot be written: {error.strerror}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +218,11 @@ class Findings:
     told: set[int] = field(default_factory=set)
     """Those of the ended that the host knows of."""
 
+    @property
+    def named(self) -> set[int]:
+        """All invitations of which a line says that they may have been sent, or what became of them."""
+        return self.begun | self.ended.keys()
+
 
 def read_journal(machine: Machine, name: str) -> Findings | None:
     """Return what a drain left behind, or `None` while its process still lives.
@@ -205,24 +239,56 @@ def read_journal(machine: Machine, name: str) -> Findings | None:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        return parse_journal(stream)
+        return parse_journal(stream, name)
 
 
-def parse_journal(lines: Iterable[bytes]) -> Findings:
-    """Read the lines of a journal.
+def peek_journal(machine: Machine, name: str) -> Findings:
+    """Return what a living drain's journal says, for its own bookkeeper. Raises `JournalError` as `read_journal`."""
+    path = machine.path(name)
+    try:
+        with path.open("rb") as stream:
+            return parse_journal(stream, name)
+    except OSError as error:
+        raise JournalError(f"The journal {path} cannot be read: {error.strerror}.") from error
 
-    A last line without its end was being written when the process died: what it announces had not happened yet.
-    Anything else that makes no sense raises `JournalError`.
+
+def parse_journal(lines: Iterable[bytes], name: str) -> Findings:
+    """Read the lines of the journal with that name.
+
+    What stands behind the last whole line, in front of the filler, was being written when the process died: what it
+    announces had not happened yet. Anything else that makes no sense raises `JournalError`: a file without filler was
+    cut, one whose numbers do not follow each other lost lines, and one without its header is another one.
     """
-    findings = Findings()
-    for line in lines:
+    findings, number = Findings(), -1
+    for number, line in enumerate(lines):
         if not line.endswith(b"\n"):
+            if number and line.endswith(b"\0") and not line.partition(b"\0")[2].strip(b"\0"):
+                return findings
             break
         try:
-            _take(line, findings)
+            if number:
+                _take(_body(number, line), findings)
+            elif line != _header(name):
+                break
         except (ValueError, TypeError, KeyError) as error:
-            raise JournalError("A journal is damaged.") from error
-    return findings
+            raise JournalError(f"The journal {name} is damaged at line {number + 1}.") from error
+    raise JournalError(f"The journal {name} is cut or damaged at line {number + 1}.")
+
+
+def _header(name: str) -> bytes:
+    return b"own-smtp-journal 2 %s\n" % name.encode()
+
+
+def numbered(number: int, body: bytes) -> bytes:
+    """Return a line of the file. The number is in its checksum, too."""
+    return b"%d %08x %s\n" % (number, zlib.crc32(body, number), body)
+
+
+def _body(number: int, line: bytes) -> bytes:
+    body = line.split(b" ", 2)[-1][:-1]
+    if line != numbered(number, body):
+        raise ValueError(number)
+    return body
 
 
 def _take(line: bytes, findings: Findings) -> None:
@@ -243,11 +309,11 @@ def _take(line: bytes, findings: Findings) -> None:
 
 
 def ended_line(invitation_id: int, outcome: Outcome, at: float) -> bytes:
-    """Return the line that says what became of a message."""
+    """Return what a line says of what became of a message."""
     reply = outcome.reply
     code, enhanced = (None, None) if reply is None else (reply.code, reply.enhanced)
     facts = (outcome.state, outcome.stage, code, enhanced, outcome.server, outcome.pause, outcome.slows_down)
-    return f"E[{invitation_id},{at!r},{_encode(outcome.words)},{_pack(facts)}]\n".encode("ascii")
+    return f"E[{invitation_id},{at!r},{_encode(outcome.words)},{_pack(facts)}]".encode("ascii")
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""What drains write: outcomes, and what a recovery makes of claims whose drain died.
+"""What drains write: outcomes.
 
 Every function takes a connection inside a transaction of the caller's, which holds the relay's books already (see
 `own_smtp.outbox.leases`), and commits nothing. None does network I/O.
@@ -7,22 +7,20 @@ Every function takes a connection inside a transaction of the caller's, which ho
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, select, update
+from sqlalchemy import Connection, bindparam, exists, select, update
 
-from own_smtp.outbox.claims import claim, claimed_by, in_chunks, release, still_ours
-from own_smtp.outbox.journal import Findings
+from own_smtp.outbox.claims import claim, in_chunks, release, still_ours
 from own_smtp.outbox.leases import give_back_lease, kept_pace, lock_leases, renew_lease, take_lease
 from own_smtp.outbox.totals import EndedCount, add_attempts, move
 from own_smtp.outbox.values import Claim, Claimed, Settlement, Taken
-from own_smtp.smtp.replies.outcomes import Stage, interrupted
 from own_smtp.states import WAITING, BatchState, Route, State
 from own_smtp.storage.bulk import among, insert_rows
 from own_smtp.storage.clock import db_now, read_clock
-from own_smtp.storage.models import Attempt, Batch, Invitation, Journal
+from own_smtp.storage.models import Attempt, Batch, Invitation
 
 __all__ = [
     "Claim",
@@ -30,29 +28,17 @@ __all__ = [
     "Settlement",
     "Taken",
     "claim",
-    "close_journal",
     "finish_batches",
     "give_back_lease",
     "kept_pace",
     "mark_notified",
     "mark_unnotified",
-    "recover",
+    "queue_unbegun",
     "release",
     "renew_lease",
     "settle",
     "take_lease",
 ]
-
-
-def close_journal(connection: Connection, token: int) -> None:
-    """Everything that the journal says is settled.
-
-    What still carries the token was claimed in a commit whose answer got lost, so that nothing of it was sent.
-    """
-    relay_id = connection.scalar(select(Journal.relay_id).where(Journal.id == token))
-    if relay_id is not None:
-        release(connection, token, list(claimed_by(connection, relay_id, token)))
-        connection.execute(delete(Journal).where(Journal.id == token))
 
 
 # Outcomes
@@ -129,18 +115,63 @@ def _correct(connection: Connection, token: int, items: list[Settlement], values
     """Settle what a recovery took for `unknown`, because the drain was silent for too long."""
     lost = _ours(connection, token, items, State.UNKNOWN)
     _end(connection, token, lost, State.UNKNOWN, values)
-    for batch_id, number in Counter(item.batch_id for item in lost).items():
-        move(connection, batch_id, {State.UNKNOWN: -number})
+    _take_from_unknown(connection, Counter(item.batch_id for item in lost))
     return lost
+
+
+def _take_from_unknown(connection: Connection, numbers: Mapping[int, int]) -> None:
+    for batch_id, number in sorted(numbers.items()):
+        move(connection, batch_id, {State.UNKNOWN: -number})
+
+
+def queue_unbegun(connection: Connection, token: int, ids: Sequence[int], *, tells_host: bool) -> None:
+    """Let those wait again that a recovery took for `unknown`, and of which the drain now says that it began none.
+
+    The drain was silent for so long that its machine counted as lost.
+    """
+    lost = sorted(still_ours(connection, token, ids, State.UNKNOWN))
+    if not lost:
+        return
+    now = read_clock(connection)
+    told = {"untold_since": now} if tells_host else {}
+    numbers: Counter[int] = Counter()
+    for some in in_chunks(lost):
+        chosen = among(connection, Invitation.id, some)
+        numbers.update(connection.scalars(select(Invitation.batch_id).where(chosen)))
+        values = {"state": State.QUEUED, "token": None, "changed_at": now, **told}
+        connection.execute(update(Invitation).where(chosen).values(**values))
+    _take_from_unknown(connection, numbers)
+    _reopen(connection, numbers)
+
+
+def _reopen(connection: Connection, batches: Iterable[int]) -> None:
+    """Something waits again in these, which may have been closed meanwhile."""
+    for batch_id in sorted(batches):
+        done = (Batch.id == batch_id, Batch.state == BatchState.DONE)
+        connection.execute(update(Batch).where(*done).values(state=BatchState.OPEN))
 
 
 def _settle_again(
     connection: Connection, token: int, items: list[Settlement], values: dict[str, Any]
 ) -> list[Settlement]:
     found = _ours(connection, token, items, State.SENDING)
+    _queue_again(connection, token, found, State.SENDING, values)
+    if len(found) == len(items):
+        return found
+    lost = _ours(connection, token, items, State.UNKNOWN)  # see `_correct`
+    _queue_again(connection, token, lost, State.UNKNOWN, values)
+    numbers = Counter(item.batch_id for item in lost)
+    _take_from_unknown(connection, numbers)
+    _reopen(connection, numbers)
+    return found + lost
+
+
+def _queue_again(
+    connection: Connection, token: int, items: list[Settlement], state: State, values: dict[str, Any]
+) -> None:
     statement = (
         update(Invitation)
-        .where(Invitation.id == bindparam("of"), Invitation.token == token, Invitation.state == State.SENDING)
+        .where(Invitation.id == bindparam("of"), Invitation.token == token, Invitation.state == state)
         .values(
             state=State.QUEUED,
             attempts=Invitation.attempts + 1,
@@ -150,11 +181,10 @@ def _settle_again(
         )
     )
     rows = [
-        {"of": item.invitation_id, "next_at": item.next_attempt_at, "first_at": item.first_failure_at} for item in found
+        {"of": item.invitation_id, "next_at": item.next_attempt_at, "first_at": item.first_failure_at} for item in items
     ]
     if rows:
         connection.execute(statement, rows)
-    return found
 
 
 def mark_unnotified(connection: Connection, token: int, ids: Sequence[int]) -> None:
@@ -194,65 +224,4 @@ def finish_batches(connection: Connection, relay_id: int) -> None:
         update(Batch)
         .where(Batch.relay_id == relay_id, Batch.state == BatchState.OPEN, ~waiting)
         .values(state=BatchState.DONE)
-    )
-
-
-# Recovery
-
-
-_LOST = "The machine that was sending it was lost."
-_KILLED = "The worker was stopped between the end of the message and the server's answer."
-
-
-def recover(
-    connection: Connection,
-    journal: Journal,
-    findings: Findings | None,
-    settled: Iterable[Settlement],
-    *,
-    tells_host: bool,
-) -> None:
-    """Settle what a dead drain had claimed, and end its lease. Call it behind `take_over_journal`.
-
-    `findings` is what its journal says; `None` means that the journal is lost: then each of its messages may have
-    been sent, and becomes `unknown`. `settled` are the outcomes that the journal knows.
-    """
-    taken = Taken(
-        relay_id=journal.relay_id,
-        token=journal.id,
-        journal=journal.name,
-        at=journal.opened_at,
-        failures=0,
-        failing_since=None,
-        pace=None,
-    )
-    claimed = claimed_by(connection, journal.relay_id, journal.id)
-    known = [item._replace(batch_id=claimed[item.invitation_id]) for item in settled if item.invitation_id in claimed]
-    unsure = claimed.keys() if findings is None else claimed.keys() & findings.begun
-    now = read_clock(connection)
-    lost = interrupted(Stage.MESSAGE, _LOST if findings is None else _KILLED)
-    route = Route(journal.route)
-    unknown = [
-        Settlement.of(invitation_id, claimed[invitation_id], lost, now.timestamp(), route)
-        for invitation_id in sorted(unsure)
-    ]
-    if tells_host:
-        _mark_unheard(connection, journal, findings)
-    settle(connection, taken, [*known, *unknown], tells_host=tells_host)
-    # A process that stalled and was taken for dead finds that its token is worth nothing any more.
-    give_back_lease(connection, taken, {"token": 0})
-    close_journal(connection, journal.id)
-
-
-def _mark_unheard(connection: Connection, journal: Journal, findings: Findings | None) -> None:
-    """What the drain settled itself, the host may not have heard of: its journal says so, or is lost."""
-    if findings is not None:
-        mark_unnotified(connection, journal.id, sorted(findings.ended.keys() - findings.told))
-        return
-    batches = select(Batch.id).where(Batch.relay_id == journal.relay_id, Batch.state != BatchState.DONE)
-    connection.execute(
-        update(Invitation)
-        .where(Invitation.batch_id.in_(batches.scalar_subquery()), Invitation.token == journal.id)
-        .where(Invitation.state != State.SENDING)
-        .values(untold_since=db_now())
     )

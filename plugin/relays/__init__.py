@@ -2,7 +2,8 @@
 
 Saved and changed (`edits`), confirmed by a link (`confirmations`), paused and resumed (`lifecycle`), tried out
 (`dry_runs`, `test_mails`), chosen by projects (`project_routes`, `routing`, `suggestions`), limited (`rate_limits`,
-`sending_windows`) and governed by the platform's administrators (`policy`). `presets` are facts of known providers.
+`sending_windows`, `window_texts`) and governed by the platform's administrators (`policy`). `presets` are facts of
+known providers.
 
 Nothing here commits, and nothing connects to a mail server. `__all__` names the modules that other rooms may import.
 """
@@ -24,4 +25,5 @@ __all__ = [
     "store",
     "suggestions",
     "test_mails",
+    "window_texts",
 ]

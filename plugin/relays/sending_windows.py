@@ -1,4 +1,4 @@
-"""Sending windows: the hours of the week in which a relay may send, in its tenant's time zone."""
+"""Sending windows: the hours of the week in which a relay may send, in its tenant's time zone. Without texts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
-
-from own_smtp.i18n import lazy_gettext as _
-
-DAYS = [(0, _("Mon")), (1, _("Tue")), (2, _("Wed")), (3, _("Thu")), (4, _("Fri")), (5, _("Sat")), (6, _("Sun"))]
 
 
 def next_open(windows: Sequence[dict[str, Any]], timezone: str, at: datetime) -> datetime:

@@ -15,7 +15,7 @@ from own_smtp.i18n import Text, gettext, list_some, ngettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.relays.policy import EVERYBODY
 from own_smtp.relays.presets import PRESETS
-from own_smtp.relays.sending_windows import describe_windows
+from own_smtp.relays.window_texts import describe_windows
 from own_smtp.reporting.explanations import BY_PAUSE
 from own_smtp.reporting.reports import STATE_LABELS
 from own_smtp.states import PauseReason, RelayTestState, Security, State

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask_babel import format_decimal
 
 from own_smtp.i18n import gettext
-from own_smtp.relays.sending_windows import describe_windows
+from own_smtp.relays.window_texts import describe_windows
 from own_smtp.reporting.estimates import how_many
 from own_smtp.storage.models import Relay
 

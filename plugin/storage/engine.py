@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NestedTransaction, event
+from sqlalchemy import Connection, Engine, NestedTransaction, QueuePool, StaticPool, event
 
 
 def for_workers(engine: Engine) -> Engine:
@@ -21,6 +21,19 @@ def for_workers(engine: Engine) -> Engine:
             event.listen(engine, "connect", _prepare_nothing)
             engine.dispose()
     return engine
+
+
+def most_connections(engine: Engine) -> int | None:
+    """Return how many connections the engine's pool gives out at a time; `None` when it knows no bound.
+
+    Whoever asks for one more waits, and gets `sqlalchemy.exc.TimeoutError` in the end.
+    """
+    pool = engine.pool
+    if isinstance(pool, StaticPool):
+        return 1
+    if not isinstance(pool, QueuePool) or pool._max_overflow < 0:
+        return None
+    return pool.size() + pool._max_overflow
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

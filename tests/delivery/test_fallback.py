@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from own_smtp.delivery.due import find_fallbacks
-from own_smtp.delivery.sending.multi_drain import run_drains
+from own_smtp.delivery.workers.drain_job import run_drains
 from own_smtp.relays.platform_server import platform_for
 from own_smtp.smtp.values import Identity, Limits, RelayProfile
 from own_smtp.states import Route, Security

@@ -4,11 +4,13 @@ import os
 import secrets
 import signal
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from own_smtp.delivery.sending.drain import Drain
 from own_smtp.delivery.workers.recovery import recover_all
 from own_smtp.delivery.workers.wakeup import Wakeup
 from own_smtp.operations import erasure
@@ -16,7 +18,7 @@ from own_smtp.outbox import actions, leases, settlements
 from own_smtp.outbox.journal import JournalWriter, Machine, parse_journal
 from own_smtp.settings import Settings
 from own_smtp.storage.clock import read_clock
-from own_smtp.storage.models import Journal, Lease
+from own_smtp.storage.models import BatchTotals, Journal, Lease
 from tests.counting import CountingServer
 from tests.engine import Platform, recipients_of
 from tests.scripted import PASS, Wait
@@ -84,7 +86,7 @@ def test_killed_after_the_mark_one_is_unknown(platform, scripted, work):
 def findings(platform):
     """What stands in the journal of the present drain."""
     (path,) = platform.runtime.machine.folder.glob("*.journal")
-    return parse_journal(path.read_bytes().splitlines(keepends=True))
+    return parse_journal(path.read_bytes().splitlines(keepends=True), path.stem)
 
 
 def begun_in(platform):
@@ -369,6 +371,36 @@ def test_a_lost_machine_leaves_its_claims_unknown_after_the_grace(platform, scri
     assert platform.states() == {"unknown": 3}
     platform.drain(relay)
     assert scripted.copies == []
+
+
+def test_a_drain_that_returns_after_the_grace_says_what_it_never_began(make_platform, scripted, monkeypatch):
+    """Its claims became unknown, and its batch was closed; what it had not begun waits again, and is sent once."""
+    platform = make_platform()
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 40)
+    other = replace(platform.runtime, machine=Machine.at(platform.runtime.machine.folder.parent / "other"))
+    real, late = Drain._write_end, []
+
+    async def write_end(self):
+        if not late:
+            late.append(1)
+            let_pass(platform, timedelta(hours=2))
+            assert recover_all(other) == [relay]
+            assert platform.states()["unknown"] > 30
+        return await real(self)
+
+    monkeypatch.setattr(Drain, "_write_end", write_end)
+    scripted.on("mail", "550 5.7.1 sender refused", message=5, times=1)
+    platform.drain(relay)
+    states = platform.states()
+    assert states["accepted"] == len(scripted.copies)
+    assert "unknown" not in states
+    platform.change(relay, state="active")
+    platform.drain_again(relay)
+    assert platform.states() == {"accepted": 40}
+    assert len(set(recipients_of(scripted.copies))) == len(scripted.copies) == 40
+    with platform.engine.connect() as connection:
+        assert connection.execute(select(BatchTotals.accepted, BatchTotals.unknown)).one() == (40, 0)
 
 
 def test_a_silent_machine_whose_lease_lives_is_not_lost(platform, scripted, tmp_path):

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from own_smtp.delivery.bookkeeping.bookkeeper import Bookkeeper
+from own_smtp.delivery.bookkeeping.bookkeeper import DatabaseBookkeeper
 from own_smtp.delivery.bookkeeping.channel import ThreadChannel
 from own_smtp.delivery.due import find_due
+from own_smtp.delivery.sending import connections, multi_drain
 from own_smtp.delivery.sending.drain import Drain, begin_drain
-from own_smtp.delivery.sending.multi_drain import MultiDrain, run_drains
+from own_smtp.delivery.sending.multi_drain import MultiDrain
+from own_smtp.delivery.workers.drain_job import run_drains
 from own_smtp.settings import Deadlines
 from own_smtp.smtp.network import Target
+from own_smtp.smtp.session import Session
 from own_smtp.smtp.values import RelayProfile
+from own_smtp.storage.models import Journal
 from tests.engine import Platform, recipients_of
 from tests.scripted import HANG, PASS, BlackHole, ScriptedServer, Wait
 
@@ -150,11 +155,57 @@ def test_one_drain_that_breaks_down_does_not_end_the_others(platform: Platform, 
     assert platform.states() == {"accepted": 2, "queued": 2}
 
 
+def test_a_slice_ends_a_job_whatever_is_due(
+    make_platform: Callable[..., Platform], scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow relays that become due in turns, for ever, do not keep a job from its end: RQ would kill it there."""
+    platform = make_platform(slice=1)
+    relays = [platform.add_relay(scripted) for _relay in range(4)]
+    for relay in relays:
+        platform.send(relay, 1500)
+    adoptions: list[int] = []
+    real = MultiDrain._start
+
+    async def start(self: MultiDrain, relay_id: int, *route: Any) -> bool:
+        # Like relays whose pace gives the worker back at once: each drain ends soon, and others are due by then.
+        adoptions.append(relay_id)
+        self._fruitless.clear()
+        begun = await real(self, relay_id, *route)
+        asyncio.get_running_loop().call_later(0.1, lambda: [drain.stop() for drain in self._drains.values()])
+        return begun
+
+    monkeypatch.setattr(MultiDrain, "_start", start)
+    assert platform.drain(relays[0])
+    assert len(adoptions) > len(relays)
+    assert platform.states().keys() == {"accepted", "queued"}
+    assert all(platform.lease(relay).expires_at is None for relay in relays)
+
+
+def test_a_job_is_cut_off_in_time(
+    make_platform: Callable[..., Platform], scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that never answers a final dot costs that message its certainty, and the job leaves all in order."""
+    monkeypatch.setattr(multi_drain, "LAST_MESSAGES", 0.2)
+    deadlines = replace(LONG, final_dot=0.3)
+    platform = make_platform(slice=0.5, deadlines=deadlines)
+    # The deadline in force is an administrator's, and longer than the one that the job counts with.
+    monkeypatch.setattr(connections, "Session", lambda profile, _deadlines: Session(profile, LONG))
+    scripted.on("dot", HANG, message=3)
+    relay = platform.add_relay(scripted)
+    platform.send(relay, 10)
+    platform.drain(relay)
+    assert platform.states() == {"accepted": 2, "queued": 7, "unknown": 1}
+    assert platform.rows(Journal) == []
+    assert platform.lease(relay).expires_at is None
+
+
 class Worker:
     """A worker's job in a thread of its own."""
 
     def __init__(self, platform: Platform, relay_id: int) -> None:
-        self._service = MultiDrain(platform.runtime, ThreadChannel(Bookkeeper(platform.runtime)))
+        self._service = MultiDrain(
+            platform.runtime, ThreadChannel(DatabaseBookkeeper(platform.runtime), platform.engine)
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, args=(relay_id,))
         self._thread.start()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from own_smtp.delivery.sending import multi_drain
+from own_smtp.delivery.workers import drain_job
 from own_smtp.storage.models import ProjectRoute, Relay
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +94,7 @@ def test_the_platform_sends_through_the_tenants_server(platform: ModuleType, scr
     assert browser.post("/send").text == "This project uses the platform's mail.\n"
     relay_id = add_relay(platform, scripted)
     assert browser.post("/send").text == "1 taken over, 0 refused; on their way.\n"
-    multi_drain.run_drains(platform.own_smtp.runtime, relay_id)
+    drain_job.run_drains(platform.own_smtp.runtime, relay_id)
     platform.own_smtp.runtime.engine.dispose()
     (copy,) = scripted.copies
     assert copy.recipients == ("kim@example.org",)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from own_smtp.errors import ConflictError, LeaseLostError
 from own_smtp.operations import erasure
-from own_smtp.outbox import actions, leases, settlements
+from own_smtp.outbox import actions, closing, leases, settlements
 from own_smtp.outbox.journal import Findings, JournaledOutcome, Machine
 from own_smtp.smtp.replies.outcomes import Stage, interrupted
 from own_smtp.states import State
@@ -264,7 +264,7 @@ def test_a_drain_taken_for_dead_still_brings_the_truth(outbox):
     outbox.send(relay, 3)
     taken = outbox.take(relay)
     one, two, three = ids_of(outbox.claim(taken))
-    outbox(settlements.recover, journal_of(outbox), None, [], tells_host=True)
+    outbox(closing.recover, journal_of(outbox), None, [], tells_host=True)
     assert outbox.states() == {"unknown": 3}
     outbox.settle(taken, [one])
     outbox.settle(taken, [two], REFUSED)
@@ -279,7 +279,7 @@ def test_a_late_outcome_does_not_undo_a_persons_retry(outbox):
     batch = outbox.send(relay, 1).batch_id
     taken = outbox.take(relay)
     ids = ids_of(outbox.claim(taken))
-    outbox(settlements.recover, journal_of(outbox), None, [], tells_host=True)
+    outbox(closing.recover, journal_of(outbox), None, [], tells_host=True)
     outbox(actions.retry, batch, [State.UNKNOWN])
     outbox.settle(taken, ids)
     assert outbox.states() == {"queued": 1}
@@ -376,7 +376,7 @@ def test_a_journal_says_what_becomes_of_each_claim(outbox):
         {begun, 999_999}, {ended: JournaledOutcome(ACCEPTED, 0.0), deferred: JournaledOutcome(DEFERRED, 0.0)}
     )
     known = [settlement(ended, ACCEPTED, taken.at), settlement(deferred, DEFERRED, taken.at)]
-    outbox(settlements.recover, journal_of(outbox), findings, known, tells_host=True)
+    outbox(closing.recover, journal_of(outbox), findings, known, tells_host=True)
     found = dict(zip(outbox.column(Invitation.id), outbox.column(Invitation.state), strict=True))
     assert found == {begun: "unknown", ended: "accepted", deferred: "queued", waiting: "queued"}
     assert sorted(outbox.attempts()) == ["accepted", "queued", "unknown"]
@@ -394,7 +394,7 @@ def test_what_a_person_queued_again_does_not_end_as_it_did_before(outbox):
     outbox(actions.retry, batch, [State.REFUSED])
     assert outbox.claim(taken) == []
     findings = Findings(set(), {refused: JournaledOutcome(REFUSED, 0.0)})
-    outbox(settlements.recover, journal_of(outbox), findings, [settlement(refused, REFUSED, taken.at)], tells_host=True)
+    outbox(closing.recover, journal_of(outbox), findings, [settlement(refused, REFUSED, taken.at)], tells_host=True)
     assert outbox.states() == {"queued": 1}
     assert outbox.attempts() == ["refused"]
     assert ids_of(outbox.claim(outbox.take(relay))) == [refused]
@@ -409,7 +409,7 @@ def test_a_recovery_leaves_the_successors_claims_alone(outbox):
     outbox.change(Lease, relay, expires_at=past(outbox))
     second = outbox.take(relay)
     mine = ids_of(outbox.claim(second))
-    outbox(settlements.recover, journal_of(outbox), Findings(), [], tells_host=True)
+    outbox(closing.recover, journal_of(outbox), Findings(), [], tells_host=True)
     assert outbox.states() == {"queued": 2, "sending": 2}
     assert outbox.column(Lease.token) == [second.token]
     outbox.settle(second, mine)
@@ -425,7 +425,7 @@ def test_a_journal_is_taken_over_once(outbox):
     def recover():
         with outbox.engine.begin() as connection:
             if is_mine := leases.take_over_journal(connection, journal):
-                settlements.recover(connection, journal, None, [], tells_host=True)
+                closing.recover(connection, journal, None, [], tells_host=True)
             return is_mine
 
     assert sorted(at_once(recover, recover)) == [False, True]

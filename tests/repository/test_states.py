@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import create_engine, select, text, update
 
 from own_smtp.errors import ConflictError, LeaseLostError
-from own_smtp.outbox import actions, leases, settlements
+from own_smtp.outbox import actions, closing, leases, settlements
 from own_smtp.outbox.journal import Findings, JournaledOutcome
 from own_smtp.smtp.replies.outcomes import Stage, impossible, interrupted
 from own_smtp.states import FINAL, MOVES, RETRYABLE, WAITING, State
@@ -147,7 +147,7 @@ class Life(RuleBasedStateMachine):
             now = read_clock(connection)
             ended = {} if is_lost else findings.ended
             known = [settlement(id_, item.outcome, now) for id_, item in ended.items()]
-            settlements.recover(connection, journal, None if is_lost else findings, known, tells_host=True)
+            closing.recover(connection, journal, None if is_lost else findings, known, tells_host=True)
             actions.sweep_cancelled(connection, self.relay)
             settlements.finish_batches(connection, self.relay)
         del self.drains[taken.token]

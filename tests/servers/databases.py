@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
@@ -39,6 +40,19 @@ class DatabaseServer(Server):
 
     def drop(self, database: str) -> None:
         raise NotImplementedError
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stop all its processes (SIGSTOP), and let them go on afterwards: connections stay, none is answered."""
+        assert self.process is not None
+        family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        for process in family:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in family:
+                process.resume()
 
     @contextmanager
     def fresh(self, template: str | None = None) -> Iterator[str]:

@@ -13,7 +13,7 @@ from own_smtp.errors import ContentError
 from own_smtp.hooks.events import Attachment
 from own_smtp.messages.compiler import CompiledContent, Personal, compile_content
 from own_smtp.messages.contents import load_content
-from own_smtp.outbox.settlements import Claimed
+from own_smtp.outbox.values import Claimed
 from own_smtp.smtp.values import Identity, RelayProfile
 from own_smtp.storage.models import Batch, BatchFile
 

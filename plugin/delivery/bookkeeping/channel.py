@@ -1,13 +1,15 @@
-"""How drains reach their office: calls that block, made from an event loop that must not.
+"""How drains reach their bookkeeper: calls that block, made from an event loop that must not.
 
-Python runs one thread at a time. Beside an event loop that writes thousands of messages a second, a thread with books
-costs more in passing that turn to and fro than in work, and a host's slow hook stops the sending. So a worker keeps its
-books in a process of its own: what goes through the pipe between both are a few calls a second, each about hundreds of
-messages.
+Python runs one thread at a time. Beside an event loop that writes thousands of messages a second, a thread that writes
+to the database costs more in passing that turn to and fro than in work, and a host's slow hook stops the sending. So a
+worker keeps its records in a process of its own: what goes through the pipe between both are a few calls a second, each
+about hundreds of messages.
 
 Neither process needs the other to be right. The one that sends dies: the pipe ends, the other one finishes the
-transaction that it is in, and a recovery reads the journal. The one that keeps the books dies: nothing more is claimed,
-what is on the wire ends in the journal.
+transaction that it is in, and a recovery reads the journal. The one that keeps the records dies: nothing more is
+claimed, what is on the wire ends in the journal.
+
+Each call is answered, whatever becomes of it: by its result, by an error, or by the end of the pipe.
 """
 
 from __future__ import annotations
@@ -20,71 +22,56 @@ import signal
 import socket
 import struct
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from itertools import count
 from threading import Lock
-from typing import Any, BinaryIO, Protocol, Self, TypeVar, TypeVarTuple
+from typing import Any, BinaryIO, Self, TypeVar, TypeVarTuple
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine
 
-from own_smtp.delivery.bookkeeping.bookkeeper import Bookkeeper
-from own_smtp.errors import BookkeepingLostError, DatabaseError, OwnSMTPError
+from own_smtp.delivery.bookkeeping.threads import BookkeeperThreads
+from own_smtp.delivery.contract import Bookkeeper
+from own_smtp.errors import BookkeepingError, BookkeepingLostError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_HEAD = struct.Struct("!Q")
-"""Before each message: its length in octets."""
+_HEAD = struct.Struct("!QQ")
+"""Before each message: the number of its call, and its length in octets."""
 
-
-class Channel(Protocol):
-    """Takes calls for an office. An asynchronous context manager."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(self, *_error: object) -> None: ...
-
-    async def call(self, method: Callable[[Bookkeeper, *Ts], T], *arguments: *Ts) -> T:
-        """Run a method of the bookkeeper, and return what it returns.
-
-        Raises what it raises; `DatabaseError` for the driver's errors; `BookkeepingLostError` when the process is gone.
-        """
-
-
-def _run(bookkeeper: Bookkeeper, method: Callable[..., T], *arguments: Any) -> T:
-    try:
-        return method(bookkeeper, *arguments)
-    except DBAPIError as error:
-        raise DatabaseError(type(error).__name__) from error  # the driver's may hold what no log should
+LAST_CALLS = 20.0
+"""Seconds for calls that are still running when the work is over. A transaction that hangs for longer is left to the
+database, which ends it when the process is gone."""
 
 
 class ThreadChannel:
-    """Runs calls in the event loop's threads."""
+    """Runs calls in threads of this process."""
 
-    def __init__(self, bookkeeper: Bookkeeper) -> None:
-        self._bookkeeper = bookkeeper
+    def __init__(self, bookkeeper: Bookkeeper, engine: Engine) -> None:
+        self._threads = BookkeeperThreads(bookkeeper, engine)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        pass
+        await asyncio.to_thread(self._threads.shutdown)
 
     async def call(self, method: Callable[[Bookkeeper, *Ts], T], *arguments: *Ts) -> T:
-        return await asyncio.to_thread(_run, self._bookkeeper, method, *arguments)
+        result: T = await asyncio.wrap_future(self._threads.submit(method.__name__, arguments))
+        return result
 
 
 class ProcessChannel:
-    """Runs calls in `threads` threads of a process that is forked for them, before this one has threads itself."""
+    """Runs calls in threads of a process that is forked for them, before this one has threads itself."""
 
-    def __init__(self, bookkeeper: Bookkeeper, threads: int, prepare: Callable[[], None]) -> None:
+    def __init__(self, bookkeeper: Bookkeeper, engine: Engine) -> None:
         self._channel, theirs = socket.socketpair()
         context = multiprocessing.get_context("fork")
-        arguments = (bookkeeper, threads, prepare, theirs, self._channel)
+        arguments = (bookkeeper, engine, theirs, self._channel)
         self._process = context.Process(target=_run_bookkeeper, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
@@ -103,15 +90,23 @@ class ProcessChannel:
         assert self._listener is not None
         self._writer.close()
         self._listener.cancel()
-        await asyncio.to_thread(self._process.join)
+        await asyncio.to_thread(self._end_process)
+
+    def _end_process(self) -> None:
+        self._process.join(LAST_CALLS)
+        if self._process.is_alive():
+            log.warning("A call of the bookkeeper hangs: its process is ended.")
+            self._process.kill()
+            self._process.join()
 
     async def call(self, method: Callable[[Bookkeeper, *Ts], T], *arguments: *Ts) -> T:
         if self._writer is None or self._listener is None or self._listener.done():
-            raise BookkeepingLostError("The process that keeps the books is gone.")
+            raise BookkeepingLostError("The bookkeeping process is gone.")
         number = next(self._numbers)
+        message = _packed(number, (method.__name__, arguments))
         answer = self._open[number] = asyncio.get_running_loop().create_future()
-        self._writer.write(_packed((number, method, arguments)))
         try:
+            self._writer.write(message)
             result: T = await answer
             return result
         finally:
@@ -121,70 +116,87 @@ class ProcessChannel:
         try:
             with suppress(asyncio.IncompleteReadError, ConnectionError):
                 while True:
-                    (length,) = _HEAD.unpack(await reader.readexactly(_HEAD.size))
-                    answer = pickle.loads(await reader.readexactly(length))  # noqa: S301 -- from our own child
-                    self._answer(*answer)
+                    number, length = _HEAD.unpack(await reader.readexactly(_HEAD.size))
+                    self._answer(number, await reader.readexactly(length))
+        except Exception:
+            log.exception("The pipe to the bookkeeping process broke.")
         finally:
             for waiting in self._open.values():
                 if not waiting.done():
-                    waiting.set_exception(BookkeepingLostError("The process that keeps the books is gone."))
+                    waiting.set_exception(BookkeepingLostError("The bookkeeping process is gone."))
 
-    def _answer(self, number: int, result: object, error: BaseException | None) -> None:
+    def _answer(self, number: int, data: bytes) -> None:
         answer = self._open.get(number)
         if answer is None or answer.done():
             return  # who asked was cancelled
+        try:
+            result, error = pickle.loads(data)  # noqa: S301 -- from our own child
+        except Exception as broken:
+            log.exception("An answer of the bookkeeper cannot be read.")
+            result, error = None, BookkeepingError(type(broken).__name__)
         if error is None:
             answer.set_result(result)
         else:
             answer.set_exception(error)
 
 
-# In the process that keeps the books
+# In the bookkeeping process
 
 
-def _run_bookkeeper(
-    bookkeeper: Bookkeeper, threads: int, prepare: Callable[[], None], channel: socket.socket, others: socket.socket
-) -> None:
+def _run_bookkeeper(bookkeeper: Bookkeeper, engine: Engine, channel: socket.socket, others: socket.socket) -> None:
     """Take calls until the other process is gone. It decides when to stop: signals to both of them are for it."""
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
     others.close()  # or the pipe would never end
-    prepare()
-    answer = partial(_send_answer, channel, Lock())
-    with ThreadPoolExecutor(threads) as pool, channel.makefile("rb") as stream:
+    engine.dispose(close=False)  # its connections are the other process's
+    threads, lock = BookkeeperThreads(bookkeeper, engine), Lock()
+    with channel.makefile("rb") as stream:
         while (call := _read(stream)) is not None:
-            number, method, arguments = call
-            pool.submit(_run, bookkeeper, method, *arguments).add_done_callback(partial(answer, number))
+            number, data = call
+            _begin(threads, data, partial(_send_answer, channel, lock, number))
+    threads.shutdown()
 
 
-def _read(stream: BinaryIO) -> tuple[int, Callable[..., Any], tuple[Any, ...]] | None:
-    """Return the next call, or `None` at the end; half a call is none."""
+def _read(stream: BinaryIO) -> tuple[int, bytes] | None:
+    """Return the number and the octets of the next call, or `None` at the end; half a call is none."""
     with suppress(ConnectionError):
         head = stream.read(_HEAD.size)
         if len(head) == _HEAD.size:
-            (length,) = _HEAD.unpack(head)
+            number, length = _HEAD.unpack(head)
             data = stream.read(length)
             if len(data) == length:
-                number, method, arguments = pickle.loads(data)  # noqa: S301 -- from our own parent
-                return number, method, arguments
+                return number, data
     return None
+
+
+def _begin(threads: BookkeeperThreads, data: bytes, answer: Callable[[Future[Any]], None]) -> None:
+    """Have a call run; `answer` takes its end, also when it cannot even begin."""
+    try:
+        method, arguments = pickle.loads(data)  # noqa: S301 -- from our own parent
+        running = threads.submit(method, arguments)
+    except Exception as error:
+        log.exception("A call of the bookkeeper could not begin.")
+        running = Future()
+        running.set_exception(BookkeepingError(type(error).__name__))
+    running.add_done_callback(answer)
 
 
 def _send_answer(channel: socket.socket, lock: Lock, number: int, done: Future[Any]) -> None:
     error = done.exception()
-    if error is not None and not _can_travel(error):
-        log.error("The books met an error that nobody foresaw.", exc_info=error)
-        error = RuntimeError(f"{type(error).__name__}: {error}")  # who knows what it carries
-    answer = _packed((number, None if error else done.result(), error))
-    with lock, suppress(ConnectionError):
-        channel.sendall(answer)
+    try:
+        answer = _packed(number, (None if error else done.result(), error))
+    except Exception as unpackable:
+        log.exception("An answer of the bookkeeper cannot be sent.")
+        answer = _packed(number, (None, BookkeepingError(type(unpackable).__name__)))
+    with lock:
+        try:
+            channel.sendall(answer)
+        except OSError:
+            # Half an answer would be taken for the head of the next one: the other process must see an end instead.
+            with suppress(OSError):
+                channel.shutdown(socket.SHUT_RDWR)
 
 
-def _can_travel(error: BaseException) -> bool:
-    """Whether the other process can put the error together again: one of ours that is made of its text alone."""
-    return isinstance(error, OwnSMTPError) and type(error).__init__ is Exception.__init__
-
-
-def _packed(message: object) -> bytes:
+def _packed(number: int, message: object) -> bytes:
     data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    return _HEAD.pack(len(data)) + data
+    return _HEAD.pack(number, len(data)) + data

@@ -13,8 +13,7 @@ from own_smtp.delivery.bookkeeping.status_events import note_notified, notify_ho
 from own_smtp.delivery.contract import BatchInfo
 from own_smtp.hooks.events import InvitationStatus
 from own_smtp.operations import json_logs
-from own_smtp.outbox.settlements import Claimed
-from own_smtp.outbox.values import Settlement
+from own_smtp.outbox.values import Claimed, Settlement
 from own_smtp.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -38,6 +37,7 @@ class DrainEvents:
         self._runtime = runtime
         self._relay_id = relay_id
         self._held: dict[int, Claimed] = {}
+        self._settled = 0
         self._info = info
         self._lock = Lock()  # for all that follows
         self._waiting: list[InvitationStatus] = []
@@ -53,19 +53,32 @@ class DrainEvents:
         self._held.update((invitation.id, invitation) for invitation in claimed)
         return {invitation.batch_id for invitation in self._held.values()}
 
+    def still_held(self, settlements: Sequence[Settlement]) -> set[int]:
+        """Return the ids of those that were not taken by `spread` yet."""
+        return {item.invitation_id for item in settlements} & self._held.keys()
+
+    def count_settled(self, settlements: Sequence[Settlement]) -> int:
+        """Return how many are settled once these are, too; each counts once, however often it is written."""
+        return self._settled + len(self.still_held(settlements))
+
     def spread(self, settlements: Sequence[Settlement]) -> bool:
-        """Take what was settled and committed. Return whether something waits to be told."""
-        held = [self._held.pop(item.invitation_id) for item in settlements]
-        if json_logs.wants_attempts(item.state for item in settlements):
-            self._log(settlements, held)
-        if not self._runtime.listener.wants_changes:
-            return False
-        changes = [self._status(*pair) for pair in zip(settlements, held, strict=True)]
+        """Take what was settled and committed, and pass over what was taken already.
+
+        Return whether something waits to be told.
+        """
+        news = [(item, claimed) for item in settlements if (claimed := self._held.get(item.invitation_id))]
+        wants_changes = self._runtime.listener.wants_changes
+        changes = [self._status(item, claimed) for item, claimed in news] if wants_changes else []
+        if json_logs.wants_attempts(item.state for item, _claimed in news):
+            self._log(news)
         with self._lock:
             if len(self._waiting) > MOST and self._left is None:
                 self._untold += [change.invitation_id for change in changes]
             else:
                 self._waiting += changes
+            for item, _claimed in news:
+                del self._held[item.invitation_id]
+            self._settled += len(news)
             return bool(self._waiting)
 
     # What the database must know
@@ -127,8 +140,8 @@ class DrainEvents:
         except DBAPIError as error:
             log.warning("It could not be noted that the host was told: %s", type(error).__name__)
 
-    def _log(self, settlements: Sequence[Settlement], held: Sequence[Claimed]) -> None:
-        for item, claimed in zip(settlements, held, strict=True):
+    def _log(self, settled: Iterable[tuple[Settlement, Claimed]]) -> None:
+        for item, claimed in settled:
             json_logs.note_attempt(
                 relay_id=self._relay_id,
                 batch_id=claimed.batch_id,

@@ -1,4 +1,4 @@
-"""A drain's books: each turn is one transaction that renews the lease, settles what came back and claims what is next.
+"""One drain's records: each turn is a transaction that renews the lease, settles what came back and claims more.
 
 Everything here blocks. Drains get at it through `own_smtp.delivery.bookkeeping.bookkeeper`.
 """
@@ -9,21 +9,23 @@ import logging
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from own_smtp.delivery.bookkeeping.addresser import Addresser
 from own_smtp.delivery.bookkeeping.drain_events import DrainEvents
-from own_smtp.delivery.contract import ClaimRequest, Closing, Learned, Load, Turn
+from own_smtp.delivery.contract import Closing, Learned, Load, Turn, TurnRequest
 from own_smtp.delivery.retry_policy import PROBES, Backoff
 from own_smtp.errors import LeaseLostError
 from own_smtp.operations.relay_events import RelayEventKind, notify_now, write_notice
 from own_smtp.outbox import actions, leases
 from own_smtp.outbox.claims import claim, release
-from own_smtp.outbox.leases import give_back_lease, renew_lease
-from own_smtp.outbox.settlements import close_journal, finish_batches, mark_unnotified, settle
+from own_smtp.outbox.closing import close_journal, is_open
+from own_smtp.outbox.journal import peek_journal
+from own_smtp.outbox.leases import give_back_lease, lock_leases, renew_lease
+from own_smtp.outbox.settlements import finish_batches, mark_unnotified, queue_unbegun, settle
 from own_smtp.outbox.values import Claim, Settlement, Taken
 from own_smtp.relays import lifecycle
 from own_smtp.runtime import Runtime
@@ -36,7 +38,11 @@ log = logging.getLogger(__name__)
 
 
 class DrainRecords:
-    """What one drain reads from and writes to the database, and what the host is told of it."""
+    """What one drain reads from and writes to the database, and what the host is told of it.
+
+    Whatever is raised, nothing is forgotten: what could not be written is with the caller still, and may be written
+    again although it was committed.
+    """
 
     def __init__(
         self,
@@ -52,18 +58,28 @@ class DrainRecords:
         self._addresser = Addresser(profile)
         self._events = DrainEvents(runtime, taken.relay_id, self._addresser.info)
         self._notice: RelayEventKind | None = None
+        self._lock = Lock()
+        """Held by turns and by the end: a turn that hangs may still run when its drain gives up waiting for it."""
+        self._has_ended = False
 
-    def write_turn(self, settlements: Sequence[Settlement], wanted: ClaimRequest, pace: dict[str, Any] | None) -> Turn:
-        """Raises `LeaseLostError` when another drain took over, `DBAPIError` when the database is away."""
+    def write_turn(self, request: TurnRequest) -> Turn:
+        """See `Bookkeeper.write_turn`."""
+        with self._lock:
+            if self._has_ended:  # a turn that hung while its drain ended
+                raise LeaseLostError(f"The drain of relay {self._taken.relay_id} has ended.")
+            return self._write_turn(request)
+
+    def _write_turn(self, request: TurnRequest) -> Turn:
         unnotified = self._events.take_unnotified()
         asked_at = self._runtime.clock()
         claimed: Claim | None = None
         learned: dict[int, Learned] = {}
+        wanted = request.wanted
         try:
             with self._engine.begin() as connection:
-                at = renew_lease(connection, self._taken, self._runtime.settings.lease, self._own(pace))
-                # The journal vouches for the news of these: see `own_smtp.delivery.bookkeeping.drain_events`.
-                settle(connection, self._taken, settlements, tells_host=False)
+                at = renew_lease(connection, self._taken, self._runtime.settings.lease, self._own(request.pace))
+                # The journal vouches for the events of these: see `own_smtp.delivery.bookkeeping.drain_events`.
+                settle(connection, self._taken, request.settlements, tells_host=False)
                 mark_unnotified(connection, self._taken.token, unnotified)
                 if wanted.count:
                     claimed = claim(
@@ -71,10 +87,10 @@ class DrainRecords:
                     )
                     batches = {invitation.batch_id for invitation in claimed.invitations}
                     learned = self._addresser.learn(connection, batches - wanted.known)
-        except (LeaseLostError, DBAPIError):
+        except BaseException:
             self._events.give_back(unnotified)
             raise
-        has_events = self._events.spread(settlements)
+        has_events = self._events.spread(request.settlements)
         load = None if claimed is None else self._load(claimed, learned, wanted.known)
         return Turn(asked_at, at, load, has_events)
 
@@ -84,30 +100,52 @@ class DrainRecords:
         letters = [self._addresser.write(invitation) for invitation in claim.invitations]
         return Load(letters, learned, claim.revision, claim.is_active)
 
-    def write_end(self, settlements: Sequence[Settlement], closing: Closing) -> None:
-        """Settle all, and give back the relay and the rest. May be tried again after a `DBAPIError`."""
-        with self._engine.begin() as connection:
-            give_back_lease(connection, self._taken, self._lease_values(closing, read_clock(connection)))
-            wants_changes = self._runtime.listener.wants_changes
-            settle(connection, self._taken, settlements, tells_host=wants_changes)
-            mark_unnotified(connection, self._taken.token, self._events.close())
-            release(connection, self._taken.token, closing.released)
-            # Closing the journal may release more: only then is it certain what came back into cancelled batches.
-            close_journal(connection, self._taken.token)
-            actions.sweep_cancelled(connection, self._taken.relay_id)
-            finish_batches(connection, self._taken.relay_id)
-            find_news = self._note_fallback if self._route is Route.PLATFORM else self._move_relay
-            self._notice = find_news(connection, closing)
-            if self._notice is not None:
-                write_notice(connection, self._taken.relay_id, self._notice)
-        self._events.spread(settlements)
+    def write_end(self, settlements: Sequence[Settlement], closing: Closing) -> bool:
+        """See `Bookkeeper.write_end`."""
+        with self._lock:
+            self._has_ended = True
+            with self._engine.begin() as connection:
+                is_settled = self._write_end(connection, settlements, closing)
+            self._events.spread(settlements)
+            return is_settled
+
+    def _write_end(self, connection: Connection, settlements: Sequence[Settlement], closing: Closing) -> bool:
+        taken, wants_changes = self._taken, self._runtime.listener.wants_changes
+        lock_leases(connection, [taken.relay_id])
+        is_open_still = is_open(connection, taken.token)
+        settle(connection, taken, settlements, tells_host=wants_changes)
+        # Those may be settled by a turn whose answer got lost: then nothing but the journal vouches for their events.
+        unheard = self._events.still_held(settlements) if wants_changes else set()
+        mark_unnotified(connection, taken.token, [*self._events.close(), *sorted(unheard)])
+        release(connection, taken.token, closing.released)
+        queue_unbegun(connection, taken.token, closing.released, tells_host=wants_changes)
+        is_settled = not is_open_still or self._end_drain(connection, settlements, closing)
+        actions.sweep_cancelled(connection, taken.relay_id)
+        finish_batches(connection, taken.relay_id)
+        return is_settled
+
+    def _end_drain(self, connection: Connection, settlements: Sequence[Settlement], closing: Closing) -> bool:
+        """Give back the relay and close the journal. Not done twice: a recovery or an earlier call deletes its row."""
+        taken = self._taken
+        give_back_lease(connection, taken, self._lease_values(closing, read_clock(connection)))
+        find_notice = self._note_fallback if self._route is Route.PLATFORM else self._move_relay
+        self._notice = find_notice(connection, closing)
+        if self._notice is not None:
+            write_notice(connection, taken.relay_id, self._notice)
+        # Closing may release more: only then is it certain what came back into cancelled batches.
+        return close_journal(
+            connection,
+            taken.token,
+            lambda: peek_journal(self._runtime.machine, taken.journal),
+            is_counted=self._events.count_settled(settlements) == closing.ended,
+        )
 
     def notify_some(self) -> list[int] | None:
         """See `DrainEvents.notify_some`. Call it in another thread than the rest."""
         return self._events.notify_some()
 
     def notify_rest(self) -> None:
-        """Tell the host and the relay's owner what the end of the drain is to them."""
+        """See `Bookkeeper.notify_rest`."""
         self._events.notify_rest()
         if self._notice is not None:
             notify_now(self._runtime, self._taken.relay_id, self._notice)

@@ -5,6 +5,7 @@
 """
 
 __all__ = [
+    "closing",
     "composer",
     "connections",
     "drain",

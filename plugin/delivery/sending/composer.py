@@ -13,7 +13,7 @@ from own_smtp.delivery.contract import AddressedInvitation, BatchInfo, Learned
 from own_smtp.errors import ContentError
 from own_smtp.messages.compiler import compile_content, compose_whole
 from own_smtp.messages.contents import load_override
-from own_smtp.outbox.settlements import Claimed
+from own_smtp.outbox.values import Claimed
 from own_smtp.smtp.values import Envelope, RelayProfile
 
 MOST_KEPT = 50

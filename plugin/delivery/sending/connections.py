@@ -115,7 +115,18 @@ class ConnectionPool:
         return len(self._supplies)
 
     async def run(self) -> None:
-        """Return when all connections are closed. Raises what a connection raised that nobody foresaw."""
+        """Return when all connections are closed. Raises what a connection raised that nobody foresaw.
+
+        When it is cancelled, they are dropped with all that is on the wire.
+        """
+        try:
+            await self._run()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await self._let_finish()
+
+    async def _run(self) -> None:
         self._grow()
         while self._tasks:
             done, _running = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -188,9 +199,10 @@ class ConnectionPool:
         """Open it, unless the feed is closed first: nobody waits for a server that is not needed any more."""
         opening = asyncio.create_task(session.open(self._resolve, self._dialer))
         closing = asyncio.create_task(self._queue.closed.wait())
-        await asyncio.wait({opening, closing}, return_when=asyncio.FIRST_COMPLETED)
-        closing.cancel()
-        if not opening.done():
+        try:
+            await asyncio.wait({opening, closing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closing.cancel()
             opening.cancel()
             await asyncio.wait({opening})
         if opening.cancelled():

@@ -7,17 +7,13 @@ drains all wait takes on further relays that are due, in the same event loop.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from own_smtp.delivery.bookkeeping.bookkeeper import Bookkeeper
-from own_smtp.delivery.bookkeeping.channel import Channel, ProcessChannel, ThreadChannel
-from own_smtp.delivery.sending import event_loop
-from own_smtp.delivery.sending.drain import Drain, begin_drain
-from own_smtp.errors import BookkeepingLostError, DatabaseError, JournalError
-from own_smtp.runtime import Runtime
+from own_smtp.delivery.contract import Bookkeeper, Channel, SenderRuntime
+from own_smtp.delivery.sending.drain import Drain, begin_drain, unforeseen
 from own_smtp.states import Route
 
 log = logging.getLogger(__name__)
@@ -25,16 +21,17 @@ log = logging.getLogger(__name__)
 FIRST_LOOK = 0.05
 """Seconds without any progress after which a worker looks for further relays."""
 LONGEST_LOOK = 2.0
-LITTLE_GARBAGE = 20_000
-"""Objects by which a sending process may grow before it looks for garbage: a message leaves next to none."""
 MOST_URGENT = 4
 """Errands for urgent mails at a time: each may wait for a slow server."""
+LAST_MESSAGES = 600.0
+"""Seconds beside the deadline of a final dot that what is on the wire gets when the slice is over. RQ ends a job after
+900, in the middle of whatever it does."""
 
 
 class MultiDrain:
     """Runs drains until nothing is due or the slice is over. `stop` ends them after the messages on the wire."""
 
-    def __init__(self, runtime: Runtime, channel: Channel) -> None:
+    def __init__(self, runtime: SenderRuntime, channel: Channel) -> None:
         self._runtime = runtime
         self._channel = channel
         self._drains: dict[asyncio.Task[None], Drain] = {}
@@ -48,19 +45,28 @@ class MultiDrain:
         self._urgent_at = 0.0
 
     async def run(self, relay_id: int, route: Route = Route.RELAY) -> set[int]:
-        """Drain `relay_id`, and what else is due while that waits. Return relays that are due again."""
+        """Drain `relay_id`, and what else is due while that waits. Return relays that are due again.
+
+        Ends with the slice, whatever is due by then. Raises what kept the drain of `relay_id` from beginning.
+        """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         # Look-ups of dead names block threads for long.
-        loop.set_default_executor(ThreadPoolExecutor(threads_for(self._runtime)))
-        ends_at = loop.time() + self._runtime.settings.slice.total_seconds()
+        loop.set_default_executor(ThreadPoolExecutor(2 * self._runtime.settings.relays_per_worker))
+        slice_end = loop.call_later(self._runtime.settings.slice.total_seconds(), self.stop)
+        last_end = loop.time() + self._runtime.settings.slice.total_seconds() + self._longest_ending
         async with self._channel:
-            await self._start(relay_id, route)
-            while self._drains or (loop.time() < ends_at and await self._adopt()):
-                await self._watch()
-            if self._urgent:
-                await asyncio.wait(self._urgent)
+            try:
+                await self._start(relay_id, route)
+                await self._serve(last_end)
+            finally:
+                slice_end.cancel()
+                await self._cut_off([*self._drains, *self._urgent])
         return self._due_again
+
+    @property
+    def _longest_ending(self) -> float:
+        return self._runtime.settings.deadlines.final_dot + LAST_MESSAGES
 
     def stop(self) -> None:
         """Send nothing new."""
@@ -68,16 +74,29 @@ class MultiDrain:
         for drain in self._drains.values():
             drain.stop()
 
-    async def _watch(self) -> None:
-        """Until all present drains have ended: look after urgent mails, and take on more when nothing moves."""
-        look = FIRST_LOOK
-        while self._drains:
-            done, _waiting = await asyncio.wait(self._drains, timeout=look, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+    async def _serve(self, last_end: float) -> None:
+        """Look after urgent mails, and take on more relays when nothing moves, until nothing is due or `last_end`."""
+        loop, look = asyncio.get_running_loop(), FIRST_LOOK
+        while self._drains or self._urgent or await self._adopt():
+            if (left := last_end - loop.time()) <= 0:
+                return
+            waiting = [*self._drains, *self._urgent]
+            await asyncio.wait(waiting, timeout=min(look, left), return_when=asyncio.FIRST_COMPLETED)
+            for task in [task for task in self._drains if task.done()]:
                 self._end(self._drains.pop(task), task)
-            self._run_urgent()
-            moves = self._has_moved() or (bool(self._drains) and await self._adopt())
+            if self._drains:
+                self._run_urgent()
+            moves = self._has_moved() or await self._adopt()
             look = FIRST_LOOK if moves else min(2 * look, LONGEST_LOOK)
+
+    async def _cut_off(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        """End what must not go on: a drain leaves what it cannot write to the recovery."""
+        running = [task for task in tasks if not task.done()]
+        for task in running:
+            task.cancel()
+        if running:
+            log.error("Ended %d conversations or calls that took too long.", len(running))
+            await asyncio.wait(running)
 
     async def _start(self, relay_id: int, route: Route = Route.RELAY) -> bool:
         drain = await begin_drain(self._runtime, self._channel, relay_id, route)
@@ -97,7 +116,7 @@ class MultiDrain:
         self._ended_before += drain.queue.ended
         if not drain.queue.ended:
             self._fruitless.add(drain.relay_id)
-        if (error := task.exception()) is not None:
+        if not task.cancelled() and (error := task.exception()) is not None:
             # What it had claimed is settled or left to the recovery; the other relays go on.
             log.error("%r broke down.", drain, exc_info=error)
 
@@ -106,12 +125,20 @@ class MultiDrain:
         room = self._runtime.settings.relays_per_worker - len(self._drains)
         if self._is_stopping or room <= 0:
             return False
+        passed_over = self._passed_over
         try:
-            passed_over = self._passed_over
             due = await self._channel.call(Bookkeeper.find_due, room + len(passed_over))
-            return any([await self._start(relay_id) for relay_id in due if relay_id not in passed_over])
-        except (DatabaseError, JournalError, BookkeepingLostError) as error:
-            log.warning("Taking on further relays failed: %s", error)
+        except Exception as error:
+            log.warning("Further relays cannot be looked for: %s", error, exc_info=unforeseen(error))
+            return False
+        return any([await self._try_to_start(relay_id) for relay_id in due if relay_id not in passed_over])
+
+    async def _try_to_start(self, relay_id: int) -> bool:
+        """What is wrong with this relay, or with the database just now, is no matter to those that are at work."""
+        try:
+            return await self._start(relay_id)
+        except Exception as error:
+            log.warning("Relay %s cannot be taken on: %s", relay_id, error, exc_info=unforeseen(error))
             return False
 
     @property
@@ -137,24 +164,5 @@ class MultiDrain:
 
     def _end_urgent(self, urgent: asyncio.Task[None]) -> None:
         self._urgent.discard(urgent)
-        if (error := urgent.exception()) is not None:
+        if not urgent.cancelled() and (error := urgent.exception()) is not None:
             log.error("An urgent mail could not be sent.", exc_info=error)
-
-
-def threads_for(runtime: Runtime) -> int:
-    """Each relay of a worker may keep one thread busy with its books, and one with something slow."""
-    return 2 * runtime.settings.relays_per_worker
-
-
-def run_drains(runtime: Runtime, relay_id: int, route: Route = Route.RELAY) -> set[int]:
-    """Run a worker's job to its end, in a thread without an event loop. Return relays that are due again."""
-    return event_loop.run(MultiDrain(runtime, ThreadChannel(Bookkeeper(runtime))).run(relay_id, route))
-
-
-def run_drains_forked(runtime: Runtime, relay_id: int, route: Route = Route.RELAY) -> set[int]:
-    """Do the same with the books in a process of their own. For a process that does nothing else and has no threads."""
-    # What is there by now stays: looking through it again and again for garbage would cost a tenth of the time.
-    gc.freeze()
-    gc.set_threshold(LITTLE_GARBAGE)
-    channel = ProcessChannel(Bookkeeper(runtime), threads_for(runtime), lambda: runtime.engine.dispose(close=False))
-    return event_loop.run(MultiDrain(runtime, channel).run(relay_id, route))

@@ -7,6 +7,7 @@
 __all__ = [
     "confirmation_mails",
     "dispatcher",
+    "drain_job",
     "dry_run_job",
     "jobs",
     "recovery",

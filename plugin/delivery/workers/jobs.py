@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from own_smtp.current import extension
-from own_smtp.delivery.sending.multi_drain import run_drains_forked
 from own_smtp.delivery.workers import confirmation_mails, dry_run_job
+from own_smtp.delivery.workers.drain_job import run_drains_forked
 from own_smtp.operations.relay_alerts import look_after
 from own_smtp.states import Route
 

@@ -12,8 +12,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from own_smtp.delivery.retry_policy import RetryPolicy
 from own_smtp.errors import JournalError
 from own_smtp.outbox import actions, leases
+from own_smtp.outbox.closing import recover
 from own_smtp.outbox.journal import Findings, Machine, read_journal
-from own_smtp.outbox.settlements import finish_batches, recover
+from own_smtp.outbox.settlements import finish_batches
 from own_smtp.outbox.values import Claimed, Settlement
 from own_smtp.runtime import Runtime
 from own_smtp.settings import Settings
