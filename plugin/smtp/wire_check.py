@@ -12,10 +12,12 @@ LONGEST_LINE = 998
 """Octets of a line without its CRLF (RFC 5321, 4.5.3.1.6)."""
 
 _LINE_END = b"\r\n"
+# Each pattern begins with a line end: so they jump from line to line, which is many times faster than reading all.
+_BARE_LF = re.compile(rb"\n(?<!\r\n)")
 # A field begins with its name and a colon, and goes on in lines that begin with white space and say something more
-# (RFC 5322, 2.2 and 3.2.2). Each pattern begins with a line end: so they jump from line to line.
-_NAME = re.compile(rb"\n([!-9;-~]+):")
-_BLANK = re.compile(rb"\n[ \t]+\r")
+# (RFC 5322, 2.2 and 3.2.2). Finds the name, or nothing where a field goes on.
+_LINE_OF_HEADER = re.compile(rb"\n(?:([!-9;-~]+):|[ \t]+[^ \t\r\n])")
+_HARMLESS = bytes(set(range(256)) - set(b"\r\n\0"))
 
 ONCE = frozenset(
     {b"from", b"sender", b"reply-to", b"to", b"cc", b"date", b"message-id", b"in-reply-to", b"references", b"subject"}
@@ -30,11 +32,11 @@ def why_unfit(data: bytes) -> str | None:
 
     Takes some microseconds for an invitation, and time in proportion to the size of any message.
     """
-    ends = data.count(_LINE_END)
-    if data.count(b"\n") != ends or data.count(b"\r") != ends:
-        return "The message has a bare CR or LF in it."
-    if b"\0" in data:
+    ends = data.translate(None, _HARMLESS)
+    if b"\0" in ends:
         return "The message has a NUL in it."
+    if ends != _LINE_END * (len(ends) // 2) or _BARE_LF.search(data):  # as many of both, and a CR before each LF
+        return "The message has a bare CR or LF in it."
     if not data.endswith(_LINE_END):
         return "The last line of the message has no line end."
     if _has_long_line(data):
@@ -42,29 +44,16 @@ def why_unfit(data: bytes) -> str | None:
     return _why_no_header(data)
 
 
-def field_names(data: bytes) -> list[bytes] | None:
-    """Return the names of a message's header fields in small letters, in their order; `None` when it has no header."""
-    end = data.find(b"\r\n\r\n") + 2
-    return names_of(data[:end]) if end >= 2 else None
-
-
-def names_of(head: bytes) -> list[bytes] | None:
-    """Return the names of whole fields with their line ends; `None` when anything else stands among them."""
-    lines = b"\n" + head.lower()
-    names: list[bytes] = _NAME.findall(lines)
-    others = lines.count(b"\n ") + lines.count(b"\n\t")
-    if not names or lines[1] in b" \t" or len(names) + others != head.count(b"\n") or _BLANK.search(lines):
-        return None
-    return names
-
-
 def _why_no_header(data: bytes) -> str | None:
-    names = field_names(data)
-    if names is None:
+    end = data.find(b"\r\n\r\n") + 2
+    head = data[:end].lower()
+    lines: list[bytes] = _LINE_OF_HEADER.findall(b"\n" + head)
+    if end < 2 or not lines or not lines[0] or len(lines) != head.count(b"\n"):
         return "The message does not begin with a header and an empty line."
-    if len(set(names)) != len(names):
-        for name in ONCE:
-            if names.count(name) > 1:
+    names = {*lines, b""}
+    if len(names) - 1 + lines.count(b"") < len(lines):
+        for name in ONCE & names:
+            if lines.count(name) > 1:
                 return f"The header of the message has the field {name.decode('ascii').title()} twice."
     if b"bcc" in names:
         return "The header of the message names hidden recipients (Bcc)."

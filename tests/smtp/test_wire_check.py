@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from own_smtp.smtp.wire_check import LONGEST_LINE, names_of, why_unfit
+from own_smtp.smtp.wire_check import LONGEST_LINE, why_unfit
 from tests.scripted import EXTENSIONS, ScriptedServer
 from tests.wire_kit import TEXT, Listed, converse, envelope
 
@@ -34,6 +34,11 @@ UNFIT = {
     "a blank line that goes on": (b"Subject: x\r\n \t\r\nX-A: b\r\n\r\nx\r\n", "header"),
     "two recipients' fields": (b"To: a@b.example\r\nX-A: 1\r\nTO: c@d.example\r\n\r\nx\r\n", "To twice"),
     "two senders' fields": (b"From: a@b.example\r\nFrom: c@d.example\r\n\r\nx\r\n", "From twice"),
+    "two that go on": (
+        b"To: a@b.example,\r\n c@d.example\r\nTo: e@f.example,\r\n g@h.example\r\n\r\nx\r\n",
+        "To twice",
+    ),
+    "CR and LF far from each other": (HEAD + b"\r\na\rb\nc\r\n", "bare CR or LF"),
     "two types": (b"Content-Type: text/html\r\nContent-Type: text/plain\r\n\r\nx\r\n", "twice"),
     "hidden recipients": (b"From: a@b.example\r\nBcc: c@d.example\r\n\r\nx\r\n", "Bcc"),
 }
@@ -43,6 +48,7 @@ FIT = {
     "dots": HEAD + b"\r\n.\r\n..\r\n",
     "as long as may be": HEAD + b"\r\n" + b"a" * 998 + b"\r\n",
     "other octets": HEAD + b"\r\n\x01\x0c\xff\r\n",
+    "fields that go on twice": b"Subject: a\r\n b\r\nTo: a@b.example,\r\n c@d.example\r\n\r\nx\r\n",
     "fields that may come often": b"X-A: 1\r\nX-A: 2\r\nComments: a\r\nComments: b\r\n\r\nx\r\n",
     "a header within the text": HEAD + b"\r\nBcc: a@b.example\r\nFrom: c\r\nFrom: d\r\n\r\nx\r\n",
 }
@@ -68,13 +74,6 @@ def test_it_finds_what_a_slow_look_finds(text: bytes) -> None:
     lines = data.split(b"\r\n")
     is_fit = all(len(line) <= LONGEST_LINE and b"\r" not in line and b"\n" not in line for line in lines)
     assert (why_unfit(data) is None) == is_fit
-
-
-def test_the_names_of_fields() -> None:
-    """In small letters and in their order; nothing but whole fields has any."""
-    assert names_of(HEAD) == [b"from", b"subject"]
-    assert names_of(HEAD + b"\r\n") is None
-    assert names_of(b"") is None
 
 
 @pytest.mark.parametrize("without", [("PIPELINING", "CHUNKING"), ("CHUNKING",), ()])
