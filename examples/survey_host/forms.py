@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -36,9 +36,12 @@ QUESTION_KINDS = {
 }
 
 
-def choices(labels: Mapping[Any, Any]) -> list[tuple[str, Any]]:
-    """Return what a select or radio field offers; `labels` maps values to texts."""
-    return [(str(value), label) for value, label in labels.items()]
+def choices(labels: Mapping[Any, Any]) -> Callable[[], list[tuple[str, Any]]]:
+    """Return the choices of a select or radio field, as each version of WTForms takes them: by a function.
+
+    `labels` maps values to texts.
+    """
+    return lambda: [(str(value), label) for value, label in labels.items()]
 
 
 class SignInForm(FlaskForm):

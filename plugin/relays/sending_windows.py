@@ -90,12 +90,3 @@ def _change(before: datetime, after: datetime, zone: tzinfo | None) -> datetime:
         is_before = datetime.fromtimestamp(middle, zone).utcoffset() == offset
         low, high = (middle, high) if is_before else (low, middle)
     return datetime.fromtimestamp(high, UTC)
-
-
-def describe_windows(windows: Sequence[dict[str, Any]]) -> list[str]:
-    """Say stored windows in words."""
-    names = dict(DAYS)
-    return [
-        f"{', '.join(str(names[day]) for day in window['days'])} {window['start']}\N{EN DASH}{window['end']}"
-        for window in windows
-    ]
