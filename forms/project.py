@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flask_wtf import FlaskForm
 from wtforms import BooleanField, IntegerField, RadioField
 from wtforms.validators import NumberRange, Optional
 
+from own_smtp.forms.base import BaseForm
 from own_smtp.i18n import gettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.storage.models import ProjectRoute, Relay
@@ -18,7 +18,7 @@ DEFAULT_HOURS = 24
 MOST_HOURS = 30 * 24
 
 
-class ProjectForm(FlaskForm):
+class ProjectForm(BaseForm):
     """The platform's mail, or one of the tenant's servers, with or without a way out."""
 
     route = RadioField(_("Invitations of this project leave through"))

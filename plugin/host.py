@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pluggy
@@ -27,6 +28,7 @@ from own_smtp.hooks.events import (
     Tenant,
 )
 from own_smtp.hooks.markers import PROJECT
+from own_smtp.i18n import undirected
 from own_smtp.operations.notice_mails import alert_notice, notice_of
 from own_smtp.states import TEST_PROJECT
 
@@ -116,7 +118,8 @@ class HookedHost:
 
     def actor(self) -> Actor | None:
         """Return who is behind the current request; `None` when nobody is signed in."""
-        return _only(Actor, self.hook.own_smtp_actor, self.hook.own_smtp_actor())
+        found = _only(Actor, self.hook.own_smtp_actor, self.hook.own_smtp_actor())
+        return found and replace(found, name=undirected(found.name))
 
     def may(self, actor: Actor, action: Action, project_id: str | None = None) -> bool:
         """Return whether `actor` may do `action`."""
@@ -126,24 +129,28 @@ class HookedHost:
     def tenant(self, tenant_id: str) -> Tenant:
         """Return the tenant; where the host says nothing, its id as its name, in English and UTC."""
         answer = self.hook.own_smtp_tenant(tenant_id=tenant_id)
-        return _only(Tenant, self.hook.own_smtp_tenant, answer) or Tenant(tenant_id=tenant_id, name=tenant_id)
+        found = _only(Tenant, self.hook.own_smtp_tenant, answer) or Tenant(tenant_id=tenant_id, name=tenant_id)
+        return replace(found, name=undirected(found.name))
 
     def all_tenants(self) -> Sequence[Tenant]:
         """Return the platform's tenants as far as the host names them all."""
-        return _all(Tenant, self.hook.own_smtp_tenants, self.hook.own_smtp_tenants())
+        found = _all(Tenant, self.hook.own_smtp_tenants, self.hook.own_smtp_tenants())
+        return [replace(tenant, name=undirected(tenant.name)) for tenant in found]
 
     def people(self, tenant_id: str) -> Sequence[Person]:
         """Return the tenant's people as far as the host names them."""
-        return _all(Person, self.hook.own_smtp_people, self.hook.own_smtp_people(tenant_id=tenant_id))
+        found = _all(Person, self.hook.own_smtp_people, self.hook.own_smtp_people(tenant_id=tenant_id))
+        return [replace(person, name=undirected(person.name)) for person in found]
 
     def user_name(self, tenant_id: str, user_id: str) -> str | None:
         """Return what somebody is called who did something in the tenant; `None` when the host does not say."""
         name: str | None = self.hook.own_smtp_user_name(tenant_id=tenant_id, user_id=user_id)
-        return name
+        return undirected(name) if name else name
 
     def projects(self, tenant_id: str) -> Sequence[Project]:
         """Return the tenant's projects."""
-        return _all(Project, self.hook.own_smtp_projects, self.hook.own_smtp_projects(tenant_id=tenant_id))
+        found = _all(Project, self.hook.own_smtp_projects, self.hook.own_smtp_projects(tenant_id=tenant_id))
+        return [replace(project, title=undirected(project.title)) for project in found]
 
     def send_platform_mail(self, mail: PlatformMail) -> bool:
         """Send through the platform's own service; `False` when there is none."""

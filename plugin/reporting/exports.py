@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -180,8 +181,9 @@ def _reply(item: LoggedAttempt) -> str:
     return " ".join(str(part) for part in (item.code, item.enhanced, item.text) if part)
 
 
-RISKY = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins with one of these for a formula."""
+# A spreadsheet takes a cell for a formula that begins with one of the four signs, also full-width or behind blanks. A
+# semicolon or a tab begins a further cell where the reader's list separator is one, whatever the quotes say.
+_FORMULA = re.compile(r'(?:^|[;\t\r\n])[\s\ufeff\0"]*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r])')
 
 BEGINNING = "\N{BYTE ORDER MARK}"
 """Without it Excel takes the file for another encoding."""
@@ -189,7 +191,11 @@ BEGINNING = "\N{BYTE ORDER MARK}"
 
 def csv_row(cells: Iterable[object]) -> str:
     """Return one row with its line end. `None` is an empty cell."""
-    texts = ["" if cell is None else str(cell) for cell in cells]
     row = io.StringIO()
-    csv.writer(row).writerow(f"'{text}" if text.startswith(RISKY) else text for text in texts)
+    csv.writer(row).writerow("" if cell is None else harmless(str(cell)) for cell in cells)
     return row.getvalue()
+
+
+def harmless(text: str) -> str:
+    """Return a cell's text with an apostrophe before whatever a spreadsheet would take for the sign of a formula."""
+    return _FORMULA.sub(r"\g<0>'", text)

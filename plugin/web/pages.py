@@ -6,17 +6,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, make_response, render_template, request, session, url_for
+from flask import Blueprint, Response, current_app, make_response, render_template, request, session, url_for
 from flask_babel import format_date, format_decimal, get_locale
-from flask_wtf import FlaskForm
+from jinja2.utils import Namespace
+from markupsafe import Markup
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
 from own_smtp import templates
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError, NotFoundError
+from own_smtp.forms.base import BaseForm, arguments
 from own_smtp.hooks.events import Action, Tenant
-from own_smtp.i18n import format_time, gettext, ngettext
+from own_smtp.i18n import format_time, gettext, isolated, ngettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.reporting.explanations import BY_PAUSE
 from own_smtp.smtp.certificates import spelt
@@ -47,7 +49,7 @@ _FIND = ("q", "show", "page", "projects")
 """What an address may say of a list: what is looked for, and which page of it."""
 
 
-class ButtonForm(FlaskForm):
+class ButtonForm(BaseForm):
     """A form that is only a button: it holds the CSRF token."""
 
 
@@ -59,7 +61,7 @@ def check_button() -> None:
 
 def asked_id(name: str) -> int | None:
     """Return an id that the page's address asks for; `None` where there is none, or none that can be."""
-    number = request.args.get(name, type=int)
+    number = arguments().get(name, type=int)
     return number if number is not None and abs(number) <= LARGEST_ID else None
 
 
@@ -69,17 +71,23 @@ def db_session() -> Session:
 
 
 def render(name: str, **values: Any) -> str:
-    """Render a page into the host's layout, or into our own where the host names none."""
+    """Render a page into the host's layout, or into our own where the host names none.
+
+    In two steps, so that neither side hides a name of the other: first the page by itself, with our names and without
+    the host's context processors; then the layout around it, with the host's names and one of ours, `own_smtp`.
+    """
     layout = extension().host.layout() or OWN_LAYOUT
-    return render_template(
-        f"own_smtp/{name}",
-        own_smtp_layout=layout,
-        own_smtp_embedded=layout != OWN_LAYOUT,
+    frame = Namespace(
+        layout=layout,
+        is_embedded=layout != OWN_LAYOUT,
+        language=_language(),
         platform_name=extension().settings.platform_name,
-        notes=session.pop(NOTES, []),
-        **_COMMON,
-        **values,
+        skip_text=gettext("Skip to the content"),
     )
+    page = current_app.jinja_env.get_template(f"own_smtp/{name}")
+    common = {**_COMMON, "frame": frame, "platform_name": frame.platform_name, "notes": session.pop(NOTES, [])}
+    frame["body"] = Markup(page.render(**common, **values))  # noqa: S704  # our own templates escape what they show
+    return render_template("own_smtp/frame.html", own_smtp=frame)
 
 
 def note(text: str, kind: str = "success") -> None:
@@ -101,7 +109,7 @@ def _format_moment(moment: datetime | None) -> str:
 
 def again(**changes: Any) -> str:
     """Return the address of the present page with some of its arguments changed."""
-    given = {name: value for name, value in request.args.items() if name in _FIND}
+    given = {name: value for name, value in arguments().items() if name in _FIND}
     return url_for(str(request.endpoint), **{**(request.view_args or {}), **given, **changes})
 
 
@@ -118,10 +126,10 @@ def _language() -> str:
 _COMMON: dict[str, Any] = {
     "tr": gettext,
     "ntr": ngettext,
+    "isolated": isolated,
     "moment": _format_moment,
     "day": format_date,
     "number": format_decimal,
-    "language": _language,
     "again": again,
     "pause_cause": _pause_cause,
     "may": may,

@@ -8,6 +8,7 @@ from flask import abort, make_response, request
 from flask.typing import ResponseReturnValue
 
 from own_smtp.current import extension
+from own_smtp.forms.base import arguments
 from own_smtp.operations.health import examine
 from own_smtp.web.pages import blueprint
 
@@ -16,7 +17,7 @@ from own_smtp.web.pages import blueprint
 def health() -> ResponseReturnValue:
     """Say what works: 503 when pages and sends do not; with `?strict` also when nothing would leave."""
     found = examine(extension().db.engine, extension().queue_is_up)
-    is_bad = found.status == "down" or (found.status != "ok" and "strict" in request.args)
+    is_bad = found.status == "down" or (found.status != "ok" and "strict" in arguments())
     return found.as_dict(), 503 if is_bad else 200
 
 

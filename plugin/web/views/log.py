@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import Response, abort, redirect, request, stream_with_context, url_for
+from flask import Response, abort, redirect, stream_with_context, url_for
 from flask.typing import ResponseReturnValue
 
 from own_smtp.current import extension
 from own_smtp.errors import NotFoundError
+from own_smtp.forms.base import arguments
 from own_smtp.forms.log import LogFilter, SelectionForm
 from own_smtp.hooks.events import Action, StatusFilter
 from own_smtp.i18n import gettext, ngettext
@@ -102,12 +103,12 @@ def _of_relay(relay_id: int, action: Action) -> Place:
 
 
 def _show(place: Place) -> ResponseReturnValue:
-    filters = LogFilter(request.args, STATE_LABELS)
+    filters = LogFilter(arguments(), STATE_LABELS)
     if not filters.validate():
         return _page(place, filters, None), 422
-    wanted = _wanted(filters, place, after=request.args.get("after"))
+    wanted = _wanted(filters, place, after=arguments().get("after"))
     try:
-        shown = delivery_log.page(db_session(), place.scope, wanted, before=request.args.get("before"))
+        shown = delivery_log.page(db_session(), place.scope, wanted, before=arguments().get("before"))
     except ValueError as error:
         raise NotFoundError("There is no such place in the log.") from error
     return _page(place, filters, shown)
@@ -150,7 +151,7 @@ def _may_change(place: Place) -> bool:
 
 
 def _download(place: Place, name: str) -> ResponseReturnValue:
-    filters = LogFilter(request.args, STATE_LABELS)
+    filters = LogFilter(arguments(), STATE_LABELS)
     if not filters.validate():
         return _page(place, filters, None), 422
     lines = delivery_log.stream(db_session(), place.scope, _wanted(filters, place))
@@ -160,7 +161,7 @@ def _download(place: Place, name: str) -> ResponseReturnValue:
 
 
 def _act(place: Place) -> ResponseReturnValue:
-    filters = LogFilter(request.args, STATE_LABELS)
+    filters = LogFilter(arguments(), STATE_LABELS)
     form = SelectionForm(list(Deed), delivery_log.PAGE)
     if not filters.validate() or not form.validate_on_submit():
         problems = [text for texts in form.errors.values() for text in texts]

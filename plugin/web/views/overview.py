@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flask import request
 from flask.typing import ResponseReturnValue
 
 from own_smtp.current import extension
+from own_smtp.forms.base import arguments
 from own_smtp.hooks.events import Action, Project
 from own_smtp.i18n import gettext, ngettext
 from own_smtp.relays import project_routes, store, suggestions
@@ -53,13 +53,13 @@ def overview() -> ResponseReturnValue:
 
 def asked(tenant_id: str | None) -> RelayQuery:
     """Return what the page's address asks for. What it cannot mean counts for nothing."""
-    show = request.args.get("show", RelayStateFilter.ALL, type=RelayStateFilter)
-    page = max(1, min(request.args.get("page", 1, type=int), 10_000))
-    return RelayQuery(tenant_id=tenant_id, text=request.args.get("q", "").strip()[:100], show=show, page=page)
+    show = arguments().get("show", RelayStateFilter.ALL, type=RelayStateFilter)
+    page = max(1, min(arguments().get("page", 1, type=int), 10_000))
+    return RelayQuery(tenant_id=tenant_id, text=arguments().get("q", "").strip()[:100], show=show, page=page)
 
 
 def _projects_page() -> int:
-    return max(1, min(request.args.get("projects", 1, type=int), 10_000))
+    return max(1, min(arguments().get("projects", 1, type=int), 10_000))
 
 
 def _users(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flask import redirect, request, url_for
+from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
 
 from own_smtp.current import extension
+from own_smtp.forms.base import typed_fields
 from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.project import ProjectForm
 from own_smtp.hooks.events import Action
@@ -88,7 +89,7 @@ def _scope() -> Scope:
 
 def _ask_about_leftovers(form: ProjectForm, leftovers: LeftoversForm, relay: Relay | None) -> ResponseReturnValue:
     waiting = reroute.count_elsewhere(db_session().connection(), _scope(), relay.id if relay else None)
-    is_answered = "is_answered" in request.form
+    is_answered = "is_answered" in typed_fields()
     if not is_answered:
         leftovers.leftovers.errors = ()  # it was only the choice before that was sent
     page = render(
