@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, current_app, make_response, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    make_response,
+    render_template,
+    request,
+    session,
+    stream_with_context,
+    url_for,
+)
 from flask_babel import format_date, format_decimal, get_locale
 from jinja2.utils import Namespace
 from markupsafe import Markup
@@ -28,6 +40,9 @@ from own_smtp.web.access import current_actor, may
 
 OWN_LAYOUT = "own_smtp/layout.html"
 NOTES = "own_smtp_notes"
+
+DOWNLOAD_PART = 500
+"""Rows of a file that go out at a time."""
 
 blueprint = Blueprint(
     "own_smtp",
@@ -88,6 +103,24 @@ def render(name: str, **values: Any) -> str:
     common = {**_COMMON, "frame": frame, "platform_name": frame.platform_name, "notes": session.pop(NOTES, [])}
     frame["body"] = Markup(page.render(**common, **values))  # noqa: S704  # our own templates escape what they show
     return render_template("own_smtp/frame.html", own_smtp=frame)
+
+
+def download(write: Callable[[Session], Iterator[str]], filename: str, mimetype: str) -> Response:
+    """Answer with a file that is written while it is read.
+
+    The database's connection is given back before each part goes out: a client that reads slowly, or not at all, holds
+    none. `write` yields rows, reads only by the session that it gets, and leaves nothing open between two rows.
+    """
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    return Response(stream_with_context(_released(write)), mimetype=mimetype, headers=headers)
+
+
+def _released(write: Callable[[Session], Iterator[str]]) -> Iterator[str]:
+    # By now the request is over and its session closed: the hooks that are asked from here on share this one.
+    rows = write(db_session())
+    while part := "".join(islice(rows, DOWNLOAD_PART)):
+        db_session().rollback()
+        yield part
 
 
 def note(text: str, kind: str = "success") -> None:

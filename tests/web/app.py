@@ -105,12 +105,12 @@ class ThinExtension:
         return self.queue_works
 
 
-def build_app(database_url: str, **settings: Any) -> Flask:
+def build_app(database_url: str, *, engine_options: dict[str, Any] | None = None, **settings: Any) -> Flask:
     """Return the application with its tables made. Networks on loopback are allowed."""
     app = Flask("told_host")
     app.testing = True
     app.config.update(SECRET_KEY="only for tests", SQLALCHEMY_DATABASE_URI=database_url, WTF_CSRF_ENABLED=False)
-    db = SQLAlchemy(app)
+    db = SQLAlchemy(app, engine_options=engine_options)
     read = Settings(
         encryption_keys=(KEY,),
         public_url="https://surveys.example",

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import Response, abort, redirect, stream_with_context, url_for
+from flask import abort, redirect, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
 from own_smtp.current import extension
 from own_smtp.errors import NotFoundError
@@ -24,7 +25,7 @@ from own_smtp.reporting import delivery_log, exports
 from own_smtp.reporting.reports import STATE_LABELS, project_batch
 from own_smtp.storage.models import Relay
 from own_smtp.web.access import current_actor, current_project, may, requires
-from own_smtp.web.pages import blueprint, db_session, note, render, tenant
+from own_smtp.web.pages import blueprint, db_session, download, note, render, tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,10 +155,12 @@ def _download(place: Place, name: str) -> ResponseReturnValue:
     filters = LogFilter(arguments(), STATE_LABELS)
     if not filters.validate():
         return _page(place, filters, None), 422
-    lines = delivery_log.stream(db_session(), place.scope, _wanted(filters, place))
-    file = exports.FILES[name]
-    headers = {"Content-Disposition": f'attachment; filename="own-smtp-{name}"'}
-    return Response(stream_with_context(file.write(lines)), mimetype=file.mimetype, headers=headers)
+    wanted, file = _wanted(filters, place), exports.FILES[name]
+
+    def write(session: Session) -> Iterator[str]:
+        return file.write(delivery_log.stream(session, place.scope, wanted))
+
+    return download(write, f"own-smtp-{name}", file.mimetype)
 
 
 def _act(place: Place) -> ResponseReturnValue:
