@@ -110,8 +110,8 @@ def test_following_the_link_tells_the_host_and_wakes_the_queue(web, thin, db_ses
             ["certificate cannot be trusted", "bad name", "#host"],
         ),
         (
-            Outcome(state=State.QUEUED, stage=Stage.RESOLVE, text="x", pause=PauseReason.NO_SUCH_HOST),
-            ["no server of this name", "#host"],
+            Outcome(state=State.QUEUED, stage=Stage.CONNECT, text="x"),
+            ["This server cannot be reached from here.", "#host", "tried again on"],
         ),
         (
             Outcome(state=State.QUEUED, stage=Stage.RCPT, reply=Reply(code=450, text="Greylisted")),
