@@ -18,7 +18,7 @@ from own_smtp.i18n import Text, format_utc, gettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.reporting.delivery_log import LoggedAttempt, LogLine
 from own_smtp.reporting.error_catalogue import WHO_LABELS
-from own_smtp.reporting.reports import STATE_LABELS
+from own_smtp.reporting.reports import state_label
 from own_smtp.states import Route
 
 
@@ -59,7 +59,7 @@ def write_administrator(lines: Iterable[LogLine]) -> Iterator[str]:
                         item.queue_id,
                         item.server,
                         line.status.address,
-                        STATE_LABELS[item.state],
+                        state_label(item.state, item.route),
                         item.stage_label,
                         _reply(item),
                     ]
@@ -117,7 +117,7 @@ def _invitation_cells(line: LogLine) -> list[object]:
         status.project_id,
         status.batch_id,
         line.relay_label,
-        STATE_LABELS[status.state],
+        state_label(status.state, status.route),
         format_utc(status.changed_at),
         status.message_id,
     ]
@@ -129,7 +129,7 @@ def _attempt_cells(item: LoggedAttempt | None) -> list[object]:
     explanation = item.explanation
     return [
         format_utc(item.at),
-        STATE_LABELS[item.state],
+        state_label(item.state, item.route),
         item.route,
         item.server,
         item.stage_label,

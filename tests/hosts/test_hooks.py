@@ -419,7 +419,7 @@ def test_hook_survey_report_columns(surveys: Surveys) -> None:
     assert header("1", "7") == ["Sent", "Bounced"]
     surveys.add_survey()
     columns = header("1", "7")
-    assert "Accepted by your server" in columns
+    assert "Accepted by the server" in columns
     assert any(column.startswith("Bounced for good: not known. Bounce messages go to") for column in columns)
 
 

@@ -197,7 +197,7 @@ def test_the_report_says_what_the_platform_sent(web, relay, db_session):
         invitation.route = Route.PLATFORM
     count_anew(db_session)
     db_session.commit()
-    assert "2 accepted invitations left by the platform&#39;s mail" in web.get(REPORT).text
+    assert "1 accepted by your server, 2 accepted by the platform&#39;s mail." in web.get(REPORT).text
 
 
 @pytest.mark.parametrize(

@@ -157,8 +157,6 @@ def _page(batch: BatchSummary, form: RetryForm | None) -> str:
         bar=pieces_of(batch.counts),
         form=form,
         button=ButtonForm(),
-        labels=reports.STATE_LABELS,
-        meanings=reports.STATE_MEANINGS,
         sentence=reports.status_sentence(batch.counts),
         sending=sending_picture(figures, tenant().timezone),
         codes=code_lines(figures),

@@ -22,7 +22,7 @@ from own_smtp.outbox.query import LogScope
 from own_smtp.outbox.recipient_search import with_shortened
 from own_smtp.relays import store
 from own_smtp.reporting import delivery_log, exports
-from own_smtp.reporting.reports import STATE_LABELS, project_batch
+from own_smtp.reporting.reports import STATE_LABELS, project_batch, state_label
 from own_smtp.storage.models import Relay
 from own_smtp.web.access import current_actor, current_project, may, requires
 from own_smtp.web.pages import blueprint, db_session, download, note, render, tenant
@@ -136,6 +136,7 @@ def _common(place: Place, filters: LogFilter) -> dict[str, Any]:
         "projects": {item.project_id: item.title for item in _projects()},
         "batch": _batch(place, filters),
         "labels": STATE_LABELS,
+        "label_of": state_label,
         "Deed": Deed,
     }
 
