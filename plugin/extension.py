@@ -34,6 +34,7 @@ from own_smtp.outbox.intake import checked_moment
 from own_smtp.outbox.query import LogScope
 from own_smtp.outbox.recipient_search import with_shortened
 from own_smtp.relays import store
+from own_smtp.relays.platform_server import can_take_over
 from own_smtp.relays.routing import relay_for, relay_named, waits_for
 from own_smtp.reporting import delivery_log, reports
 from own_smtp.reporting.delivery_log import LogLine
@@ -64,7 +65,8 @@ class OwnSMTP(Components):
         profile = store.load_profile(connection, relay.id, self.vault)
         if profile is None:
             return None
-        receipt = actions.add(connection, batch, profile, fallback_after=route.fallback_after if route else None)
+        fallback_after = route.fallback_after if route and can_take_over(self._app.config) else None
+        receipt = actions.add(connection, batch, profile, fallback_after=fallback_after)
         self.enqueue_drain_after_commit(session, relay.id)
         waits = waits_for(relay) or host_menus.refusal(session, self.policy, batch.tenant_id)
         finishes_at = finish_of_all(connection, self.policy.in_force(connection), relay.id, profile.limits)

@@ -48,7 +48,7 @@ BY_PLATFORM_MEANINGS: dict[State, Text] = {
 
 STATE_MEANINGS: dict[State, Text] = {
     State.QUEUED: _("Not sent yet, or to be tried again."),
-    State.SENDING: _("On its way to your server at this moment."),
+    State.SENDING: _("A worker of the platform has taken it up: it leaves now, or as soon as its turn comes."),
     State.ACCEPTED: _("Your server took it over. What it did with it then is known only there."),
     State.REFUSED: _("Your server said no for good; the report has its words."),
     State.FAILED: _("Tried until its time was over, or impossible to send."),

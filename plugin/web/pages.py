@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,11 @@ from own_smtp.hooks.events import Action, Tenant
 from own_smtp.i18n import format_time, gettext, isolated, ngettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.reporting.explanations import BY_PAUSE
+from own_smtp.reporting.relay_lists import failing
 from own_smtp.smtp.certificates import spelt
 from own_smtp.states import PauseReason, RelayState, State
 from own_smtp.storage.models import LARGEST_ID, Relay
-from own_smtp.web.access import current_actor, may
+from own_smtp.web.access import current_actor, is_admitted, may
 
 OWN_LAYOUT = "own_smtp/layout.html"
 NOTES = "own_smtp_notes"
@@ -100,7 +102,13 @@ def render(name: str, **values: Any) -> str:
         skip_text=gettext("Skip to the content"),
     )
     page = current_app.jinja_env.get_template(f"own_smtp/{name}")
-    common = {**_COMMON, "frame": frame, "platform_name": frame.platform_name, "notes": session.pop(NOTES, [])}
+    common = {
+        **_COMMON,
+        **_badge_questions(),
+        "frame": frame,
+        "platform_name": frame.platform_name,
+        "notes": session.pop(NOTES, []),
+    }
     frame["body"] = Markup(page.render(**common, **values))  # noqa: S704  # our own templates escape what they show
     return render_template("own_smtp/frame.html", own_smtp=frame)
 
@@ -149,6 +157,16 @@ def again(**changes: Any) -> str:
 def _pause_cause(relay: Relay) -> str:
     reason = relay.pause_reason
     return str(BY_PAUSE[PauseReason(reason)].cause) if reason in set(PauseReason) else ""
+
+
+def _badge_questions() -> dict[str, Any]:
+    """Return what a badge asks of a relay: whether the policy lets it send, and whether deliveries fail at it."""
+    # Once for each tenant, and only for this page: both may be otherwise on the next one.
+    admitted, failing_of = cache(is_admitted), cache(partial(failing, db_session()))
+    return {
+        "admits": lambda relay: admitted(relay.tenant_id),
+        "fails": lambda relay: relay.id in failing_of(relay.tenant_id),
+    }
 
 
 def _language() -> str:

@@ -110,6 +110,7 @@ def build_app(database_url: str, *, engine_options: dict[str, Any] | None = None
     app = Flask("told_host")
     app.testing = True
     app.config.update(SECRET_KEY="only for tests", SQLALCHEMY_DATABASE_URI=database_url, WTF_CSRF_ENABLED=False)
+    app.config.update(MAIL_SERVER="mail.platform.example", MAIL_DEFAULT_SENDER="surveys@platform.example")
     db = SQLAlchemy(app, engine_options=engine_options)
     read = Settings(
         encryption_keys=(KEY,),

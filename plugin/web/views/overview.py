@@ -44,7 +44,7 @@ def overview() -> ResponseReturnValue:
         projects_page=_projects_page(),
         projects_pages=max(1, -(-len(found) // PAGE)),
         is_long=max(len(every), len(all_projects)) > PAGE // 2,
-        sentence=_in_force(_users(routes, every, all_projects), every),
+        sentence=_in_force(_users(routes, every, all_projects), every, is_admitted=is_admitted(tenant_id)),
         platform=platform_appearance(),
         appearance_of=appearance_of,
         is_admitted=is_admitted(tenant_id),
@@ -76,7 +76,7 @@ def _shown(every: Mapping[int, Relay]) -> Relay | None:
     return next(iter(ranked), None)
 
 
-def _in_force(users: Mapping[str, Relay], every: Mapping[int, Relay]) -> str:
+def _in_force(users: Mapping[str, Relay], every: Mapping[int, Relay], *, is_admitted: bool) -> str:
     """Say in one sentence what is in force now, and in another where something waits."""
     if not every:
         return gettext("In force now: all invitations leave by the platform's mail.")
@@ -90,7 +90,7 @@ def _in_force(users: Mapping[str, Relay], every: Mapping[int, Relay]) -> str:
         "In force now: %(num)s projects send through an own server, all others by the platform's mail.",
         len(users),
     )
-    held = sum(relay.state != RelayState.ACTIVE for relay in users.values())
+    held = sum(not is_admitted or relay.state != RelayState.ACTIVE for relay in users.values())
     if not held:
         return text
     return f"{text} " + ngettext(
