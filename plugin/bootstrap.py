@@ -33,7 +33,7 @@ from own_smtp.smtp.network import NetworkPolicy
 from own_smtp.smtp.submission import resolver_for
 from own_smtp.storage import counters
 from own_smtp.storage.encryption import Vault, derive_development_key
-from own_smtp.storage.engine import for_workers
+from own_smtp.storage.engine import beside, for_workers
 from own_smtp.web.views import blueprint
 
 _TO_WAKE = "own_smtp_to_wake"
@@ -126,7 +126,7 @@ class Components:
 
     def in_force(self) -> Settings:
         """Return the settings with what administrators changed. Read beside the session: no transaction begins."""
-        with self.db.engine.connect() as connection:
+        with beside(self.db) as connection:
             return self.policy.in_force(connection)
 
     @cached_property

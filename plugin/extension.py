@@ -40,6 +40,7 @@ from own_smtp.reporting import delivery_log, reports
 from own_smtp.reporting.delivery_log import LogLine
 from own_smtp.reporting.estimates import estimate, finish_of_all
 from own_smtp.reporting.known_statuses import known_statuses
+from own_smtp.storage.engine import beside
 from own_smtp.web import host_menus
 from own_smtp.web.host_menus import batch_url, project_links, settings_links
 
@@ -85,7 +86,7 @@ class OwnSMTP(Components):
     def _has_pages(self, tenant_id: str) -> bool:
         """Look beside the host's session: its menus must work before our tables are there."""
         try:
-            with Session(self.db.engine) as session:
+            with beside(self.db) as connection, Session(connection) as session:
                 return host_menus.has_pages(session, self.host, self.policy, tenant_id)
         except DBAPIError as error:
             log.warning("Whether tenant %s may use own mail servers is not known: %s", tenant_id, type(error).__name__)

@@ -11,6 +11,9 @@
             references=["17", "18"],
         )
 
+A fixture makes the tables with `create_tables(db.engine)`, beside the host's own `db.create_all()`. It takes a
+connection as well; then they belong to its transaction.
+
 Needs no pytest. A hook without an implementation is fine, and not asked about.
 """
 
@@ -21,10 +24,11 @@ from collections.abc import Callable, Sequence
 from flask import Flask
 
 from own_smtp.current import KEY
+from own_smtp.storage.schema import upgrade as create_tables
 from own_smtp.testing import answers, events
 from own_smtp.testing.case import Case, Problems, SignedIn, Where
 
-__all__ = ["check_host"]
+__all__ = ["check_host", "create_tables"]
 
 
 def check_host(

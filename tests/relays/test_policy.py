@@ -137,7 +137,7 @@ def test_a_tenant_that_may_not_waits_and_goes_on(platform, scripted):
     [({"allow_plaintext": False}, "forbidden"), ({"allowed_ports": frozenset({25})}, None)],
 )
 def test_a_stricter_policy_holds_for_servers_that_are_there(platform, scripted, values, reason):
-    """A server that was saved under a milder policy is not connected to any more; a refused port looks like a closed one."""
+    """A server that was saved under a milder policy is not connected to any more; a refused port looks closed."""
     leave_open(platform, *values)
     relay = platform.add_relay(scripted)
     platform.send(relay)

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from own_smtp.current import extension
 from own_smtp.forms.base import arguments
 from own_smtp.operations.health import examine
+from own_smtp.storage.engine import beside
 from own_smtp.web.pages import blueprint
 
 
@@ -33,7 +34,7 @@ def metrics() -> ResponseReturnValue:
 
     jobs = extension().queue_depth()
     queue = QueueFigures(is_up=jobs is not None, jobs=jobs)
-    with extension().db.engine.connect() as connection:
+    with beside(extension().db) as connection:
         text = exposition(connection, queue, by_tenant=extension().settings.metrics_tenants)
     return make_response(text, {"Content-Type": CONTENT_TYPE})
 
