@@ -121,6 +121,10 @@ class HookedHost:
         found = _only(Actor, self.hook.own_smtp_actor, self.hook.own_smtp_actor())
         return found and replace(found, name=undirected(found.name))
 
+    def sign_in_url(self, next_path: str) -> str | None:
+        """Return where to sign in and go on to `next_path`; `None` when the host does not say."""
+        return _only(str, self.hook.own_smtp_sign_in_url, self.hook.own_smtp_sign_in_url(next_path=next_path))
+
     def may(self, actor: Actor, action: Action, project_id: str | None = None) -> bool:
         """Return whether `actor` may do `action`."""
         answer = self.hook.own_smtp_may(actor=actor, action=action, project_id=project_id)

@@ -17,7 +17,7 @@ from own_smtp.relays.policy import EVERYBODY
 from own_smtp.relays.presets import PRESETS
 from own_smtp.relays.sending_windows import describe_windows
 from own_smtp.reporting.explanations import BY_PAUSE
-from own_smtp.reporting.reports import STATE_LABELS
+from own_smtp.reporting.reports import ANY_ROUTE_LABELS
 from own_smtp.states import PauseReason, RelayTestState, Security, State
 from own_smtp.storage.audit import SECRET, AuditAction
 from own_smtp.storage.models import AuditEntry, Relay
@@ -231,7 +231,7 @@ def _reason(value: Any) -> str:
 
 
 def _states(value: Any) -> str:
-    return ", ".join(str(STATE_LABELS[State(item)]) for item in value)
+    return ", ".join(str(ANY_ROUTE_LABELS[State(item)]) for item in value)
 
 
 def _hours(value: Any) -> str:

@@ -35,6 +35,9 @@ STATE_LABELS: dict[State, Text] = {
     State.CANCELLED: _("Cancelled"),
 }
 
+ANY_ROUTE_LABELS: dict[State, Text] = {state: STATUSES[state] for state in STATE_LABELS}
+"""For choices that mean invitations of every route."""
+
 BY_PLATFORM_LABELS: dict[State, Text] = {
     State.ACCEPTED: _("Accepted by the platform's mail"),
     State.REFUSED: _("Refused by the platform's mail"),
@@ -292,7 +295,7 @@ def _refusal(row: RowMapping) -> Refusal:
 
 def report_columns() -> list[ReportColumn]:
     """Return the statuses that a report of invitations through an own server can show, and which it cannot and why."""
-    known = [ReportColumn(key=state, label=str(STATUSES[state]), is_known=True) for state in STATE_LABELS]
+    known = [ReportColumn(key=state, label=str(label), is_known=True) for state, label in ANY_ROUTE_LABELS.items()]
     hidden = [
         ReportColumn(key=key, label=str(STATUSES[key]), is_known=False, reason=str(cell.reason))
         for key, cell in hidden_by_own_server().items()

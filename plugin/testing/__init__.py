@@ -49,6 +49,7 @@ def check_host(
 _CHECKS: tuple[tuple[str, Where, Callable[[Case], Problems]], ...] = (
     ("own_smtp_actor", Where.NOBODY, answers.check_nobody),
     ("own_smtp_actor", Where.SOMEBODY, answers.check_actor),
+    ("own_smtp_sign_in_url", Where.NOBODY, answers.check_sign_in_url),
     ("own_smtp_may", Where.SOMEBODY, answers.check_may),
     ("own_smtp_tenant", Where.WORKER, answers.check_tenant),
     ("own_smtp_tenants", Where.SOMEBODY, answers.check_tenants),

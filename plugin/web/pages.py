@@ -14,6 +14,7 @@ from flask import (
     Response,
     current_app,
     make_response,
+    redirect,
     render_template,
     request,
     session,
@@ -216,12 +217,27 @@ def show_error(error: HTTPException) -> HTTPException | Response:
     """Answer an error with a page that says what to do next; redirects and ready answers pass."""
     if error.code is None or error.code < 400 or error.response is not None:
         return error
-    return _error_page(error.code)
+    return _sign_in() if error.code == 401 else _error_page(error.code)
 
 
-def _error_page(code: int, text: str | None = None) -> Response:
+def _sign_in() -> Response:
+    """Lead who opens a page to the host's sign-in, and back. Scripts, and forms that were sent, get a 401."""
+    is_page = request.method == "GET" and request.accept_mimetypes.accept_html
+    here = f"{request.script_root}{request.full_path.removesuffix('?')}" if is_page else url_for("own_smtp.overview")
+    url = extension().host.sign_in_url(here)
+    if is_page and url is not None:
+        response = make_response(redirect(url))
+    else:
+        response = _error_page(401, sign_in_url=url)
+        # Browsers have no dialogue of their own for it; a 401 must name a scheme (RFC 9110, 15.5.2).
+        response.headers["WWW-Authenticate"] = 'Cookie realm="platform"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _error_page(code: int, text: str | None = None, sign_in_url: str | None = None) -> Response:
     title, words = ERRORS.get(code, (_("That did not work"), _("Go back, open the page again and try once more.")))
-    response = make_response(render("error.html", title=title, words=text or words), code)
+    response = make_response(render("error.html", title=title, words=text or words, sign_in_url=sign_in_url), code)
     response.headers["Cache-Control"] = "no-store"
     return response
 

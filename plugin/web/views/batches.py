@@ -116,7 +116,7 @@ def _batch(project_id: str, batch_id: int) -> BatchSummary:
 def _retry_form(batch: BatchSummary) -> RetryForm | None:
     """Return the form; `None` when every invitation was accepted or still waits."""
     labels = {
-        state: f"{reports.STATE_LABELS[state]}: {ngettext('%(num)s invitation', '%(num)s invitations', number)}"
+        state: f"{reports.ANY_ROUTE_LABELS[state]}: {ngettext('%(num)s invitation', '%(num)s invitations', number)}"
         for state in AGAIN
         if (number := batch.counts[state])
     }

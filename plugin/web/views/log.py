@@ -22,7 +22,7 @@ from own_smtp.outbox.query import LogScope
 from own_smtp.outbox.recipient_search import with_shortened
 from own_smtp.relays import store
 from own_smtp.reporting import delivery_log, exports
-from own_smtp.reporting.reports import STATE_LABELS, project_batch, state_label
+from own_smtp.reporting.reports import ANY_ROUTE_LABELS, project_batch, state_label
 from own_smtp.storage.models import Relay
 from own_smtp.web.access import current_actor, current_project, may, requires
 from own_smtp.web.pages import blueprint, db_session, download, note, render, tenant
@@ -104,7 +104,7 @@ def _of_relay(relay_id: int, action: Action) -> Place:
 
 
 def _show(place: Place) -> ResponseReturnValue:
-    filters = LogFilter(arguments(), STATE_LABELS)
+    filters = LogFilter(arguments(), ANY_ROUTE_LABELS)
     if not filters.validate():
         return _page(place, filters, None), 422
     wanted = _wanted(filters, place, after=arguments().get("after"))
@@ -135,7 +135,7 @@ def _common(place: Place, filters: LogFilter) -> dict[str, Any]:
         "relay": place.relay,
         "projects": {item.project_id: item.title for item in _projects()},
         "batch": _batch(place, filters),
-        "labels": STATE_LABELS,
+        "labels": ANY_ROUTE_LABELS,
         "label_of": state_label,
         "Deed": Deed,
     }
@@ -153,7 +153,7 @@ def _may_change(place: Place) -> bool:
 
 
 def _download(place: Place, name: str) -> ResponseReturnValue:
-    filters = LogFilter(arguments(), STATE_LABELS)
+    filters = LogFilter(arguments(), ANY_ROUTE_LABELS)
     if not filters.validate():
         return _page(place, filters, None), 422
     wanted, file = _wanted(filters, place), exports.FILES[name]
@@ -165,7 +165,7 @@ def _download(place: Place, name: str) -> ResponseReturnValue:
 
 
 def _act(place: Place) -> ResponseReturnValue:
-    filters = LogFilter(arguments(), STATE_LABELS)
+    filters = LogFilter(arguments(), ANY_ROUTE_LABELS)
     form = SelectionForm(list(Deed), delivery_log.PAGE)
     if not filters.validate() or not form.validate_on_submit():
         problems = [text for texts in form.errors.values() for text in texts]
