@@ -10,11 +10,12 @@ from wtforms import Field, FloatField, IntegerField
 from wtforms.validators import DataRequired, NumberRange, Optional, StopValidation, ValidationError
 
 from own_smtp.errors import AddressError
-from own_smtp.i18n import gettext
+from own_smtp.i18n import gettext, undirected
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.smtp.addresses import parse_address
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+CONTROL = re.compile("[\x00-\x1f\x7f\ufffd]")
+"""What no line of text holds: control characters, and what stands for one that could not be stored."""
 
 
 class Address:
@@ -24,6 +25,7 @@ class Address:
         if not item.data:
             item.data = None
             raise StopValidation
+        one_line(_form, item)
         try:
             item.data = parse_address(item.data)
         except AddressError as error:
@@ -32,8 +34,20 @@ class Address:
 
 def one_line(_form: FlaskForm, item: Field) -> None:
     """Refuse control characters: a line end in a name would become a header of its own."""
-    if item.data and CONTROL.search(item.data):
+    if item.data and _has_controls(item.data):
         raise ValidationError(gettext("Line ends and other control characters are not possible here."))
+
+
+def readable(_form: FlaskForm, item: Field) -> None:
+    """Refuse control characters in text of several lines, and in a password."""
+    text = (item.data or "").replace("\n", "").replace("\r", "").replace("\t", "")
+    if _has_controls(text):
+        raise ValidationError(gettext("Control characters are not possible here."))
+
+
+def _has_controls(text: str) -> bool:
+    """Look for controls of direction as well: one in a name turns the sentences round that the name is put into."""
+    return bool(CONTROL.search(text)) or undirected(text) != text
 
 
 def stripped(text: str | None) -> str | None:

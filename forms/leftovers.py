@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flask_wtf import FlaskForm
 from wtforms import RadioField
 from wtforms.validators import DataRequired
 
+from own_smtp.forms.base import BaseForm
 from own_smtp.i18n import gettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.states import RelayState
@@ -16,7 +16,7 @@ from own_smtp.storage.models import Relay
 KEEP, CANCEL, MOVE = "keep", "cancel", "move:"
 
 
-class LeftoversForm(FlaskForm):
+class LeftoversForm(BaseForm):
     """Deliver the old way, move to another server, or cancel."""
 
     leftovers = RadioField(_("What shall become of them?"), [DataRequired(_("Please choose one."))])

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from flask_wtf import FlaskForm
 from wtforms import BooleanField, DateField, HiddenField, IntegerField, SelectField, SelectMultipleField, StringField
 from wtforms.validators import InputRequired, Length, NumberRange, Optional, Regexp, ValidationError
 from wtforms.widgets import CheckboxInput, HiddenInput, ListWidget
 
+from own_smtp.forms.base import BaseForm
 from own_smtp.forms.checks import stripped
 from own_smtp.hooks.events import StatusFilter
 from own_smtp.i18n import Text, gettext, zone_of
@@ -26,7 +26,7 @@ def _part(label: Any, help_text: Any = "") -> StringField:
     return StringField(label, [Optional(), Length(max=200)], filters=[stripped], description=help_text)
 
 
-class LogFilter(FlaskForm):
+class LogFilter(BaseForm):
     """What of the log is shown. It is sent by GET, so that a filtered log has an address of its own."""
 
     class Meta:
@@ -104,7 +104,7 @@ def _midnight(day: date | None, timezone: str) -> datetime | None:
     return datetime.combine(day, time(), zone_of(timezone)) if day else None
 
 
-class SelectionForm(FlaskForm):
+class SelectionForm(BaseForm):
     """What is done with which of the log's invitations, first asked for, then confirmed."""
 
     deed = SelectField(_("What to do"), [InputRequired()])

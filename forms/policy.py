@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from flask_wtf import FlaskForm
 from wtforms import BooleanField, Field, IntegerField, RadioField, SelectMultipleField, StringField, TextAreaField
 from wtforms.validators import InputRequired, NumberRange, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from own_smtp.errors import AddressError, ConfigurationError
+from own_smtp.forms.base import BaseForm
 from own_smtp.forms.checks import number_of, required
 from own_smtp.hooks.events import Tenant
 from own_smtp.i18n import gettext
@@ -41,7 +41,7 @@ class Fixed:
         return key_of(self.name)
 
 
-class PolicyForm(FlaskForm):
+class PolicyForm(BaseForm):
     """Who may use own mail servers, and how."""
 
     who = RadioField(_("Who may use own mail servers"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flask_wtf import FlaskForm
 from wtforms import BooleanField, IntegerField, RadioField
 from wtforms.validators import NumberRange, Optional
 
+from own_smtp.forms.base import BaseForm
 from own_smtp.i18n import gettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.storage.models import ProjectRoute, Relay
@@ -18,7 +18,7 @@ DEFAULT_HOURS = 24
 MOST_HOURS = 30 * 24
 
 
-class ProjectForm(FlaskForm):
+class ProjectForm(BaseForm):
     """The platform's mail, or one of the tenant's servers, with or without a way out."""
 
     route = RadioField(_("Invitations of this project leave through"))
@@ -32,12 +32,24 @@ class ProjectForm(FlaskForm):
         description=_("Counted from the moment that the invitations are sent."),
     )
 
-    def __init__(self, relays: Sequence[Relay], chosen: ProjectRoute | None, suggested: Relay | None = None) -> None:
-        """`suggested` is selected where nobody made a choice yet."""
+    def __init__(
+        self,
+        relays: Sequence[Relay],
+        chosen: ProjectRoute | None,
+        suggested: Relay | None = None,
+        *,
+        can_fall_back: bool,
+    ) -> None:
+        """`suggested` is selected where nobody made a choice yet.
+
+        Without `can_fall_back` the platform has no mail that could take over, and nobody is asked whether it may.
+        """
         super().__init__(data=_values(chosen) if chosen or not suggested else {"route": str(suggested.id)})
         self.route.choices = [(PLATFORM, gettext("The platform's mail"))] + [
             (str(relay.id), relay.label) for relay in relays
         ]
+        if not can_fall_back:
+            del self.falls_back, self.hours
 
     @property
     def relay_id(self) -> int | None:
@@ -47,7 +59,7 @@ class ProjectForm(FlaskForm):
     @property
     def fallback_after(self) -> int | None:
         """Seconds until the platform's mail may take over; `None` means never. Only after `validate`."""
-        if self.relay_id is None or not self.falls_back.data:
+        if self.relay_id is None or self.falls_back is None or not self.falls_back.data:
             return None
         return (self.hours.data or DEFAULT_HOURS) * 3600
 

@@ -12,6 +12,7 @@ from wtforms import Field
 from wtforms.validators import ValidationError
 
 from own_smtp.errors import TargetError
+from own_smtp.forms.base import typed_fields
 from own_smtp.forms.relay_fields import DEFAULT_CONNECTIONS, RelayFields
 from own_smtp.forms.windows import rows_of, windows_of, zone_choices
 from own_smtp.i18n import Text, gettext
@@ -183,8 +184,8 @@ class RelayForm(RelayFields):
 
     def typed(self) -> Typed:
         """Return the fields as the browser sent them, to fill the form with again. A password is never shown again."""
-        not_shown = {"csrf_token", "test", "password"}
-        return {name: values for name, values in request.form.lists() if name not in not_shown}
+        not_shown = {self.meta.csrf_field_name, "test", "password"}
+        return {name: values for name, values in typed_fields().lists() if name not in not_shown}
 
     def is_open(self, names: tuple[str, ...]) -> bool:
         """Whether a folded group holds something that a person should see."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
     HiddenField,
@@ -15,7 +14,8 @@ from wtforms import (
 )
 from wtforms.validators import Length, NumberRange, Optional
 
-from own_smtp.forms.checks import Address, number_of, one_line, required, stripped
+from own_smtp.forms.base import BaseForm
+from own_smtp.forms.checks import Address, number_of, one_line, readable, required, stripped
 from own_smtp.forms.windows import window_rows
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.relays.presets import PRESETS
@@ -29,7 +29,7 @@ def known_preset(key: str | None) -> str | None:
     return key if key in PRESETS else None
 
 
-class RelayFields(FlaskForm):
+class RelayFields(BaseForm):
     """What a person types for one mail server."""
 
     label = StringField(
@@ -39,7 +39,7 @@ class RelayFields(FlaskForm):
         description=_("How you recognise it in lists, for example “Company mail”."),
     )
     preset = HiddenField(filters=[known_preset])
-    description = TextAreaField(_("Note"), [Length(max=1000)], filters=[stripped])
+    description = TextAreaField(_("Note"), [Length(max=1000), readable], filters=[stripped])
     host = StringField(
         _("Mail server"),
         [required(), Length(max=255)],
@@ -54,7 +54,7 @@ class RelayFields(FlaskForm):
     )
     auth = BooleanField(_("The server wants a user name and a password"), default=True)
     username = StringField(_("User name"), [Length(max=320), one_line], filters=[stripped])
-    password = PasswordField(_("Password"), [Length(max=1000)])
+    password = PasswordField(_("Password"), [Length(max=1000), readable])
     sender_address = StringField(
         _("Sender address"),
         [required(), Address()],

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flask_wtf import FlaskForm
 from wtforms import BooleanField, SelectMultipleField
 from wtforms.validators import DataRequired, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
+from own_smtp.forms.base import BaseForm
 from own_smtp.i18n import Text, gettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.states import State
 
 
-class RetryForm(FlaskForm):
+class RetryForm(BaseForm):
     """Which of those that were not accepted are sent again, and whether a second copy is accepted for it."""
 
     states = SelectMultipleField(

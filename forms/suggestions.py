@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flask_wtf import FlaskForm
 from wtforms import BooleanField, SelectMultipleField
 from wtforms.widgets import CheckboxInput, ListWidget
 
+from own_smtp.forms.base import BaseForm
 from own_smtp.hooks.events import Person, Project
 from own_smtp.i18n import lazy_gettext as _
 
 
-class SuggestionsForm(FlaskForm):
+class SuggestionsForm(BaseForm):
     """The whole tenant, some people, some projects."""
 
     everybody = BooleanField(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from flask_wtf import FlaskForm
 from wtforms import Field, SelectMultipleField, TextAreaField
 from wtforms.validators import ValidationError
 
+from own_smtp.forms.base import BaseForm
 from own_smtp.forms.checks import required
 from own_smtp.hooks.events import Tenant
 from own_smtp.i18n import gettext, list_some
@@ -18,7 +18,7 @@ MOST_NAMED = 5
 """So many lines that mean nothing are named in an error."""
 
 
-class TicksForm(FlaskForm):
+class TicksForm(BaseForm):
     """The tenants that a page showed, and those of them that were ticked when it was sent."""
 
     shown = SelectMultipleField(_("Tenants"), validate_choice=False)
@@ -45,7 +45,7 @@ class TicksForm(FlaskForm):
         return frozenset(self.shown.data or ()) - self.added
 
 
-class ManyForm(FlaskForm):
+class ManyForm(BaseForm):
     """Tenants to choose, written or pasted one a line."""
 
     many = TextAreaField(

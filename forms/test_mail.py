@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from flask_wtf import FlaskForm
 from wtforms import StringField
 from wtforms.validators import ValidationError
 
+from own_smtp.forms.base import BaseForm
 from own_smtp.forms.checks import Address, required, stripped
 from own_smtp.i18n import gettext
 from own_smtp.i18n import lazy_gettext as _
@@ -13,7 +13,7 @@ from own_smtp.relays.test_mails import may_go_to
 from own_smtp.settings import Settings
 
 
-class TestMailForm(FlaskForm):
+class TestMailForm(BaseForm):
     """Whom the test mail goes to. Where the platform allows nobody else, the field is not shown."""
 
     address = StringField(_("Recipient"), [required(), Address()], filters=[stripped])

@@ -28,6 +28,15 @@ def own_smtp_actor() -> Actor | None:
 
 
 @hookspec(firstresult=True)
+def own_smtp_sign_in_url(next_path: str) -> str | None:
+    """Return the address of the platform's sign-in, which leads on to `next_path` afterwards.
+
+    Called in the web process, inside a request of somebody who is not signed in. `next_path` is a path of this
+    platform, with a query perhaps. `None` means that there is no such page: who is not signed in is told to do so.
+    """
+
+
+@hookspec(firstresult=True)
 def own_smtp_may(actor: Actor, action: Action, project_id: str | None) -> bool | None:
     """Return whether `actor` may do `action` in the actor's own tenant.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,12 @@ from own_smtp.smtp.network import NetworkPolicy
 from own_smtp.smtp.submission import resolver_for
 from own_smtp.storage import counters
 from own_smtp.storage.encryption import Vault, derive_development_key
-from own_smtp.storage.engine import for_workers
+from own_smtp.storage.engine import beside, for_workers
 from own_smtp.web.views import blueprint
 
 _TO_WAKE = "own_smtp_to_wake"
-"""Where a session keeps the relays whose drains are to be enqueued after its commit."""
+"""Where a session keeps the relays whose drains are to be enqueued after its commit, by the queue of their application:
+several applications may share one database."""
 
 
 class Components:
@@ -89,8 +90,9 @@ class Components:
         app.extensions[KEY] = self
         app.register_blueprint(blueprint, url_prefix=self.settings.url_prefix)
         ensure_babel(app)
-        # SQLAlchemy keeps listeners for good: one that knew this object would keep the application, too.
-        event.listen(db.session, "after_commit", partial(_enqueue_committed, self.wakeup))
+        # SQLAlchemy keeps listeners for good: one that knew this object would keep the application, too. The same
+        # function for a second application is the same listener.
+        event.listen(db.session, "after_commit", _enqueue_committed)
         event.listen(db.session, "after_soft_rollback", _forget)
 
     def enqueue_drain(self, relay_id: int) -> bool:
@@ -99,7 +101,7 @@ class Components:
 
     def enqueue_drain_after_commit(self, session: Session, relay_id: int) -> None:
         """Enqueue a drain once the session's transaction is committed, and forget it when that is rolled back."""
-        session.info.setdefault(_TO_WAKE, set()).add(relay_id)
+        session.info.setdefault(_TO_WAKE, {}).setdefault(self.wakeup, set()).add(relay_id)
 
     def job_started(self, relay_id: int) -> None:
         """A drain's job has begun."""
@@ -128,7 +130,7 @@ class Components:
 
     def in_force(self) -> Settings:
         """Return the settings with what administrators changed. Read beside the session: no transaction begins."""
-        with self.db.engine.connect() as connection:
+        with beside(self.db) as connection:
             return self.policy.in_force(connection)
 
     @cached_property
@@ -179,12 +181,13 @@ class Components:
         return for_workers(engine)
 
 
-def _enqueue_committed(wakeup: Wakeup, session: Session) -> None:
+def _enqueue_committed(session: Session) -> None:
     if session.in_nested_transaction():
         return  # a savepoint was released: nobody can see the batch yet
-    for relay_id in session.info.pop(_TO_WAKE, ()):
-        if not wakeup.enqueue_drain(relay_id):
-            break  # the dispatcher finds all of them; the request must not wait for each
+    for wakeup, relay_ids in session.info.pop(_TO_WAKE, {}).items():
+        for relay_id in relay_ids:
+            if not wakeup.enqueue_drain(relay_id):
+                break  # the dispatcher finds all of them; the request must not wait for each
 
 
 def _forget(session: Session, _previous: Any) -> None:

@@ -36,12 +36,13 @@ from own_smtp.outbox.intake import checked_moment, hold_relay
 from own_smtp.outbox.query import LogScope
 from own_smtp.outbox.recipient_search import with_shortened
 from own_smtp.relays import store
+from own_smtp.relays.platform_server import can_take_over
 from own_smtp.relays.routing import relay_for, relay_named, waits_for
 from own_smtp.reporting import delivery_log, reports
 from own_smtp.reporting.delivery_log import LogLine
 from own_smtp.reporting.estimates import estimate, finish_of_all
 from own_smtp.reporting.known_statuses import known_statuses
-from own_smtp.storage.engine import begin_savepoint
+from own_smtp.storage.engine import begin_savepoint, beside
 from own_smtp.storage.models import ProjectRoute, Relay
 from own_smtp.web import host_menus
 from own_smtp.web.host_menus import batch_url, project_links, settings_links
@@ -75,7 +76,8 @@ class OwnSMTP(Components):
 
     def _take_over(self, session: Session, batch: InvitationBatch, relay: Relay, route: ProjectRoute | None) -> Receipt:
         connection, profile = session.connection(), store.profile_without_secret(relay)
-        receipt = actions.add(connection, batch, profile, fallback_after=route.fallback_after if route else None)
+        fallback_after = route.fallback_after if route and can_take_over(self._app.config) else None
+        receipt = actions.add(connection, batch, profile, fallback_after=fallback_after)
         waits = waits_for(relay) or host_menus.refusal(session, self.policy, batch.tenant_id)
         finishes_at = finish_of_all(connection, self.policy.in_force(connection), relay.id, profile.limits)
         return replace(receipt, waits_for=waits, finishes_at=finishes_at, url=batch_url(batch, receipt.batch_id))
@@ -96,7 +98,7 @@ class OwnSMTP(Components):
     def _has_pages(self, tenant_id: str) -> bool:
         """Look beside the host's session: its menus must work before our tables are there."""
         try:
-            with Session(self.db.engine) as session:
+            with beside(self.db) as connection, Session(connection) as session:
                 return host_menus.has_pages(session, self.host, self.policy, tenant_id)
         except DBAPIError as error:
             log.warning("Whether tenant %s may use own mail servers is not known: %s", tenant_id, type(error).__name__)

@@ -27,7 +27,7 @@ from own_smtp.hooks.events import (
     Tenant,
 )
 from own_smtp.hooks.markers import PROJECT
-from own_smtp.i18n import known_locale
+from own_smtp.i18n import known_locale, undirected
 from own_smtp.operations.notice_mails import alert_notice, message_for_flask_mail, notice_of
 from own_smtp.states import TEST_PROJECT
 
@@ -87,6 +87,11 @@ def _check_marked(plugins: pluggy.PluginManager, plugin: object) -> None:
             )
 
 
+def _readable(tenant: Tenant) -> Tenant:
+    """Return a tenant whose name scrambles no sentence around it, in a language that there are texts in."""
+    return replace(tenant, name=undirected(tenant.name), locale=known_locale(tenant.locale))
+
+
 def _knows(plugins: pluggy.PluginManager, specs: object) -> bool:
     name = next(name for name in dir(specs) if name.startswith(("survey_", HOST_PREFIX)))
     caller = getattr(plugins.hook, name, None)
@@ -117,7 +122,12 @@ class HookedHost:
 
     def actor(self) -> Actor | None:
         """Return who is behind the current request; `None` when nobody is signed in."""
-        return _only(Actor, self.hook.own_smtp_actor, self.hook.own_smtp_actor())
+        found = _only(Actor, self.hook.own_smtp_actor, self.hook.own_smtp_actor())
+        return found and replace(found, name=undirected(found.name))
+
+    def sign_in_url(self, next_path: str) -> str | None:
+        """Return where to sign in and go on to `next_path`; `None` when the host does not say."""
+        return _only(str, self.hook.own_smtp_sign_in_url, self.hook.own_smtp_sign_in_url(next_path=next_path))
 
     def may(self, actor: Actor, action: Action, project_id: str | None = None) -> bool:
         """Return whether `actor` may do `action`."""
@@ -130,26 +140,28 @@ class HookedHost:
         Its language is one that there are texts in, as Babel writes it.
         """
         answer = self.hook.own_smtp_tenant(tenant_id=tenant_id)
-        tenant = _only(Tenant, self.hook.own_smtp_tenant, answer) or Tenant(tenant_id=tenant_id, name=tenant_id)
-        return replace(tenant, locale=known_locale(tenant.locale))
+        return _readable(
+            _only(Tenant, self.hook.own_smtp_tenant, answer) or Tenant(tenant_id=tenant_id, name=tenant_id)
+        )
 
     def all_tenants(self) -> Sequence[Tenant]:
         """Return the platform's tenants as far as the host names them all."""
-        tenants = _all(Tenant, self.hook.own_smtp_tenants, self.hook.own_smtp_tenants())
-        return [replace(tenant, locale=known_locale(tenant.locale)) for tenant in tenants]
+        return [_readable(found) for found in _all(Tenant, self.hook.own_smtp_tenants, self.hook.own_smtp_tenants())]
 
     def people(self, tenant_id: str) -> Sequence[Person]:
         """Return the tenant's people as far as the host names them."""
-        return _all(Person, self.hook.own_smtp_people, self.hook.own_smtp_people(tenant_id=tenant_id))
+        found = _all(Person, self.hook.own_smtp_people, self.hook.own_smtp_people(tenant_id=tenant_id))
+        return [replace(person, name=undirected(person.name)) for person in found]
 
     def user_name(self, tenant_id: str, user_id: str) -> str | None:
         """Return what somebody is called who did something in the tenant; `None` when the host does not say."""
         name: str | None = self.hook.own_smtp_user_name(tenant_id=tenant_id, user_id=user_id)
-        return name
+        return undirected(name) if name else name
 
     def projects(self, tenant_id: str) -> Sequence[Project]:
         """Return the tenant's projects."""
-        return _all(Project, self.hook.own_smtp_projects, self.hook.own_smtp_projects(tenant_id=tenant_id))
+        found = _all(Project, self.hook.own_smtp_projects, self.hook.own_smtp_projects(tenant_id=tenant_id))
+        return [replace(project, title=undirected(project.title)) for project in found]
 
     def send_platform_mail(self, mail: PlatformMail) -> bool:
         """Send through the platform's own service; `False` when there is none."""

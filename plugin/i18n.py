@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unicodedata import bidirectional
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel import Locale, UnknownLocaleError
@@ -30,15 +31,41 @@ _DOMAIN = Domain(str(CATALOGUES), "own_smtp")
 Text = str | LazyString
 
 
+_DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_RIGHT_TO_LEFT = {"R", "AL", "AN"}
+_FSI, _PDI = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+
+
+def undirected(text: str) -> str:
+    """Return a text without Unicode's controls of direction.
+
+    An isolate that is not closed, or an end too many, reaches out of any isolate around it (UAX #9, 3.3.2): so these
+    must go even where a name stands in a `<bdi>`.
+    """
+    return _DIRECTION.sub("", text)
+
+
+def isolated(text: str) -> str:
+    """Return a name as it can stand in a sentence: whatever its direction, it does not change that of the sentence."""
+    plain = undirected(text)
+    if plain.isascii() or not any(bidirectional(character) in _RIGHT_TO_LEFT for character in plain):
+        return plain
+    return f"{_FSI}{plain}{_PDI}"
+
+
+def _filled_in(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: isolated(value) if type(value) is str else value for name, value in values.items()}
+
+
 def gettext(text: str, **values: Any) -> str:
-    """Translate `text`, then fill in `%(name)s`."""
-    return str(_DOMAIN.gettext(text, **values))
+    """Translate `text`, then fill in `%(name)s`. What is filled in keeps its direction to itself."""
+    return str(_DOMAIN.gettext(text, **_filled_in(values)))
 
 
 def ngettext(singular: str, plural: str, num: int, **values: Any) -> str:
     """Translate the form for `num`; `%(num)s` in it is `num` as the reader writes numbers."""
     form: str = _DOMAIN.get_translations().ungettext(singular, plural, num)
-    return form % {"num": format_decimal(num), **values}
+    return form % {"num": format_decimal(num), **_filled_in(values)}
 
 
 def lazy_gettext(text: str, **values: Any) -> LazyString:
@@ -134,7 +161,8 @@ def zone_of(timezone: str) -> ZoneInfo:
 def ensure_babel(app: Flask) -> None:
     """Start Flask-Babel for a host that does not use it."""
     if "babel" not in app.extensions:
-        Babel(app, locale_selector=_best_language)
+        # Without a touch on the host's templates: its own `gettext` and filters stay what they are.
+        Babel(app, locale_selector=_best_language, configure_jinja=False)
 
 
 def _best_language() -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from flask import g
+from flask import g, url_for
 from sqlalchemy import select
 
 from own_smtp.hooks import Action, Actor, InvitationStatus, Person, PlatformMail, Project, Tenant, hookimpl
@@ -27,6 +27,12 @@ def own_smtp_actor() -> Actor | None:
     if g.get("account") is None or g.tenant is None:
         return None
     return Actor(user_id=str(g.account.id), tenant_id=str(g.tenant.id), name=g.account.name, email=g.account.email)
+
+
+@hookimpl
+def own_smtp_sign_in_url(next_path: str) -> str | None:
+    """The platform's sign-in leads on to where somebody wanted to go."""
+    return url_for("auth.sign_in", next=next_path)
 
 
 @hookimpl

@@ -87,7 +87,6 @@ class Backoff:
 PROBES = {
     PauseReason.QUOTA: timedelta(hours=1),
     PauseReason.BLOCKED: timedelta(hours=1),
-    PauseReason.NO_SUCH_HOST: timedelta(minutes=15),
     PauseReason.UNREACHABLE: timedelta(hours=4),
 }
 """After which time a paused relay is tried again by itself. For the other reasons it waits for a person: trying a

@@ -9,12 +9,13 @@ that index, and merged: a page costs the same at the beginning and behind a mill
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, func, literal, or_, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select, tuple_, union_all
 from sqlalchemy.orm import Session
 
 from own_smtp.hooks.events import StatusFilter
@@ -25,6 +26,9 @@ from own_smtp.storage.models import Attempt, Batch, BigId, Invitation
 
 CHUNK = 500
 """Invitations, or batches, that are read at a time where all of them are."""
+
+READ_AHEAD = 1000
+"""Ids that are read at a time where nothing but them is."""
 
 INDEX = "ix_own_smtp_invitation_batch_id_state_next_attempt_at_id"
 """The index that the log is read from."""
@@ -96,6 +100,24 @@ def walk(
             if len(found) < size:
                 break
             begin = Position(batch_id, found[-1].next_attempt_at, found[-1].id)
+
+
+def listed(where: Connection | Session, scope: LogScope, wanted: StatusFilter) -> Iterator[array[int]]:
+    """Yield the ids of the wanted invitations in the log's order, those of one batch at a time.
+
+    For files: each batch is listed by one statement, so that no invitation comes twice and none is left out, whatever
+    happens to them while somebody reads. Eight octets each are kept in memory. Between two batches nothing is open: the
+    caller may end the transaction. Narrowed as by `walk`.
+    """
+    check(wanted)
+    start = Position.parse(wanted.after) if wanted.after else None
+    due, id_ = Invitation.next_attempt_at, Invitation.id
+    for batch_id in batches(where, scope, wanted, start, is_rising=wanted.oldest_first):
+        query = _hinted(select(id_)).where(Invitation.batch_id == batch_id, *conditions(wanted))
+        if start and start.batch_id == batch_id:
+            query = query.where(or_(*(and_(*arm) for arm in _beyond("", start, is_rising=wanted.oldest_first))))
+        query = query.order_by(*_ordered(due, id_, is_rising=wanted.oldest_first))
+        yield array("q", where.scalars(query, execution_options={"yield_per": READ_AHEAD}))
 
 
 def _dialect(where: Connection | Session) -> str:

@@ -73,7 +73,7 @@ def invitation_statuses(
         return
     positions = islice(walk(where, scope, narrowed), narrowed.limit)
     while chunk := list(islice(positions, CHUNK)):
-        yield from statuses_at(where, chunk)
+        yield from statuses_at(where, [position.id for position in chunk])
 
 
 def _among(
@@ -89,11 +89,10 @@ def _among(
             yield from map(_status, rows.all())
 
 
-def statuses_at(where: Connection | Session, positions: Sequence[Position]) -> Iterator[InvitationStatus]:
-    """Yield what is known of the invitations at these positions, in their order."""
-    query = with_last_attempt().where(Invitation.id.in_([position.id for position in positions]))
-    rows = {row["id"]: row for row in where.execute(query).mappings()}
-    return (_status(rows[position.id]) for position in positions if position.id in rows)
+def statuses_at(where: Connection | Session, ids: Sequence[int]) -> Iterator[InvitationStatus]:
+    """Yield what is known of these invitations, in the order of `ids`."""
+    rows = {row["id"]: row for row in where.execute(with_last_attempt().where(Invitation.id.in_(ids))).mappings()}
+    return (_status(rows[id_]) for id_ in ids if id_ in rows)
 
 
 def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

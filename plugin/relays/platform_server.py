@@ -19,6 +19,11 @@ from own_smtp.states import Security
 CONNECTIONS = 2
 
 
+def can_take_over(config: Mapping[str, Any]) -> bool:
+    """Return whether the platform has mail of its own that can take over what a relay did not take."""
+    return bool(config.get("MAIL_SERVER")) and default_sender(config) is not None
+
+
 def platform_for(config: Mapping[str, Any]) -> Callable[[RelayProfile], RelayProfile | None]:
     """Return what puts the platform's server in the place of a relay; it returns `None` where none is configured.
 
@@ -28,7 +33,7 @@ def platform_for(config: Mapping[str, Any]) -> Callable[[RelayProfile], RelayPro
 
     def platform(relay: RelayProfile) -> RelayProfile | None:
         address = default_sender(config)
-        if address is None or not config.get("MAIL_SERVER"):
+        if address is None or not can_take_over(config):
             return None
         tenant = relay.identity
         return replace(

@@ -11,13 +11,13 @@ from flask_babel import format_decimal, format_percent
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from own_smtp.i18n import Text, gettext, list_some, ngettext
+from own_smtp.i18n import Text, gettext, isolated, list_some, ngettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.relays.policy import EVERYBODY
 from own_smtp.relays.presets import PRESETS
 from own_smtp.relays.window_texts import describe_windows
 from own_smtp.reporting.explanations import BY_PAUSE
-from own_smtp.reporting.reports import STATE_LABELS
+from own_smtp.reporting.reports import ANY_ROUTE_LABELS
 from own_smtp.states import PauseReason, RelayTestState, Security, State
 from own_smtp.storage.audit import SECRET, AuditAction
 from own_smtp.storage.models import AuditEntry, Relay
@@ -207,9 +207,9 @@ def _saying(name: str, names: Names) -> Callable[[Any], str]:
         case "relay":
             return lambda relay_id: names.relays.get(relay_id, str(relay_id))
         case "suggested_users":
-            return lambda ids: ", ".join(names.name_of(user_id) for user_id in ids)
+            return lambda ids: ", ".join(isolated(names.name_of(user_id)) for user_id in ids)
         case "suggested_projects":
-            return lambda ids: ", ".join(names.projects.get(project_id, project_id) for project_id in ids)
+            return lambda ids: ", ".join(isolated(names.projects.get(key, key)) for key in ids)
         case "allowed_tenants" | "tenants_added" | "tenants_removed":
             return lambda ids: gettext("all") if ids == EVERYBODY else list_some(ids, MOST_NAMES, names.tenant_name)
         case _:
@@ -231,7 +231,7 @@ def _reason(value: Any) -> str:
 
 
 def _states(value: Any) -> str:
-    return ", ".join(str(STATE_LABELS[State(item)]) for item in value)
+    return ", ".join(str(ANY_ROUTE_LABELS[State(item)]) for item in value)
 
 
 def _hours(value: Any) -> str:
@@ -277,6 +277,5 @@ def change_text(change: Change) -> str:
     """Say one change in one line."""
     if change.is_secret:
         return gettext("%(name)s: changed", name=change.name)
-    if not change.before:
-        return f"{change.name}: {change.after}"
-    return f"{change.name}: {change.before} → {change.after or gettext('nothing')}"
+    before, after = isolated(change.before), isolated(change.after)
+    return f"{change.name}: {before} → {after or gettext('nothing')}" if before else f"{change.name}: {after}"

@@ -149,4 +149,4 @@ def _unattended(seen: Situation) -> Iterator[Holdup]:
         text = gettext("The platform's queue (Redis) takes no work at the moment.")
         yield Holdup(text=f"{text} " + gettext("Waiting invitations are sent as soon as it is back; nothing is lost."))
     else:
-        yield Holdup(text=gettext("It waits for a worker of the platform."))
+        yield Holdup(text=gettext("No worker of the platform has taken it up yet."))

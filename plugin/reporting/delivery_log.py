@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from own_smtp.hooks.events import InvitationStatus, StatusFilter
 from own_smtp.i18n import Text
 from own_smtp.i18n import lazy_gettext as _
-from own_smtp.outbox.query import CHUNK, LogScope, Position, walk
+from own_smtp.outbox.query import CHUNK, LogScope, Position, listed, walk
 from own_smtp.outbox.statuses import statuses_at
 from own_smtp.reporting.explanations import Explanation, explain
 from own_smtp.smtp.replies.queue_ids import queue_id
@@ -127,15 +127,23 @@ def _page_before(where: Connection | Session, scope: LogScope, wanted: StatusFil
 
 
 def stream(where: Connection | Session, scope: LogScope, wanted: StatusFilter) -> Iterator[LogLine]:
-    """Yield all lines, or `wanted.limit` of them, read in chunks: memory stays flat however many there are."""
-    positions = islice(walk(where, scope, wanted, size=CHUNK), wanted.limit)
-    while chunk := list(islice(positions, CHUNK)):
-        yield from lines_at(where, chunk)
+    """Yield all lines, or `wanted.limit` of them, read in chunks: memory stays flat however many there are.
+
+    None comes twice, and none that there was when its batch was begun is left out. At each line the transaction may be
+    ended: nothing that is still to be read depends on it.
+    """
+    ids = islice(chain.from_iterable(listed(where, scope, wanted)), wanted.limit)
+    while chunk := list(islice(ids, CHUNK)):
+        yield from _lines_of(where, chunk)
 
 
 def lines_at(where: Connection | Session, positions: Sequence[Position]) -> list[LogLine]:
     """Return the lines at these positions, in their order; one that was deleted meanwhile is left out."""
-    statuses = list(statuses_at(where, positions))
+    return _lines_of(where, [position.id for position in positions])
+
+
+def _lines_of(where: Connection | Session, ids: Sequence[int]) -> list[LogLine]:
+    statuses = list(statuses_at(where, ids))
     attempts = _attempts_of(where, [status.invitation_id for status in statuses])
     batches = _batches_of(where, {status.batch_id for status in statuses})
     return [

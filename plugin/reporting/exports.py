@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from own_smtp.i18n import Text, format_utc, gettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.reporting.delivery_log import LoggedAttempt, LogLine
 from own_smtp.reporting.error_catalogue import WHO_LABELS
-from own_smtp.reporting.reports import STATE_LABELS
+from own_smtp.reporting.reports import state_label
 from own_smtp.states import Route
 
 
@@ -58,7 +59,7 @@ def write_administrator(lines: Iterable[LogLine]) -> Iterator[str]:
                         item.queue_id,
                         item.server,
                         line.status.address,
-                        STATE_LABELS[item.state],
+                        state_label(item.state, item.route),
                         item.stage_label,
                         _reply(item),
                     ]
@@ -116,7 +117,7 @@ def _invitation_cells(line: LogLine) -> list[object]:
         status.project_id,
         status.batch_id,
         line.relay_label,
-        STATE_LABELS[status.state],
+        state_label(status.state, status.route),
         format_utc(status.changed_at),
         status.message_id,
     ]
@@ -128,7 +129,7 @@ def _attempt_cells(item: LoggedAttempt | None) -> list[object]:
     explanation = item.explanation
     return [
         format_utc(item.at),
-        STATE_LABELS[item.state],
+        state_label(item.state, item.route),
         item.route,
         item.server,
         item.stage_label,
@@ -180,8 +181,9 @@ def _reply(item: LoggedAttempt) -> str:
     return " ".join(str(part) for part in (item.code, item.enhanced, item.text) if part)
 
 
-RISKY = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins with one of these for a formula."""
+# A spreadsheet takes a cell for a formula that begins with one of the four signs, also full-width or behind blanks. A
+# semicolon or a tab begins a further cell where the reader's list separator is one, whatever the quotes say.
+_FORMULA = re.compile(r'(?:^|[;\t\r\n])[\s\ufeff\0"]*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r])')
 
 BEGINNING = "\N{BYTE ORDER MARK}"
 """Without it Excel takes the file for another encoding."""
@@ -189,7 +191,11 @@ BEGINNING = "\N{BYTE ORDER MARK}"
 
 def csv_row(cells: Iterable[object]) -> str:
     """Return one row with its line end. `None` is an empty cell."""
-    texts = ["" if cell is None else str(cell) for cell in cells]
     row = io.StringIO()
-    csv.writer(row).writerow(f"'{text}" if text.startswith(RISKY) else text for text in texts)
+    csv.writer(row).writerow("" if cell is None else harmless(str(cell)) for cell in cells)
     return row.getvalue()
+
+
+def harmless(text: str) -> str:
+    """Return a cell's text with an apostrophe before whatever a spreadsheet would take for the sign of a formula."""
+    return _FORMULA.sub(r"\g<0>'", text)

@@ -116,7 +116,7 @@ def progress_of(
         rate=_rate(session, summary, seen.now),
         rests_until=seen.when(seen.rests_until) if seen.rests_until else None,
         pace=pace_texts(seen.relay),
-        learned=_learned_texts((seen.lease.pace if seen.lease else None) or {}),
+        learned=_learned_texts(seen),
         finishes_at=seen.when(finish) if finish else None,
         ends_at=seen.when(end) if end else None,
         ends_with_survey=end is not None and end == closes_at,
@@ -187,8 +187,15 @@ def _rate(session: Session, summary: BatchSummary, now: datetime) -> str | None:
     return how_many("minute", round(number, 1) if number < 10 else round(number))
 
 
-def _learned_texts(pace: Mapping[str, Any]) -> list[str]:
+def is_lately(moment: datetime | None, now: datetime) -> bool:
+    """Return whether something is recent enough to speak of a present rate."""
+    return moment is not None and moment > now - LATELY
+
+
+def _learned_texts(situation: Situation) -> list[str]:
     texts = []
+    lease = situation.lease
+    pace: Mapping[str, Any] = (lease.pace if lease else None) or {}
     if learned := pace.get("learned"):
         seconds = format_decimal(round(learned, 2))
         texts.append(
@@ -196,7 +203,7 @@ def _learned_texts(pace: Mapping[str, Any]) -> list[str]:
                 "At present slower, because the server asked for it: one message every %(seconds)s s.", seconds=seconds
             )
         )
-    if seen := pace.get("seen"):
+    if lease and is_lately(lease.last_success_at, situation.now) and (seen := pace.get("seen")):
         number = format_decimal(round(seen * 60, 1))
         texts.append(gettext("Lately about %(number)s a minute went out.", number=number))
     return texts

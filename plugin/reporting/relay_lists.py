@@ -179,6 +179,11 @@ def _line(relay: Relay, lease: Lease | None, waiting: int) -> RelayLine:
     )
 
 
+def failing(session: Session, tenant_id: str) -> set[int]:
+    """Return the ids of those of a tenant's relays that deliveries fail at."""
+    return set(session.scalars(_joined(select(Relay.id)).where(*_of(tenant_id), _FAILS)))
+
+
 def tenants(session: Session, most: int) -> list[str]:
     """Return the ids of the tenants that have relays, `most` at most."""
     query = select(Relay.tenant_id).where(Relay.deleted_at.is_(None)).distinct().order_by(Relay.tenant_id)

@@ -19,7 +19,7 @@ from own_smtp.outbox.statuses import statuses_of_project
 from own_smtp.outbox.totals import select_kept, waiting_of_relays
 from own_smtp.relays import project_routes
 from own_smtp.reporting.known_statuses import STATUSES, RouteKnowledge, hidden_by_own_server
-from own_smtp.states import FINAL, WAITING, BatchState, State
+from own_smtp.states import FINAL, WAITING, BatchState, Route, State
 from own_smtp.storage.models import Batch, BatchTotals, Invitation, Relay
 
 PAGE = 50
@@ -35,9 +35,23 @@ STATE_LABELS: dict[State, Text] = {
     State.CANCELLED: _("Cancelled"),
 }
 
+ANY_ROUTE_LABELS: dict[State, Text] = {state: STATUSES[state] for state in STATE_LABELS}
+"""For choices that mean invitations of every route."""
+
+BY_PLATFORM_LABELS: dict[State, Text] = {
+    State.ACCEPTED: _("Accepted by the platform's mail"),
+    State.REFUSED: _("Refused by the platform's mail"),
+}
+"""Of invitations that the platform's mail took over: no server of the tenant's had a part in these."""
+
+BY_PLATFORM_MEANINGS: dict[State, Text] = {
+    State.ACCEPTED: _("Your server had not taken it in time, so the platform's mail server did."),
+    State.REFUSED: _("Your server had not taken it in time, and the platform's mail server said no for good."),
+}
+
 STATE_MEANINGS: dict[State, Text] = {
     State.QUEUED: _("Not sent yet, or to be tried again."),
-    State.SENDING: _("On its way to your server at this moment."),
+    State.SENDING: _("A worker of the platform has taken it up: it leaves now, or as soon as its turn comes."),
     State.ACCEPTED: _("Your server took it over. What it did with it then is known only there."),
     State.REFUSED: _("Your server said no for good; the report has its words."),
     State.FAILED: _("Tried until its time was over, or impossible to send."),
@@ -46,11 +60,23 @@ STATE_MEANINGS: dict[State, Text] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountLine:
+    """How many invitations came to a state by one route."""
+
+    state: State
+    label: Text
+    meaning: Text
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How many invitations are in each state."""
 
     by_state: dict[State, int] = field(default_factory=dict)
+    by_platform: dict[State, int] = field(default_factory=dict)
+    """How many of these the platform's mail took over, for the states that a server's answer makes."""
 
     def __getitem__(self, state: State) -> int:
         return self.by_state.get(state, 0)
@@ -67,7 +93,25 @@ class Counts:
     @property
     def version(self) -> str:
         """Changes whenever one of the numbers does."""
-        return "|".join(f"{state}={number}" for state, number in sorted(self.by_state.items()))
+        numbers = [*sorted(self.by_state.items()), *sorted(self.by_platform.items())]
+        return "|".join(f"{state}={number}" for state, number in numbers)
+
+    def by_server(self, state: State) -> int:
+        """How many came to a state by the tenant's own server, or by none."""
+        return self[state] - self.by_platform.get(state, 0)
+
+    @property
+    def lines(self) -> list[CountLine]:
+        """Each state that there is, by route: what the platform's mail took over stands by itself."""
+        found = []
+        for state in State:
+            if number := self.by_server(state):
+                line = CountLine(state=state, label=STATE_LABELS[state], meaning=STATE_MEANINGS[state], number=number)
+                found.append(line)
+            if number := self.by_platform.get(state, 0):
+                labels, meanings = BY_PLATFORM_LABELS, BY_PLATFORM_MEANINGS
+                found.append(CountLine(state=state, label=labels[state], meaning=meanings[state], number=number))
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +140,7 @@ class Refusal:
     code: int | None
     enhanced: str | None
     text: str
+    route: str
 
 
 def project_batches(session: Session, tenant_id: str, project_id: str, limit: int = PAGE) -> list[BatchSummary]:
@@ -148,21 +193,35 @@ def _counts_by_batch(session: Session, batch_ids: Sequence[int]) -> dict[int, Co
         .group_by(Invitation.batch_id)
     )
     sending = {row[0]: row[1] for row in being_sent}
-    return {row.id: _counts(row, sending.get(row.id, 0)) for row in rows}
+    refused = {row[0]: row[1] for row in session.execute(_REFUSED_BY_PLATFORM.where(Batch.id.in_(batch_ids)))}
+    return {row.id: _counts(row, sending.get(row.id, 0), refused.get(row.id, 0)) for row in rows}
 
+
+_REFUSED_BY_PLATFORM = (
+    select(Batch.id, func.count())
+    .join(Invitation, Invitation.batch_id == Batch.id)
+    .where(Batch.fallback_at.is_not(None), Invitation.state == State.REFUSED, Invitation.route == Route.PLATFORM)
+    .group_by(Batch.id)
+)
+"""By batch, how many the platform's mail took over and its server refused. Only acceptances are kept as a figure."""
 
 _KEPT = select_kept(
     func.sum(Batch.taken_count).label("taken"),
+    func.sum(BatchTotals.by_platform).label("by_platform"),
     *(func.sum(getattr(BatchTotals, state.value)).label(state.value) for state in FINAL),
 )
 
 
-def _counts(kept: Any, sending: int) -> Counts:
+def _counts(kept: Any, sending: int, refused_by_platform: int) -> Counts:
     """Return the counts by state. What was not counted as ended waits, and what of that is claimed is being sent."""
     ended = {state: int(getattr(kept, state.value) or 0) for state in FINAL}
     queued = int(kept.taken or 0) - sum(ended.values()) - sending
     by_state = {**ended, State.SENDING: sending, State.QUEUED: max(queued, 0)}
-    return Counts({state: by_state[state] for state in State if by_state[state]})
+    by_platform = {State.ACCEPTED: int(kept.by_platform or 0), State.REFUSED: refused_by_platform}
+    return Counts(
+        {state: by_state[state] for state in State if by_state[state]},
+        {state: number for state, number in by_platform.items() if number},
+    )
 
 
 def project_counts(session: Session, tenant_id: str, project_id: str) -> Counts:
@@ -174,7 +233,8 @@ def project_counts(session: Session, tenant_id: str, project_id: str) -> Counts:
         .join(Invitation, Invitation.batch_id == Batch.id)
         .where(*where, Batch.state != BatchState.DONE, Invitation.state == State.SENDING)
     ).one()
-    return _counts(session.execute(_KEPT.where(*where)).one(), sending)
+    refused = sum(row[1] for row in session.execute(_REFUSED_BY_PLATFORM.where(*where)))
+    return _counts(session.execute(_KEPT.where(*where)).one(), sending, refused)
 
 
 def sent_by_platform(session: Session, tenant_id: str, project_id: str) -> int:
@@ -229,12 +289,13 @@ def _refusal(row: RowMapping) -> Refusal:
         code=row["code"],
         enhanced=row["enhanced"],
         text=row["text"] or "",
+        route=row["route"],
     )
 
 
 def report_columns() -> list[ReportColumn]:
     """Return the statuses that a report of invitations through an own server can show, and which it cannot and why."""
-    known = [ReportColumn(key=state, label=str(label), is_known=True) for state, label in STATE_LABELS.items()]
+    known = [ReportColumn(key=state, label=str(label), is_known=True) for state, label in ANY_ROUTE_LABELS.items()]
     hidden = [
         ReportColumn(key=key, label=str(STATUSES[key]), is_known=False, reason=str(cell.reason))
         for key, cell in hidden_by_own_server().items()
@@ -253,9 +314,24 @@ SENTENCE: dict[State, Text] = {
 }
 
 
+BY_PLATFORM_SENTENCE: dict[State, Text] = {
+    State.ACCEPTED: _("%(num)s accepted by the platform's mail"),
+    State.REFUSED: _("%(num)s refused by the platform's mail"),
+}
+
+
+def state_label(state: State, route: str) -> Text:
+    """Return what a state is called where the route is known: whose server accepted or refused."""
+    if route == Route.PLATFORM and state in BY_PLATFORM_LABELS:
+        return BY_PLATFORM_LABELS[state]
+    return STATE_LABELS[state]
+
+
 def status_sentence(counts: Counts) -> str:
     """Say in one sentence what became of the invitations."""
     if not counts.total:
         return gettext("Nothing was sent through your server yet.")
-    parts = [str(text) % {"num": format_decimal(counts[state])} for state, text in SENTENCE.items() if counts[state]]
+    said = [(text, counts.by_server(state)) for state, text in SENTENCE.items()]
+    said[1:1] = [(text, counts.by_platform.get(state, 0)) for state, text in BY_PLATFORM_SENTENCE.items()]
+    parts = [str(text) % {"num": format_decimal(number)} for text, number in said if number]
     return ngettext("%(num)s invitation", "%(num)s invitations", counts.total) + ": " + ", ".join(parts) + "."

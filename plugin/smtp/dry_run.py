@@ -33,7 +33,6 @@ def plan(security: Security, *, signs_in: bool) -> list[Stage]:
     """Return the steps of a conversation that goes well, in their order."""
     implicit, starttls = security is Security.IMPLICIT, security is Security.STARTTLS
     return [
-        Stage.RESOLVE,
         Stage.CONNECT,
         *([Stage.TLS] if implicit else []),
         Stage.BANNER,

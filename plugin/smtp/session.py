@@ -6,13 +6,14 @@ at a time, pipelined or in chunks, is up to `own_smtp.smtp.transfer`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import ssl
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
-from own_smtp.errors import ForbiddenError, NoSuchHostError, SessionError, TargetError, TargetRefusedError
+from own_smtp.errors import ForbiddenError, SessionError, TargetError, TargetRefusedError
 from own_smtp.settings import Deadlines
 from own_smtp.smtp.authentication import authenticate
 from own_smtp.smtp.capabilities import NOTHING, Capabilities
@@ -138,37 +139,33 @@ class Session:
             await self._greet()
 
     async def _connect(self, resolve: Resolve, dialer: Dialer) -> None:
-        target = await self._resolve(resolve)
+        """Find the server's addresses and connect to one of them, within the deadline for both.
+
+        Whatever keeps that from happening looks the same and takes the same time: a name that there is not, a target
+        that the policy refuses, a closed port and a filtered one. Who could tell them apart could map networks.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + self.deadlines.connect
         try:
-            connected = await dialer(target, self.deadlines.connect)
-        except OSError as error:
-            raise self._unreachable(_reason(error), None) from error
+            async with asyncio.timeout_at(until):
+                target = await resolve(self.profile)
+            connected = await dialer(target, until - clock())
+        except ForbiddenError as error:
+            raise self.broken(Stage.CONNECT, str(error), PauseReason.FORBIDDEN) from error
+        except (OSError, TargetError) as error:
+            await asyncio.sleep(until - clock())
+            raise self._unreachable(_reason(error)) from error
         self._connection = connected.connection
         self.server = f"{self.profile.host} [{connected.address}]"
         text = f"Connected to {self.server}, port {self.profile.port}."
         self.observe(TraceStep(Stage.CONNECT, text, {"server": self.server}))
 
-    async def _resolve(self, resolve: Resolve) -> Target:
-        found = TraceStep(Stage.RESOLVE, f"Found the address of {self.profile.host}.")
-        try:
-            target = await resolve(self.profile)
-        except ForbiddenError as error:
-            raise self.broken(Stage.CONNECT, str(error), PauseReason.FORBIDDEN) from error
-        except TargetRefusedError as error:
-            self.observe(found)  # as if it had only not answered
-            raise self._unreachable("The platform's policy refuses it.", PauseReason.NOT_ALLOWED) from error
-        except TargetError as error:
-            pause = PauseReason.NO_SUCH_HOST if isinstance(error, NoSuchHostError) else None
-            raise self.broken(Stage.RESOLVE, str(error), pause) from error
-        self.observe(found)
-        return target
-
-    def _unreachable(self, fact: str, pause: PauseReason | None) -> SetupError:
-        """Only the log has the fact: who could tell refused, closed and filtered apart could map networks."""
+    def _unreachable(self, fact: str) -> SetupError:
+        """Only the log has the fact."""
         profile = self.profile
         where = (profile.relay_id, profile.host, profile.port, fact)
         log.warning("Relay %s: no connection to %s, port %s: %s", *where, extra={"relay_id": profile.relay_id})
-        return self.broken(Stage.CONNECT, f"{profile.host} {CANNOT_BE_REACHED}.", pause)
+        return self.broken(Stage.CONNECT, f"{profile.host} {CANNOT_BE_REACHED}.")
 
     def broken(self, stage: Stage, text: str | SessionError, pause: PauseReason | None = None) -> SetupError:
         """Return what to raise when the set-up ends in `stage`."""
@@ -282,6 +279,8 @@ class Session:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, TargetRefusedError):
+        return "the platform's policy refuses it."
     if isinstance(error, TimeoutError):
         return "the server did not answer in time."
     if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):

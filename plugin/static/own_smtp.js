@@ -3,6 +3,15 @@
 (() => {
   const INTERVAL = 3000;
 
+  // The layout is the host's: its language may be written `de_DE`, or be none at all. The browser's own is meant then.
+  function language() {
+    try {
+      return Intl.getCanonicalLocales(document.documentElement.lang.replaceAll("_", "-"));
+    } catch {
+      return undefined;
+    }
+  }
+
   // A page that watches something is fetched again when that has changed, and its live part replaced in place.
   const live = () => document.getElementById("own-smtp-live");
 
@@ -70,7 +79,7 @@
 
   // A limit is shown as what it means, while it is typed.
   const seconds = { min_interval: (n) => n, per_second: (n) => 1 / n, per_minute: (n) => 60 / n, per_hour: (n) => 3600 / n, per_day: (n) => 86400 / n };
-  const written = new Intl.NumberFormat(document.documentElement.lang, { maximumSignificantDigits: 3 });
+  const written = new Intl.NumberFormat(language(), { maximumSignificantDigits: 3 });
   for (const meaning of document.querySelectorAll("[data-own-smtp-means]")) {
     const field = document.getElementById(meaning.dataset.ownSmtpOf);
     const explain = () => {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NestedTransaction, QueuePool, StaticPool, event
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Connection, Engine, NestedTransaction, QueuePool, event
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 
 def for_workers(engine: Engine) -> Engine:
@@ -48,6 +51,21 @@ def _prepare_nothing(connection: Any, _record: Any) -> None:
     """PgBouncer in transaction mode would look for a prepared statement in another process than that which has it."""
     if hasattr(connection, "prepare_threshold"):
         connection.prepare_threshold = None
+
+
+def beside(db: SQLAlchemy) -> AbstractContextManager[Connection]:
+    """Return a connection to read by without a word to the host's session, which may have begun a transaction or not.
+
+    Where a host's tests put one connection in the place of the engine, or keep the database in memory, there is no
+    second one: that of the session is used, and what it began is left alone.
+    """
+    engine: Any = db.engine
+    if isinstance(engine, Connection):
+        return nullcontext(engine)
+    if isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
+        return nullcontext(db.session.connection())
+    connection: Connection = engine.connect()
+    return connection
 
 
 _PATIENCE = "PRAGMA busy_timeout=30000"

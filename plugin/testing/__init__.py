@@ -11,6 +11,9 @@
             references=["17", "18"],
         )
 
+A fixture makes the tables with `create_tables(db.engine)`, beside the host's own `db.create_all()`. It takes a
+connection as well; then they belong to its transaction.
+
 Needs no pytest. A hook without an implementation is fine, and not asked about.
 """
 
@@ -23,10 +26,11 @@ from flask import Flask
 
 from own_smtp.current import KEY
 from own_smtp.storage.engine_checks import find_problems
+from own_smtp.storage.schema import upgrade as create_tables
 from own_smtp.testing import answers, events
 from own_smtp.testing.case import Case, Problems, SignedIn, Where
 
-__all__ = ["check_host"]
+__all__ = ["check_host", "create_tables"]
 
 
 def check_host(
@@ -51,6 +55,7 @@ def check_host(
 _CHECKS: tuple[tuple[str, Where, Callable[[Case], Problems]], ...] = (
     ("own_smtp_actor", Where.NOBODY, answers.check_nobody),
     ("own_smtp_actor", Where.SOMEBODY, answers.check_actor),
+    ("own_smtp_sign_in_url", Where.NOBODY, answers.check_sign_in_url),
     ("own_smtp_may", Where.SOMEBODY, answers.check_may),
     ("own_smtp_tenant", Where.WORKER, answers.check_tenant),
     ("own_smtp_tenants", Where.SOMEBODY, answers.check_tenants),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
 from zoneinfo import available_timezones
 
 from babel import Locale, UnknownLocaleError
@@ -10,12 +11,25 @@ from jinja2 import TemplateNotFound
 from own_smtp.hooks.events import Action, Actor, Person, Project, Tenant
 from own_smtp.testing.case import Case, Problems
 
+NEXT_PATH = "/own-smtp/servers/1?page=2"
+
 
 def check_nobody(case: Case) -> Problems:
     """Nobody is signed in, and nobody is named."""
     actor = case.hook.own_smtp_actor()
     if actor is not None:
         yield f"it returned {actor!r} although nobody is signed in; return None then."
+
+
+def check_sign_in_url(case: Case) -> Problems:
+    """There is a page to sign in at, and it keeps where to go on."""
+    url = case.hook.own_smtp_sign_in_url(next_path=NEXT_PATH)
+    if url is None:
+        return
+    if not isinstance(url, str) or not url.startswith(("/", "https://", "http://")):
+        yield f"it returned {url!r}; return an address, or None."
+    elif NEXT_PATH not in unquote(url):
+        yield f"{url!r} does not lead on to `next_path`."
 
 
 def check_actor(case: Case) -> Problems:

@@ -21,7 +21,6 @@ LATE = timedelta(seconds=6)
 """After this, a test that nobody took up is said to wait."""
 
 TITLES: dict[Stage, Text] = {
-    Stage.RESOLVE: _("Find the server"),
     Stage.CONNECT: _("Connect"),
     Stage.BANNER: _("Greeting"),
     Stage.EHLO: _("What the server offers"),
@@ -125,7 +124,7 @@ def _explained(test: RelayTest) -> Explanation | None:
         return None
     pause = PauseReason(test.pause_reason) if test.pause_reason else None
     found = explain(test.stage, test.code, test.enhanced, pause, test.error or "")
-    may_pass = pause is None and (test.stage == Stage.RESOLVE or (test.code is not None and 400 <= test.code < 500))
+    may_pass = pause is None and test.code is not None and 400 <= test.code < 500
     return replace(found, what_to_do=AGAIN_LATER) if may_pass else found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flask import has_request_context, url_for
 from sqlalchemy.orm import Session
@@ -56,15 +57,18 @@ def _may_view(host: Host, tenant_id: str, project_id: str | None) -> bool:
 def senders(session: Session, host: Host, policy: Policy, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
     """Return the relays that the acting person may use in a project; outside a request all that the tenant may.
 
-    Who may not choose how the project's invitations leave is offered what is chosen, and no other.
+    Who may not choose how the project's invitations leave is offered what is chosen, and no other. A tenant that the
+    policy refuses sees what is chosen with the reason why it cannot be used.
     """
-    if not _admits(session, policy, tenant_id):
+    actor = host.actor() if has_request_context() else None
+    if has_request_context() and (actor is None or actor.tenant_id != tenant_id):
         return []
-    if not has_request_context():
+    reason = refusal(session, policy, tenant_id)
+    if reason is not None:
+        chosen = sender_choices(session, tenant_id, project_id, only_chosen=True)
+        return [replace(choice, is_available=False, reason=reason) for choice in chosen]
+    if actor is None:
         return sender_choices(session, tenant_id, project_id)
-    actor = host.actor()
-    if actor is None or actor.tenant_id != tenant_id:
-        return []
     if not host.may(actor, Action.ENABLE, project_id):
         return sender_choices(session, tenant_id, project_id, only_chosen=True)
     suggested = suggestions.suggested(session, tenant_id, project_id, actor.user_id)

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, make_response, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    stream_with_context,
+    url_for,
+)
 from flask_babel import format_date, format_decimal, get_locale
-from flask_wtf import FlaskForm
+from jinja2.utils import Namespace
+from markupsafe import Markup
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
 from own_smtp import templates
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError, NotFoundError
+from own_smtp.forms.base import BaseForm, arguments
 from own_smtp.hooks.events import Action, Tenant
-from own_smtp.i18n import format_time, gettext, ngettext
+from own_smtp.i18n import format_time, gettext, isolated, ngettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.reporting.explanations import BY_PAUSE
+from own_smtp.reporting.relay_lists import failing
 from own_smtp.smtp.certificates import spelt
 from own_smtp.states import PauseReason, RelayState, State
 from own_smtp.storage.models import LARGEST_ID, Relay
-from own_smtp.web.access import current_actor, may
+from own_smtp.web.access import current_actor, is_admitted, may
 
 OWN_LAYOUT = "own_smtp/layout.html"
 NOTES = "own_smtp_notes"
+
+DOWNLOAD_PART = 500
+"""Rows of a file that go out at a time."""
 
 blueprint = Blueprint(
     "own_smtp",
@@ -47,7 +67,7 @@ _FIND = ("q", "show", "page", "projects")
 """What an address may say of a list: what is looked for, and which page of it."""
 
 
-class ButtonForm(FlaskForm):
+class ButtonForm(BaseForm):
     """A form that is only a button: it holds the CSRF token."""
 
 
@@ -59,7 +79,7 @@ def check_button() -> None:
 
 def asked_id(name: str) -> int | None:
     """Return an id that the page's address asks for; `None` where there is none, or none that can be."""
-    number = request.args.get(name, type=int)
+    number = arguments().get(name, type=int)
     return number if number is not None and abs(number) <= LARGEST_ID else None
 
 
@@ -69,17 +89,47 @@ def db_session() -> Session:
 
 
 def render(name: str, **values: Any) -> str:
-    """Render a page into the host's layout, or into our own where the host names none."""
+    """Render a page into the host's layout, or into our own where the host names none.
+
+    In two steps, so that neither side hides a name of the other: first the page by itself, with our names and without
+    the host's context processors; then the layout around it, with the host's names and one of ours, `own_smtp`.
+    """
     layout = extension().host.layout() or OWN_LAYOUT
-    return render_template(
-        f"own_smtp/{name}",
-        own_smtp_layout=layout,
-        own_smtp_embedded=layout != OWN_LAYOUT,
+    frame = Namespace(
+        layout=layout,
+        is_embedded=layout != OWN_LAYOUT,
+        language=_language(),
         platform_name=extension().settings.platform_name,
-        notes=session.pop(NOTES, []),
-        **_COMMON,
-        **values,
+        skip_text=gettext("Skip to the content"),
     )
+    page = current_app.jinja_env.get_template(f"own_smtp/{name}")
+    common = {
+        **_COMMON,
+        **_badge_questions(),
+        "frame": frame,
+        "platform_name": frame.platform_name,
+        "notes": session.pop(NOTES, []),
+    }
+    frame["body"] = Markup(page.render(**common, **values))  # noqa: S704  # our own templates escape what they show
+    return render_template("own_smtp/frame.html", own_smtp=frame)
+
+
+def download(write: Callable[[Session], Iterator[str]], filename: str, mimetype: str) -> Response:
+    """Answer with a file that is written while it is read.
+
+    The database's connection is given back before each part goes out: a client that reads slowly, or not at all, holds
+    none. `write` yields rows, reads only by the session that it gets, and leaves nothing open between two rows.
+    """
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    return Response(stream_with_context(_released(write)), mimetype=mimetype, headers=headers)
+
+
+def _released(write: Callable[[Session], Iterator[str]]) -> Iterator[str]:
+    # By now the request is over and its session closed: the hooks that are asked from here on share this one.
+    rows = write(db_session())
+    while part := "".join(islice(rows, DOWNLOAD_PART)):
+        db_session().rollback()
+        yield part
 
 
 def note(text: str, kind: str = "success") -> None:
@@ -101,13 +151,23 @@ def _format_moment(moment: datetime | None) -> str:
 
 def again(**changes: Any) -> str:
     """Return the address of the present page with some of its arguments changed."""
-    given = {name: value for name, value in request.args.items() if name in _FIND}
+    given = {name: value for name, value in arguments().items() if name in _FIND}
     return url_for(str(request.endpoint), **{**(request.view_args or {}), **given, **changes})
 
 
 def _pause_cause(relay: Relay) -> str:
     reason = relay.pause_reason
     return str(BY_PAUSE[PauseReason(reason)].cause) if reason in set(PauseReason) else ""
+
+
+def _badge_questions() -> dict[str, Any]:
+    """Return what a badge asks of a relay: whether the policy lets it send, and whether deliveries fail at it."""
+    # Once for each tenant, and only for this page: both may be otherwise on the next one.
+    admitted, failing_of = cache(is_admitted), cache(partial(failing, db_session()))
+    return {
+        "admits": lambda relay: admitted(relay.tenant_id),
+        "fails": lambda relay: relay.id in failing_of(relay.tenant_id),
+    }
 
 
 def _language() -> str:
@@ -118,10 +178,10 @@ def _language() -> str:
 _COMMON: dict[str, Any] = {
     "tr": gettext,
     "ntr": ngettext,
+    "isolated": isolated,
     "moment": _format_moment,
     "day": format_date,
     "number": format_decimal,
-    "language": _language,
     "again": again,
     "pause_cause": _pause_cause,
     "may": may,
@@ -157,12 +217,27 @@ def show_error(error: HTTPException) -> HTTPException | Response:
     """Answer an error with a page that says what to do next; redirects and ready answers pass."""
     if error.code is None or error.code < 400 or error.response is not None:
         return error
-    return _error_page(error.code)
+    return _sign_in() if error.code == 401 else _error_page(error.code)
 
 
-def _error_page(code: int, text: str | None = None) -> Response:
+def _sign_in() -> Response:
+    """Lead who opens a page to the host's sign-in, and back. Scripts, and forms that were sent, get a 401."""
+    is_page = request.method == "GET" and request.accept_mimetypes.accept_html
+    here = f"{request.script_root}{request.full_path.removesuffix('?')}" if is_page else url_for("own_smtp.overview")
+    url = extension().host.sign_in_url(here)
+    if is_page and url is not None:
+        response = make_response(redirect(url))
+    else:
+        response = _error_page(401, sign_in_url=url)
+        # Browsers have no dialogue of their own for it; a 401 must name a scheme (RFC 9110, 15.5.2).
+        response.headers["WWW-Authenticate"] = 'Cookie realm="platform"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _error_page(code: int, text: str | None = None, sign_in_url: str | None = None) -> Response:
     title, words = ERRORS.get(code, (_("That did not work"), _("Go back, open the page again and try once more.")))
-    response = make_response(render("error.html", title=title, words=text or words), code)
+    response = make_response(render("error.html", title=title, words=text or words, sign_in_url=sign_in_url), code)
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -14,6 +14,7 @@ from own_smtp.relays.rate_limits import capped
 from own_smtp.relays.store import limits_of
 from own_smtp.reporting.explanations import Explanation, explain
 from own_smtp.reporting.forecast import finish_time
+from own_smtp.reporting.progress import is_lately
 from own_smtp.settings import Settings
 from own_smtp.smtp.replies.rules import SPEECHLESS
 from own_smtp.states import PauseReason, RelayState
@@ -83,16 +84,20 @@ class RelayPanel:
 def relay_panel(session: Session, settings: Settings, relay: Relay, waiting: int) -> RelayPanel:
     """Put together what the relay's page says."""
     now = read_clock(session.connection())
-    confirmation = confirmations.latest(session, relay.id) if relay.state == RelayState.UNCONFIRMED else None
+    newest = confirmations.latest(session, relay.id)
+    confirmation = newest if relay.state == RelayState.UNCONFIRMED else None
     again_at = confirmations.cooldown_until(confirmation, settings)
     lease = session.get(Lease, relay.id)
+    sending = _sending_of(settings, relay, lease, waiting, now)
+    # The confirmation mail came through this server as well, and no drain knows of it.
+    sending["last_success_at"] = sending["last_success_at"] or (newest.sent_at if newest else None)
     return RelayPanel(
         relay=relay,
         mail=_mail_report(confirmation, now) if confirmation else None,
         again_at=again_at if again_at and again_at > now else None,
         pause=_pause_of(relay),
         waiting=waiting,
-        **_sending_of(settings, relay, lease, waiting, now),
+        **sending,
     )
 
 
@@ -100,6 +105,7 @@ def _sending_of(settings: Settings, relay: Relay, lease: Lease | None, waiting: 
     """Return what the last drain left to be known."""
     pace = (lease.pace if lease else None) or {}
     values = {name: getattr(lease, name) if lease else None for name in _OF_LEASE}
+    is_sending = lease is not None and is_lately(lease.last_success_at, now)
     is_resting = waiting and lease and lease.wake_at and lease.wake_at > now
     may_send = waiting and relay.state == RelayState.ACTIVE
     return {
@@ -108,7 +114,7 @@ def _sending_of(settings: Settings, relay: Relay, lease: Lease | None, waiting: 
         "learned": pace.get("learned"),
         "probes": pace.get("wait"),
         "per_connection": pace.get("per_connection"),
-        "seen": pace.get("seen"),
+        "seen": pace.get("seen") if is_sending else None,
         "finishes_at": finish_time(capped(limits_of(relay), settings), pace, waiting, now) if may_send else None,
     }
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask import Flask, g, request, session
@@ -74,6 +75,9 @@ class GoodHost:
 
     def own_smtp_relay_changed(self, change: RelayChange) -> None:
         assert change.label
+
+    def own_smtp_sign_in_url(self, next_path: str) -> str | None:
+        return f"/sign-in?{urlencode({'next': next_path})}"
 
     def own_smtp_layout(self) -> str | None:
         return "base.html"
@@ -167,6 +171,8 @@ NAIVE = datetime(2027, 1, 1)  # noqa: DTZ001 -- the mistake that is looked for
         ("actor", lambda _self: actor(user_id=5), "user_id of Actor must be text (str), not int"),  # type: ignore[arg-type]
         ("actor", lambda _self: actor(tenant_id="other"), "the person is of tenant 'other'"),
         ("actor", lambda _self: request.no_such_thing, "it raised AttributeError"),
+        ("sign_in_url", lambda _self, next_path: "sign-in", "return an address, or None"),
+        ("sign_in_url", lambda _self, next_path: "/sign-in", "does not lead on to `next_path`"),
         ("may", lambda _self: "yes", "it returned 'yes' for view and project None"),
         ("tenant", lambda _self: None, "not a Tenant"),
         ("tenant", lambda _self: Tenant(tenant_id="other", name="x"), "it returned the tenant 'other'"),

@@ -14,6 +14,7 @@ import pluggy
 import pytest
 from flask import Flask, request
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import text
 
 from own_smtp import OwnSMTP
 from own_smtp.errors import ConfigurationError, ContentError, NotFoundError
@@ -78,6 +79,26 @@ def test_two_applications_in_one_process_do_not_meet(tmp_path: Path) -> None:
     ):
         one.send(one.add_relay(host="a.example", port=587))
         assert (one.states(), other.states()) == ({"queued": 1}, {})
+
+
+def test_two_applications_over_one_database_wake_each_its_own_queue(tmp_path: Path) -> None:
+    """Both share one `db` object, as factories make it: a commit wakes the queue of the application that sent."""
+    db = SQLAlchemy()
+    woken: list[tuple[str, int]] = []
+    apps: dict[str, OwnSMTP] = {}
+    for name in ("first", "second"):
+        app = make_app(f"sqlite:///{tmp_path / 'shared.sqlite3'}", tmp_path / name)
+        db.init_app(app)
+        apps[name] = OwnSMTP(app, db)
+        apps[name].wakeup.enqueue_drain = lambda relay_id, name=name: woken.append((name, relay_id)) or True  # type: ignore[method-assign, misc]
+    for number, (name, own_smtp) in enumerate(apps.items()):
+        with own_smtp._app.app_context():
+            session = db.session()
+            own_smtp.enqueue_drain_after_commit(session, number)
+            session.execute(text("SELECT 1"))
+            session.commit()
+        assert woken == [(name, number)]
+        woken.clear()
 
 
 def test_an_application_that_is_used_no_longer_is_not_kept(tmp_path: Path) -> None:

@@ -250,6 +250,16 @@ def test_hook_own_smtp_actor(surveys: Surveys) -> None:
     assert surveys.host.actor() == ANN
 
 
+def test_hook_own_smtp_sign_in_url(surveys: Surveys) -> None:
+    """Who is not signed in is led to the platform's sign-in, and back; without the hook a page says that one must."""
+    surveys.app.add_url_rule("/sign-in", "sign_in", lambda: "")
+    web, browser = surveys.app.test_client(), {"Accept": "text/html,*/*;q=0.8"}
+    assert web.get("/own-smtp/?q=a", headers=browser).status_code == 401
+    surveys.implement("own_smtp_sign_in_url")
+    answer = web.get("/own-smtp/?q=a", headers=browser)
+    assert (answer.status_code, answer.location) == (302, "/sign-in?next=/own-smtp/?q%3Da")
+
+
 def test_hook_own_smtp_may(surveys: Surveys) -> None:
     """The host decides; without its word a person may look and nothing else."""
     assert [action for action in Action if surveys.host.may(ANN, action)] == [Action.VIEW]
@@ -419,7 +429,7 @@ def test_hook_survey_report_columns(surveys: Surveys) -> None:
     assert header("1", "7") == ["Sent", "Bounced"]
     surveys.add_survey()
     columns = header("1", "7")
-    assert "Accepted by your server" in columns
+    assert "Accepted by the server" in columns
     assert any(column.startswith("Bounced for good: not known. Bounce messages go to") for column in columns)
 
 

@@ -134,16 +134,18 @@ def test_a_tenant_that_may_not_waits_and_goes_on(platform, scripted):
 
 @pytest.mark.parametrize(
     ("values", "reason"),
-    [({"allow_plaintext": False}, "forbidden"), ({"allowed_ports": frozenset({25})}, "not_allowed")],
+    [({"allow_plaintext": False}, "forbidden"), ({"allowed_ports": frozenset({25})}, None)],
 )
 def test_a_stricter_policy_holds_for_servers_that_are_there(platform, scripted, values, reason):
-    """A server that was saved under a milder policy is not connected to any more."""
+    """A server that was saved under a milder policy is not connected to any more; a refused port looks closed."""
     leave_open(platform, *values)
     relay = platform.add_relay(scripted)
     platform.send(relay)
     lay_down(platform, **values)
     platform.drain(relay)
     assert platform.relay(relay).pause_reason == reason
+    assert (platform.lease(relay).failing_since is not None) == (reason is None)
+    assert platform.states() == {"queued": 1}
     assert scripted.connections == []
 
 

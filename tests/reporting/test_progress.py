@@ -134,7 +134,7 @@ def test_a_pace_is_no_holdup():
 
 def test_nobody_at_work_is_a_holdup_and_somebody_is_none():
     """Due invitations wait for a worker, or for Redis; while a drain has the lease nothing holds them up."""
-    assert words(situation()) == ["It waits for a worker of the platform."]
+    assert words(situation()) == ["No worker of the platform has taken it up yet."]
     assert words(situation(queue_is_up=False))[0].startswith("The platform's queue (Redis) takes no work")
     assert words(situation(lease=Lease(expires_at=NOW + timedelta(seconds=20)))) == []
     assert words(situation(next_attempt_at=None)) == []
@@ -188,7 +188,7 @@ def test_it_is_known_how_fast_it_goes_and_when_it_ends(platform: Platform, scrip
     batch = platform.send(relay, 10, expires_at=soon).batch_id
     before = look(platform, batch, relay)
     assert before is not None
-    assert [item.text for item in before.holdups] == ["It waits for a worker of the platform."]
+    assert [item.text for item in before.holdups] == ["No worker of the platform has taken it up yet."]
     assert before.rate is None
     assert before.is_late
     assert before.pace == ["4 a day"]
@@ -303,7 +303,7 @@ def test_without_scripts_the_page_is_reloaded_by_hand(person, thin, scripted, tm
         page.get_by_role("button", name="Pause").click()
         expect(page.get_by_text("This sending is paused")).to_be_visible()
         page.get_by_role("button", name="Resume").click()
-        expect(page.get_by_text("It waits for a worker of the platform.")).to_be_visible()
+        expect(page.get_by_text("No worker of the platform has taken it up yet.")).to_be_visible()
         worker.drain_in_thread(relay)
         page.get_by_role("link", name="Reload this page").click()
         expect(page.get_by_text("3 accepted by your server")).to_be_visible()

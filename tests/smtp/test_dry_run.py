@@ -160,7 +160,7 @@ def test_implicit_tls_on_a_starttls_port(scripted):
     """The server speaks first where TLS should begin: no encryption."""
     found, seen = tried(scripted, security=Security.IMPLICIT, deadlines=QUICK)
     assert found.failure.stage == Stage.TLS
-    assert stages(seen) == [Stage.RESOLVE, Stage.CONNECT]
+    assert stages(seen) == [Stage.CONNECT]
 
 
 def test_starttls_on_an_implicit_port(trusted):
@@ -178,14 +178,14 @@ def test_refused_closed_and_silent_targets_tell_the_same(scripted):
 
     with ClosedPort() as closed, BlackHole() as filtered:
         told = [
-            tried(scripted, find=refuse),
+            tried(scripted, find=refuse, deadlines=QUICK),
             tried(closed, deadlines=QUICK),
             tried(filtered, deadlines=QUICK),
         ]
     assert {(found.failure.stage, found.failure.words) for found, _seen in told} == {
         (Stage.CONNECT, "127.0.0.1 cannot be reached from this platform.")
     }
-    assert {tuple(map(repr, seen)) for _found, seen in told} == {(repr(told[0][1][0]),)}
+    assert [seen for _found, seen in told] == [[], [], []]
 
 
 def test_a_server_that_drags_on_is_left_after_the_total(scripted):

@@ -13,7 +13,7 @@ from own_smtp.smtp.network import NetworkPolicy
 from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.submission import resolver_for, submit
 from own_smtp.smtp.trace import TraceStep
-from own_smtp.states import PauseReason, Security, State
+from own_smtp.states import Security, State
 from tests.fault_table import PASSWORD
 from tests.scripted import CLOSE, HANG, ClosedPort, ScriptedServer
 from tests.wire_kit import LOGIN, envelope, profile_for
@@ -74,7 +74,7 @@ def test_nobody_is_there():
         closed = submitted(port)
         refused = submit(profile_for(port), envelope(), policy=policy(port.port, networks=()))
     assert (closed.stage, closed.words) == (refused.stage, refused.words)
-    assert (closed.pause, refused.pause) == (None, PauseReason.NOT_ALLOWED)
+    assert (closed.state, closed.pause) == (refused.state, refused.pause) == (State.QUEUED, None)
 
 
 def test_the_policy_is_asked_for_each_connection(scripted):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
@@ -40,10 +41,14 @@ class ToldHost:
     staff: list[Person] = field(default_factory=list)
     former: dict[str, str] = field(default_factory=dict)
     layout_name: str | None = None
+    sign_in: str | None = None
     changes: list[RelayChange] = field(default_factory=list)
 
     def actor(self) -> Actor | None:
         return self.present
+
+    def sign_in_url(self, next_path: str) -> str | None:
+        return self.sign_in and f"{self.sign_in}?{urlencode({'next': next_path})}"
 
     def may(self, _actor: Actor, action: Action, _project_id: str | None = None) -> bool:
         return action in self.allowed
@@ -108,12 +113,13 @@ class ThinExtension:
         return self.queue_works
 
 
-def build_app(database_url: str, **settings: Any) -> Flask:
+def build_app(database_url: str, *, engine_options: dict[str, Any] | None = None, **settings: Any) -> Flask:
     """Return the application with its tables made. Networks on loopback are allowed."""
     app = Flask("told_host")
     app.testing = True
     app.config.update(SECRET_KEY="only for tests", SQLALCHEMY_DATABASE_URI=database_url, WTF_CSRF_ENABLED=False)
-    db = SQLAlchemy(app)
+    app.config.update(MAIL_SERVER="mail.platform.example", MAIL_DEFAULT_SENDER="surveys@platform.example")
+    db = SQLAlchemy(app, engine_options=engine_options)
     read = Settings(
         encryption_keys=(KEY,),
         public_url="https://surveys.example",

@@ -11,7 +11,7 @@ from own_smtp.hooks.events import Action, SenderChoice
 from own_smtp.relays import project_routes, suggestions
 from own_smtp.storage.models import Relay
 from own_smtp.web import host_menus
-from tests.web.app import MALLORY
+from tests.web.app import ALICE, MALLORY
 from tests.web.drafts import add_relay
 
 
@@ -74,10 +74,15 @@ def test_a_job_of_the_host_gets_all(db_session, thin):
 
 
 @pytest.mark.usefixtures("servers", "in_request")
-def test_a_tenant_that_may_not_is_offered_nothing(db_session, thin):
-    """The policy counts for senders and links; who has servers there still finds the page that says why."""
+def test_a_tenant_that_may_not_is_offered_nothing_that_it_could_choose(db_session, thin):
+    """What the project is set to is shown with the reason; who has servers there still finds the page that says why."""
     thin.policy.change(db_session, {"allowed_tenants": frozenset({"evil"})}, user_id="root")
+    choices = host_menus.senders(db_session, thin.host, thin.policy, "acme", "p1")
+    assert [(choice.label, choice.is_available) for choice in choices] == [("b", False)]
+    assert "does not offer own mail servers" in choices[0].reason
+    thin.host.present = MALLORY
     assert offered(db_session, thin) == []
+    thin.host.present = ALICE
     assert host_menus.has_pages(db_session, thin.host, thin.policy, "acme")
     thin.host.allowed = {Action.VIEW}
     assert not host_menus.has_pages(db_session, thin.host, thin.policy, "other")

@@ -116,6 +116,20 @@ def test_nobody_gets_in(web_app, web, thin, relay):
         assert web.open(address, method=method).status_code == 401, address
 
 
+def test_signed_out_is_no_dead_end(web, thin, relay):
+    """A page leads to the host's sign-in; a script, and a form of a session that is over, answer 401 with a scheme."""
+    thin.host.present, thin.host.sign_in = None, "/sign-in"
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    answer = web.get(f"/own-smtp/servers/{relay.id}", headers=browser)
+    assert (answer.status_code, answer.location) == (302, f"/sign-in?next=%2Fown-smtp%2Fservers%2F{relay.id}")
+    assert answer.headers["Cache-Control"] == "no-store"
+    script = web.get(f"/own-smtp/servers/{relay.id}/status", headers={"Accept": "application/json"})
+    form = web.post(f"/own-smtp/servers/{relay.id}/pause", headers=browser)
+    assert (script.status_code, form.status_code) == (401, 401)
+    assert script.headers["WWW-Authenticate"] == form.headers["WWW-Authenticate"] == 'Cookie realm="platform"'
+    assert 'href="/sign-in?next=%2Fown-smtp%2F"' in form.text
+
+
 def test_each_page_asks_for_its_permission(web_app, web, thin, relay):
     """Without exactly its permission a page answers 403, and nothing happens."""
     for method, address, name in _pages(web_app):

@@ -42,7 +42,7 @@ def test_the_page_says_who_changed_what(web, relay):
     """Names of servers and projects, the values before and after, and the present person's own name."""
     page = web.get(URL).text
     for words in (
-        "Mail server changed: Company mail",
+        "Mail server changed: <bdi>Company mail</bdi>",
         "Mail server: mail.acme.example → new.acme.example",
         "Password: changed",
         "Staff survey",

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+from html import unescape
+
 import pytest
 
 from own_smtp.hooks.events import Action
-from own_smtp.states import BatchState, State
+from own_smtp.reporting import reports
+from own_smtp.states import BatchState, Route, State
 from own_smtp.storage.models import AuditEntry, Batch, Invitation, Relay
+from tests.figures import count_anew
 from tests.web.drafts import add_relay
 from tests.web.everything import fill_outbox
 
@@ -101,3 +107,39 @@ def test_who_may_only_look_gets_no_buttons(web, thin, url):
     page = web.get(url).text
     assert "Refused by your server" in page
     assert "<button" not in page
+
+
+def test_what_the_platform_took_over_is_counted_by_its_route(web, thin, db_session):
+    """Headline, table, report, log and files: nothing that the platform's mail did counts as your server's doing."""
+    relay = add_relay(db_session, thin, active=True)
+    batch = fill_outbox(db_session, relay)
+    batch.fallback_at = datetime(2026, 1, 1, tzinfo=UTC)
+    for number, (state, route) in enumerate(
+        [(State.ACCEPTED, Route.PLATFORM), (State.ACCEPTED, Route.PLATFORM), (State.REFUSED, Route.PLATFORM)]
+    ):
+        item = Invitation(
+            batch_id=batch.id, reference=f"p{number}", address="kim@example.org", state=state, route=route
+        )
+        db_session.add(item)
+    db_session.commit()
+    count_anew(db_session)
+    db_session.commit()
+    said = "1 accepted by your server, 2 accepted by the platform's mail, 1 refused by the platform's mail, 2 refused,"
+    own, platform = "Accepted by your server</span>", "Accepted by the platform's mail</span>"
+    for address in (f"/projects/p1/batches/{batch.id}", "/projects/p1/report"):
+        page = unescape(web.get(f"/own-smtp{address}").text)
+        assert said in page
+        assert [_number_behind(page, label) for label in (own, platform)] == ["1", "2"]
+    page = unescape(web.get("/own-smtp/projects/p1/log").text)
+    assert (page.count(own), page.count(platform)) == (2, 2)  # one with its attempt
+    table = web.get("/own-smtp/projects/p1/log/invitations.csv").text
+    assert (table.count("Accepted by the platform's mail"), table.count("Refused by the platform's mail")) == (2, 1)
+    columns = reports.report_columns()
+    assert [column.label for column in columns if column.key in {"accepted", "refused"}] == [
+        "Accepted by the server",
+        "Refused by the server",
+    ]
+
+
+def _number_behind(page: str, label: str) -> str:
+    return re.search(r'own-smtp-number">(\d+)<', page[page.index(label) :])[1]

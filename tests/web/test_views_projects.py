@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from own_smtp.hooks.events import Action, Project
-from own_smtp.relays import lifecycle
+from own_smtp.relays import lifecycle, project_routes
 from own_smtp.states import PauseReason, Route, State
-from own_smtp.storage.models import Attempt, AuditEntry, Batch, Invitation, PolicyValue, ProjectRoute, Relay
+from own_smtp.storage.models import Attempt, AuditEntry, Batch, Invitation, Lease, PolicyValue, ProjectRoute, Relay
 from tests.figures import count_anew
 from tests.web.drafts import add_relay
 
@@ -77,7 +77,7 @@ def test_switching_a_project_on_and_off(web, relay, db_session):
 def test_each_choice_shows_what_recipients_will_see(web, relay):
     """From, Reply-To and server stand beside each choice."""
     page = web.get(SETTINGS).text
-    for words in ("Acme Surveys &lt;surveys@acme.example&gt;", "mail.acme.example", "the platform&#39;s address"):
+    for words in ("Acme Surveys &lt;surveys@acme.example&gt;", "mail.acme.example", "surveys@platform.example"):
         assert words in page
 
 
@@ -197,7 +197,7 @@ def test_the_report_says_what_the_platform_sent(web, relay, db_session):
         invitation.route = Route.PLATFORM
     count_anew(db_session)
     db_session.commit()
-    assert "2 accepted invitations left by the platform&#39;s mail" in web.get(REPORT).text
+    assert "1 accepted by your server, 2 accepted by the platform&#39;s mail." in web.get(REPORT).text
 
 
 @pytest.mark.parametrize(
@@ -237,3 +237,44 @@ def test_the_question_complains_only_when_it_was_not_answered(web, relay, db_ses
     assert (asked.status_code, "Please choose one." in asked.text) == (200, False)
     pressed = web.post(SETTINGS, data={"route": "platform", "is_answered": "y"})
     assert (pressed.status_code, "Please choose one." in pressed.text) == (422, True)
+
+
+def test_no_way_out_is_offered_where_there_is_none(web_app, web, relay, db_session):
+    """A platform without mail of its own offers no fallback, takes none, and promises none that was set before."""
+    project_routes.choose_route(db_session, "acme", "p1", relay, user_id="alice", fallback_after=3600)
+    db_session.commit()
+    assert "is sent by the platform&#39;s mail" in web.get(SETTINGS).text
+    web_app.config["MAIL_SERVER"] = None
+    page = web.get(SETTINGS).text
+    assert "is sent by the platform&#39;s mail" not in page
+    assert "no mail of its own that could take over" in page
+    assert 'name="falls_back"' not in page
+    web.post(SETTINGS, data={"route": str(relay.id), "falls_back": "y", "hours": "5"})
+    db_session.expire_all()
+    assert db_session.query(ProjectRoute).one().fallback_after is None
+
+
+def test_nothing_is_green_that_the_policy_holds_back(web, thin, relay, db_session):
+    """Neither the server, nor the overview, nor the project says of an excluded tenant's server that it is active."""
+    project_routes.choose_route(db_session, "acme", "p1", relay, user_id="alice")
+    db_session.commit()
+    assert "text-bg-success" in web.get(f"/own-smtp/servers/{relay.id}").text
+    thin.policy.change(db_session, {"allowed_tenants": frozenset({"evil"})}, user_id="root")
+    db_session.commit()
+    for address in (f"/servers/{relay.id}", "/", "/projects/p1/settings"):
+        page = web.get(f"/own-smtp{address}").text
+        assert ">Active<" not in page
+        assert "Not offered at present" in page
+    assert "This server may not send at the moment" in web.get(SETTINGS).text
+    assert "Invitations of 1 project wait" in web.get("/own-smtp/").text
+
+
+def test_nothing_is_green_that_fails(web, relay, db_session):
+    """A server without a usable connection reads as failing on every page that has its state."""
+    project_routes.choose_route(db_session, "acme", "p1", relay, user_id="alice")
+    db_session.add(Lease(relay_id=relay.id, failing_since=datetime(2026, 1, 1, tzinfo=UTC)))
+    db_session.commit()
+    for address in (f"/servers/{relay.id}", "/", "/projects/p1/settings", "/platform/servers"):
+        page = web.get(f"/own-smtp{address}").text
+        assert ">Active<" not in page
+        assert ">Failing<" in page

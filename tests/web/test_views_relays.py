@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -110,8 +111,8 @@ def test_following_the_link_tells_the_host_and_wakes_the_queue(web, thin, db_ses
             ["certificate cannot be trusted", "bad name", "#host"],
         ),
         (
-            Outcome(state=State.QUEUED, stage=Stage.RESOLVE, text="x", pause=PauseReason.NO_SUCH_HOST),
-            ["no server of this name", "#host"],
+            Outcome(state=State.QUEUED, stage=Stage.CONNECT, text="x"),
+            ["This server cannot be reached from here.", "#host", "tried again on"],
         ),
         (
             Outcome(state=State.QUEUED, stage=Stage.RCPT, reply=Reply(code=450, text="Greylisted")),
@@ -313,7 +314,9 @@ def test_the_page_says_what_limits_mean_and_what_was_learned(web, relay, db_sess
     relay.min_interval, relay.jitter = 2.0, 0.5
     relay.sending_windows = [{"days": [0, 1], "start": "08:00", "end": "18:00"}]
     later, before = datetime(2999, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
-    db_session.add(Lease(relay_id=relay.id, wake_at=later, failing_since=before, pace={"learned": 4.0, "seen": 0.5}))
+    pace = {"learned": 4.0, "seen": 0.5}
+    lease = Lease(relay_id=relay.id, wake_at=later, failing_since=before, pace=pace, last_success_at=datetime.now(UTC))
+    db_session.add(lease)
     db_session.commit()
     _wait(db_session, relay, 30)
     page = web.get(f"/own-smtp/servers/{relay.id}").text
@@ -377,3 +380,24 @@ def test_the_page_says_how_the_server_is(web, thin, db_session):
         "The time of the server&#39;s certificate is over.",
     ):
         assert text in page
+
+
+def test_the_confirmation_mail_counts_as_accepted(web, thin, db_session):
+    """Right after the confirmation the page says when the server took a message: the confirmation mail itself."""
+    web.post("/own-smtp/servers/new", data=TYPED)
+    relay = db_session.query(Relay).one()
+    send_mail(db_session, relay, new_token())
+    lifecycle.activate(db_session, relay, user_id=None)
+    db_session.commit()
+    page = web.get(f"/own-smtp/servers/{relay.id}").text
+    assert not re.search(r"Last accepted message</dt><dd>\s*none yet", page)
+
+
+@pytest.mark.parametrize(("ago", "is_said"), [(timedelta(seconds=20), True), (timedelta(minutes=10), False)])
+def test_a_rate_is_said_while_it_is_the_present_one(web, thin, db_session, ago, is_said):
+    """What went out ten minutes ago is no rate of now."""
+    relay = add_relay(db_session, thin, active=True)
+    at = datetime.now(UTC) - ago
+    db_session.add(Lease(relay_id=relay.id, pace={"seen": 29.455}, last_success_at=at))
+    db_session.commit()
+    assert ("Lately about 1,767.3 a minute" in web.get(f"/own-smtp/servers/{relay.id}").text) is is_said

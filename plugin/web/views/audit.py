@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flask import Response, stream_with_context
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
 from own_smtp.current import extension
 from own_smtp.hooks.events import Action
@@ -15,7 +15,7 @@ from own_smtp.reporting.audit_log import AuditLine, Names
 from own_smtp.reporting.exports import BEGINNING, csv_row
 from own_smtp.web import user_names
 from own_smtp.web.access import current_actor, requires
-from own_smtp.web.pages import asked_id, blueprint, db_session, render
+from own_smtp.web.pages import asked_id, blueprint, db_session, download, render
 
 
 @blueprint.get("/audit")
@@ -30,9 +30,12 @@ def show_audit() -> ResponseReturnValue:
 @requires(Action.EDIT)
 def download_audit() -> ResponseReturnValue:
     """Return the whole log for a spreadsheet, times in UTC."""
-    found = audit_log.all_lines(db_session(), current_actor().tenant_id, _names())
-    headers = {"Content-Disposition": 'attachment; filename="own-smtp-audit.csv"'}
-    return Response(stream_with_context(_rows(found)), mimetype="text/csv", headers=headers)
+    tenant_id, names = current_actor().tenant_id, _names()
+
+    def write(session: Session) -> Iterator[str]:
+        return _rows(audit_log.all_lines(session, tenant_id, names))
+
+    return download(write, "own-smtp-audit.csv", "text/csv")
 
 
 def _rows(found: Iterator[AuditLine]) -> Iterator[str]:

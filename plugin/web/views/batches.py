@@ -116,7 +116,7 @@ def _batch(project_id: str, batch_id: int) -> BatchSummary:
 def _retry_form(batch: BatchSummary) -> RetryForm | None:
     """Return the form; `None` when every invitation was accepted or still waits."""
     labels = {
-        state: f"{reports.STATE_LABELS[state]}: {ngettext('%(num)s invitation', '%(num)s invitations', number)}"
+        state: f"{reports.ANY_ROUTE_LABELS[state]}: {ngettext('%(num)s invitation', '%(num)s invitations', number)}"
         for state in AGAIN
         if (number := batch.counts[state])
     }
@@ -157,8 +157,6 @@ def _page(batch: BatchSummary, form: RetryForm | None) -> str:
         bar=pieces_of(batch.counts),
         form=form,
         button=ButtonForm(),
-        labels=reports.STATE_LABELS,
-        meanings=reports.STATE_MEANINGS,
         sentence=reports.status_sentence(batch.counts),
         sending=sending_picture(figures, tenant().timezone),
         codes=code_lines(figures),

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError, NotFoundError, SecretError
+from own_smtp.forms.base import typed_fields
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext
 from own_smtp.relays import dry_runs, store
@@ -26,7 +27,7 @@ from own_smtp.web.relay_saving import back_to, save_change, save_new
 
 def is_wanted() -> bool:
     """Whether the form's other button was pressed: to test, and not to save."""
-    if "test" not in request.form:
+    if "test" not in typed_fields():
         return False
     if not may(Action.TEST):
         abort(403)

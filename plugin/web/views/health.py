@@ -8,7 +8,9 @@ from flask import abort, make_response, request
 from flask.typing import ResponseReturnValue
 
 from own_smtp.current import extension
+from own_smtp.forms.base import arguments
 from own_smtp.operations.health import examine
+from own_smtp.storage.engine import beside
 from own_smtp.web.pages import blueprint
 
 
@@ -16,7 +18,7 @@ from own_smtp.web.pages import blueprint
 def health() -> ResponseReturnValue:
     """Say what works: 503 when pages and sends do not; with `?strict` also when nothing would leave."""
     found = examine(extension().db.engine, extension().queue_problem)
-    is_bad = found.status == "down" or (found.status != "ok" and "strict" in request.args)
+    is_bad = found.status == "down" or (found.status != "ok" and "strict" in arguments())
     return found.as_dict(), 503 if is_bad else 200
 
 
@@ -31,7 +33,7 @@ def metrics() -> ResponseReturnValue:
     from own_smtp.operations.metrics import CONTENT_TYPE, QueueFigures, exposition
 
     queue = QueueFigures(is_up=extension().queue_is_up(), jobs=extension().queue_depth())
-    with extension().db.engine.connect() as connection:
+    with beside(extension().db) as connection:
         text = exposition(connection, queue, by_tenant=extension().settings.metrics_tenants)
     return make_response(text, {"Content-Type": CONTENT_TYPE})
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import Response, abort, redirect, request, stream_with_context, url_for
+from flask import abort, redirect, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
 from own_smtp.current import extension
 from own_smtp.errors import NotFoundError
+from own_smtp.forms.base import arguments
 from own_smtp.forms.log import LogFilter, SelectionForm
 from own_smtp.hooks.events import Action, StatusFilter
 from own_smtp.i18n import gettext, ngettext
@@ -20,10 +22,10 @@ from own_smtp.outbox.query import LogScope
 from own_smtp.outbox.recipient_search import with_shortened
 from own_smtp.relays import store
 from own_smtp.reporting import delivery_log, exports
-from own_smtp.reporting.reports import STATE_LABELS, project_batch
+from own_smtp.reporting.reports import ANY_ROUTE_LABELS, project_batch, state_label
 from own_smtp.storage.models import Relay
 from own_smtp.web.access import current_actor, current_project, may, requires
-from own_smtp.web.pages import blueprint, db_session, note, render, tenant
+from own_smtp.web.pages import blueprint, db_session, download, note, render, tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +104,12 @@ def _of_relay(relay_id: int, action: Action) -> Place:
 
 
 def _show(place: Place) -> ResponseReturnValue:
-    filters = LogFilter(request.args, STATE_LABELS)
+    filters = LogFilter(arguments(), ANY_ROUTE_LABELS)
     if not filters.validate():
         return _page(place, filters, None), 422
-    wanted = _wanted(filters, place, after=request.args.get("after"))
+    wanted = _wanted(filters, place, after=arguments().get("after"))
     try:
-        shown = delivery_log.page(db_session(), place.scope, wanted, before=request.args.get("before"))
+        shown = delivery_log.page(db_session(), place.scope, wanted, before=arguments().get("before"))
     except ValueError as error:
         raise NotFoundError("There is no such place in the log.") from error
     return _page(place, filters, shown)
@@ -133,7 +135,8 @@ def _common(place: Place, filters: LogFilter) -> dict[str, Any]:
         "relay": place.relay,
         "projects": {item.project_id: item.title for item in _projects()},
         "batch": _batch(place, filters),
-        "labels": STATE_LABELS,
+        "labels": ANY_ROUTE_LABELS,
+        "label_of": state_label,
         "Deed": Deed,
     }
 
@@ -150,17 +153,19 @@ def _may_change(place: Place) -> bool:
 
 
 def _download(place: Place, name: str) -> ResponseReturnValue:
-    filters = LogFilter(request.args, STATE_LABELS)
+    filters = LogFilter(arguments(), ANY_ROUTE_LABELS)
     if not filters.validate():
         return _page(place, filters, None), 422
-    lines = delivery_log.stream(db_session(), place.scope, _wanted(filters, place))
-    file = exports.FILES[name]
-    headers = {"Content-Disposition": f'attachment; filename="own-smtp-{name}"'}
-    return Response(stream_with_context(file.write(lines)), mimetype=file.mimetype, headers=headers)
+    wanted, file = _wanted(filters, place), exports.FILES[name]
+
+    def write(session: Session) -> Iterator[str]:
+        return file.write(delivery_log.stream(session, place.scope, wanted))
+
+    return download(write, f"own-smtp-{name}", file.mimetype)
 
 
 def _act(place: Place) -> ResponseReturnValue:
-    filters = LogFilter(request.args, STATE_LABELS)
+    filters = LogFilter(arguments(), ANY_ROUTE_LABELS)
     form = SelectionForm(list(Deed), delivery_log.PAGE)
     if not filters.validate() or not form.validate_on_submit():
         problems = [text for texts in form.errors.values() for text in texts]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flask import request
 from flask.typing import ResponseReturnValue
 
 from own_smtp.current import extension
+from own_smtp.forms.base import arguments
 from own_smtp.hooks.events import Action, Project
 from own_smtp.i18n import gettext, ngettext
 from own_smtp.relays import project_routes, store, suggestions
@@ -44,7 +44,7 @@ def overview() -> ResponseReturnValue:
         projects_page=_projects_page(),
         projects_pages=max(1, -(-len(found) // PAGE)),
         is_long=max(len(every), len(all_projects)) > PAGE // 2,
-        sentence=_in_force(_users(routes, every, all_projects), every),
+        sentence=_in_force(_users(routes, every, all_projects), every, is_admitted=is_admitted(tenant_id)),
         platform=platform_appearance(),
         appearance_of=appearance_of,
         is_admitted=is_admitted(tenant_id),
@@ -53,13 +53,13 @@ def overview() -> ResponseReturnValue:
 
 def asked(tenant_id: str | None) -> RelayQuery:
     """Return what the page's address asks for. What it cannot mean counts for nothing."""
-    show = request.args.get("show", RelayStateFilter.ALL, type=RelayStateFilter)
-    page = max(1, min(request.args.get("page", 1, type=int), 10_000))
-    return RelayQuery(tenant_id=tenant_id, text=request.args.get("q", "").strip()[:100], show=show, page=page)
+    show = arguments().get("show", RelayStateFilter.ALL, type=RelayStateFilter)
+    page = max(1, min(arguments().get("page", 1, type=int), 10_000))
+    return RelayQuery(tenant_id=tenant_id, text=arguments().get("q", "").strip()[:100], show=show, page=page)
 
 
 def _projects_page() -> int:
-    return max(1, min(request.args.get("projects", 1, type=int), 10_000))
+    return max(1, min(arguments().get("projects", 1, type=int), 10_000))
 
 
 def _users(
@@ -76,7 +76,7 @@ def _shown(every: Mapping[int, Relay]) -> Relay | None:
     return next(iter(ranked), None)
 
 
-def _in_force(users: Mapping[str, Relay], every: Mapping[int, Relay]) -> str:
+def _in_force(users: Mapping[str, Relay], every: Mapping[int, Relay], *, is_admitted: bool) -> str:
     """Say in one sentence what is in force now, and in another where something waits."""
     if not every:
         return gettext("In force now: all invitations leave by the platform's mail.")
@@ -90,7 +90,7 @@ def _in_force(users: Mapping[str, Relay], every: Mapping[int, Relay]) -> str:
         "In force now: %(num)s projects send through an own server, all others by the platform's mail.",
         len(users),
     )
-    held = sum(relay.state != RelayState.ACTIVE for relay in users.values())
+    held = sum(not is_admitted or relay.state != RelayState.ACTIVE for relay in users.values())
     if not held:
         return text
     return f"{text} " + ngettext(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flask import redirect, request, url_for
+from flask import current_app, redirect, url_for
 from flask.typing import ResponseReturnValue
 
 from own_smtp.current import extension
+from own_smtp.forms.base import typed_fields
 from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.project import ProjectForm
 from own_smtp.hooks.events import Action
@@ -13,6 +14,7 @@ from own_smtp.i18n import gettext
 from own_smtp.outbox import reroute
 from own_smtp.outbox.reroute import Scope
 from own_smtp.relays import project_routes, store, suggestions
+from own_smtp.relays.platform_server import can_take_over
 from own_smtp.relays.sender_preview import appearance_of, platform_appearance
 from own_smtp.reporting import hourly_stats, reports
 from own_smtp.reporting.chart_texts import code_lines, sending_picture
@@ -40,7 +42,9 @@ def show_project(project_id: str) -> ResponseReturnValue:
     route, suggested = project_routes.find_route(db_session(), actor.tenant_id, project_id), None
     if route is None and may(Action.ENABLE, project_id):
         suggested = suggestions.suggested(db_session(), actor.tenant_id, project_id, actor.user_id)
-    return _project_page(project_id, ProjectForm(_ranked(route, suggested), route, suggested), suggested)
+    return _project_page(
+        project_id, ProjectForm(_ranked(route, suggested), route, suggested, can_fall_back=_can_fall_back()), suggested
+    )
 
 
 @blueprint.post("/projects/<path:project_id>/settings")
@@ -48,7 +52,7 @@ def show_project(project_id: str) -> ResponseReturnValue:
 def route_project(project_id: str) -> ResponseReturnValue:
     """Choose how the project's invitations leave, and what becomes of those that wait to leave another way."""
     session, actor = db_session(), current_actor()
-    form = ProjectForm(_relays(), None)
+    form = ProjectForm(_relays(), None, can_fall_back=_can_fall_back())
     if not form.validate_on_submit():
         return _project_page(project_id, form), 422
     relay = store.get_relay(session, actor.tenant_id, form.relay_id) if form.relay_id is not None else None
@@ -88,7 +92,7 @@ def _scope() -> Scope:
 
 def _ask_about_leftovers(form: ProjectForm, leftovers: LeftoversForm, relay: Relay | None) -> ResponseReturnValue:
     waiting = reroute.count_elsewhere(db_session().connection(), _scope(), relay.id if relay else None)
-    is_answered = "is_answered" in request.form
+    is_answered = "is_answered" in typed_fields()
     if not is_answered:
         leftovers.leftovers.errors = ()  # it was only the choice before that was sent
     page = render(
@@ -117,6 +121,7 @@ def _project_page(project_id: str, form: ProjectForm, suggested: Relay | None = 
         form=form,
         suggested=suggested,
         cards=CARDS,
+        can_fall_back=_can_fall_back(),
         route=project_routes.find_route(session, tenant_id, project_id),
         chosen=project_routes.relay_of(session, tenant_id, project_id),
         relays={str(relay.id): relay for relay in _relays()},
@@ -142,13 +147,11 @@ def show_report(project_id: str) -> ResponseReturnValue:
         project=current_project(),
         counts=counts,
         batches=batches,
-        by_platform=reports.sent_by_platform(session, tenant_id, project_id),
         under_way=under_way,
         queue_is_up=not counts.waiting or extension().queue_is_up(),
         refusals=reports.refusals(session, tenant_id, project_id, before=asked_id("before")),
         page=reports.PAGE,
-        labels=reports.STATE_LABELS,
-        meanings=reports.STATE_MEANINGS,
+        label_of=reports.state_label,
         hidden=hidden_by_own_server(),
         statuses=STATUSES,
         sentence=reports.status_sentence(counts),
@@ -197,6 +200,10 @@ def _ranked(route: ProjectRoute | None, suggested: Relay | None) -> list[Relay]:
     """Return the tenant's relays, that in force and that suggested in front."""
     in_front = {route.relay_id if route else None, suggested.id if suggested else None}
     return sorted(_relays(), key=lambda relay: relay.id not in in_front)
+
+
+def _can_fall_back() -> bool:
+    return can_take_over(current_app.config)
 
 
 def _relays() -> list[Relay]:

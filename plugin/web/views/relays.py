@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from flask import redirect, request, url_for
+from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError
+from own_smtp.forms.base import arguments
 from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.relay import UNUSUAL, RelayForm
 from own_smtp.hooks.events import Action
@@ -42,7 +43,7 @@ def new_relay() -> ResponseReturnValue:
     session = db_session()
     test, tested = dry_runs.tested_settings(session, None)
     zone = zone_of(tenant().timezone).key
-    preset = request.args.get("preset")
+    preset = arguments().get("preset")
     form = RelayForm(settings=extension().in_force(), timezone=zone, preset=preset, tested=tested)
     if not form.validate_on_submit() or not _has_password(form, None):
         return _form_page(form, None)
@@ -59,7 +60,7 @@ def edit_relay(relay_id: int) -> ResponseReturnValue:
     relay = store.get_relay(session, actor.tenant_id, relay_id)
     insist_on_admission()
     test, tested = dry_runs.tested_settings(session, relay)
-    form = RelayForm(settings=extension().in_force(), relay=relay, preset=request.args.get("preset"), tested=tested)
+    form = RelayForm(settings=extension().in_force(), relay=relay, preset=arguments().get("preset"), tested=tested)
     if not form.validate_on_submit() or not _has_password(form, relay):
         return _form_page(form, relay)
     draft = form.draft()
@@ -163,7 +164,7 @@ def pause_relay(relay_id: int) -> ResponseReturnValue:
 def resume_relay(relay_id: int) -> ResponseReturnValue:
     """Let a paused server go on; with `refusals=accept` what it refused everybody with is about the recipients."""
     relay, session = _pressed(relay_id), db_session()
-    move = lifecycle.accept_refusals if request.args.get("refusals") == "accept" else lifecycle.resume
+    move = lifecycle.accept_refusals if arguments().get("refusals") == "accept" else lifecycle.resume
     done = move(session, relay_id, user_id=current_actor().user_id)
     return _moved(session, relay, is_new=done)
 

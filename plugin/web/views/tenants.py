@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from flask import redirect, request
+from flask import redirect
 from flask.typing import ResponseReturnValue
 
 from own_smtp.current import extension
 from own_smtp.errors import ConflictError
+from own_smtp.forms.base import arguments, typed_fields
 from own_smtp.forms.tenants import ManyForm, TicksForm
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext
@@ -26,7 +27,7 @@ def show_tenants() -> ResponseReturnValue:
     chosen = policy.chosen(session)
     every = tenant_list.every(session, chosen)
     ticks, many = TicksForm(every), ManyForm(every)
-    form = many if "many" in request.form else ticks
+    form = many if "many" in typed_fields() else ticks
     if form.validate_on_submit():
         return _saved(form)
     page = render(
@@ -53,6 +54,6 @@ def _saved(form: TicksForm | ManyForm) -> ResponseReturnValue:
 
 def _asked() -> TenantQuery:
     """Return what the page's address asks for. What it cannot mean counts for nothing."""
-    show = request.args.get("show", TenantFilter.ALL, type=TenantFilter)
-    page = max(1, request.args.get("page", 1, type=int))
-    return TenantQuery(text=request.args.get("q", "").strip()[:100], show=show, page=page)
+    show = arguments().get("show", TenantFilter.ALL, type=TenantFilter)
+    page = max(1, arguments().get("page", 1, type=int))
+    return TenantQuery(text=arguments().get("q", "").strip()[:100], show=show, page=page)
