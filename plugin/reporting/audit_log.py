@@ -19,7 +19,7 @@ from own_smtp.relays.sending_windows import describe_windows
 from own_smtp.reporting.explanations import BY_PAUSE
 from own_smtp.reporting.reports import STATE_LABELS
 from own_smtp.states import PauseReason, RelayTestState, Security, State
-from own_smtp.storage.audit import SECRET, AuditAction
+from own_smtp.storage.audit import OPERATOR, SECRET, AuditAction
 from own_smtp.storage.models import AuditEntry, Relay
 
 PAGE = 50
@@ -182,6 +182,8 @@ def _line(entry: AuditEntry, names: Names) -> AuditLine:
 def _who(entry: AuditEntry, names: Names) -> str:
     if entry.user_id:
         return names.name_of(entry.user_id)
+    if entry.user_id == OPERATOR:
+        return gettext("Operator (command line)")
     if entry.action == AuditAction.RELAY_CONFIRMED:
         return gettext("whoever followed the link")
     return gettext("by itself")

@@ -274,7 +274,7 @@ def test_what_waits_is_cancelled_with_its_server(web, relay, db_session):
 def test_an_expired_mail_can_be_asked_for_again(web, thin, db_session):
     """The page of a server whose link expired says so and offers a new mail."""
     relay = add_relay(db_session, thin)
-    confirmation = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
+    [confirmation] = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
     confirmation.created_at -= thin.settings.confirmation_lifetime
     confirmation.expires_at -= thin.settings.confirmation_lifetime
     db_session.commit()

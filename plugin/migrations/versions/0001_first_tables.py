@@ -36,6 +36,7 @@ def upgrade() -> None:
     create_project()
     create_suggestion()
     create_policy()
+    create_limit()
     create_batch_file()
     create_invitation()
     create_attempt()
@@ -58,6 +59,7 @@ def downgrade() -> None:
     op.drop_table("own_smtp_attempt")
     op.drop_table("own_smtp_invitation")
     op.drop_table("own_smtp_batch_file")
+    op.drop_table("own_smtp_limit")
     op.drop_table("own_smtp_policy")
     op.drop_table("own_smtp_suggestion")
     op.drop_table("own_smtp_project")
@@ -127,6 +129,8 @@ def create_relay() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("is_default", sa.Boolean(), nullable=False),
         sa.Column("preset", sa.String(40), nullable=True),
+        sa.Column("saved_by", sa.String(255), nullable=True),
+        sa.Column("saved_by_address", sa.String(320), nullable=True),
         sa.Column("created_at", UTCDateTime(), server_default=db_now(), nullable=False),
         sa.Column("updated_at", UTCDateTime(), server_default=db_now(), nullable=False),
         sa.Column("deleted_at", UTCDateTime(), nullable=True),
@@ -372,6 +376,18 @@ def create_policy() -> None:
         sa.Column("changed_by", sa.String(255), nullable=False),
         sa.Column("changed_at", UTCDateTime(), server_default=db_now(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_own_smtp_policy"),
+        **TABLE_OPTIONS,
+    )
+
+
+def create_limit() -> None:
+    op.create_table(
+        "own_smtp_limit",
+        sa.Column("tenant_id", sa.String(255), nullable=False),
+        sa.Column("kind", sa.String(60), nullable=False),
+        sa.Column("since", UTCDateTime(), nullable=True),
+        sa.Column("used", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "kind", name="pk_own_smtp_limit"),
         **TABLE_OPTIONS,
     )
 
