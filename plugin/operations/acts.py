@@ -1,7 +1,8 @@
 """Who acts on a tenant's servers, sendings and projects, and the transaction that an act is.
 
-An act is one function of `relay_service`, `batch_service` or `project_service`, whether a page, a command or a job asks
-for it. It changes, writes the audit entry and commits behind the tenant's lock; then it enqueues and tells the host.
+An act is one function of `relay_service`, `trial_service`, `batch_service` or `project_service`, whether a page, a
+command or a job asks for it. It changes, writes the audit entry and commits behind the tenant's lock; then it enqueues
+and tells the host.
 """
 
 from __future__ import annotations

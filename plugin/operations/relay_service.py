@@ -13,16 +13,15 @@ from sqlalchemy.orm import Session
 
 from own_smtp.current import Extension
 from own_smtp.errors import ConflictError, LimitError, NotFoundError
-from own_smtp.hooks.events import Content, RelayChange
+from own_smtp.hooks.events import RelayChange
 from own_smtp.i18n import gettext
 from own_smtp.operations.acts import Acting, act
 from own_smtp.operations.project_service import WaitingChoice, settle_waiting
 from own_smtp.outbox import reroute
 from own_smtp.outbox.leases import lock_leases
 from own_smtp.outbox.reroute import Scope
-from own_smtp.relays import confirmations, dry_runs, edits, lifecycle, store, suggestions, test_mails
+from own_smtp.relays import confirmations, dry_runs, edits, lifecycle, store, suggestions
 from own_smtp.relays.confirmations import LinkState
-from own_smtp.relays.dry_runs import Kept
 from own_smtp.relays.edits import RelayDraft
 from own_smtp.settings import Settings
 from own_smtp.states import PauseReason, RelayState
@@ -59,7 +58,7 @@ def save_new(extension: Extension, acting: Acting, draft: RelayDraft, test_id: i
     """
     settings = extension.in_force()
     with act(extension, acting.tenant_id) as session:
-        test = _unsaved_test(session, acting, test_id)
+        test = _locked_test(session, acting, test_id)
         relay = edits.create(
             session,
             extension.vault,
@@ -83,7 +82,7 @@ def save_change(
     settings = extension.in_force()
     with act(extension, acting.tenant_id) as session:
         relay = store.lock_relay(session, acting.tenant_id, relay_id)
-        test = _unsaved_test(session, acting, test_id)
+        test = _locked_test(session, acting, test_id)
         saved = _change(_Change(extension, settings, acting, draft), session, relay, test)
     return _announce(extension, saved)
 
@@ -104,7 +103,7 @@ def save_passed(extension: Extension, test_id: int, draft: RelayDraft) -> None:
     try:
         with act(extension, acting.tenant_id) as session:
             relay = store.lock_relay(session, acting.tenant_id, relay_id)
-            test = _unsaved_test(session, acting, test_id)
+            test = _locked_test(session, acting, test_id)
             if not edits.is_password_only(relay, draft):
                 return
             saved = _change(_Change(extension, settings, acting, draft), session, relay, test)
@@ -121,53 +120,6 @@ def request_confirmation(extension: Extension, acting: Acting, relay_id: int) ->
         wanted = confirmations.request_confirmation(session, settings, relay, user_id=acting.user_id, is_repeat=True)
         mails = [confirmation.id for confirmation in wanted]
     _send(extension, mails)
-
-
-def request_test(extension: Extension, acting: Acting, kept: Kept, relay_id: int | None, *, saves: bool = False) -> int:
-    """Have settings tested by a worker, and return the test's id. Raises `ConflictError` for too many of them.
-
-    With `saves` the settings are saved when they pass.
-    """
-    settings = extension.in_force()
-    with act(extension, acting.tenant_id) as session:
-        relay = store.get_relay(session, acting.tenant_id, relay_id) if relay_id is not None else None
-        test_id = dry_runs.request_run(
-            session,
-            extension.vault,
-            settings,
-            kept,
-            tenant_id=acting.tenant_id,
-            user_id=acting.user_id,
-            relay=relay,
-            saves=saves,
-        ).id
-    extension.enqueue("run_test", test_id)
-    return test_id
-
-
-def trust_certificate(extension: Extension, acting: Acting, test_id: int) -> int:
-    """Trust the certificate that a test was shown, and test again with it. Return the new test's id.
-
-    Raises `ConflictError` when there is none to be trusted, and for too many tests: then nothing is trusted.
-    """
-    settings = extension.in_force()
-    with act(extension, acting.tenant_id) as session:
-        test = _unsaved_test(session, acting, test_id)
-        assert test is not None
-        if test.certificate is None or test.pause_reason != PauseReason.CERTIFICATE:
-            raise ConflictError(gettext("There is no certificate to be trusted."))
-        again_id = dry_runs.request_trusting(session, extension.vault, settings, test).id
-    extension.enqueue("run_test", again_id)
-    return again_id
-
-
-def send_test_mail(extension: Extension, acting: Acting, relay_id: int, content: Content, recipient: str) -> None:
-    """Send a test mail through a server. Raises `ConflictError` when that is not possible now."""
-    settings = extension.in_force()
-    with act(extension, acting.tenant_id) as session:
-        relay = store.get_relay(session, acting.tenant_id, relay_id)
-        test_mails.send(session, extension.vault, settings, relay, content, recipient=recipient, user_id=acting.user_id)
-    extension.enqueue_drain(relay_id)
 
 
 def confirm(extension: Extension, token: str) -> Followed:
@@ -311,23 +263,12 @@ def _open_addresses(session: Session, confirmation: Confirmation | None) -> tupl
 
 
 def _read_test(extension: Extension, acting: Acting, test_id: int) -> tuple[RelayDraft, int | None]:
-    session = extension.db.session()
-    test = dry_runs.get_run(session, acting.tenant_id, acting.user_id, test_id)
-    kept = dry_runs.read_settings(extension.vault, test)
-    if kept is None:
-        raise ConflictError(_saved_already())
-    return kept.draft, test.relay_id
+    test = dry_runs.get_run(extension.db.session(), acting.tenant_id, acting.user_id, test_id)
+    return dry_runs.unsaved_settings(extension.vault, test).draft, test.relay_id
 
 
-def _unsaved_test(session: Session, acting: Acting, test_id: int | None) -> RelayTest | None:
-    """Return the test, locked, behind its relay. Raises `ConflictError` when its settings were saved: never twice."""
+def _locked_test(session: Session, acting: Acting, test_id: int | None) -> RelayTest | None:
+    """Return the test, behind its relay's lock."""
     if test_id is None:
         return None
-    test = dry_runs.get_run(session, acting.tenant_id, acting.user_id, test_id, lock=True)
-    if test.settings is None:
-        raise ConflictError(_saved_already())
-    return test
-
-
-def _saved_already() -> str:
-    return gettext("These settings were saved already.")
+    return dry_runs.lock_unsaved(session, acting.tenant_id, acting.user_id, test_id)

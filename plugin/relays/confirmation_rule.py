@@ -6,8 +6,17 @@ from functools import cache
 
 from publicsuffixlist import PublicSuffixList
 
+from own_smtp.i18n import Text
+from own_smtp.i18n import lazy_gettext as _
 from own_smtp.settings import ConfirmationRule
 from own_smtp.smtp.addresses import domain_of
+
+RULE_TEXTS: dict[ConfirmationRule, Text] = {
+    ConfirmationRule.DOMAIN: _("An address of the sender's organisation alone; otherwise the sender address as well"),
+    ConfirmationRule.SENDER: _("Always the sender address as well"),
+    ConfirmationRule.ANY: _("The address that the tenant enters, whatever it is"),
+}
+"""What each rule means, for people."""
 
 
 def addresses_to_confirm(rule: ConfirmationRule, sender: str, chosen: str | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from own_smtp.errors import LimitError, NotFoundError
+from own_smtp.errors import ConflictError, LimitError, NotFoundError
 from own_smtp.i18n import gettext, ngettext
 from own_smtp.relays import store
 from own_smtp.relays.edits import RELAY_FIELDS, RelayDraft, needs_password
@@ -164,11 +164,30 @@ def read_settings(vault: Vault, test: RelayTest) -> Kept | None:
     return Kept(RelayDraft(**{**draft, "security": Security(draft["security"])}), stored["typed"])
 
 
+def unsaved_settings(vault: Vault, test: RelayTest) -> Kept:
+    """Return the settings. Raises `ConflictError` once they were saved."""
+    kept = read_settings(vault, test)
+    if kept is None:
+        raise ConflictError(gettext("These settings were saved already."))
+    return kept
+
+
 def get_run(session: Session, tenant_id: str, user_id: str, test_id: int, *, lock: bool = False) -> RelayTest:
     """Return a person's own test. Raises `NotFoundError` also for another's, and for one that was swept."""
     test = session.get(RelayTest, test_id, with_for_update=lock, populate_existing=lock)
     if test is None or (test.tenant_id, test.requested_by) != (tenant_id, user_id):
         raise NotFoundError(f"There is no test {test_id}.")
+    return test
+
+
+def lock_unsaved(session: Session, tenant_id: str, user_id: str, test_id: int) -> RelayTest:
+    """Return a person's own test, locked, so that it is saved once. Raises `ConflictError` when it was saved.
+
+    Call it behind the lock of its relay.
+    """
+    test = get_run(session, tenant_id, user_id, test_id, lock=True)
+    if test.settings is None:
+        raise ConflictError(gettext("These settings were saved already."))
     return test
 
 

@@ -41,6 +41,12 @@ def count_in(connection: Connection, tenant_id: str, kind: str, most: int, perio
     return True
 
 
+def give_back(connection: Connection, tenant_id: str, kind: str) -> None:
+    """Uncount one thing that did not happen after all."""
+    row = (TenantLimit.tenant_id == tenant_id, TenantLimit.kind == kind, TenantLimit.used > 0)
+    connection.execute(update(TenantLimit).where(*row).values(used=TenantLimit.used - 1))
+
+
 def _lock(connection: Connection, tenant_id: str, kind: str) -> None:
     wait_for_writers(connection)
     # In SQLite the insert is what locks, also where it finds the row.

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from own_smtp.i18n import Text, gettext, list_some, ngettext
 from own_smtp.i18n import lazy_gettext as _
+from own_smtp.relays.confirmation_rule import RULE_TEXTS
 from own_smtp.relays.policy import EVERYBODY
 from own_smtp.relays.presets import PRESETS
 from own_smtp.relays.sending_windows import describe_windows
@@ -92,6 +93,7 @@ FIELDS: dict[str, Text] = {
     "relays_per_tenant": _("Mail servers per tenant"),
     "ceiling_connections": _("Most connections at a time to one server"),
     "ceiling_per_second": _("Most messages a second through one server"),
+    "confirmation_rule": _("Who must confirm a mail server"),
     "test_recipients": _("Where test mails may go"),
     "keep_content": _("Days after which what invitations said is deleted"),
     "keep_recipients": _("Days after which recipients' addresses are shortened"),
@@ -266,6 +268,7 @@ _SAY: dict[str, Callable[[Any], str]] = {
     "allowed_ports": lambda ports: ", ".join(str(port) for port in ports),
     "sending_windows": lambda windows: "; ".join(describe_windows(windows)),
     "fallback_after": _hours,
+    "confirmation_rule": lambda rule: str(RULE_TEXTS.get(rule, rule)),
     "keep_content": _days,
     "keep_recipients": _days,
     "jitter": _percent,

@@ -24,6 +24,7 @@ OPEN = {
     "relays_per_tenant": "200",
     "ceiling_connections": "20",
     "ceiling_per_second": "",
+    "confirmation_rule": "domain",
     "test_recipients": "",
     "keep_content": "30",
     "keep_recipients": "180",

@@ -7,10 +7,10 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from own_smtp.current import extension
-from own_smtp.errors import ConflictError, LimitError, NotFoundError, SecretError
+from own_smtp.errors import LimitError, NotFoundError, SecretError
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext
-from own_smtp.operations import relay_service
+from own_smtp.operations import trial_service
 from own_smtp.relays import dry_runs, store
 from own_smtp.relays.dry_runs import Kept
 from own_smtp.relays.edits import GUARDS_PASSWORD, RelayDraft
@@ -44,7 +44,7 @@ def tested_settings(session: Session, relay: Relay | None) -> tuple[RelayTest | 
     except (NotFoundError, SecretError):
         kept = None
     if kept is None and test is not None and test.saved_at is not None and request.method == "POST":
-        raise ConflictError(gettext("These settings were saved already."))
+        dry_runs.unsaved_settings(extension().vault, test)  # a second press must not make a second server
     if kept is None or test is None or test.relay_id != (relay.id if relay else None):
         if request.method == "GET":
             note(gettext("What was typed for the test is not kept any more."), "warning")
@@ -66,7 +66,7 @@ def begin(kept: Kept, relay: Relay | None, *, saves: bool = False) -> ResponseRe
     """
     insist_on_admission()
     try:
-        test_id = relay_service.request_test(extension(), acting(), kept, relay.id if relay else None, saves=saves)
+        test_id = trial_service.request_test(extension(), acting(), kept, relay.id if relay else None, saves=saves)
     except LimitError as error:
         untested = gettext("The new password was not tested: there were too many tests within an hour.")
         note(untested if saves else str(error), "warning")
@@ -119,7 +119,7 @@ def trust_certificate(test_id: int) -> ResponseReturnValue:
     _pressed(test_id)
     insist_on_admission()
     try:
-        return _to_test(relay_service.trust_certificate(extension(), acting(), test_id))
+        return _to_test(trial_service.trust_certificate(extension(), acting(), test_id))
     except LimitError as error:
         note(str(error), "warning")
         return _to_test(test_id)
@@ -138,9 +138,7 @@ def _pressed(test_id: int) -> tuple[RelayTest, Kept, Relay | None]:
     session = db_session()
     test = _own(session, test_id)
     check_button()
-    kept = dry_runs.read_settings(extension().vault, test)
-    if kept is None:
-        raise ConflictError(gettext("These settings were saved already."))
+    kept = dry_runs.unsaved_settings(extension().vault, test)
     relay = store.get_relay(session, test.tenant_id, test.relay_id) if test.relay_id is not None else None
     return test, kept, relay
 

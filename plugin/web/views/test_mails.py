@@ -11,7 +11,7 @@ from own_smtp.errors import ConflictError
 from own_smtp.forms.test_mail import TestMailForm
 from own_smtp.hooks.events import Action, Content, InvitationStatus
 from own_smtp.i18n import gettext
-from own_smtp.operations import relay_service
+from own_smtp.operations import trial_service
 from own_smtp.relays import store, test_mails
 from own_smtp.relays.test_mails import TestMail
 from own_smtp.reporting.explanations import Explanation, explain
@@ -66,7 +66,7 @@ def test_mail_status(relay_id: int) -> ResponseReturnValue:
 def _send(relay: Relay, recipient: str) -> None:
     insist_on_admission()
     try:
-        relay_service.send_test_mail(extension(), acting(), relay.id, _content(relay), recipient)
+        trial_service.send_test_mail(extension(), acting(), relay.id, _content(relay), recipient)
     except ConflictError as error:
         note(str(error), "warning")
 
