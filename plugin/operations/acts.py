@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from own_smtp.current import Extension
 from own_smtp.relays.tenant_limits import lock_tenant
 from own_smtp.storage.audit import OPERATOR
+from own_smtp.storage.engine import begin_read_committed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ def act(extension: Extension, tenant_id: str) -> Iterator[Session]:
     session: Session = extension.db.session()
     session.commit()
     try:
-        lock_tenant(session.connection(), tenant_id)
+        lock_tenant(begin_read_committed(session), tenant_id)
         yield session
         session.commit()
     except BaseException:

@@ -194,7 +194,7 @@ def confirm(session: Session, token: str) -> tuple[LinkState, Confirmation | Non
     found = _with_token(session, token)
     if found is None:
         return LinkState.UNKNOWN, None
-    relay = session.get_one(Relay, found.relay_id, with_for_update=True, populate_existing=True)
+    relay = session.get_one(Relay, found.relay_id, with_for_update={"key_share": True}, populate_existing=True)
     confirmation = session.get_one(Confirmation, found.id, with_for_update=True, populate_existing=True)
     if confirmation.token_hash != hash_token(token):
         return LinkState.UNKNOWN, None  # the mail was tried again, with another link

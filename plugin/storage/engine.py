@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection, Engine, NestedTransaction, event
+from sqlalchemy.orm import Session
 
 
 def for_workers(engine: Engine) -> Engine:
@@ -18,6 +19,17 @@ def for_workers(engine: Engine) -> Engine:
             # drains, dispatchers and people would wait for each other in circles.
             return engine.execution_options(isolation_level="READ COMMITTED")
     return engine
+
+
+def begin_read_committed(session: Session) -> Connection:
+    """Begin a transaction that takes locks and reads behind them; the session must be outside any.
+
+    Whatever the host has set: elsewhere MariaDB locks what a statement only looks at, and shows a row as it was before
+    the wait for its lock.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return session.connection()  # which knows one writer at a time
+    return session.connection(execution_options={"isolation_level": "READ COMMITTED"})
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

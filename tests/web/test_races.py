@@ -13,16 +13,22 @@ from urllib.parse import urlencode
 from urllib.request import HTTPRedirectHandler, build_opener
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 from werkzeug.serving import make_server
 
-from own_smtp.relays import confirmations, dry_runs
+from own_smtp.hooks.events import Invitation, InvitationBatch
+from own_smtp.outbox import actions
+from own_smtp.outbox.leases import lock_leases
+from own_smtp.relays import confirmations, dry_runs, lifecycle
 from own_smtp.relays.dry_runs import Kept
-from own_smtp.relays.store import PASSWORD_FIELD
-from own_smtp.states import TEST_PROJECT, RelayState
+from own_smtp.relays.store import PASSWORD_FIELD, load_profile
+from own_smtp.states import TEST_PROJECT, PauseReason, RelayState
 from own_smtp.storage.encryption import new_token
+from own_smtp.storage.engine import begin_read_committed
 from own_smtp.storage.models import Base, Batch, Confirmation, Relay, RelayTest
+from tests.engine import CONTENT
+from tests.servers.process import eventually
 from tests.web.app import ThinExtension, build_app
 from tests.web.drafts import TYPED, add_relay, draft, send_mail
 
@@ -65,6 +71,16 @@ class Site:
         """Return how many rows there are."""
         with self.session() as session:
             return session.scalar(select(func.count()).select_from(model).where(*where)) or 0
+
+    def waits_for_a_lock(self) -> bool:
+        """Whether a transaction waits for another one. SQLite does not tell, and knows one writer in any case."""
+        queries = {
+            "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
+            "mariadb": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+        }
+        with self.session() as session:
+            query = queries.get(session.get_bind().dialect.name.replace("mysql", "mariadb"))
+            return query is None or bool(session.scalar(text(query)))
 
     def session(self) -> Session:
         """Return a session beside those of the pages."""
@@ -190,3 +206,62 @@ def test_a_project_is_switched_by_two_people(site: Site) -> None:
     for _round in range(5):
         codes = site.press(*[("/projects/p1/settings", {"route": str(relay.id)})] * 4)
         assert failures(codes) == []
+
+
+def test_a_server_is_not_deleted_under_a_send_that_is_not_committed(site: Site) -> None:
+    """The press waits for the platform's transaction and finds its invitations: nobody loses any."""
+    with site.session() as session:
+        relay = add_relay(session, site.thin, active=True)
+        profile = load_profile(session.connection(), relay.id, site.thin.vault)
+        assert profile is not None
+    batch = InvitationBatch(
+        tenant_id="acme",
+        project_id="p1",
+        content=CONTENT,
+        invitations=[Invitation(reference="1", address="a@b.example")],
+    )
+    with site.session() as sending, ThreadPoolExecutor(1) as people:
+        actions.add(sending.connection(), batch, profile, fallback_after=None)
+        pressed = people.submit(site.press, (f"/servers/{relay.id}/delete", {}))
+        eventually(lambda: pressed.running() and site.waits_for_a_lock(), "the press waits")
+        sending.commit()
+        assert pressed.result()[0] in {409, 422}  # the page asks, or is told to ask
+    assert site.count(Relay, Relay.deleted_at.is_(None)) == 1
+
+
+def test_people_and_drains_that_act_on_the_same_servers_never_wait_in_a_circle(site: Site) -> None:
+    """Edits, pauses, links, tests and moves beside drains that settle: no deadlock, and no error page."""
+    site.thin.change_settings(tests_per_tenant=1000, tests_per_person=1000)
+    with site.session() as session:
+        one, other = (add_relay(session, site.thin, active=True, label=label).id for label in ("one", "other"))
+    is_over = threading.Event()
+
+    def drain(relay_id: int) -> int:
+        turns = 0
+        while not is_over.is_set():
+            with site.session() as session:
+                connection = begin_read_committed(session)  # as the engine of workers does
+                lock_leases(connection, [relay_id])
+                lifecycle.pause(connection, relay_id, PauseReason.QUOTA, "452 enough", None)
+                lifecycle.probe(connection, relay_id)
+                lifecycle.pass_probe(connection, relay_id)
+                session.commit()
+            turns += 1
+        return turns
+
+    codes: Counter[int] = Counter()
+    with ThreadPoolExecutor(2) as workers:
+        drains = [workers.submit(drain, relay_id) for relay_id in (one, other)]
+        try:
+            for number in range(8):
+                edit = TYPED | {"label": f"Server {number}", "is_default": "y"}
+                presses = [
+                    (f"/servers/{relay_id}/{page}", typed)
+                    for relay_id in (one, other)
+                    for page, typed in (("edit", edit), ("pause", {}), ("resume", {}), ("test", {}))
+                ]
+                codes.update(site.press(*presses, ("/projects/p1/settings", {"route": str((one, other)[number % 2])})))
+        finally:
+            is_over.set()
+        assert all(running.result() > 0 for running in drains)
+    assert set(codes) <= {302}
