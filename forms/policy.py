@@ -17,6 +17,7 @@ from own_smtp.forms.checks import number_of, required
 from own_smtp.hooks.events import Tenant
 from own_smtp.i18n import gettext
 from own_smtp.i18n import lazy_gettext as _
+from own_smtp.relays.confirmation_rule import RULE_TEXTS
 from own_smtp.relays.policy import EDITABLE, Policy, may_open
 from own_smtp.settings import Network, PolicyPage, Settings, key_of, read_value
 from own_smtp.smtp.addresses import parse_address
@@ -63,6 +64,10 @@ class PolicyForm(BaseForm):
         most=10_000,
         whole=False,
     )
+    confirmation_rule = RadioField(
+        _("Who must confirm a mail server"),
+        description=_("Counts where the confirmation email is to go to another address than the sender's."),
+    )
     test_recipients = TextAreaField(
         _("Where test mails may go"),
         description=_(
@@ -105,6 +110,7 @@ class PolicyForm(BaseForm):
         self.policy = policy
         self.chosen = chosen
         self.who.choices = [(EVERYBODY, gettext("All tenants")), (CHOSEN, gettext("Only chosen ones"))]
+        self.confirmation_rule.choices = [(rule.value, text) for rule, text in RULE_TEXTS.items()]
         self.allowed_tenants.choices = [(tenant.tenant_id, tenant.name) for tenant in tenants or ()]
         self.fixed = [
             Fixed(name, getattr(now, name), name in policy.fixed) for name in EDITABLE if not policy.may_edit(name)

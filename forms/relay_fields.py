@@ -83,7 +83,7 @@ class RelayFields(BaseForm):
         _("Address for the confirmation mail"),
         [Address()],
         filters=[stripped],
-        description=_("Leave empty for the sender address."),
+        description=_("Default: the sender address. If you enter another one, the sender may have to confirm as well."),
     )
     ehlo_name = StringField(
         _("EHLO name"),

@@ -367,7 +367,10 @@ class RelayChange:
     pause_reason: str | None = None
     """The kind of that reason, one of `own_smtp.states.PauseReason`."""
     address: str | None = None
-    """The relay's sender address, for a notice to the people behind it."""
+    """The person who last saved the relay, as `own_smtp_actor` named it then; `None` when that is not known.
+
+    Not the sender address: nobody has proved to the platform that it is theirs.
+    """
     is_automatic: bool = False
     """Whether the server's answers brought it about, and not a person."""
     is_falling_back: bool = False
@@ -390,4 +393,4 @@ class RelayAlert:
     reason: str | None = None
     """The last error: its stage, and the server's reply with its codes in front, else our own words."""
     address: str | None = None
-    """Whom a mail about it would go to."""
+    """The person who last saved the relay, as in `RelayChange`."""

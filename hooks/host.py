@@ -89,6 +89,16 @@ def own_smtp_projects(tenant_id: str) -> Iterable[Project] | None:
 
 
 @hookspec(firstresult=True)
+def own_smtp_notice_recipients(tenant_id: str, relay_id: int) -> Iterable[str] | None:
+    """Return the addresses of the tenant's people whom the platform mails about a relay's problems.
+
+    Called in workers, outside transactions, where the host has neither `own_smtp_relay_changed` nor
+    `own_smtp_relay_alert`. The mails quote the relay's name and its server's replies, which the tenant chooses: return
+    only addresses that belong to the tenant's people. `None` means the person who last saved the relay.
+    """
+
+
+@hookspec(firstresult=True)
 def own_smtp_send_platform_mail(mail: PlatformMail) -> bool | None:
     """Send `mail` through the platform's own mail service and return `True`.
 

@@ -23,6 +23,7 @@ from own_smtp.delivery.workers.wakeup import Wakeup
 from own_smtp.errors import ConfigurationError
 from own_smtp.host import HookedHost, add_specifications, manager_for
 from own_smtp.i18n import ensure_babel
+from own_smtp.operations.notice_limit import NoticeLimit
 from own_smtp.outbox.journal import Machine
 from own_smtp.relays import confirmations, dry_runs
 from own_smtp.relays.platform_server import platform_for
@@ -85,7 +86,8 @@ class Components:
         self.policy = Policy.of(self.settings, app.config)
         manager = plugins or manager_for(host)
         add_specifications(manager)
-        self.host = HookedHost(app, manager, self._count_hook_failure)
+        limit = NoticeLimit(self._host_engine, self.settings.notices_per_tenant)
+        self.host = HookedHost(app, manager, self._count_hook_failure, limit)
         self.wakeup = Wakeup(self.settings)
         app.extensions[KEY] = self
         app.register_blueprint(blueprint, url_prefix=self.settings.url_prefix)
@@ -170,15 +172,15 @@ class Components:
         return self._app.app_context()
 
     def _count_hook_failure(self, hook: str) -> None:
-        with self._app.app_context():
-            engine = self.db.engine
-        with engine.begin() as connection:
+        with self._host_engine().begin() as connection:
             counters.increment(connection, counters.HOOK_FAILURES, 1, hook)
 
     def _engine(self) -> Engine:
+        return for_workers(self._host_engine())
+
+    def _host_engine(self) -> Engine:
         with self._app.app_context():
-            engine = self.db.engine
-        return for_workers(engine)
+            return self.db.engine
 
 
 def _enqueue_committed(session: Session) -> None:

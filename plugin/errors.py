@@ -80,3 +80,7 @@ class NotFoundError(OwnSMTPError):
 
 class ConflictError(OwnSMTPError):
     """The thing asked for is not possible in the present state. The text may be shown to people."""
+
+
+class LimitError(ConflictError):
+    """The thing was asked for too often; it is possible again later."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import pluggy
@@ -28,6 +28,7 @@ from own_smtp.hooks.events import (
 )
 from own_smtp.hooks.markers import PROJECT
 from own_smtp.i18n import known_locale, undirected
+from own_smtp.operations.notice_limit import NoticeLimit, cause_of
 from own_smtp.operations.notice_mails import alert_notice, message_for_flask_mail, notice_of
 from own_smtp.states import TEST_PROJECT
 
@@ -109,14 +110,29 @@ def _all(kind: type[T], hook: pluggy.HookCaller, answers: Iterable[object] | Non
     return [item for answer in answers or () if (item := _only(kind, hook, answer)) is not None]
 
 
+@dataclass(frozen=True, slots=True)
+class _NoticeLetter:
+    """What a notice to people of a tenant is about."""
+
+    tenant_id: str
+    relay_id: int
+    cause: str
+    saved_by: str | None
+
+
 class HookedHost:
     """The host's answers. What a listener raises is logged, and never stops a delivery."""
 
     def __init__(
-        self, app: Flask, plugins: pluggy.PluginManager, count_failure: Callable[[str], None] = lambda _hook: None
+        self,
+        app: Flask,
+        plugins: pluggy.PluginManager,
+        count_failure: Callable[[str], None] = lambda _hook: None,
+        limit: NoticeLimit | None = None,
     ) -> None:
         self._app = app
         self._count_failure = count_failure
+        self._limit = limit
         self.hook = plugins.hook
         """The host's own answers, without the defaults."""
 
@@ -187,34 +203,60 @@ class HookedHost:
         return self._told(self.hook.own_smtp_invitations_changed, changes=known)
 
     def relay_changed(self, change: RelayChange) -> bool:
-        """Tell the host; where it does not listen, the relay's owner gets a notice by the platform's own mail.
+        """Tell the host; where it does not listen, people of the tenant get a notice by the platform's own mail.
 
         `False` when it must be told again. What a person did is not: that person sees it.
         """
         if self.hook.own_smtp_relay_changed.get_hookimpls():
             return self._told(self.hook.own_smtp_relay_changed, change=change)
-        with force_locale(self.tenant(change.tenant_id).locale):
-            notice = notice_of(change)
-        return notice is None or self._send_notice(notice)
+        if not change.is_automatic:
+            return True
+        letter = _NoticeLetter(change.tenant_id, change.relay_id, cause_of(change), change.address)
+        return self._mail_notices(letter, lambda address: notice_of(replace(change, address=address)))
 
     def relay_alerted(self, alert: RelayAlert) -> bool:
-        """Tell the host; where it does not listen, the relay's owner. `False` when it must be told again."""
+        """Tell the host; where it does not listen, people of the tenant. `False` when it must be told again."""
         if self.hook.own_smtp_relay_alert.get_hookimpls():
             return self._told(self.hook.own_smtp_relay_alert, alert=alert)
-        tenant = self.tenant(alert.tenant_id)
-        with force_locale(tenant.locale):
-            notice = alert_notice(alert, tenant.timezone)
-        return notice is None or self._send_notice(notice)
+        letter = _NoticeLetter(alert.tenant_id, alert.relay_id, alert.cause, alert.address)
+        zone = self.tenant(alert.tenant_id).timezone
+        return self._mail_notices(letter, lambda address: alert_notice(replace(alert, address=address), zone))
 
-    def _send_notice(self, notice: PlatformMail) -> bool:
+    def notice_recipients(self, tenant_id: str, relay_id: int, saved_by: str | None) -> list[str]:
+        """Return whom the platform mails about a relay: people of the tenant, as the host names them.
+
+        `saved_by` is the address of the person who last saved the relay.
+        """
+        answers = self.hook.own_smtp_notice_recipients(tenant_id=tenant_id, relay_id=relay_id)
+        if answers is None:
+            return [saved_by] if saved_by else []
+        return list(dict.fromkeys(_all(str, self.hook.own_smtp_notice_recipients, answers)))
+
+    def _mail_notices(self, letter: _NoticeLetter, compose: Callable[[str], PlatformMail | None]) -> bool:
         """Whether it is worth no further try: a platform without mail is said to be one, and left alone."""
         try:
-            self.send_platform_mail(notice)
+            with force_locale(self.tenant(letter.tenant_id).locale):
+                found = self.notice_recipients(letter.tenant_id, letter.relay_id, letter.saved_by)
+                mails = [mail for address in found if (mail := compose(address)) is not None]
+            return not mails or self._send_within_limit(letter, mails)
         except ContentError as error:  # it is the same the next time
             log.error("A notice cannot be written, and is not tried again: %s", error)
         except Exception:  # the host's mail may fail in any way, and must not stop a delivery
             log.exception("A notice could not be sent.")
             return False
+
+    def _send_within_limit(self, letter: _NoticeLetter, mails: Sequence[PlatformMail]) -> bool:
+        if self._limit is not None and not self._limit.take(letter.tenant_id, letter.cause):
+            log.warning("Too many notices for tenant %s within an hour: %s.", letter.tenant_id, letter.cause)
+            return True
+        sent = 0
+        try:
+            for mail in mails:
+                self.send_platform_mail(mail)
+                sent += 1
+        finally:
+            if not sent and self._limit is not None:
+                self._limit.give_back(letter.tenant_id, letter.cause)
         return True
 
     def layout(self) -> str | None:

@@ -50,6 +50,20 @@ class PolicyPage(StrEnum):
     """It also opens ports and private networks, and allows plain text."""
 
 
+class ConfirmationRule(StrEnum):
+    """Which addresses must confirm a mail server whose confirmation mail is to go elsewhere than to the sender.
+
+    Without another address it is always the sender's.
+    """
+
+    SENDER = "sender"
+    """Both."""
+    DOMAIN = "domain"
+    """The other one alone if it has the sender's organisational domain, else both."""
+    ANY = "any"
+    """The other one alone."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that a platform's operator can set. Each field is read from `OWN_SMTP_` and its name in capitals."""
@@ -106,6 +120,8 @@ class Settings:
     longest_reconnect: timedelta = timedelta(minutes=15)
     confirmation_lifetime: timedelta = timedelta(hours=24)
     confirmation_cooldown: timedelta = timedelta(minutes=1)
+    confirmation_rule: ConfirmationRule = ConfirmationRule.DOMAIN
+    """Whether another address than the sender's may confirm a mail server: `sender`, `domain` or `any`."""
     keep_content: timedelta = timedelta(days=30)
     """How long the content of a finished batch is kept after the last change in it."""
     keep_recipients: timedelta = timedelta(days=180)
@@ -122,10 +138,16 @@ class Settings:
     """Whether the metrics name tenants and relays."""
     tests_per_tenant: int = 60
     """Tests of typed settings that one tenant can cause in an hour."""
+    tests_per_person: int = 40
+    """Tests of typed settings that one person can cause in an hour."""
     tests_per_target: int = 120
-    """Tests of one server and port that all tenants together can cause in an hour."""
+    """Tests of one server and port by all tenants in an hour, from which on each tenant waits between its own."""
     test_mails_per_tenant: int = 20
     """Test mails that one tenant can send in an hour."""
+    test_mails_per_person: int = 10
+    """Test mails that one person can send in an hour."""
+    notices_per_tenant: int = 20
+    """Notices of one cause that the platform mails to one tenant's people in an hour."""
     test_recipients: tuple[str, ...] = ()
     """Where test mails may go beside the acting person's own address: addresses, `@` and a domain, or `*` for any."""
     deadlines: Deadlines = Deadlines()
@@ -238,6 +260,12 @@ def _prefix(name: str, value: Any) -> str:
     return prefix.rstrip("/")
 
 
+def _rule(_name: str, value: Any) -> ConfirmationRule:
+    if value not in set(ConfirmationRule):
+        raise ValueError(f"it must be one of {', '.join(ConfirmationRule)}")
+    return ConfirmationRule(value)
+
+
 def _page(_name: str, value: Any) -> PolicyPage:
     if value not in set(PolicyPage):
         raise ValueError(f"it must be one of {', '.join(PolicyPage)}")
@@ -257,6 +285,7 @@ _READERS = {
     "allowed_ports": _ports,
     "allowed_tenants": _tenants,
     "ceiling_per_second": _positive_or_none,
+    "confirmation_rule": _rule,
     "encryption_keys": lambda _name, value: tuple(_listed(value)),
     "journal_dir": lambda _name, value: None if value is None else Path(value),
     "metrics_token": _token_or_none,

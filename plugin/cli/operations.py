@@ -15,25 +15,23 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import click
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from own_smtp.cli.context import check_tables, with_extension, with_tables
-from own_smtp.current import extension
+from own_smtp.current import Extension, extension
 from own_smtp.errors import ConflictError, NotFoundError, SecretError
-from own_smtp.hooks.events import RelayChange
-from own_smtp.operations import health
+from own_smtp.operations import batch_service, health, relay_service
+from own_smtp.operations.acts import Acting, operator
 from own_smtp.operations.key_rotation import KeysInUse, keys_in_use
 from own_smtp.operations.status import RelayStanding, Standing, read_standing
-from own_smtp.outbox import actions
-from own_smtp.relays import lifecycle, store
+from own_smtp.relays import store
 from own_smtp.settings import INTERACTIVE
 from own_smtp.smtp.session import Session, SetupError
 from own_smtp.smtp.submission import resolver_for
 from own_smtp.smtp.trace import TraceLine, TraceStep
 from own_smtp.smtp.values import RelayProfile
-from own_smtp.states import PauseReason, State
+from own_smtp.states import State
 from own_smtp.storage import engine_checks, periodic
-from own_smtp.storage.models import Relay
 
 T = TypeVar("T")
 
@@ -54,9 +52,18 @@ def _plain(value: object) -> str:
 
 def write(work: Callable[[Connection], T]) -> T:
     """Do it in one transaction; what is not possible ends the command with its reason."""
-    try:
-        with extension().db.engine.begin() as connection:
+
+    def in_transaction(own_smtp: Extension) -> T:
+        with own_smtp.db.engine.begin() as connection:
             return work(connection)
+
+    return perform(in_transaction)
+
+
+def perform(work: Callable[[Extension], T]) -> T:
+    """Do it; what is not possible ends the command with its reason."""
+    try:
+        return work(extension())
     except (ConflictError, NotFoundError) as error:
         raise click.ClickException(str(error)) from error
 
@@ -162,11 +169,15 @@ async def _try(profile: RelayProfile) -> tuple[list[TraceStep], str | None]:
 @as_json
 @with_tables
 def pause(id_: int, is_batch: bool, note: str, as_json: bool) -> None:
-    """Let nothing more leave through a mail server, or of a batch. What waits keeps waiting."""
-    if is_batch:
-        write(lambda connection: actions.pause_batch(connection, id_))
-    else:
-        _move_relay(id_, lambda connection: lifecycle.pause(connection, id_, PauseReason.PERSON, note, None), "active")
+    """Pause a mail server or a batch. Waiting invitations stay queued."""
+
+    def work(own_smtp: Extension) -> None:
+        if is_batch:
+            batch_service.pause(own_smtp, _operator_of_batch(own_smtp, id_), id_)
+        elif not relay_service.pause(own_smtp, _operator_of_relay(own_smtp, id_), id_, note):
+            raise ConflictError("The mail server is not active.")
+
+    perform(work)
     print_result({"id": id_, "is_batch": is_batch, "paused": True}, "Paused.", as_json=as_json)
 
 
@@ -177,24 +188,23 @@ def pause(id_: int, is_batch: bool, note: str, as_json: bool) -> None:
 @with_tables
 def resume(id_: int, is_batch: bool, as_json: bool) -> None:
     """Let a paused mail server, or a paused batch, go on."""
-    if is_batch:
-        write(lambda connection: actions.resume_batch(connection, id_))
-    else:
-        _move_relay(id_, lambda connection: lifecycle.resume(connection, id_), "paused")
-        extension().enqueue_drain(id_)
+
+    def work(own_smtp: Extension) -> None:
+        if is_batch:
+            batch_service.resume(own_smtp, _operator_of_batch(own_smtp, id_), id_)
+        elif not relay_service.resume(own_smtp, _operator_of_relay(own_smtp, id_), id_):
+            raise ConflictError("The mail server is not paused.")
+
+    perform(work)
     print_result({"id": id_, "is_batch": is_batch, "paused": False}, "Resumed.", as_json=as_json)
 
 
-def _move_relay(relay_id: int, move: Callable[[Connection], bool], before: str) -> None:
-    def moved(connection: Connection) -> RelayChange:
-        query = select(Relay.__table__).where(Relay.id == relay_id, Relay.deleted_at.is_(None))
-        if connection.execute(query).first() is None:
-            raise NotFoundError(f"There is no mail server {relay_id}.")
-        if not move(connection):
-            raise ConflictError(f"The mail server is not {before}.")
-        return store.change_of(connection.execute(query).one())
+def _operator_of_relay(own_smtp: Extension, relay_id: int) -> Acting:
+    return operator(store.tenant_of(own_smtp.db.session(), relay_id))
 
-    extension().host.relay_changed(write(moved))
+
+def _operator_of_batch(own_smtp: Extension, batch_id: int) -> Acting:
+    return operator(batch_service.tenant_of(own_smtp, batch_id))
 
 
 @click.command("cancel")
@@ -203,7 +213,7 @@ def _move_relay(relay_id: int, move: Callable[[Connection], bool], before: str) 
 @with_tables
 def cancel(batch_id: int, as_json: bool) -> None:
     """Withdraw what waits in BATCH. What a worker has in hand still leaves."""
-    count = write(lambda connection: actions.cancel_batch(connection, batch_id))
+    count = perform(lambda own_smtp: batch_service.cancel(own_smtp, _operator_of_batch(own_smtp, batch_id), batch_id))
     print_result({"batch_id": batch_id, "cancelled": count}, f"{count} invitations cancelled.", as_json=as_json)
 
 
@@ -220,7 +230,9 @@ def retry(batch_id: int, states: tuple[str, ...], copies_are_possible: bool, as_
     if State.UNKNOWN in states and not copies_are_possible:
         raise click.UsageError("Unknown invitations may have arrived. Add --copies-are-possible to send them again.")
     wanted = [State(state) for state in states]
-    count = write(lambda connection: actions.retry(connection, batch_id, wanted))
+    count = perform(
+        lambda own_smtp: batch_service.retry(own_smtp, _operator_of_batch(own_smtp, batch_id), batch_id, wanted)
+    )
     print_result({"batch_id": batch_id, "queued": count}, f"{count} invitations queued again.", as_json=as_json)
 
 

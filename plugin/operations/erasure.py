@@ -53,6 +53,7 @@ from own_smtp.storage.models import (
     RelayTest,
     Shortened,
     Suggestion,
+    TenantLimit,
 )
 from own_smtp.storage.pseudonyms import normal_form, scrub
 
@@ -225,4 +226,5 @@ def _forget_relays(connection: Connection, tenant_id: str) -> None:
     for kept in (Confirmation, Journal, Alert, Notice, Lease, Suggestion):
         connection.execute(delete(kept).where(kept.relay_id.in_(relays)))
     connection.execute(delete(RelayTest).where(RelayTest.tenant_id == tenant_id))
+    connection.execute(delete(TenantLimit).where(TenantLimit.tenant_id == tenant_id))
     connection.execute(delete(Relay).where(Relay.tenant_id == tenant_id))

@@ -116,8 +116,10 @@ def _renew(connection: Connection, vault: Vault, place: _Place, row: Row[Any]) -
         values = {place.name: vault.encrypt(vault.decrypt(row.stored, **bound_to), **bound_to)}
     except SecretError:
         return 0
-    if "updated_at" in place.model.__table__.c:
-        values["updated_at"] = place.model.updated_at  # nobody changed anything
+    # Nobody changed anything: columns that an update counts or dates stay.
+    for column in place.model.__table__.c:
+        if column.onupdate is not None:
+            values[column.name] = column
     is_same = (place.model.id == row.id, place.column == row.stored)
     return connection.execute(update(place.model).where(*is_same).values(values)).rowcount
 

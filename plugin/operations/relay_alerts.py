@@ -44,7 +44,8 @@ class Seen:
     relay_id: int
     tenant_id: str
     label: str
-    address: str
+    address: str | None
+    """Of the person who last saved it."""
     state: str
     is_pinned: bool
     """Whether one certificate is trusted by its fingerprint: its end does not matter then."""
@@ -196,8 +197,7 @@ def _see(connection: Connection, settings: Settings) -> list[Seen]:
             Relay.label,
             Relay.state,
             Relay.fingerprint,
-            Relay.sender_address,
-            Relay.confirmation_address,
+            Relay.saved_by_address,
             Lease.failing_since,
             Lease.last_success_at,
             Lease.last_error,
@@ -216,7 +216,7 @@ def _seen(row: Any, now: datetime, overdue_since: datetime | None) -> Seen:
         relay_id=row.id,
         tenant_id=row.tenant_id,
         label=row.label,
-        address=row.confirmation_address or row.sender_address,
+        address=row.saved_by_address,
         state=row.state,
         is_pinned=row.fingerprint is not None,
         failing_since=row.failing_since,

@@ -39,10 +39,15 @@ def lock_leases(connection: Connection, relay_ids: Iterable[int]) -> None:
     """
     wait_for_writers(connection)
     for relay_id in sorted(set(relay_ids)):
-        # Where there was no drain yet, unless the relay was deleted. In SQLite this statement is what locks.
+        lease = select(Lease.relay_id).where(Lease.relay_id == relay_id).with_for_update()
+        # In SQLite the insert is what locks. In MariaDB it also takes a shared lock of the relay, for the foreign key:
+        # who then pauses the relay, and who edits it, would wait for each other.
+        if connection.dialect.name != "sqlite" and connection.execute(lease).first() is not None:
+            continue
+        # Where there was no drain yet, unless the relay was deleted.
         relay = select(Relay.id).where(Relay.id == relay_id)
         connection.execute(insert_or_pass(connection, Lease, ["relay_id"]).from_select(["relay_id"], relay))
-        connection.execute(select(Lease.relay_id).where(Lease.relay_id == relay_id).with_for_update())
+        connection.execute(lease)
 
 
 def take_lease(

@@ -1,14 +1,15 @@
 """A tenant's mail servers and who uses them: the only writer of their tables.
 
-Saved and changed (`edits`), confirmed by a link (`confirmations`), paused and resumed (`lifecycle`), tried out
-(`dry_runs`, `test_mails`), chosen by projects (`project_routes`, `routing`, `suggestions`), limited (`rate_limits`,
-`sending_windows`, `window_texts`) and governed by the platform's administrators (`policy`). `presets` are facts of
-known providers.
+Saved and changed (`edits`), confirmed by links (`confirmations`, `confirmation_rule`), paused and resumed
+(`lifecycle`), tried out (`dry_runs`, `test_mails`), chosen by projects (`project_routes`, `routing`, `suggestions`),
+limited (`rate_limits`, `sending_windows`, `window_texts`, `tenant_limits`) and governed by the platform's
+administrators (`policy`). `presets` are facts of known providers.
 
 Nothing here commits, and nothing connects to a mail server. `__all__` names the modules that other rooms may import.
 """
 
 __all__ = [
+    "confirmation_rule",
     "confirmations",
     "dry_runs",
     "edits",
@@ -24,6 +25,7 @@ __all__ = [
     "sending_windows",
     "store",
     "suggestions",
+    "tenant_limits",
     "test_mails",
     "window_texts",
 ]

@@ -1,4 +1,7 @@
-"""The link that proves that a relay works and that its sender agrees: asked for, mailed, followed.
+"""The link that activates a relay: asked for, mailed, followed.
+
+It proves that the relay takes mail for the address, and that somebody who reads there, or who runs the relay, agreed:
+the mail goes through the relay itself. It proves no mailbox to the platform, whose own mail never goes there for it.
 
 The token is made when the mail is, and only its hash is stored: no copy of it waits anywhere. A mail that is tried
 again therefore carries a new link, and the one before it is dead.
@@ -10,12 +13,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import CursorResult, case, func, select, update
 from sqlalchemy.orm import Session
 
-from own_smtp.errors import ConflictError
+from own_smtp.errors import ConflictError, LimitError
 from own_smtp.i18n import gettext
 from own_smtp.relays import lifecycle
+from own_smtp.relays.confirmation_rule import addresses_to_confirm
 from own_smtp.relays.store import configuration_of
 from own_smtp.settings import Settings
 from own_smtp.smtp.values import Outcome
@@ -34,6 +38,9 @@ SENDING = timedelta(minutes=2)
 
 HOURLY_CEILING = 30
 """Confirmation mails that one tenant can cause in an hour: enough to find a typing error, too few to annoy anybody."""
+
+PERSONAL_CEILING = 20
+"""Confirmation mails that one person can cause in an hour, so that a colleague can still ask for one."""
 
 
 class LinkState(StrEnum):
@@ -58,24 +65,67 @@ class MailState(StrEnum):
     EXPIRED = "expired"
 
 
-def request_confirmation(session: Session, settings: Settings, relay: Relay, *, user_id: str) -> Confirmation:
-    """Ask for a confirmation mail; it replaces those before it. Commit, then enqueue `send_confirmation`.
+def request_confirmation(
+    session: Session, settings: Settings, relay: Relay, *, user_id: str, is_repeat: bool = False
+) -> list[Confirmation]:
+    """Ask for the confirmation mails that a relay still needs; they replace those before them.
 
-    Raises `ConflictError` while the tenant has caused too many of them.
+    Call it behind `lock_tenant` and `lock_relay`; commit, then enqueue `send_confirmation` for each. Raises
+    `LimitError` while the tenant or the person has caused too many of them, and for a repetition (`is_repeat`) that
+    comes too soon, and `ConflictError` for one that the relay does not need.
     """
     now = read_clock(session.connection())
-    if _requested_since(session, relay.tenant_id, now - timedelta(hours=1)) >= HOURLY_CEILING:
-        raise ConflictError(gettext("Too many confirmation mails were sent within an hour. Try again later."))
+    if is_repeat:
+        _check_cooldown(session, settings, relay, now)
+    _check_limits(session, relay.tenant_id, user_id, now - timedelta(hours=1))
     _supersede(session, relay.id, now)
+    addresses = addresses_to_confirm(settings.confirmation_rule, relay.sender_address, relay.confirmation_address)
+    followed = _followed(session, relay.id)
+    wanted = [address for address in addresses if address not in followed] or [addresses[0]]
+    # The chosen address comes last: the page shows the newest.
+    return [
+        _add(session, relay, address, user_id=user_id, at=now, expires_at=now + settings.confirmation_lifetime)
+        for address in reversed(wanted)
+    ]
+
+
+def _check_cooldown(session: Session, settings: Settings, relay: Relay, now: datetime) -> None:
+    if relay.state != RelayState.UNCONFIRMED:
+        raise ConflictError(gettext("This server is confirmed already."))
+    again_at = cooldown_until(latest(session, relay.id), settings)
+    if again_at is not None and again_at > now:
+        raise LimitError(gettext("A mail was asked for just now. Please wait a moment."))
+
+
+def _check_limits(session: Session, tenant_id: str, user_id: str, since: datetime) -> None:
+    query = (
+        select(func.count(Confirmation.id))
+        .join(Relay, Relay.id == Confirmation.relay_id)
+        .where(Relay.tenant_id == tenant_id, Confirmation.created_at > since)
+    )
+    by_person = query.where(Confirmation.requested_by == user_id)
+    if session.scalars(query).one() >= HOURLY_CEILING or session.scalars(by_person).one() >= PERSONAL_CEILING:
+        raise LimitError(gettext("Too many confirmation mails were sent within an hour. Try again later."))
+
+
+def _followed(session: Session, relay_id: int) -> set[str]:
+    """Return the addresses that confirmed the relay as it is now."""
+    is_good = (Confirmation.used_at.is_not(None), Confirmation.superseded_at.is_(None))
+    return set(session.scalars(select(Confirmation.address).where(Confirmation.relay_id == relay_id, *is_good)))
+
+
+def _add(
+    session: Session, relay: Relay, address: str, *, user_id: str, at: datetime, expires_at: datetime
+) -> Confirmation:
     confirmation = Confirmation(
         relay_id=relay.id,
         configuration=configuration_of(relay),
-        address=relay.confirmation_address or relay.sender_address,
+        address=address,
         requested_by=user_id,
-        created_at=now,
-        expires_at=now + settings.confirmation_lifetime,
+        created_at=at,
+        expires_at=expires_at,
         attempts=0,
-        next_attempt_at=now,
+        next_attempt_at=at,
     )
     session.add(confirmation)
     session.flush()
@@ -85,16 +135,24 @@ def request_confirmation(session: Session, settings: Settings, relay: Relay, *, 
         tenant_id=relay.tenant_id,
         user_id=user_id,
         relay_id=relay.id,
-        changes={"address": (None, confirmation.address)},
+        changes={"address": (None, address)},
     )
     return confirmation
 
 
 def latest(session: Session, relay_id: int) -> Confirmation | None:
-    """Return the relay's newest confirmation, whatever became of it."""
+    """Return the relay's newest confirmation, whatever became of it; of several that are needed one that is open."""
+    is_open = Confirmation.used_at.is_(None) & Confirmation.superseded_at.is_(None)
+    rank = case((is_open, 0), else_=1)
     return session.scalars(
-        select(Confirmation).where(Confirmation.relay_id == relay_id).order_by(Confirmation.id.desc()).limit(1)
+        select(Confirmation).where(Confirmation.relay_id == relay_id).order_by(rank, Confirmation.id.desc()).limit(1)
     ).one_or_none()
+
+
+def open_addresses(session: Session, relay_id: int) -> tuple[str, ...]:
+    """Return the addresses whose links the relay still waits for."""
+    is_open = (Confirmation.used_at.is_(None), Confirmation.superseded_at.is_(None))
+    return tuple(session.scalars(select(Confirmation.address).where(Confirmation.relay_id == relay_id, *is_open)))
 
 
 def cooldown_until(confirmation: Confirmation | None, settings: Settings) -> datetime | None:
@@ -118,27 +176,48 @@ def mail_state(confirmation: Confirmation, now: datetime) -> MailState:
 # Following the link
 
 
-def look_up(session: Session, token: str, *, lock: bool = False) -> tuple[LinkState, Confirmation | None]:
+def look_up(session: Session, token: str) -> tuple[LinkState, Confirmation | None]:
     """Return what following the link with `token` comes to now, without changing anything."""
-    query = select(Confirmation).where(Confirmation.token_hash == hash_token(token))
-    if lock:
-        query = query.with_for_update().execution_options(populate_existing=True)
-    confirmation = session.scalars(query).one_or_none()
+    confirmation = _with_token(session, token)
     if confirmation is None:
         return LinkState.UNKNOWN, None
-    relay = _relay_of(session, confirmation, lock=lock)
+    relay = session.scalars(select(Relay).where(Relay.id == confirmation.relay_id)).one()
     return _link_state(confirmation, relay, read_clock(session.connection())), confirmation
 
 
 def confirm(session: Session, token: str) -> tuple[LinkState, Confirmation | None]:
-    """Follow the link: a valid one activates its relay and is used up. Returns the state that was found."""
-    state, confirmation = look_up(session, token, lock=True)
-    if state is not LinkState.VALID or confirmation is None:
-        return state, confirmation
-    if not _use_up(session, confirmation):
-        return LinkState.USED, confirmation
-    lifecycle.activate(session, _relay_of(session, confirmation), user_id=None)
+    """Follow the link: a valid one is used up, and the last one that its relay needs activates it.
+
+    Returns the state that was found. The relay is locked before the confirmation, and both are read anew behind that:
+    an edit at the same moment comes before or after, and never between.
+    """
+    found = _with_token(session, token)
+    if found is None:
+        return LinkState.UNKNOWN, None
+    relay = session.get_one(Relay, found.relay_id, with_for_update={"key_share": True}, populate_existing=True)
+    confirmation = session.get_one(Confirmation, found.id, with_for_update=True, populate_existing=True)
+    if confirmation.token_hash != hash_token(token):
+        return LinkState.UNKNOWN, None  # the mail was tried again, with another link
+    state = _link_state(confirmation, relay, read_clock(session.connection()))
+    if state is LinkState.VALID:
+        confirmation.used_at, confirmation.next_attempt_at = read_clock(session.connection()), None
+        session.flush()
+        if not open_addresses(session, relay.id):
+            lifecycle.activate(session, relay, user_id=None)
     return state, confirmation
+
+
+def withdraw(session: Session, relay_id: int) -> None:
+    """Make all links of a relay void, those that were followed included. Call it behind `lock_relay`."""
+    session.execute(
+        update(Confirmation)
+        .where(Confirmation.relay_id == relay_id, Confirmation.superseded_at.is_(None))
+        .values(superseded_at=db_now(), next_attempt_at=None)
+    )
+
+
+def _with_token(session: Session, token: str) -> Confirmation | None:
+    return session.scalars(select(Confirmation).where(Confirmation.token_hash == hash_token(token))).one_or_none()
 
 
 def _link_state(confirmation: Confirmation, relay: Relay, now: datetime) -> LinkState:
@@ -148,23 +227,6 @@ def _link_state(confirmation: Confirmation, relay: Relay, now: datetime) -> Link
     if confirmation.superseded_at is not None or not is_current or relay.state != RelayState.UNCONFIRMED:
         return LinkState.SUPERSEDED
     return LinkState.EXPIRED if confirmation.expires_at <= now else LinkState.VALID
-
-
-def _relay_of(session: Session, confirmation: Confirmation, *, lock: bool = False) -> Relay:
-    query = select(Relay).where(Relay.id == confirmation.relay_id)
-    if lock:
-        query = query.with_for_update().execution_options(populate_existing=True)
-    return session.scalars(query).one()
-
-
-def _use_up(session: Session, confirmation: Confirmation) -> bool:
-    # Two clicks at once: the database lets one of them through.
-    return _changed_one(
-        session,
-        update(Confirmation)
-        .where(Confirmation.id == confirmation.id, Confirmation.used_at.is_(None))
-        .values(used_at=db_now(), next_attempt_at=None),
-    )
 
 
 # Sending the mail
@@ -230,14 +292,6 @@ def _supersede(session: Session, relay_id: int, now: datetime) -> None:
         .where(Confirmation.relay_id == relay_id, Confirmation.used_at.is_(None), Confirmation.superseded_at.is_(None))
         .values(superseded_at=now, next_attempt_at=None)
     )
-
-
-def _requested_since(session: Session, tenant_id: str, since: datetime) -> int:
-    return session.scalars(
-        select(func.count(Confirmation.id))
-        .join(Relay, Relay.id == Confirmation.relay_id)
-        .where(Relay.tenant_id == tenant_id, Confirmation.created_at > since)
-    ).one()
 
 
 def _changed_one(session: Session, statement: Any) -> bool:

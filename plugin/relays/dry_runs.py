@@ -13,8 +13,8 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from own_smtp.errors import ConflictError, NotFoundError
-from own_smtp.i18n import gettext
+from own_smtp.errors import ConflictError, LimitError, NotFoundError
+from own_smtp.i18n import gettext, ngettext
 from own_smtp.relays import store
 from own_smtp.relays.edits import RELAY_FIELDS, RelayDraft, needs_password
 from own_smtp.settings import Settings
@@ -37,6 +37,9 @@ PATIENCE = timedelta(minutes=2)
 
 LOST = timedelta(minutes=2)
 """A test that runs for longer than this was lost together with its worker."""
+
+BRAKE = timedelta(minutes=5)
+"""How long a tenant waits between two tests of a server that all tenants together test too often."""
 
 Typed = dict[str, list[str]]
 """A form's fields as the browser sent them."""
@@ -72,16 +75,18 @@ def request_run(
     relay: Relay | None,
     saves: bool = False,
 ) -> RelayTest:
-    """Ask for a test. Commit, then enqueue `run_test`.
+    """Ask for a test. Call it behind `lock_tenant`; commit, then enqueue `run_test`.
 
-    With `saves` the settings are saved when the test is passed. Raises `ConflictError` when the tenant, or all tenants
-    together for this server, had too many tests within an hour.
+    With `saves` the settings are saved when the test is passed. Raises `LimitError` when the tenant or the person
+    had too many tests within an hour, or when the tenant must wait before it tests this server again.
     """
     draft = kept.draft
-    since = read_clock(session.connection()) - timedelta(hours=1)
-    _check_limit(session, settings.tests_per_tenant, RelayTest.tenant_id == tenant_id, RelayTest.created_at > since)
-    is_target = (RelayTest.host == draft.host, RelayTest.port == draft.port)
-    _check_limit(session, settings.tests_per_target, *is_target, RelayTest.created_at > since)
+    now = read_clock(session.connection())
+    own = (RelayTest.tenant_id == tenant_id, RelayTest.created_at > now - timedelta(hours=1))
+    is_over = _count(session, *own) >= settings.tests_per_tenant
+    if is_over or _count(session, *own, RelayTest.requested_by == user_id) >= settings.tests_per_person:
+        raise LimitError(gettext("Too many tests within an hour. Try again later, or save without a test."))
+    _brake(session, settings, draft, tenant_id, now)
     test = RelayTest(
         tenant_id=tenant_id,
         requested_by=user_id,
@@ -99,9 +104,50 @@ def request_run(
     return test
 
 
-def _check_limit(session: Session, most: int, *where: ColumnElement[bool]) -> None:
-    if session.scalars(select(func.count(RelayTest.id)).where(*where)).one() >= most:
-        raise ConflictError(gettext("Too many tests within an hour. Try again later, or save without a test."))
+def request_trusting(session: Session, vault: Vault, settings: Settings, test: RelayTest) -> RelayTest:
+    """Trust the certificate that a test was shown, and ask for another test with it. See `request_run`."""
+    kept = read_settings(vault, test)
+    assert kept is not None
+    assert test.certificate is not None
+    trusted = test.certificate["fingerprint"]
+    relay = store.get_relay(session, test.tenant_id, test.relay_id) if test.relay_id is not None else None
+    again = request_run(
+        session,
+        vault,
+        settings,
+        kept.trusting(trusted),
+        tenant_id=test.tenant_id,
+        user_id=test.requested_by,
+        relay=relay,
+    )
+    audit.record(
+        session,
+        AuditAction.CERTIFICATE_TRUSTED,
+        tenant_id=test.tenant_id,
+        user_id=test.requested_by,
+        relay_id=test.relay_id,
+        changes={"host": (None, f"{test.host}:{test.port}"), "fingerprint": (kept.draft.fingerprint, trusted)},
+    )
+    return again
+
+
+def _brake(session: Session, settings: Settings, draft: RelayDraft, tenant_id: str, now: datetime) -> None:
+    """Slow a tenant down at a server that is tested a lot. Nobody is locked out of it by what other tenants do."""
+    here = (RelayTest.host == draft.host, RelayTest.port == draft.port)
+    if _count(session, *here, RelayTest.created_at > now - timedelta(hours=1)) < settings.tests_per_target:
+        return
+    if _count(session, *here, RelayTest.tenant_id == tenant_id, RelayTest.created_at > now - BRAKE):
+        raise LimitError(
+            ngettext(
+                "This server is being tested very often. Try again in %(num)s minute, or save without a test.",
+                "This server is being tested very often. Try again in %(num)s minutes, or save without a test.",
+                BRAKE // timedelta(minutes=1),
+            )
+        )
+
+
+def _count(session: Session, *where: ColumnElement[bool]) -> int:
+    return session.scalars(select(func.count(RelayTest.id)).where(*where)).one()
 
 
 def _seal(vault: Vault, tenant_id: str, kept: Kept) -> str:
@@ -118,11 +164,30 @@ def read_settings(vault: Vault, test: RelayTest) -> Kept | None:
     return Kept(RelayDraft(**{**draft, "security": Security(draft["security"])}), stored["typed"])
 
 
+def unsaved_settings(vault: Vault, test: RelayTest) -> Kept:
+    """Return the settings. Raises `ConflictError` once they were saved."""
+    kept = read_settings(vault, test)
+    if kept is None:
+        raise ConflictError(gettext("These settings were saved already."))
+    return kept
+
+
 def get_run(session: Session, tenant_id: str, user_id: str, test_id: int, *, lock: bool = False) -> RelayTest:
     """Return a person's own test. Raises `NotFoundError` also for another's, and for one that was swept."""
     test = session.get(RelayTest, test_id, with_for_update=lock, populate_existing=lock)
     if test is None or (test.tenant_id, test.requested_by) != (tenant_id, user_id):
         raise NotFoundError(f"There is no test {test_id}.")
+    return test
+
+
+def lock_unsaved(session: Session, tenant_id: str, user_id: str, test_id: int) -> RelayTest:
+    """Return a person's own test, locked, so that it is saved once. Raises `ConflictError` when it was saved.
+
+    Call it behind the lock of its relay.
+    """
+    test = get_run(session, tenant_id, user_id, test_id, lock=True)
+    if test.settings is None:
+        raise ConflictError(gettext("These settings were saved already."))
     return test
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from own_smtp.errors import ConflictError
 from own_smtp.i18n import gettext
 from own_smtp.outbox import actions
-from own_smtp.outbox.leases import lock_leases
+from own_smtp.relays import confirmations
 from own_smtp.relays.lifecycle import NOT_PAUSED, _lock, _set
 from own_smtp.relays.store import PASSWORD_FIELD, configuration_of, list_relays
 from own_smtp.states import PauseReason, RelayState, Security
@@ -80,11 +80,30 @@ def is_password_only(relay: Relay, draft: RelayDraft) -> bool:
     return is_confirmed and draft.password is not None and configuration_of(relay) == configuration_of(draft)
 
 
-def create(session: Session, vault: Vault, tenant_id: str, draft: RelayDraft, *, user_id: str, ceiling: int) -> Relay:
-    """Add a relay, unconfirmed. Raises `ConflictError` when the tenant has `ceiling` relays already."""
+def create(
+    session: Session,
+    vault: Vault,
+    tenant_id: str,
+    draft: RelayDraft,
+    *,
+    user_id: str,
+    ceiling: int,
+    address: str | None = None,
+) -> Relay:
+    """Add a relay, unconfirmed. Call it behind `lock_tenant`.
+
+    `address` is the person's own, for notices about the relay. Raises `ConflictError` when the tenant has `ceiling`
+    relays already.
+    """
     if len(list_relays(session, tenant_id)) >= ceiling:
         raise ConflictError(gettext("No more than %(number)s mail servers are possible here.", number=ceiling))
-    relay = Relay(tenant_id=tenant_id, state=RelayState.UNCONFIRMED, revision=1)
+    relay = Relay(
+        tenant_id=tenant_id,
+        state=RelayState.UNCONFIRMED,
+        revision=1,
+        saved_by=user_id,
+        saved_by_address=address,
+    )
     session.add(relay)
     changes = _apply(vault, relay, draft)
     session.flush()
@@ -100,10 +119,13 @@ def create(session: Session, vault: Vault, tenant_id: str, draft: RelayDraft, *,
     return relay
 
 
-def change(session: Session, vault: Vault, relay: Relay, draft: RelayDraft, *, user_id: str) -> bool:
-    """Change a relay. Return whether it is locked by that until it is confirmed again.
+def change(
+    session: Session, vault: Vault, relay: Relay, draft: RelayDraft, *, user_id: str, address: str | None = None
+) -> bool:
+    """Change a relay. Return whether it needs new confirmation mails now. Call it behind `lock_relay`.
 
-    A new password wakes a relay that was paused for the old one. Raises `ConflictError` when the draft needs the
+    `address` is the person's own, for notices about the relay; `None` leaves them to whoever saved it before. A new
+    password wakes a relay that was paused for the old one. Raises `ConflictError` when the draft needs the
     password and has none (see `needs_password`).
     """
     if needs_password(relay, draft):
@@ -114,12 +136,18 @@ def change(session: Session, vault: Vault, relay: Relay, draft: RelayDraft, *, u
     changes = _apply(vault, relay, draft)
     if not changes:
         return False
-    locks = configuration_of(relay) != before
-    if locks:
+    if address is not None:
+        _set(relay, saved_by=user_id, saved_by_address=address)
+    if configuration_of(relay) != before:
         _lock(relay)
+    # Another address for an open link is a correction: the link in the wrong mailbox must not work any more.
+    needs_mail = relay.state == RelayState.UNCONFIRMED and (
+        configuration_of(relay) != before or "confirmation_address" in changes
+    )
+    if needs_mail:
+        confirmations.withdraw(session, relay.id)
     elif "password" in changes and relay.state == RelayState.PAUSED and relay.pause_reason in MENDED_BY_PASSWORD:
         _set(relay, state=RelayState.ACTIVE, **NOT_PAUSED)
-    relay.revision += 1
     session.flush()
     _keep_one_default(session, relay)
     audit.record(
@@ -130,19 +158,16 @@ def change(session: Session, vault: Vault, relay: Relay, draft: RelayDraft, *, u
         relay_id=relay.id,
         changes=changes,
     )
-    return locks
+    return needs_mail
 
 
 def delete(session: Session, relay: Relay, *, user_id: str) -> None:
-    """Delete a relay, its password and what was typed for its tests.
+    """Delete a relay, its password and what was typed for its tests. Call it behind `lock_relay`.
 
     Its row stays for the log; its projects go back to the platform's mail. What still waits for it has failed. Waits
     for sends that are not committed yet (see `own_smtp.outbox.intake.hold_relay`); locks the lease before the relay.
     """
-    lock_leases(session.connection(), [relay.id])
-    session.execute(select(Relay.id).where(Relay.id == relay.id).with_for_update())
-    _set(relay, deleted_at=read_clock(session.connection()), password=None, is_default=False)
-    relay.revision += 1
+    _set(relay, deleted_at=read_clock(session.connection()), password=None, is_default=False, saved_by_address=None)
     session.execute(update(ProjectRoute).where(ProjectRoute.relay_id == relay.id).values(relay_id=None))
     session.execute(sql_delete(Suggestion).where(Suggestion.relay_id == relay.id))
     # The rows stay: who tests, deletes and tests again would get round the limits of tests.
@@ -180,6 +205,5 @@ def make_default(session: Session, relay: Relay, *, is_default: bool) -> bool:
 def _keep_one_default(session: Session, relay: Relay) -> None:
     if not relay.is_default:
         return
-    session.execute(
-        update(Relay).where(Relay.tenant_id == relay.tenant_id, Relay.id != relay.id).values(is_default=False)
-    )
+    others = (Relay.tenant_id == relay.tenant_id, Relay.id != relay.id, Relay.is_default)
+    session.execute(update(Relay).where(*others).values(is_default=False))

@@ -18,7 +18,6 @@ from own_smtp.storage.models import Relay
 def activate(session: Session, relay: Relay, *, user_id: str | None) -> None:
     """Let a confirmed relay send."""
     _set(relay, state=RelayState.ACTIVE, confirmed_at=read_clock(session.connection()), **NOT_PAUSED)
-    relay.revision += 1
     session.flush()
     audit.record(session, AuditAction.RELAY_CONFIRMED, tenant_id=relay.tenant_id, user_id=user_id, relay_id=relay.id)
 
@@ -51,7 +50,8 @@ def pause(
     trying again (see `probe`) and stops for the same reason. `text` is the server's reply with its codes, our own
     words, or a person's note. `probe_at` says when it is tried again by itself; `None`: it waits for a person.
     """
-    before = where.execute(select(Relay.pause_reason, Relay.paused_at).where(Relay.id == relay_id)).first()
+    query = select(Relay.pause_reason, Relay.paused_at).where(Relay.id == relay_id)
+    before = where.execute(query.with_for_update(key_share=True)).first()
     # A server that refuses everything once more does it in other words: those before were decided on.
     is_same = before is not None and before.pause_reason == reason and reason is not PauseReason.REFUSES_ALL
     changed = _move(
@@ -114,7 +114,7 @@ def pass_probe(where: Connection | Session, relay_id: int) -> bool:
     passed = where.execute(
         update(Relay)
         .where(Relay.id == relay_id, Relay.state == RelayState.ACTIVE, Relay.pause_reason.is_not(None))
-        .values(**NOT_PAUSED)
+        .values(revision=Relay.revision, **NOT_PAUSED)  # nothing that a running drain must notice
     )
     if cast("CursorResult[Any]", passed).rowcount == 0:
         return False
@@ -136,8 +136,7 @@ def resume(where: Connection | Session, relay_id: int, *, user_id: str | None = 
 
 
 def _move(where: Connection | Session, statement: Update, **values: Any) -> bool:
-    # The revision tells a running drain to look again.
-    result = where.execute(statement.values(revision=Relay.revision + 1, **values))
+    result = where.execute(statement.values(**values))
     return cast("CursorResult[Any]", result).rowcount == 1
 
 

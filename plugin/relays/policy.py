@@ -31,6 +31,7 @@ EDITABLE = (
     "relays_per_tenant",
     "ceiling_connections",
     "ceiling_per_second",
+    "confirmation_rule",
     "test_recipients",
     "keep_content",
     "keep_recipients",

@@ -116,6 +116,29 @@ def list_relays(session: Session, tenant_id: str) -> Sequence[Relay]:
     ).all()
 
 
+def lock_relay(session: Session, tenant_id: str, relay_id: int, *, for_deletion: bool = False) -> Relay:
+    """Return a tenant's relay as it is now, kept from other writers until the transaction ends.
+
+    Raises `NotFoundError`. Call it before its confirmations and tests are locked, and after leases. `for_deletion` also
+    waits for transactions that are adding batches to the relay.
+    """
+    query = select(Relay).where(Relay.id == relay_id, Relay.tenant_id == tenant_id, Relay.deleted_at.is_(None))
+    # A foreign key's look at the row does not wait for an edit, nor an edit for a long "send".
+    locked = query.with_for_update(key_share=not for_deletion).execution_options(populate_existing=True)
+    relay = session.scalars(locked).one_or_none()
+    if relay is None:
+        raise NotFoundError(f"There is no relay {relay_id}.")
+    return relay
+
+
+def tenant_of(session: Session, relay_id: int) -> str:
+    """Return the tenant whose relay it is, for those who may act on all. Raises `NotFoundError`."""
+    tenant_id = session.scalar(select(Relay.tenant_id).where(Relay.id == relay_id, Relay.deleted_at.is_(None)))
+    if tenant_id is None:
+        raise NotFoundError(f"There is no mail server {relay_id}.")
+    return tenant_id
+
+
 def change_of(relay: Relay | Row[Any]) -> RelayChange:
     """Return what the host is told of the relay's state, after the commit, when a person brought it about."""
     return RelayChange(
@@ -125,7 +148,7 @@ def change_of(relay: Relay | Row[Any]) -> RelayChange:
         state=relay.state,
         reason=relay.pause_text or None,
         pause_reason=relay.pause_reason,
-        address=relay.sender_address,
+        address=relay.saved_by_address,
     )
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flask_babel import force_locale
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from own_smtp.errors import ConflictError, SecretError
+from own_smtp.errors import ConflictError, LimitError, SecretError
 from own_smtp.hooks.events import Content, Invitation, InvitationBatch, InvitationStatus, Tenant
 from own_smtp.i18n import gettext
 from own_smtp.outbox import actions
@@ -57,15 +57,18 @@ def content_for(relay: Relay, tenant: Tenant, *, platform: str, person: str) -> 
 def send(
     session: Session, vault: Vault, settings: Settings, relay: Relay, content: Content, *, recipient: str, user_id: str
 ) -> None:
-    """Put a test mail into the outbox. Commit, then wake the relay.
+    """Put a test mail into the outbox. Call it behind `lock_tenant`; commit, then enqueue a drain.
 
-    Raises `ConflictError` unless the relay is active and the tenant has not sent too many within an hour.
+    Raises `ConflictError` unless the relay is active, and `LimitError` when the tenant or the person has sent too many
+    within an hour.
     """
     if relay.state != RelayState.ACTIVE:
         raise ConflictError(gettext("A test mail needs a server that is active."))
     now = read_clock(session.connection())
-    if _count_since(session, relay.tenant_id, now - timedelta(hours=1)) >= settings.test_mails_per_tenant:
-        raise ConflictError(gettext("Too many test mails within an hour. Try again later."))
+    sent = (Batch.tenant_id == relay.tenant_id, Batch.created_at > now - timedelta(hours=1))
+    is_over = _count(session, *sent) >= settings.test_mails_per_tenant
+    if is_over or _count(session, *sent, Batch.created_by == user_id) >= settings.test_mails_per_person:
+        raise LimitError(gettext("Too many test mails within an hour. Try again later."))
     try:
         profile = store.load_profile(session.connection(), relay.id, vault)
     except SecretError as error:
@@ -113,9 +116,5 @@ def newest(session: Session, relay: Relay, user_id: str) -> TestMail | None:
     return TestMail(sent_at=row.created_at, status=status)
 
 
-def _count_since(session: Session, tenant_id: str, since: datetime) -> int:
-    return session.scalars(
-        select(func.count(Batch.id)).where(
-            Batch.tenant_id == tenant_id, Batch.project_id == TEST_PROJECT, Batch.created_at > since
-        )
-    ).one()
+def _count(session: Session, *where: ColumnElement[bool]) -> int:
+    return session.scalars(select(func.count(Batch.id)).where(Batch.project_id == TEST_PROJECT, *where)).one()

@@ -13,13 +13,14 @@ from sqlalchemy.orm import Session
 
 from own_smtp.i18n import Text, gettext, isolated, list_some, ngettext
 from own_smtp.i18n import lazy_gettext as _
+from own_smtp.relays.confirmation_rule import RULE_TEXTS
 from own_smtp.relays.policy import EVERYBODY
 from own_smtp.relays.presets import PRESETS
 from own_smtp.relays.window_texts import describe_windows
 from own_smtp.reporting.explanations import BY_PAUSE
 from own_smtp.reporting.reports import ANY_ROUTE_LABELS
 from own_smtp.states import PauseReason, RelayTestState, Security, State
-from own_smtp.storage.audit import SECRET, AuditAction
+from own_smtp.storage.audit import OPERATOR, SECRET, AuditAction
 from own_smtp.storage.models import AuditEntry, Relay
 
 PAGE = 50
@@ -92,6 +93,7 @@ FIELDS: dict[str, Text] = {
     "relays_per_tenant": _("Mail servers per tenant"),
     "ceiling_connections": _("Most connections at a time to one server"),
     "ceiling_per_second": _("Most messages a second through one server"),
+    "confirmation_rule": _("Who must confirm a mail server"),
     "test_recipients": _("Where test mails may go"),
     "keep_content": _("Days after which what invitations said is deleted"),
     "keep_recipients": _("Days after which recipients' addresses are shortened"),
@@ -182,6 +184,8 @@ def _line(entry: AuditEntry, names: Names) -> AuditLine:
 def _who(entry: AuditEntry, names: Names) -> str:
     if entry.user_id:
         return names.name_of(entry.user_id)
+    if entry.user_id == OPERATOR:
+        return gettext("Operator (command line)")
     if entry.action == AuditAction.RELAY_CONFIRMED:
         return gettext("whoever followed the link")
     return gettext("by itself")
@@ -264,6 +268,7 @@ _SAY: dict[str, Callable[[Any], str]] = {
     "allowed_ports": lambda ports: ", ".join(str(port) for port in ports),
     "sending_windows": lambda windows: "; ".join(describe_windows(windows)),
     "fallback_after": _hours,
+    "confirmation_rule": lambda rule: str(RULE_TEXTS.get(rule, rule)),
     "keep_content": _days,
     "keep_recipients": _days,
     "jitter": _percent,

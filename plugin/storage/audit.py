@@ -16,6 +16,9 @@ Changes = Mapping[str, tuple[Any, Any]]
 PLATFORM = ""
 """Stands in the log where a tenant's id would, for what concerns all of them. No tenant has this id."""
 
+OPERATOR = ""
+"""Stands in the log where a user's id would, for an operator at the command line. No user has this id."""
+
 SECRET = "changed"
 """Stands in the log where a secret's value would."""
 
@@ -56,8 +59,8 @@ def record(
 ) -> None:
     """Add an entry to the present transaction.
 
-    `user_id` is `None` for what Own SMTP did itself. `changes` names each changed field with its value before and
-    after; give `SECRET` for both sides of a secret.
+    `user_id` is `None` for what Own SMTP did itself, and `OPERATOR` at the command line. `changes` names each changed
+    field with its value before and after; give `SECRET` for both sides of a secret.
     """
     details = {name: [before, after] for name, (before, after) in (changes or {}).items()}
     where.execute(

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Connection, Engine, NestedTransaction, QueuePool, event
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 
@@ -37,6 +38,17 @@ def most_connections(engine: Engine) -> int | None:
     if not isinstance(pool, QueuePool) or pool._max_overflow < 0:
         return None
     return pool.size() + pool._max_overflow
+
+
+def begin_read_committed(session: Session) -> Connection:
+    """Begin a transaction that takes locks and reads behind them; the session must be outside any.
+
+    Whatever the host has set: elsewhere MariaDB locks what a statement only looks at, and shows a row as it was before
+    the wait for its lock.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return session.connection()  # which knows one writer at a time
+    return session.connection(execution_options={"isolation_level": "READ COMMITTED"})
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

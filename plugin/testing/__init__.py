@@ -62,6 +62,7 @@ _CHECKS: tuple[tuple[str, Where, Callable[[Case], Problems]], ...] = (
     ("own_smtp_people", Where.SOMEBODY, answers.check_people),
     ("own_smtp_user_name", Where.SOMEBODY, answers.check_user_name),
     ("own_smtp_projects", Where.SOMEBODY, answers.check_projects),
+    ("own_smtp_notice_recipients", Where.WORKER, answers.check_notice_recipients),
     ("own_smtp_send_platform_mail", Where.WORKER, events.check_platform_mail),
     ("own_smtp_invitations_changed", Where.WORKER, events.check_changes),
     ("own_smtp_relay_changed", Where.WORKER, events.check_relay_change),

@@ -8,7 +8,9 @@ from zoneinfo import available_timezones
 from babel import Locale, UnknownLocaleError
 from jinja2 import TemplateNotFound
 
+from own_smtp.errors import AddressError
 from own_smtp.hooks.events import Action, Actor, Person, Project, Tenant
+from own_smtp.smtp.addresses import parse_address
 from own_smtp.testing.case import Case, Problems
 
 NEXT_PATH = "/own-smtp/servers/1?page=2"
@@ -74,6 +76,16 @@ def _is_locale(tag: object) -> bool:
         return isinstance(tag, str) and bool(Locale.parse(tag.replace("-", "_")))
     except (UnknownLocaleError, ValueError):
         return False
+
+
+def check_notice_recipients(case: Case) -> Problems:
+    """Notices go to addresses that mail can be sent to."""
+    found = case.hook.own_smtp_notice_recipients(tenant_id=case.tenant_id, relay_id=1)
+    for address in () if found is None else found:
+        try:
+            parse_address(address)
+        except AddressError as error:
+            yield f"{address!r} is no address: {error}"
 
 
 def check_tenants(case: Case) -> Problems:

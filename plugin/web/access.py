@@ -9,9 +9,11 @@ from typing import ParamSpec, TypeVar
 from flask import abort, g
 
 from own_smtp.current import extension
-from own_smtp.errors import ConflictError, NotFoundError
+from own_smtp.errors import AddressError, ConflictError, NotFoundError
 from own_smtp.hooks.events import Action, Actor, Project
 from own_smtp.i18n import gettext
+from own_smtp.operations.acts import Acting
+from own_smtp.smtp.addresses import parse_address
 from own_smtp.smtp.network import NetworkPolicy
 
 P = ParamSpec("P")
@@ -22,6 +24,20 @@ def current_actor() -> Actor:
     """Return the person behind the request. Only for pages behind `requires`."""
     actor: Actor = g.own_smtp_actor
     return actor
+
+
+def acting() -> Acting:
+    """Return the person behind the request as acts want it. Only for pages behind `requires`."""
+    actor = current_actor()
+    return Acting(tenant_id=actor.tenant_id, user_id=actor.user_id, address=own_address() or None)
+
+
+def own_address() -> str:
+    """Return the acting person's address; empty when the host gives none that mail could go to."""
+    try:
+        return parse_address(current_actor().email)
+    except AddressError:
+        return ""
 
 
 def requires(action: Action) -> Callable[[Callable[P, R]], Callable[P, R]]:

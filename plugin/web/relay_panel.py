@@ -39,6 +39,8 @@ class MailReport:
     enhanced: str | None
     words: str
     """The server's own words, or ours where it said nothing."""
+    also: tuple[str, ...] = ()
+    """Further addresses whose links are needed as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,11 @@ class RelayPanel:
     @property
     def version(self) -> str:
         """Changes whenever the page would."""
-        mail = (self.mail.state, self.mail.requested_at, self.mail.next_attempt_at) if self.mail else ()
+        mail = (
+            (self.mail.state, self.mail.requested_at, self.mail.next_attempt_at, self.mail.address, self.mail.also)
+            if self.mail
+            else ()
+        )
         parts = (self.relay.state, self.relay.revision, self.again_at, *mail, self.last_error_at, self.waiting)
         parts += (self.failing_since, self.fallback_since, self.next_at, self.learned, self.probes, self.per_connection)
         return "|".join(str(part) for part in parts)
@@ -93,7 +99,7 @@ def relay_panel(session: Session, settings: Settings, relay: Relay, waiting: int
     sending["last_success_at"] = sending["last_success_at"] or (newest.sent_at if newest else None)
     return RelayPanel(
         relay=relay,
-        mail=_mail_report(confirmation, now) if confirmation else None,
+        mail=_mail_report(session, confirmation, now) if confirmation else None,
         again_at=again_at if again_at and again_at > now else None,
         pause=_pause_of(relay),
         waiting=waiting,
@@ -119,7 +125,7 @@ def _sending_of(settings: Settings, relay: Relay, lease: Lease | None, waiting: 
     }
 
 
-def _mail_report(confirmation: Confirmation, now: datetime) -> MailReport:
+def _mail_report(session: Session, confirmation: Confirmation, now: datetime) -> MailReport:
     return MailReport(
         state=confirmations.mail_state(confirmation, now),
         address=confirmation.address,
@@ -131,6 +137,11 @@ def _mail_report(confirmation: Confirmation, now: datetime) -> MailReport:
         code=confirmation.code,
         enhanced=confirmation.enhanced,
         words="" if confirmation.stage in SPEECHLESS else confirmation.error or "",
+        also=tuple(
+            address
+            for address in confirmations.open_addresses(session, confirmation.relay_id)
+            if address != confirmation.address
+        ),
     )
 
 

@@ -15,8 +15,9 @@ from sqlalchemy import text, update
 
 from own_smtp.cli import group
 from own_smtp.storage import periodic, revisions
+from own_smtp.storage.audit import OPERATOR
 from own_smtp.storage.encryption import Vault
-from own_smtp.storage.models import Batch, Invitation
+from own_smtp.storage.models import AuditEntry, Batch, Invitation
 from tests.engine import TENANT, Platform
 from tests.scripted import ClosedPort, ScriptedServer
 
@@ -131,8 +132,9 @@ def test_pause_and_resume_a_relay_and_tell_the_host(platform: Platform, scripted
     paused, resumed = platform.host.relay_changes
     assert (paused.state, paused.pause_reason, paused.reason) == ("paused", "person", "maintenance")
     assert (resumed.state, resumed.pause_reason, resumed.reason) == ("active", None, None)
-    assert paused.address == resumed.address == "research@acme.example"
     assert not paused.is_automatic
+    entries = [(entry.action, entry.user_id) for entry in platform.rows(AuditEntry)]
+    assert entries == [("relay_paused", OPERATOR), ("relay_resumed", OPERATOR)]
 
 
 def test_pause_resume_and_cancel_a_batch(platform: Platform, scripted: ScriptedServer) -> None:
@@ -146,6 +148,10 @@ def test_pause_resume_and_cancel_a_batch(platform: Platform, scripted: ScriptedS
     assert read(platform, "cancel", batch) == (0, {"batch_id": int(batch), "cancelled": 2})
     platform.drain(relay)
     assert platform.states() == {"cancelled": 2}
+    entries = [(entry.action, entry.user_id, entry.tenant_id, entry.relay_id) for entry in platform.rows(AuditEntry)]
+    assert entries == [
+        (action, OPERATOR, "acme", relay) for action in ("batch_paused", "batch_resumed", "batch_cancelled")
+    ]
 
 
 def test_retry_queues_by_state_and_warns_of_copies(platform: Platform, scripted: ScriptedServer) -> None:

@@ -62,6 +62,9 @@ class GoodHost:
         closes_at = datetime(2027, 1, 1, tzinfo=UTC)
         return [Project(project_id=f"{tenant_id}-7", tenant_id=tenant_id, title="Staff", closes_at=closes_at)]
 
+    def own_smtp_notice_recipients(self) -> list[str]:
+        return ["ann@acme.example"]
+
     def own_smtp_send_platform_mail(self, mail: PlatformMail) -> bool | None:
         return bool(mail.recipient)
 
@@ -190,6 +193,7 @@ NAIVE = datetime(2027, 1, 1)  # noqa: DTZ001 -- the mistake that is looked for
         ("projects", lambda _self: [project(), project()], "two projects of one tenant have the same id"),
         ("projects", lambda _self: [project()], "the projects 7 belong to two tenants"),
         ("projects", lambda _self: [project(closes_at=NAIVE)], "has no time zone"),
+        ("notice_recipients", lambda _self: ["Ann"], "is no address"),
         ("send_platform_mail", lambda _self: "queued", "it returned 'queued'"),
         ("invitations_changed", forgets_to_commit, "it did not commit what it wrote to person"),
         ("invitations_changed", counts_everything, "news that come twice change person"),

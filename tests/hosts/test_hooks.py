@@ -318,6 +318,17 @@ def test_hook_own_smtp_projects(surveys: Surveys) -> None:
     assert [(project.project_id, project.title) for project in surveys.host.projects("1")] == [("2", "a"), ("1", "b")]
 
 
+def test_hook_own_smtp_notice_recipients(surveys: Surveys) -> None:
+    """The host names whom the platform mails about a server; without its word it is the person who saved it."""
+    assert surveys.host.notice_recipients("1", 7, "saver@acme.example") == ["saver@acme.example"]
+    assert surveys.host.notice_recipients("1", 7, None) == []
+    surveys.implement("own_smtp_notice_recipients")
+    for number, (tenant, is_admin) in enumerate([(1, True), (1, False), (2, True)]):
+        email = f"user{number}@acme.example"
+        surveys.add(surveys.rows.User(id=number + 1, tenant_id=tenant, name="U", email=email, is_admin=is_admin))
+    assert surveys.host.notice_recipients("1", 7, "saver@acme.example") == ["user0@acme.example"]
+
+
 def test_hook_own_smtp_send_platform_mail(surveys: Surveys, caplog: pytest.LogCaptureFixture) -> None:
     """The host sends its own mail its own way; where nobody can, that is said."""
     mail = PlatformMail(recipient="ann@acme.example", subject="Paused", text="Your server is paused.")

@@ -15,7 +15,9 @@ from own_smtp import OwnSMTP
 from own_smtp.hooks.events import PlatformMail, RelayAlert, RelayChange, Tenant
 from own_smtp.operations.notice_mails import alert_notice, notice_of
 from own_smtp.states import AlertCause
-from tests.engine import make_app
+from tests.engine import ListeningHost, Platform, make_app
+from tests.scripted import ScriptedServer
+from tests.servers.tables import make_tables
 
 PAUSED = RelayChange(
     relay_id=1,
@@ -24,7 +26,7 @@ PAUSED = RelayChange(
     state="paused",
     reason="535 5.7.8 Username and Password not accepted",
     pause_reason="credentials",
-    address="research@acme.example",
+    address="ann@acme.example",
     is_automatic=True,
 )
 
@@ -50,9 +52,10 @@ def host() -> MailingHost:
 
 @pytest.fixture
 def app(tmp_path: Path, host: MailingHost) -> Iterator[Flask]:
-    app = make_app("sqlite://", tmp_path)
+    app = make_app(f"sqlite:///{tmp_path / 'notices.sqlite3'}", tmp_path, notices_per_tenant=3)
     OwnSMTP(app, SQLAlchemy(app), host=host)
     with app.app_context():
+        make_tables(app.extensions["own_smtp"].db.engine)
         yield app
 
 
@@ -60,7 +63,7 @@ def test_a_pause_is_explained_with_the_server_s_own_words(app: Flask) -> None:
     """Cause, the server's words, what to do, and that nothing is lost."""
     notice = notice_of(PAUSED)
     assert notice is not None
-    assert notice.recipient == "research@acme.example"
+    assert notice.recipient == "ann@acme.example"
     assert notice.subject == "The mail server “Acme” is paused"
     assert "refuses the user name or the password" in notice.text
     assert "5.7.8 Username and Password not accepted" in notice.text
@@ -99,6 +102,64 @@ def test_a_mail_service_that_fails_stops_nothing(
     monkeypatch.setattr(app.extensions["own_smtp"].host, "send_platform_mail", fail)
     app.extensions["own_smtp"].host.relay_changed(PAUSED)
     assert "A notice could not be sent" in caplog.text
+
+
+def test_the_platform_mails_no_stranger_whatever_a_tenant_enters(
+    tmp_path: Path, host: MailingHost, scripted: ScriptedServer
+) -> None:
+    """The sender and the confirmation address are a tenant's words, and so are the label and the server's reply."""
+    app = make_app(f"sqlite:///{tmp_path / 'notices.sqlite3'}", tmp_path / "journal")
+    platform = Platform(app, OwnSMTP(app, SQLAlchemy(app), host=host), ListeningHost())
+    make_tables(platform.engine)
+    scripted.on("mail", "550 5.7.1 Dear customer, pay at evil.example")
+    known = {"saved_by": "mallory", "saved_by_address": "mallory@evil.example"}
+    for saver in ({}, known):
+        relay = platform.add_relay(
+            scripted,
+            sender_address="boss@victim.example",
+            confirmation_address="it@victim.example",
+            label="Your invoice",
+            **saver,
+        )
+        platform.send(relay, 1)
+        platform.drain(relay)
+        assert platform.relay(relay).state == "paused"
+    assert {mail.recipient for mail in host.sent} == {"mallory@evil.example"}
+
+
+def test_notices_of_one_cause_have_a_limit_for_each_tenant(app: Flask, host: MailingHost) -> None:
+    """Pausing and resuming again and again ends in silence; another cause and another tenant are still told."""
+    told = app.extensions["own_smtp"].host
+    assert all(told.relay_changed(replace(PAUSED, relay_id=number)) for number in range(5))
+    assert len(host.sent) == 3
+    told.relay_changed(replace(PAUSED, pause_reason="sender"))
+    told.relay_changed(replace(PAUSED, tenant_id="other"))
+    assert len(host.sent) == 5
+
+
+def test_a_notice_that_could_not_be_sent_uses_up_nothing(
+    app: Flask, host: MailingHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mail service that is away for an hour must not cost the notice that is tried again."""
+
+    def fail(_mail: PlatformMail) -> bool:
+        raise OSError("no mail today")
+
+    told = app.extensions["own_smtp"].host
+    with monkeypatch.context() as away:
+        away.setattr(told, "send_platform_mail", fail)
+        assert not any(told.relay_changed(PAUSED) for _try in range(9))
+    assert told.relay_changed(PAUSED)
+    assert len(host.sent) == 1
+
+
+def test_the_host_says_who_is_mailed(app: Flask, host: MailingHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each once; and nobody where it says so."""
+    told = app.extensions["own_smtp"].host
+    for answer in (["a@acme.example", "b@acme.example", "a@acme.example"], []):
+        monkeypatch.setattr(told.hook, "own_smtp_notice_recipients", lambda answer=answer, **_asked: answer)
+        told.relay_changed(PAUSED)
+    assert [mail.recipient for mail in host.sent] == ["a@acme.example", "b@acme.example"]
 
 
 @pytest.mark.parametrize("cause", AlertCause)

@@ -123,7 +123,7 @@ def set_lease(outbox, relay, **values):
 
 @pytest.fixture
 def relay(outbox):
-    relay = outbox.relay(confirmation_address="admin@acme.example")
+    relay = outbox.relay(saved_by_address="admin@acme.example")
     outbox(lambda connection: connection.execute(insert(Lease).values(relay_id=relay)))
     return relay
 
@@ -243,7 +243,7 @@ def test_a_server_that_goes_and_comes_back(
         )
         with _platform(app) as platform, ClosedPort() as closed:
             monkeypatch.setattr(platform.own_smtp.wakeup, "enqueue", _at_once(platform))
-            relay = platform.add_relay(closed, label="Company mail")
+            relay = platform.add_relay(closed, label="Company mail", saved_by_address="ann@acme.example")
             platform.send(relay, 1)
             for _drain in range(3):
                 platform.drain_again(relay)
@@ -253,7 +253,7 @@ def test_a_server_that_goes_and_comes_back(
             platform.drain_again(relay)
             _new_dispatcher(platform).look()
     assert platform.states() == {"accepted": 1}
-    assert [copy.recipients for copy in mail.copies] == [("research@acme.example",)] * 2
+    assert [copy.recipients for copy in mail.copies] == [("ann@acme.example",)] * 2
     subjects = [message_from_bytes(copy.data, policy=policy.default)["Subject"] for copy in mail.copies]
     assert subjects == [
         "The mail server “Company mail” cannot be used",
@@ -289,7 +289,7 @@ def _new_dispatcher(platform: Platform) -> Dispatcher:
 
 def test_two_workers_tell_it_once(platform: Platform, redis_url: str) -> None:
     """Their dispatchers agree by a row, and by a job it is told; a platform without mail says so, once."""
-    relay = platform.add_relay(host="mail.acme.example", port=587)
+    relay = platform.add_relay(host="mail.acme.example", port=587, saved_by_address="ann@acme.example")
     with platform.engine.begin() as connection:
         connection.execute(insert(Lease).values(relay_id=relay, failing_since=read_clock(connection) - HOUR))
     with worker_for(platform, redis_url) as one, worker_for(platform, redis_url) as other:

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from own_smtp.errors import ConflictError
+from own_smtp.errors import LimitError
 from own_smtp.relays import confirmations, edits
-from own_smtp.relays.confirmations import HOURLY_CEILING, LinkState, MailState
+from own_smtp.relays.confirmations import HOURLY_CEILING, PERSONAL_CEILING, LinkState, MailState
 from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason, State
@@ -138,7 +138,16 @@ def test_an_answer_about_the_settings_is_not_tried_again(db_session, relay):
 
 def test_a_tenant_cannot_send_mails_without_end(db_session, thin, relay):
     """Asking for mails again and again ends at a ceiling for each hour."""
-    for _ in range(HOURLY_CEILING - 1):
+    for number in range(HOURLY_CEILING - 1):
+        confirmations.request_confirmation(db_session, thin.settings, relay, user_id=f"user {number % 3}")
+    with pytest.raises(LimitError):
+        confirmations.request_confirmation(db_session, thin.settings, relay, user_id="bob")
+
+
+def test_a_person_leaves_some_mails_to_colleagues(db_session, thin, relay):
+    """One person's ceiling is below the tenant's."""
+    for _ in range(PERSONAL_CEILING - 1):
         confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
-    with pytest.raises(ConflictError):
+    with pytest.raises(LimitError):
         confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
+    confirmations.request_confirmation(db_session, thin.settings, relay, user_id="bob")

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from own_smtp.delivery.workers import dry_run_job
 from own_smtp.delivery.workers.wakeup import Wakeup
-from own_smtp.errors import ConflictError, NotFoundError, SecretError
+from own_smtp.errors import ConflictError, LimitError, NotFoundError, SecretError
 from own_smtp.operations import erasure
 from own_smtp.relays import dry_runs, edits
 from own_smtp.relays.dry_runs import LIFETIME, PATIENCE, Kept
@@ -40,10 +40,10 @@ def aimed(server, test_authority):
     return {"host": server.host, "port": server.port, "fingerprint": test_authority.fingerprint("other_ca")}
 
 
-def ask(session, thin, kept=None, *, relay=None, saves=False, tenant_id="acme", **changes):
+def ask(session, thin, kept=None, *, relay=None, saves=False, tenant_id="acme", user_id="alice", **changes):
     kept = kept or Kept(draft(**changes), {"label": ["Company mail"]})
     test = dry_runs.request_run(
-        session, thin.vault, thin.settings, kept, tenant_id=tenant_id, user_id="alice", relay=relay, saves=saves
+        session, thin.vault, thin.settings, kept, tenant_id=tenant_id, user_id=user_id, relay=relay, saves=saves
     )
     session.commit()
     return test
@@ -208,14 +208,28 @@ def test_a_tenant_has_so_many_tests_an_hour(db_session, thin):
     ask(db_session, thin)
 
 
-def test_a_target_has_so_many_tests_an_hour(db_session, thin):
-    """All tenants together: nobody guesses at a server's passwords by taking turns. Another port is another target."""
+def test_a_target_that_is_tested_a_lot_brakes_and_locks_nobody_out(db_session, thin):
+    """Each tenant then waits between its own tests of it, and no tenant waits for another one's."""
     thin.change_settings(tests_per_target=2)
-    ask(db_session, thin)
+    first = ask(db_session, thin)
     ask(db_session, thin, tenant_id="evil")
-    with pytest.raises(ConflictError, match="Too many tests"):
-        ask(db_session, thin, tenant_id="third")
+    ask(db_session, thin, tenant_id="third")
+    with pytest.raises(LimitError, match="in 5 minutes"):
+        ask(db_session, thin)
     ask(db_session, thin, port=465)
+    first.created_at -= dry_runs.BRAKE
+    ask(db_session, thin)
+
+
+def test_a_person_leaves_some_tests_to_colleagues(db_session, thin):
+    """The limit of one person is below that of the tenant."""
+    thin.change_settings(tests_per_person=1, tests_per_tenant=2)
+    ask(db_session, thin)
+    with pytest.raises(LimitError):
+        ask(db_session, thin)
+    ask(db_session, thin, user_id="bob")
+    with pytest.raises(LimitError):
+        ask(db_session, thin, user_id="carol")
 
 
 def test_a_new_password_is_saved_when_it_was_accepted(db_session, thin, aimed, server):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from own_smtp.errors import ConfigurationError
 from own_smtp.relays.policy import EDITABLE, Policy, may_open, stored
-from own_smtp.settings import PolicyPage, Settings
+from own_smtp.settings import ConfirmationRule, PolicyPage, Settings
 from own_smtp.smtp.network import NetworkPolicy
 from own_smtp.storage.models import PolicyValue, Relay
 from tests.engine import TENANT, Platform
@@ -66,6 +66,7 @@ def test_values_come_back_as_they_were(platform):
         "relays_per_tenant": 3,
         "ceiling_connections": 2,
         "ceiling_per_second": 0.5,
+        "confirmation_rule": ConfirmationRule.SENDER,
         "test_recipients": ("@acme.example", "*"),
         "keep_content": timedelta(days=2),
         "keep_recipients": timedelta(days=3),

@@ -24,6 +24,7 @@ OPEN = {
     "relays_per_tenant": "200",
     "ceiling_connections": "20",
     "ceiling_per_second": "",
+    "confirmation_rule": "domain",
     "test_recipients": "",
     "keep_content": "30",
     "keep_recipients": "180",
@@ -317,3 +318,11 @@ def test_settings_are_named_in_the_log():
 
     assert set(EDITABLE) <= set(FIELDS)
     assert all(hasattr(Settings(), name) for name in EDITABLE)
+
+
+def test_who_must_confirm_a_server_is_a_matter_of_policy(web, thin):
+    """An administrator loosens or tightens it, and the log says so in words."""
+    assert web.post(POLICY, data={**OPEN, "confirmation_rule": "any"}).status_code == 302
+    assert thin.in_force().confirmation_rule == "any"
+    assert "→ The address that the tenant enters, whatever it is" in web.get(POLICY).text
+    assert web.post(POLICY, data={**OPEN, "confirmation_rule": "nobody"}).status_code == 422

@@ -15,7 +15,7 @@ from own_smtp.states import PauseReason, RelayState, State
 from own_smtp.storage.encryption import new_token
 from own_smtp.storage.models import AuditEntry, Batch, Confirmation, Invitation, Lease, Relay
 from tests.figures import count_anew
-from tests.web.drafts import TYPED, add_relay, send_mail
+from tests.web.drafts import ACCEPTED, TYPED, add_relay, send_mail
 from tests.web.everything import pages_in_all_states
 
 
@@ -300,7 +300,7 @@ def test_what_waits_is_cancelled_with_its_server(web, relay, db_session):
 def test_an_expired_mail_can_be_asked_for_again(web, thin, db_session):
     """The page of a server whose link expired says so and offers a new mail."""
     relay = add_relay(db_session, thin)
-    confirmation = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
+    [confirmation] = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
     confirmation.created_at -= thin.settings.confirmation_lifetime
     confirmation.expires_at -= thin.settings.confirmation_lifetime
     db_session.commit()
@@ -401,3 +401,30 @@ def test_a_rate_is_said_while_it_is_the_present_one(web, thin, db_session, ago, 
     db_session.add(Lease(relay_id=relay.id, pace={"seen": 29.455}, last_success_at=at))
     db_session.commit()
     assert ("Lately about 1,767.3 a minute" in web.get(f"/own-smtp/servers/{relay.id}").text) is is_said
+
+
+def test_a_sender_of_somebody_else_s_has_to_follow_a_link_too(web, thin, db_session):
+    """The page says who is still missing, and so does the one behind the first link."""
+    web.post("/own-smtp/servers/new", data={**TYPED, "confirmation_address": "alice@other.example"})
+    tokens = {}
+    for waiting in confirmations.unsent(db_session):
+        token = new_token()
+        confirmation = confirmations.claim_mail(db_session, waiting, token)
+        confirmations.settle_mail(db_session, confirmation, ACCEPTED)
+        tokens[confirmation.address] = token
+    db_session.commit()
+    assert set(tokens) == {"alice@other.example", "surveys@acme.example"}
+    page = web.get("/own-smtp/servers/1").text
+    assert "The link in the email to surveys@acme.example must be clicked as well." in page
+    page = web.post(f"/own-smtp/confirm/{tokens['alice@other.example']}").text
+    assert "the link in the email to surveys@acme.example" in page
+    assert (thin.woken, thin.host.changes) == ([], [])
+    assert "is active" in web.post(f"/own-smtp/confirm/{tokens['surveys@acme.example']}").text
+    assert (thin.woken, [change.state for change in thin.host.changes]) == ([1], ["active"])
+
+
+def test_notices_go_to_the_person_who_saved_the_server(web, db_session):
+    """As the host names that person's address, whatever addresses were typed."""
+    web.post("/own-smtp/servers/new", data=TYPED)
+    relay = db_session.get_one(Relay, 1)
+    assert (relay.saved_by, relay.saved_by_address) == ("alice", "alice@acme.example")

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from own_smtp.current import Extension
-from own_smtp.errors import ConflictError, NotFoundError, SecretError
-from own_smtp.relays import dry_runs, edits, store
+from own_smtp.errors import NotFoundError, SecretError
+from own_smtp.operations import relay_service
+from own_smtp.relays import dry_runs
 from own_smtp.relays.dry_runs import Kept
-from own_smtp.relays.edits import RelayDraft
 from own_smtp.smtp.dry_run import Finding, run_dry_run
 from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.submission import resolver_for
@@ -39,7 +39,7 @@ def perform_dry_run(test_id: int, extension: Extension) -> None:
     dry_runs.finish(session, test, finding.failure, certificate)
     session.commit()
     if kept is not None and finding.failure is None and test.saves and test.relay_id is not None:
-        _save(session, test, kept.draft, extension)
+        relay_service.save_passed(extension, test_id, kept.draft)
 
 
 def _try(session: Session, test: RelayTest, extension: Extension, recorder: _Recorder) -> tuple[Kept | None, Finding]:
@@ -60,24 +60,6 @@ def _try(session: Session, test: RelayTest, extension: Extension, recorder: _Rec
 def _local(text: str, pause: PauseReason | None) -> Finding:
     failure = Outcome(state=State.FAILED, stage=Stage.LOCAL, text=text, pause=pause)
     return Finding(failure=failure, certificate=None)
-
-
-def _save(session: Session, test: RelayTest, draft: RelayDraft, extension: Extension) -> None:
-    """Save what passed. A relay that was changed or deleted meanwhile is left to the person."""
-    try:
-        relay = store.get_relay(session, test.tenant_id, test.relay_id or 0)
-        if not edits.is_password_only(relay, draft):
-            return
-        was = relay.state
-        edits.change(session, extension.vault, relay, draft, user_id=test.requested_by)
-    except (ConflictError, NotFoundError):
-        session.rollback()
-        return
-    dry_runs.note_saved(session, test, relay.id)
-    session.commit()
-    extension.enqueue_drain(relay.id)
-    if relay.state != was:
-        extension.host.relay_changed(store.change_of(relay))
 
 
 class _Recorder:

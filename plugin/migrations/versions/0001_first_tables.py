@@ -41,6 +41,7 @@ def upgrade() -> None:
     create_project()
     create_suggestion()
     create_policy()
+    create_limit()
     create_batch_file()
     create_invitation()
     create_attempt()
@@ -63,6 +64,7 @@ def downgrade() -> None:
     op.drop_table("own_smtp_attempt", **again("if_exists"))
     op.drop_table("own_smtp_invitation", **again("if_exists"))
     op.drop_table("own_smtp_batch_file", **again("if_exists"))
+    op.drop_table("own_smtp_limit", **again("if_exists"))
     op.drop_table("own_smtp_policy", **again("if_exists"))
     op.drop_table("own_smtp_suggestion", **again("if_exists"))
     op.drop_table("own_smtp_project", **again("if_exists"))
@@ -133,6 +135,8 @@ def create_relay() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("is_default", sa.Boolean(), nullable=False),
         sa.Column("preset", sa.String(40), nullable=True),
+        sa.Column("saved_by", sa.String(255), nullable=True),
+        sa.Column("saved_by_address", sa.String(320), nullable=True),
         sa.Column("created_at", UTCDateTime(), server_default=db_now(), nullable=False),
         sa.Column("updated_at", UTCDateTime(), server_default=db_now(), nullable=False),
         sa.Column("deleted_at", UTCDateTime(), nullable=True),
@@ -406,6 +410,18 @@ def create_policy() -> None:
         sa.PrimaryKeyConstraint("name", name="pk_own_smtp_policy"),
         **TABLE_OPTIONS,
         **again("if_not_exists"),
+    )
+
+
+def create_limit() -> None:
+    op.create_table(
+        "own_smtp_limit",
+        sa.Column("tenant_id", sa.String(255), nullable=False),
+        sa.Column("kind", sa.String(60), nullable=False),
+        sa.Column("since", UTCDateTime(), nullable=True),
+        sa.Column("used", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "kind", name="pk_own_smtp_limit"),
+        **TABLE_OPTIONS,
     )
 
 

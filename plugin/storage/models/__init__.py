@@ -16,7 +16,15 @@ from own_smtp.storage.models.outbox import (
     Journal,
     Lease,
 )
-from own_smtp.storage.models.relays import Confirmation, PolicyValue, ProjectRoute, Relay, RelayTest, Suggestion
+from own_smtp.storage.models.relays import (
+    Confirmation,
+    PolicyValue,
+    ProjectRoute,
+    Relay,
+    RelayTest,
+    Suggestion,
+    TenantLimit,
+)
 
 __all__ = [
     "LARGEST_ID",
@@ -47,4 +55,5 @@ __all__ = [
     "RelayTest",
     "Shortened",
     "Suggestion",
+    "TenantLimit",
 ]

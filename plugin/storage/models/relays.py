@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    literal_column,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -74,12 +75,16 @@ class Relay(Base):
     probe_at: Mapped[datetime | None]
     """When a paused relay is tried again by itself; `None` means that it waits for a person."""
     confirmed_at: Mapped[datetime | None]
-    revision: Mapped[int] = mapped_column(default=1)
-    """Counts changes that a running drain must notice."""
+    revision: Mapped[int] = mapped_column(default=1, onupdate=literal_column("revision + 1"))
+    """Counts changes that a running drain must notice. Every update counts itself, in the database: it never falls."""
     is_default: Mapped[bool] = mapped_column(default=False)
     """Whether the tenant's projects are offered this relay first."""
     preset: Mapped[str | None] = mapped_column(String(40))
     """The provider whose preset filled the form."""
+    saved_by: Mapped[str | None] = mapped_column(HostId)
+    """The person who last saved it on a page."""
+    saved_by_address: Mapped[str | None] = mapped_column(String(320))
+    """That person's own address as the host named it then: notices about the relay go there by default."""
     created_at: Mapped[datetime] = mapped_column(server_default=db_now())
     updated_at: Mapped[datetime] = mapped_column(server_default=db_now(), onupdate=db_now())
     deleted_at: Mapped[datetime | None]
@@ -189,6 +194,20 @@ class Suggestion(Base):
     subject: Mapped[str] = mapped_column(HostId)
     """The host's id of the person or project: each has one relay at most."""
     relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), index=True)
+
+
+class TenantLimit(Base):
+    """How often a tenant did one kind of thing in the present period; the row is locked while that is counted."""
+
+    __tablename__ = "own_smtp_limit"
+    __table_args__ = (TABLE_OPTIONS,)
+
+    tenant_id: Mapped[str] = mapped_column(HostId, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(60), primary_key=True)
+    """What is counted; `own_smtp.relays.tenant_limits.ACTS` is only locked, and counts nothing."""
+    since: Mapped[datetime | None]
+    """When the period began."""
+    used: Mapped[int] = mapped_column(default=0)
 
 
 class PolicyValue(Base):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
 
-from own_smtp.current import extension
+from own_smtp.current import Extension, extension
 from own_smtp.errors import ConflictError
 from own_smtp.forms.retry import RetryForm
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext, ngettext
-from own_smtp.outbox import actions
+from own_smtp.operations import batch_service
+from own_smtp.operations.acts import Acting
 from own_smtp.outbox.query import LogScope
 from own_smtp.reporting import hourly_stats, reports
 from own_smtp.reporting.chart_texts import code_lines, sending_picture
@@ -21,9 +21,7 @@ from own_smtp.reporting.failure_causes import Causes, causes_of
 from own_smtp.reporting.progress import Progress, pieces_of, progress_of
 from own_smtp.reporting.reports import BatchSummary
 from own_smtp.states import RETRYABLE, BatchState, State
-from own_smtp.storage import audit
-from own_smtp.storage.audit import AuditAction
-from own_smtp.web.access import current_actor, current_project, requires
+from own_smtp.web.access import acting, current_actor, current_project, requires
 from own_smtp.web.pages import ButtonForm, blueprint, check_button, db_session, note, render, tenant
 
 AGAIN = (State.REFUSED, State.FAILED, State.UNKNOWN, State.CANCELLED)
@@ -51,21 +49,21 @@ def batch_status(project_id: str, batch_id: int) -> ResponseReturnValue:
 @requires(Action.ENABLE)
 def pause_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
     """Stop a sending; what waits in it keeps waiting."""
-    return _change(project_id, batch_id, actions.pause_batch, AuditAction.BATCH_PAUSED)
+    return _change(project_id, batch_id, batch_service.pause)
 
 
 @blueprint.post("/projects/<path:project_id>/batches/<int:batch_id>/resume")
 @requires(Action.ENABLE)
 def resume_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
     """Go on with a sending."""
-    return _change(project_id, batch_id, actions.resume_batch, AuditAction.BATCH_RESUMED)
+    return _change(project_id, batch_id, batch_service.resume)
 
 
 @blueprint.post("/projects/<path:project_id>/batches/<int:batch_id>/cancel")
 @requires(Action.ENABLE)
 def cancel_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
     """Withdraw what waits in a sending."""
-    return _change(project_id, batch_id, actions.cancel_batch, AuditAction.BATCH_CANCELLED)
+    return _change(project_id, batch_id, batch_service.cancel)
 
 
 @blueprint.post("/projects/<path:project_id>/batches/<int:batch_id>/retry")
@@ -78,35 +76,20 @@ def retry_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
         raise ConflictError(gettext("There is nothing to send again."))
     if not form.validate_on_submit():
         return _page(batch, form), 422
-    states = form.states.data
-    queued = actions.retry(db_session().connection(), batch_id, states)
+    queued = batch_service.retry(extension(), acting(), batch_id, form.states.data)
     note(ngettext("%(num)s invitation is sent again.", "%(num)s invitations are sent again.", queued))
-    return _changed(batch, AuditAction.BATCH_RETRIED, {"invitations": (None, queued), "states": (None, states)})
+    return _back_to(project_id, batch_id)
 
 
-def _change(
-    project_id: str, batch_id: int, change: Callable[..., int | None], action: AuditAction
-) -> ResponseReturnValue:
-    batch = _batch(project_id, batch_id)
+def _change(project_id: str, batch_id: int, change: Callable[[Extension, Acting, int], object]) -> ResponseReturnValue:
+    _batch(project_id, batch_id)
     check_button()
-    number = change(db_session().connection(), batch_id)
-    return _changed(batch, action, {} if number is None else {"invitations": (None, number)})
+    change(extension(), acting(), batch_id)
+    return _back_to(project_id, batch_id)
 
 
-def _changed(batch: BatchSummary, action: AuditAction, changes: dict[str, tuple[Any, Any]]) -> ResponseReturnValue:
-    session, project = db_session(), current_project()
-    audit.record(
-        session,
-        action,
-        tenant_id=project.tenant_id,
-        user_id=current_actor().user_id,
-        relay_id=batch.relay_id,
-        project_id=project.project_id,
-        changes={"batch": (None, batch.batch_id), **changes},
-    )
-    session.commit()
-    extension().enqueue_drain(batch.relay_id)
-    return redirect(url_for("own_smtp.show_batch", project_id=project.project_id, batch_id=batch.batch_id))
+def _back_to(project_id: str, batch_id: int) -> ResponseReturnValue:
+    return redirect(url_for("own_smtp.show_batch", project_id=project_id, batch_id=batch_id))
 
 
 def _batch(project_id: str, batch_id: int) -> BatchSummary:

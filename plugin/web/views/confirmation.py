@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from flask import Response, make_response
 from flask.typing import ResponseReturnValue
 from flask_babel import force_locale
-from sqlalchemy.orm import Session
 
 from own_smtp.current import extension
 from own_smtp.hooks.events import Tenant
 from own_smtp.i18n import format_time
-from own_smtp.relays import confirmations, store
+from own_smtp.operations import relay_service
+from own_smtp.operations.relay_service import Followed
+from own_smtp.relays import confirmations
 from own_smtp.relays.confirmations import LinkState
 from own_smtp.storage.models import Confirmation, Relay
 from own_smtp.web.pages import ButtonForm, blueprint, db_session, render
@@ -33,28 +34,19 @@ def follow_confirmation(token: str) -> ResponseReturnValue:
     """Activate the relay, once."""
     if not ButtonForm().validate_on_submit():
         return show_confirmation(token)
-    session = db_session()
-    state, confirmation = confirmations.confirm(session, token)
-    session.commit()
-    if state is LinkState.VALID and confirmation is not None:
-        _announce(session, confirmation)
-        return _page(state, confirmation, is_done=True)
-    return _page(state, confirmation)
+    followed = relay_service.confirm(extension(), token)
+    confirmation = db_session().get(Confirmation, followed.confirmation_id) if followed.confirmation_id else None
+    return _page(followed.state, confirmation, followed)
 
 
-def _announce(session: Session, confirmation: Confirmation) -> None:
-    relay = session.get_one(Relay, confirmation.relay_id)
-    extension().enqueue_drain(relay.id)
-    extension().host.relay_changed(store.change_of(relay))
-
-
-def _page(state: LinkState, confirmation: Confirmation | None, *, is_done: bool = False) -> Response:
+def _page(state: LinkState, confirmation: Confirmation | None, followed: Followed | None = None) -> Response:
     relay = db_session().get(Relay, confirmation.relay_id) if confirmation else None
     tenant = extension().host.tenant(relay.tenant_id) if relay else None
     with _language_of(tenant):
         page = render(
             "confirm.html",
-            state="done" if is_done else state,
+            state="done" if followed and state is LinkState.VALID else state,
+            waits_for=followed.waits_for if followed else (),
             relay=relay,
             tenant=tenant,
             expires=format_time(confirmation.expires_at, tenant.timezone) if confirmation and tenant else "",

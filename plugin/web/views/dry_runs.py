@@ -7,22 +7,21 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from own_smtp.current import extension
-from own_smtp.errors import ConflictError, NotFoundError, SecretError
+from own_smtp.errors import ConflictError, LimitError, NotFoundError, SecretError
 from own_smtp.forms.base import typed_fields
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext
+from own_smtp.operations import trial_service
 from own_smtp.relays import dry_runs, store
 from own_smtp.relays.dry_runs import Kept
 from own_smtp.relays.edits import GUARDS_PASSWORD, RelayDraft
-from own_smtp.states import PauseReason, RelayTestState
-from own_smtp.storage import audit
-from own_smtp.storage.audit import AuditAction
+from own_smtp.states import RelayTestState
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Relay, RelayTest
-from own_smtp.web.access import current_actor, insist_on_admission, may, requires
+from own_smtp.web.access import acting, current_actor, insist_on_admission, may, requires
 from own_smtp.web.dry_run_panel import TestPanel, dry_run_panel
 from own_smtp.web.pages import ButtonForm, asked_id, blueprint, check_button, db_session, note, render
-from own_smtp.web.relay_saving import back_to, save_change, save_new
+from own_smtp.web.relay_saving import back_to, save
 
 
 def is_wanted() -> bool:
@@ -39,12 +38,15 @@ def tested_settings(session: Session, relay: Relay | None) -> tuple[RelayTest | 
     test_id = asked_id("test")
     if test_id is None:
         return None, None
+    test = None
     try:
         test = _own(session, test_id)
         kept = dry_runs.read_settings(extension().vault, test)
     except (NotFoundError, SecretError):
         kept = None
-    if kept is None or test.relay_id != (relay.id if relay else None):
+    if kept is None and test is not None and test.saved_at is not None and request.method == "POST":
+        dry_runs.unsaved_settings(extension().vault, test)  # a second press must not make a second server
+    if kept is None or test is None or test.relay_id != (relay.id if relay else None):
         if request.method == "GET":
             note(gettext("What was typed for the test is not kept any more."), "warning")
         return None, None
@@ -58,42 +60,28 @@ def vouches_for(test: RelayTest | None, tested: Kept | None, draft: RelayDraft) 
     return all(getattr(tested.draft, name) == getattr(draft, name) for name in (*GUARDS_PASSWORD, "password"))
 
 
-def begin(session: Session, kept: Kept, relay: Relay | None, *, saves: bool = False) -> ResponseReturnValue | None:
+def begin(kept: Kept, relay: Relay | None, *, saves: bool = False) -> ResponseReturnValue | None:
     """Ask for a test and go to its page; `None` when there were too many of them, with a word for the next page.
 
     With `saves` what passes is saved, and the caller saves what cannot be tested.
     """
     insist_on_admission()
-    actor = current_actor()
     try:
-        test = dry_runs.request_run(
-            session,
-            extension().vault,
-            extension().in_force(),
-            kept,
-            tenant_id=actor.tenant_id,
-            user_id=actor.user_id,
-            relay=relay,
-            saves=saves,
-        )
-    except ConflictError as error:
-        session.rollback()
+        test_id = trial_service.request_test(extension(), acting(), kept, relay.id if relay else None, saves=saves)
+    except LimitError as error:
         untested = gettext("The new password was not tested: there were too many tests within an hour.")
         note(untested if saves else str(error), "warning")
         return None
-    session.commit()
-    extension().enqueue("run_test", test.id)
-    return redirect(url_for("own_smtp.show_test", test_id=test.id))
+    return _to_test(test_id)
 
 
 @blueprint.post("/servers/<int:relay_id>/test")
 @requires(Action.TEST)
 def test_relay(relay_id: int) -> ResponseReturnValue:
     """Test a server as it is saved."""
-    session = db_session()
-    relay = store.get_relay(session, current_actor().tenant_id, relay_id)
+    relay = store.get_relay(db_session(), current_actor().tenant_id, relay_id)
     check_button()
-    return begin(session, Kept(dry_runs.draft_of(relay), None), relay) or back_to(relay_id)
+    return begin(Kept(dry_runs.draft_of(relay), None), relay) or back_to(relay_id)
 
 
 @blueprint.get("/tests/<int:test_id>")
@@ -121,53 +109,39 @@ def test_status(test_id: int) -> ResponseReturnValue:
 @requires(Action.TEST)
 def test_again(test_id: int) -> ResponseReturnValue:
     """Test the same settings once more."""
-    session, test, kept, relay = _pressed(test_id)
-    return begin(session, kept, relay, saves=test.saves) or _back_to_test(test_id)
+    test, kept, relay = _pressed(test_id)
+    return begin(kept, relay, saves=test.saves) or _to_test(test_id)
 
 
 @blueprint.post("/tests/<int:test_id>/trust")
 @requires(Action.EDIT)
 def trust_certificate(test_id: int) -> ResponseReturnValue:
     """Trust the certificate that the test showed, by its fingerprint, and test again with it."""
-    session, test, kept, relay = _pressed(test_id)
-    if test.certificate is None or test.pause_reason != PauseReason.CERTIFICATE:
-        raise ConflictError(gettext("There is no certificate to be trusted."))
-    trusted = test.certificate["fingerprint"]
-    audit.record(
-        session,
-        AuditAction.CERTIFICATE_TRUSTED,
-        tenant_id=test.tenant_id,
-        user_id=test.requested_by,
-        relay_id=test.relay_id,
-        changes={
-            "host": (None, f"{test.host}:{test.port}"),
-            "fingerprint": (kept.draft.fingerprint, trusted),
-        },
-    )
-    session.commit()
-    return begin(session, kept.trusting(trusted), relay) or _back_to_test(test_id)
+    _pressed(test_id)
+    insist_on_admission()
+    try:
+        return _to_test(trial_service.trust_certificate(extension(), acting(), test_id))
+    except LimitError as error:
+        note(str(error), "warning")
+        return _to_test(test_id)
 
 
 @blueprint.post("/tests/<int:test_id>/save")
 @requires(Action.EDIT)
 def save_test(test_id: int) -> ResponseReturnValue:
     """Save the settings of a test."""
-    session, test, kept, relay = _pressed(test_id)
-    if relay is None:
-        return save_new(session, kept.draft, test)
-    return save_change(session, relay, kept.draft, test)
+    test, kept, relay = _pressed(test_id)
+    return save(relay, kept.draft, test)
 
 
-def _pressed(test_id: int) -> tuple[Session, RelayTest, Kept, Relay | None]:
-    """Return the test whose button was pressed, with its settings and its server. Locks it: nothing is saved twice."""
+def _pressed(test_id: int) -> tuple[RelayTest, Kept, Relay | None]:
+    """Return the test whose button was pressed, with its settings and its server."""
     session = db_session()
-    test = _own(session, test_id, lock=True)
+    test = _own(session, test_id)
     check_button()
-    kept = dry_runs.read_settings(extension().vault, test)
-    if kept is None:
-        raise ConflictError(gettext("These settings were saved already."))
+    kept = dry_runs.unsaved_settings(extension().vault, test)
     relay = store.get_relay(session, test.tenant_id, test.relay_id) if test.relay_id is not None else None
-    return session, test, kept, relay
+    return test, kept, relay
 
 
 def _panel(test_id: int) -> TestPanel:
@@ -181,10 +155,10 @@ def _panel(test_id: int) -> TestPanel:
     return dry_run_panel(test, kept, relay, read_clock(session.connection()), extension().settings.certificate_warning)
 
 
-def _own(session: Session, test_id: int, *, lock: bool = False) -> RelayTest:
+def _own(session: Session, test_id: int) -> RelayTest:
     actor = current_actor()
-    return dry_runs.get_run(session, actor.tenant_id, actor.user_id, test_id, lock=lock)
+    return dry_runs.get_run(session, actor.tenant_id, actor.user_id, test_id)
 
 
-def _back_to_test(test_id: int) -> ResponseReturnValue:
+def _to_test(test_id: int) -> ResponseReturnValue:
     return redirect(url_for("own_smtp.show_test", test_id=test_id))

@@ -16,6 +16,7 @@ from own_smtp.forms.base import arguments
 from own_smtp.forms.log import LogFilter, SelectionForm
 from own_smtp.hooks.events import Action, StatusFilter
 from own_smtp.i18n import gettext, ngettext
+from own_smtp.operations import batch_service
 from own_smtp.outbox import bulk_actions
 from own_smtp.outbox.bulk_actions import STATES, Deed, Selection
 from own_smtp.outbox.query import LogScope
@@ -24,7 +25,7 @@ from own_smtp.relays import store
 from own_smtp.reporting import delivery_log, exports
 from own_smtp.reporting.reports import ANY_ROUTE_LABELS, project_batch, state_label
 from own_smtp.storage.models import Relay
-from own_smtp.web.access import current_actor, current_project, may, requires
+from own_smtp.web.access import acting, current_actor, current_project, may, requires
 from own_smtp.web.pages import blueprint, db_session, download, note, render, tenant
 
 
@@ -174,10 +175,7 @@ def _act(place: Place) -> ResponseReturnValue:
     deed, chosen = Deed(form.deed.data), _selection(place, form, _wanted(filters, place))
     if not form.confirmed.data or (deed is Deed.RESEND and not form.copies.data):
         return _ask(place, filters, form, deed, chosen)
-    done = bulk_actions.perform(db_session().connection(), deed, chosen, user_id=current_actor().user_id)
-    db_session().commit()
-    for relay_id in done.relay_ids:
-        extension().enqueue_drain(relay_id)
+    done = batch_service.perform(extension(), acting(), deed, chosen)
     _say(deed, done)
     return redirect(place.url("", filters))
 

@@ -11,6 +11,7 @@ from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.project import ProjectForm
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext
+from own_smtp.operations import project_service
 from own_smtp.outbox import reroute
 from own_smtp.outbox.reroute import Scope
 from own_smtp.relays import project_routes, store, suggestions
@@ -23,9 +24,9 @@ from own_smtp.reporting.progress import Progress, progress_of
 from own_smtp.reporting.reports import BatchSummary, Counts
 from own_smtp.storage.models import ProjectRoute, Relay
 from own_smtp.web import user_names
-from own_smtp.web.access import current_actor, current_project, insist_on_admission, may, requires
+from own_smtp.web.access import acting, current_actor, current_project, insist_on_admission, may, requires
 from own_smtp.web.pages import asked_id, blueprint, db_session, note, render, tenant
-from own_smtp.web.reroute import settle_leftovers
+from own_smtp.web.reroute import choice_of, say_settled
 
 CARDS = 9
 """So many ways are shown as cards; further servers are a list."""
@@ -61,15 +62,14 @@ def route_project(project_id: str) -> ResponseReturnValue:
     leftovers = _leftovers_form(project_id, relay)
     if leftovers and not leftovers.validate_on_submit():
         return _ask_about_leftovers(form, leftovers, relay)
-    to_wake = settle_leftovers(session, leftovers, _scope()) if leftovers else []
-    changed = project_routes.choose_route(
-        session, actor.tenant_id, project_id, relay, user_id=actor.user_id, fallback_after=form.fallback_after
+    choice, consequence = choice_of(leftovers) if leftovers else None, _consequence(relay)
+    routed = project_service.choose_route(
+        extension(), acting(), project_id, form.relay_id, fallback_after=form.fallback_after, choice=choice
     )
-    session.commit()
-    for relay_id in to_wake:
-        extension().enqueue_drain(relay_id)
-    if changed:
-        note(_consequence(relay), "success")
+    if choice is not None:
+        say_settled(choice, routed.settled)
+    if routed.is_new:
+        note(consequence, "success")
     return redirect(url_for("own_smtp.show_project", project_id=project_id))
 
 

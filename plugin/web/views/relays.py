@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
 from own_smtp.current import extension
-from own_smtp.errors import ConflictError
+from own_smtp.errors import ConflictError, LimitError
 from own_smtp.forms.base import arguments
 from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.relay import UNUSUAL, RelayForm
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext, zone_of
-from own_smtp.outbox.reroute import Scope
-from own_smtp.relays import confirmations, edits, lifecycle, project_routes, store, suggestions
+from own_smtp.operations import relay_service
+from own_smtp.relays import edits, project_routes, store, suggestions
 from own_smtp.relays.dry_runs import Kept
 from own_smtp.relays.presets import PRESETS
 from own_smtp.reporting import hourly_stats, reports
@@ -23,15 +22,15 @@ from own_smtp.reporting.charts import health_since
 from own_smtp.reporting.limit_texts import pace_texts, window_texts
 from own_smtp.reporting.relay_health import health_of
 from own_smtp.smtp.values import is_reply
-from own_smtp.states import WITHOUT_WORDS, PauseReason, RelayState
+from own_smtp.states import WITHOUT_WORDS
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Relay
 from own_smtp.web import user_names
-from own_smtp.web.access import current_actor, insist_on_admission, requires
+from own_smtp.web.access import acting, current_actor, insist_on_admission, requires
 from own_smtp.web.pages import ButtonForm, blueprint, check_button, db_session, note, render, tenant
 from own_smtp.web.relay_panel import RelayPanel, relay_panel
-from own_smtp.web.relay_saving import back_to, request_confirmation, save_change, save_new, tell
-from own_smtp.web.reroute import settle_leftovers
+from own_smtp.web.relay_saving import back_to, save
+from own_smtp.web.reroute import choice_of, say_settled
 from own_smtp.web.views import dry_runs
 
 
@@ -48,8 +47,8 @@ def new_relay() -> ResponseReturnValue:
     if not form.validate_on_submit() or not _has_password(form, None):
         return _form_page(form, None)
     if dry_runs.is_wanted():
-        return dry_runs.begin(session, Kept(form.draft(), form.typed()), None) or _form_page(form, None)
-    return save_new(session, form.draft(), test)
+        return dry_runs.begin(Kept(form.draft(), form.typed()), None) or _form_page(form, None)
+    return save(None, form.draft(), test)
 
 
 @blueprint.route("/servers/<int:relay_id>/edit", methods=["GET", "POST"])
@@ -66,10 +65,10 @@ def edit_relay(relay_id: int) -> ResponseReturnValue:
     draft = form.draft()
     saves = not dry_runs.is_wanted()
     if saves and (not edits.is_password_only(relay, draft) or dry_runs.vouches_for(test, tested, draft)):
-        return save_change(session, relay, draft, test)
-    answer = dry_runs.begin(session, Kept(draft, form.typed()), relay, saves=saves)
+        return save(relay, draft, test)
+    answer = dry_runs.begin(Kept(draft, form.typed()), relay, saves=saves)
     if answer is None:
-        return save_change(session, relay, draft, test) if saves else _form_page(form, relay)
+        return save(relay, draft, test) if saves else _form_page(form, relay)
     return answer
 
 
@@ -138,15 +137,12 @@ def _panel(relay_id: int) -> RelayPanel:
 @requires(Action.TEST)
 def send_confirmation_again(relay_id: int) -> ResponseReturnValue:
     """Send the confirmation mail once more, unless that was done a moment ago."""
-    relay, session = _pressed(relay_id), db_session()
+    _check_press(relay_id)
     insist_on_admission()
-    if relay.state != RelayState.UNCONFIRMED:
-        raise ConflictError(gettext("This server is confirmed already."))
-    again_at = confirmations.cooldown_until(confirmations.latest(session, relay.id), extension().settings)
-    if again_at and again_at > read_clock(session.connection()):
-        note(gettext("A mail was asked for just now. Please wait a moment."), "warning")
-    else:
-        request_confirmation(session, relay)
+    try:
+        relay_service.request_confirmation(extension(), acting(), relay_id)
+    except LimitError as error:
+        note(str(error), "warning")
     return back_to(relay_id)
 
 
@@ -154,28 +150,19 @@ def send_confirmation_again(relay_id: int) -> ResponseReturnValue:
 @requires(Action.EDIT)
 def pause_relay(relay_id: int) -> ResponseReturnValue:
     """Stop a server; what waits for it keeps waiting."""
-    relay, session = _pressed(relay_id), db_session()
-    done = lifecycle.pause(session, relay_id, PauseReason.PERSON, "", None, user_id=current_actor().user_id)
-    return _moved(session, relay, is_new=done)
+    _check_press(relay_id)
+    relay_service.pause(extension(), acting(), relay_id)
+    return back_to(relay_id)
 
 
 @blueprint.post("/servers/<int:relay_id>/resume")
 @requires(Action.EDIT)
 def resume_relay(relay_id: int) -> ResponseReturnValue:
     """Let a paused server go on; with `refusals=accept` what it refused everybody with is about the recipients."""
-    relay, session = _pressed(relay_id), db_session()
-    move = lifecycle.accept_refusals if arguments().get("refusals") == "accept" else lifecycle.resume
-    done = move(session, relay_id, user_id=current_actor().user_id)
-    return _moved(session, relay, is_new=done)
-
-
-def _moved(session: Session, relay: Relay, *, is_new: bool) -> ResponseReturnValue:
-    session.commit()
-    if is_new:
-        session.refresh(relay)
-        extension().enqueue_drain(relay.id)
-        tell(relay)
-    return back_to(relay.id)
+    _check_press(relay_id)
+    accepts = arguments().get("refusals") == "accept"
+    relay_service.resume(extension(), acting(), relay_id, accepts_refusals=accepts)
+    return back_to(relay_id)
 
 
 @blueprint.route("/servers/<int:relay_id>/delete", methods=["GET", "POST"])
@@ -191,18 +178,16 @@ def delete_relay(relay_id: int) -> ResponseReturnValue:
         users = project_routes.using(session, relay_id)
         page = render("relay_delete.html", relay=relay, form=form, waiting=waiting, users=users)
         return page, 422 if form.is_submitted() else 200
-    scope = Scope(tenant_id=actor.tenant_id, relay_id=relay_id)
-    to_wake = settle_leftovers(session, form, scope) if isinstance(form, LeftoversForm) else []
-    edits.delete(session, relay, user_id=actor.user_id)
-    session.commit()
-    for woken in (relay_id, *to_wake):
-        extension().enqueue_drain(woken)
-    note(gettext("“%(label)s” is deleted.", label=relay.label), "success")
+    label = relay.label
+    choice = choice_of(form) if isinstance(form, LeftoversForm) else None
+    settled = relay_service.delete(extension(), acting(), relay_id, choice)
+    if choice is not None:
+        say_settled(choice, settled)
+    note(gettext("“%(label)s” is deleted.", label=label), "success")
     return redirect(url_for("own_smtp.overview"))
 
 
-def _pressed(relay_id: int) -> Relay:
-    """Return the relay whose button was pressed."""
-    relay = store.get_relay(db_session(), current_actor().tenant_id, relay_id)
+def _check_press(relay_id: int) -> None:
+    """Refuse a button that was pressed on another site, or for a server of somebody else."""
+    store.get_relay(db_session(), current_actor().tenant_id, relay_id)
     check_button()
-    return relay

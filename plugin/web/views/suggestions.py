@@ -9,10 +9,11 @@ from own_smtp.current import extension
 from own_smtp.forms.suggestions import SuggestionsForm
 from own_smtp.hooks.events import Action, Person
 from own_smtp.i18n import gettext
+from own_smtp.operations import relay_service
 from own_smtp.relays import store, suggestions
 from own_smtp.relays.suggestions import Subjects
 from own_smtp.web import user_names
-from own_smtp.web.access import current_actor, requires
+from own_smtp.web.access import acting, current_actor, requires
 from own_smtp.web.pages import blueprint, db_session, note, render
 
 
@@ -32,15 +33,14 @@ def suggest_relay(relay_id: int) -> ResponseReturnValue:
     )
     if not form.validate_on_submit():
         return render("suggestions.html", relay=relay, form=form), 422 if form.is_submitted() else 200
-    suggestions.choose_suggestions(
-        session,
-        relay,
+    relay_service.suggest(
+        extension(),
+        acting(),
+        relay_id,
         everybody=form.everybody.data,
         users=form.users.data or (),
         projects=form.projects.data or (),
-        user_id=actor.user_id,
     )
-    session.commit()
     note(gettext("Saved."))
     return redirect(url_for("own_smtp.show_relay", relay_id=relay_id))
 

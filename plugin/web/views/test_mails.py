@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
 from own_smtp.current import extension
-from own_smtp.errors import AddressError, ConflictError
+from own_smtp.errors import ConflictError
 from own_smtp.forms.test_mail import TestMailForm
 from own_smtp.hooks.events import Action, Content, InvitationStatus
+from own_smtp.operations import trial_service
 from own_smtp.relays import store, test_mails
 from own_smtp.relays.test_mails import TestMail
 from own_smtp.reporting.explanations import Explanation, explain
 from own_smtp.reporting.reports import STATE_LABELS
-from own_smtp.smtp.addresses import parse_address
 from own_smtp.smtp.replies.queue_ids import queue_id
 from own_smtp.smtp.replies.rules import SPEECHLESS
 from own_smtp.states import WAITING, State
 from own_smtp.storage.models import Lease, Relay
-from own_smtp.web.access import current_actor, insist_on_admission, requires
+from own_smtp.web.access import acting, current_actor, insist_on_admission, own_address, requires
 from own_smtp.web.pages import blueprint, db_session, note, render, tenant
 
 
@@ -29,9 +28,9 @@ def show_test_mail(relay_id: int) -> ResponseReturnValue:
     """Offer a test mail, send it, and show what became of the newest one."""
     session, actor = db_session(), current_actor()
     relay = store.get_relay(session, actor.tenant_id, relay_id)
-    form = TestMailForm(extension().in_force(), _own_address())
+    form = TestMailForm(extension().in_force(), own_address())
     if form.validate_on_submit() and form.recipient:
-        _send(session, relay, form.recipient)
+        _send(relay, form.recipient)
         return redirect(url_for("own_smtp.show_test_mail", relay_id=relay_id))
     mail = test_mails.newest(session, relay, actor.user_id)
     lease = session.get(Lease, relay.id)
@@ -62,37 +61,17 @@ def test_mail_status(relay_id: int) -> ResponseReturnValue:
     return {"version": _version(relay, test_mails.newest(session, relay, actor.user_id))}
 
 
-def _send(session: Session, relay: Relay, recipient: str) -> None:
+def _send(relay: Relay, recipient: str) -> None:
     insist_on_admission()
     try:
-        test_mails.send(
-            session,
-            extension().vault,
-            extension().in_force(),
-            relay,
-            _content(relay),
-            recipient=recipient,
-            user_id=current_actor().user_id,
-        )
+        trial_service.send_test_mail(extension(), acting(), relay.id, _content(relay), recipient)
     except ConflictError as error:
-        session.rollback()
         note(str(error), "warning")
-        return
-    session.commit()
-    extension().enqueue_drain(relay.id)
 
 
 def _content(relay: Relay) -> Content:
     platform, person = extension().settings.platform_name, current_actor().name
     return test_mails.content_for(relay, tenant(), platform=platform, person=person)
-
-
-def _own_address() -> str:
-    """Return the acting person's address; empty when the host gives none that mail could go to."""
-    try:
-        return parse_address(current_actor().email)
-    except AddressError:
-        return ""
 
 
 def _version(relay: Relay, mail: TestMail | None) -> str:

@@ -1,0 +1,106 @@
+"""Which addresses have to confirm a relay, and that it waits for all of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from own_smtp.relays import confirmations, edits
+from own_smtp.relays.confirmation_rule import addresses_to_confirm, organisational_domain
+from own_smtp.relays.confirmations import LinkState
+from own_smtp.settings import ConfirmationRule
+from own_smtp.storage.encryption import new_token
+from own_smtp.storage.models import Confirmation
+from tests.web.drafts import ACCEPTED, add_relay, draft, is_active
+
+SENDER, STRANGER = "surveys@acme.example", "mallory@evil.example"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "needed"),
+    [
+        (None, {"domain": 1, "sender": 1, "any": 1}),
+        ("Surveys@acme.example", {"domain": 1, "sender": 1, "any": 1}),
+        ("it@acme.example", {"domain": 1, "sender": 2, "any": 1}),
+        ("it@mail.acme.example", {"domain": 1, "sender": 2, "any": 1}),
+        (STRANGER, {"domain": 2, "sender": 2, "any": 1}),
+        ("it@acme.example.evil.example", {"domain": 2, "sender": 2, "any": 1}),
+    ],
+)
+def test_who_must_confirm_is_what_the_rule_says(chosen: str | None, needed: dict[str, int]) -> None:
+    """A mailbox of the same organisation stands for the sender by default, another one does not."""
+    counts = {rule.value: len(addresses_to_confirm(rule, SENDER, chosen)) for rule in ConfirmationRule}
+    assert counts == needed
+
+
+@pytest.mark.parametrize(
+    ("domain", "organisation"),
+    [
+        ("mail.acme.co.uk", "acme.co.uk"),
+        ("co.uk", "co.uk"),
+        ("mallory.github.io", "mallory.github.io"),
+        ("x.xn--uni-kln-p4a.de", "xn--uni-kln-p4a.de"),
+        ("localhost", "localhost"),
+    ],
+)
+def test_neighbours_under_a_public_suffix_are_strangers(domain: str, organisation: str) -> None:
+    """Two customers of a registry, or of a hoster, have no organisation in common."""
+    assert organisational_domain(domain) == organisation
+
+
+def _mailed(session, relay):
+    """Let a worker send the mails that the relay waits for, and return the links' tokens by address."""
+    tokens = {}
+    for waiting in confirmations.unsent(session):
+        token = new_token()
+        confirmation = confirmations.claim_mail(session, waiting, token)
+        confirmations.settle_mail(session, confirmation, ACCEPTED)
+        tokens[confirmation.address] = token
+    session.commit()
+    return tokens
+
+
+@pytest.fixture
+def relay(db_session, thin):
+    relay = add_relay(db_session, thin, confirmation_address=STRANGER)
+    confirmations.request_confirmation(db_session, thin.settings, relay, user_id="mallory")
+    return relay
+
+
+@pytest.mark.parametrize("first", [SENDER, STRANGER])
+def test_a_sender_that_is_somebody_else_s_has_to_agree(db_session, relay, first):
+    """The link in one's own mailbox is not enough: the relay waits for both, in any order."""
+    tokens = _mailed(db_session, relay)
+    second = ({SENDER, STRANGER} - {first}).pop()
+    assert confirmations.confirm(db_session, tokens[first])[0] is LinkState.VALID
+    assert not is_active(db_session, relay.id)
+    assert confirmations.open_addresses(db_session, relay.id) == (second,)
+    assert confirmations.latest(db_session, relay.id).address == second
+    assert confirmations.confirm(db_session, tokens[second])[0] is LinkState.VALID
+    assert is_active(db_session, relay.id)
+
+
+def test_who_has_confirmed_is_not_asked_again(db_session, thin, relay):
+    """A repeated mail goes to those who are missing, and the link that was followed still counts."""
+    confirmations.confirm(db_session, _mailed(db_session, relay)[STRANGER])
+    again = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="mallory")
+    assert [confirmation.address for confirmation in again] == [SENDER]
+    confirmations.confirm(db_session, _mailed(db_session, relay)[SENDER])
+    assert is_active(db_session, relay.id)
+
+
+def test_a_link_that_was_followed_for_other_settings_counts_no_more(db_session, thin, relay):
+    """There and back again is a change: nobody has confirmed the settings since."""
+    confirmations.confirm(db_session, _mailed(db_session, relay)[STRANGER])
+    for host in ("other.example", relay.host):
+        edits.change(db_session, thin.vault, relay, draft(host=host, confirmation_address=STRANGER), user_id="mallory")
+    again = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="mallory")
+    assert {confirmation.address for confirmation in again} == {SENDER, STRANGER}
+
+
+def test_an_address_that_was_corrected_makes_the_open_link_void(db_session, thin, relay):
+    """The mail in the wrong mailbox must not activate the relay."""
+    tokens = _mailed(db_session, relay)
+    corrected = draft(confirmation_address="it@acme.example", password=None)
+    assert edits.change(db_session, thin.vault, relay, corrected, user_id="mallory")
+    assert {confirmations.confirm(db_session, token)[0] for token in tokens.values()} == {LinkState.SUPERSEDED}
+    assert db_session.query(Confirmation).filter_by(superseded_at=None).count() == 0
