@@ -241,6 +241,7 @@ class HookedHost:
             return not mails or self._send_within_limit(letter, mails)
         except ContentError as error:  # it is the same the next time
             log.error("A notice cannot be written, and is not tried again: %s", error)
+            return True
         except Exception:  # the host's mail may fail in any way, and must not stop a delivery
             log.exception("A notice could not be sent.")
             return False

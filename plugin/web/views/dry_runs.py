@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from own_smtp.current import extension
-from own_smtp.errors import ConflictError, LimitError, NotFoundError, SecretError
+from own_smtp.errors import LimitError, NotFoundError, SecretError
 from own_smtp.forms.base import typed_fields
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext

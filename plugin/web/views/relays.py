@@ -6,7 +6,7 @@ from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
 
 from own_smtp.current import extension
-from own_smtp.errors import ConflictError, LimitError
+from own_smtp.errors import LimitError
 from own_smtp.forms.base import arguments
 from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.relay import UNUSUAL, RelayForm
