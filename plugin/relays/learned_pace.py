@@ -32,7 +32,9 @@ FORGOTTEN = 0.002
 MEMORY = 600.0
 """Seconds of health after which the next request counts as the first."""
 SETTLED = 10.0
-"""Seconds of health after which a request means that the spacing was a little too short, and no more."""
+"""Seconds of health after which a spacing counts as tried."""
+MANY = 50
+"""So many messages that were taken with it do as well."""
 STEP_BACK = 1.05
 RECENT = 256
 """So many of the last messages are looked at to measure the pace."""
@@ -53,6 +55,8 @@ class LearnedPace:
         self.wait = float(kept.get("wait", 0.0))
         """Seconds between two probes while the server takes nothing; 0 while it does."""
         self._basis: float | None = kept.get("basis")
+        self._is_settled = bool(kept.get("settled"))
+        """Whether the basis was found while all went well for a while, and not in the first seconds."""
         self._slowed_at = float(kept.get("slowed_at", 0.0))
         self._healthy_since = float(kept.get("healthy_since", 0.0))
         self._count = int(kept.get("taken", 0))
@@ -87,7 +91,7 @@ class LearnedPace:
 
     def _recover(self, now: float) -> None:
         """The wait is over."""
-        self._basis = self._measure(now) if self._has_asked_before else None
+        self._basis, self._is_settled = self._measure(now) if self._has_asked_before else None, self._has_settled
         self.spacing = self._basis or FIRST_SPACING
         self.wait = 0.0
         self._healthy_since = now
@@ -100,12 +104,18 @@ class LearnedPace:
             return False
         return self.spacing is not None or self._slowed_at - self._healthy_since < MEMORY
 
+    @property
+    def _has_settled(self) -> bool:
+        """Whether the spacing did well for a while before the last request: then it is a little too short, no more."""
+        is_long = self._slowed_at - self._healthy_since >= SETTLED or self._count >= MANY
+        return self.spacing is not None and is_long
+
     def _measure(self, now: float) -> float:
         """Return the spacing that the server bears: the shortest mean gap over any stretch of time up to now."""
         gaps = [(now - at) / (len(self._times) - index) for index, at in enumerate(self._times)]
         if self._count:
             gaps.append((now - self._healthy_since) / self._count)
-        if self.spacing and self._slowed_at - self._healthy_since >= SETTLED:
+        if self.spacing and self._has_settled:
             gaps.append(STEP_BACK * self.spacing)
         return min([*gaps, LONGEST_SPACING])
 
@@ -115,7 +125,9 @@ class LearnedPace:
             self.spacing /= 2
         else:
             growth = min(max(GROWTH_MESSAGES * self._basis, SHORTEST_GROWTH), LONGEST_GROWTH)
-            self.spacing = self._basis * exp(-(max(0.0, (now - self._healthy_since) / growth) ** 3))
+            grown = max(0.0, now - self._healthy_since) / growth
+            # What was measured within seconds is a guess, and most likely one too slow: it is not clung to.
+            self.spacing = self._basis * exp(-(grown**3 if self._is_settled else grown + grown**3))
         if self.spacing < FORGOTTEN:
             self.spacing = self._basis = None
 
@@ -124,7 +136,7 @@ class LearnedPace:
         if not self.is_slowed and now - self._healthy_since > MEMORY:
             return {}
         kept = {"learned": self.spacing, "basis": self._basis, "wait": self.wait, "slowed_at": self._slowed_at}
-        kept |= {"healthy_since": self._healthy_since, "taken": self._count}
+        kept |= {"healthy_since": self._healthy_since, "taken": self._count, "settled": self._is_settled}
         return kept | {"marks": _marks(list(self._times)) if self.is_slowed else []}
 
 

@@ -245,11 +245,9 @@ class Pacer:
         if is_straggler:
             self._learned.note(now)
             return
-        was_slowed = self._learned.is_slowed
         self._learned.succeed(now)
-        if was_slowed:
-            spacing = (self._learned.spacing or 0.0) * self._spread
-            self._asked_next = min(self._asked_next, (self._last or now) + spacing)
+        spacing = (self._learned.spacing or 0.0) * self._spread
+        self._asked_next = min(self._asked_next, (self._last or now) + spacing)
 
     def keep(self, now: float, claimed: int) -> dict[str, Any] | None:
         """Return what must outlive this drain if `claimed` messages are sent from now on. `None` means nothing."""

@@ -266,3 +266,123 @@ def test_a_message_that_cannot_be_tried_again_in_time_is_given_up(make_feed: Cal
     outcome = interrupted(Stage.RCPT, "gone")
     assert retries.decide(invitation, outcome, NOON, None).state is State.QUEUED
     assert retries.decide(invitation, outcome, NOON, NOON + 1).state is State.FAILED
+
+
+# Limits and the server's pace
+
+
+def test_what_was_not_written_yet_holds_up_the_next_one(make_feed: Callable[..., SendQueue]) -> None:
+    """A process that stands still between taking a message and writing it gives out no second one too early."""
+
+    async def work() -> None:
+        clock = Clock()
+        queue = make_feed(clock, min_interval=0.5)
+        queue.fill(claimed(1, 2, 3), lambda: True)
+        assert queue.take() is not None
+        clock.now += 0.5
+        assert queue.take() is None  # nothing else ran: nobody knows when the first one was written
+        clock.now += 0.5
+        assert queue.take() is not None
+
+    run(work())
+
+
+def test_a_message_counts_from_the_turn_in_which_it_was_written(make_feed: Callable[..., SendQueue]) -> None:
+    """When the event loop goes on, the message has left, and the spacing runs from there."""
+
+    async def work() -> None:
+        clock = Clock()
+        queue = make_feed(clock, min_interval=0.5)
+        queue.fill(claimed(1, 2), lambda: True)
+        assert queue.take() is not None
+        clock.now += 0.2
+        await asyncio.sleep(0)
+        assert queue.pacer.next_at(clock.now) == pytest.approx(NOON + 0.7)
+
+    run(work())
+
+
+BUSY = classify(Stage.MAIL, Reply(code=450, text="busy", enhanced="4.7.1"))
+
+
+async def slow_down(queue: SendQueue, clock: Clock, seconds: int) -> None:
+    """Let the server refuse one probe after the other for so long."""
+    for _ in range(200):
+        if clock.now >= NOON + seconds:
+            return
+        clock.now = max(clock.now, queue.pacer.next_at(clock.now))
+        probe = queue.take()
+        assert probe is not None
+        await asyncio.sleep(0)  # it is written
+        queue.end(probe, BUSY)
+    raise AssertionError("The waits do not grow.")
+
+
+def test_while_a_probe_is_under_way_its_answer_is_waited_for(make_feed: Callable[..., SendQueue]) -> None:
+    """The next wait is long, but the answer may end it; when it does not, the drain is not kept waiting."""
+
+    async def work() -> None:
+        clock = Clock()
+        queue = make_feed(clock)
+        queue.fill(claimed(*range(1, 100)), lambda: True)
+        await slow_down(queue, clock, 40)
+        clock.now = queue.pacer.next_at(clock.now)
+        probe = queue.take()
+        assert probe is not None
+        waiting = asyncio.create_task(queue.next())
+        await asyncio.sleep(0)
+        assert not queue.is_closed
+        queue.end(probe, classify(Stage.MESSAGE, TAKEN))
+        clock.now += 1.5  # longer than the first spacing after it
+        assert await waiting is not None
+        assert not queue.is_resting
+        await slow_down(queue, clock, 200)
+        assert await queue.next() is None
+        assert queue.is_resting
+        assert queue.wake_at == queue.pacer.next_at(clock.now) > clock.now + GIVE_BACK
+
+    run(work())
+
+
+def test_what_was_sent_before_the_request_does_not_end_the_wait(make_feed: Callable[..., SendQueue]) -> None:
+    """Of four messages under way one is refused for the pace: that the others are taken says nothing of the next."""
+
+    async def work() -> None:
+        clock = Clock()
+        queue = make_feed(clock)
+        queue.fill(claimed(1, 2, 3, 4, 5, 6), lambda: True)
+        sent = [envelope for _ in range(4) if (envelope := queue.take()) is not None]
+        queue.end(sent[0], BUSY)
+        queue.end(sent[1], classify(Stage.MESSAGE, TAKEN))
+        assert queue.pacer.is_waiting
+        queue.end(sent[2], BUSY)  # one more of them asks for the same
+        queue.end(sent[3], classify(Stage.MESSAGE, TAKEN))
+        assert queue.pacer.is_waiting
+        clock.now += 0.6
+        probe = queue.take()
+        assert probe is not None
+        queue.end(probe, classify(Stage.MESSAGE, TAKEN))
+        assert not queue.pacer.is_waiting
+
+    run(work())
+
+
+def test_the_third_recipient_in_a_row_that_is_put_off_is_about_the_pace(make_feed: Callable[..., SendQueue]) -> None:
+    """Greylisting puts off one or two; a message that is taken begins the count anew."""
+
+    async def work() -> None:
+        later = classify(Stage.RCPT, Reply(code=450, text="later", enhanced="4.7.1"))
+        taken = classify(Stage.MESSAGE, TAKEN)
+        queue = make_feed()
+        queue.fill(claimed(*range(1, 20)), lambda: True)
+        for outcome, is_slowed in [(later, False), (later, False), (taken, False), (later, False), (later, False)]:
+            envelope = queue.take()
+            assert envelope is not None
+            queue.end(envelope, outcome)
+            assert queue.pacer.is_slowed == is_slowed
+        envelope = queue.take()
+        assert envelope is not None
+        queue.end(envelope, later)
+        assert queue.pacer.is_slowed
+
+    run(work())

@@ -280,14 +280,18 @@ class SendQueue:
             self.pause = outcome
             self.close()
 
+    @property
+    def _is_probing(self) -> bool:
+        """Whether an answer is under way that may end the wait for a server that takes nothing."""
+        return self.pacer.is_waiting and not self._in_hand.keys() <= self._stragglers
+
     async def _wait(self) -> None:
         """Wait until there is something to send and it may be sent, or for news."""
         timeout = None
         if self._ready:
             now = self._now()
             next_at = self.pacer.next_at(now)
-            # The answer to a probe that is under way may end the wait.
-            if next_at - now > GIVE_BACK and not (self.pacer.is_waiting and self._in_hand):
+            if next_at - now > GIVE_BACK and not self._is_probing:
                 self.is_resting = True
                 self.close()
                 return
