@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from jinja2 import DictLoader
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -78,3 +79,17 @@ def test_a_german_reads_german_numbers(person):
     page = person.with_options(locale="de").open("/servers/new")
     page.locator("#min_interval").evaluate("field => { field.value = '0.5'; field.dispatchEvent(new Event('input')); }")
     assert "7.200 pro Stunde" in page.locator("[data-own-smtp-of=min_interval]").text_content()
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [('lang="de_DE"', "1.800"), ("", "1,800"), ('lang="no such one"', "1,800")]
+)
+def test_a_limit_is_said_in_whatever_way_the_layout_names_its_language(person, web_app, thin, language, said):
+    """A host's layout may write `de_DE`, or nothing, or nonsense: the script goes on, in the browser's language."""
+    layout = f"<html {language}><title>{{% block title %}}{{% endblock %}}</title>{{% block content %}}{{% endblock %}}"
+    web_app.jinja_loader = DictLoader({"host.html": layout})
+    thin.host.layout_name = "host.html"
+    page = person.open("/servers/new")
+    page.evaluate("document.querySelectorAll('details').forEach(item => item.open = true)")
+    page.locator("#min_interval").fill("2")
+    expect(page.get_by_text(said).first).to_be_visible()

@@ -152,7 +152,7 @@ def test_refused_invitations_are_found_and_sent_again(person, db_session, thin, 
     page = someone.open("/projects/p1/report")
     page.get_by_role("link", name="the delivery log").click()
     page.get_by_text("Filter and order").click()
-    page.get_by_label("Refused by your server").check()
+    page.get_by_label("Refused by the server").check()
     page.get_by_label("Reply code").fill("5xx")
     page.get_by_role("button", name="Show").click()
     expect(page.get_by_role("row")).to_have_count(3)
