@@ -43,7 +43,7 @@ BENCHMARKS: dict[str, Sequence[Callable[[Plan], list[Row]]]] = {
     "P9": [growth.p9],
     "P10": [kills.p10],
     "P11": [composed, memory.p11],
-    "P12": [server_limits.p12],
+    "P18": [server_limits.p18],
 }
 
 

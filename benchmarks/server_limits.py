@@ -1,4 +1,4 @@
-"""P12: how much of what a server's own limits allow is used, when nobody told Own SMTP of them.
+"""P18: how much of what a server's own limits allow is used, when nobody told Own SMTP of them.
 
 Each kind of limit beside the best rate that it allows: for a number of messages per connection, the same server with
 that number entered by hand, in the same run; for a second and a minute, as much as the server lets through; for a
@@ -111,7 +111,7 @@ class Found:
     refused: float
 
 
-def p12(plan: Plan) -> list[Row]:
+def p18(plan: Plan) -> list[Row]:
     """Per connection, per second, per minute, and a storm."""
     return [
         _row(f"{PER_CONNECTION} messages a connection, then 421", _per_connection(plan)),
@@ -123,7 +123,7 @@ def p12(plan: Plan) -> list[Row]:
 
 def _row(what: str, found: Found) -> Row:
     return Row(
-        id="P12",
+        id="P18",
         what=f"a limit that nobody entered: {what}; {100 * found.refused:.1f} % of the messages were refused first",
         ours=f"{found.rate:.1f}/s",
         peer=f"{found.best:.1f}/s allowed",
