@@ -93,8 +93,8 @@ class Worker:
         """Return the process that sends, if there is one: RQ gives it a process group of its own."""
         return next((child for child in self.children() if _leads_group(child)), None)
 
-    def find_books(self) -> psutil.Process | None:
-        """Return the process that keeps the books of the one that sends."""
+    def find_bookkeeper(self) -> psutil.Process | None:
+        """Return the process that keeps the records of the one that sends."""
         horse = self.find_horse()
         try:
             return next(iter(horse.children()), None) if horse else None

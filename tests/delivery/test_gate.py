@@ -1,4 +1,6 @@
-"""The crash gate: many invitations, many random deaths, and then the books and the mail server are compared.
+"""The crash gate: many invitations, many random blows, and then the database and the mail server are compared.
+
+Processes are killed; the database is killed, restarted in good order, and stopped for a while and continued.
 
 `make gate` runs it at full size, `pytest -m gate` at a tenth. What kills whom when follows from a seed, which is
 printed; the variable `OWN_SMTP_GATE_SEED` repeats it, as far as the machine's own timing allows.
@@ -8,6 +10,7 @@ import os
 import random
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ import pytest
 from own_smtp.storage.models import Journal
 from tests.counting import CountingServer
 from tests.engine import Platform
-from tests.servers.databases import PostgreSQL
+from tests.servers.databases import DatabaseServer, MariaDB, PostgreSQL
 from tests.servers.process import eventually
 from tests.servers.redis import Redis
 from tests.workers import Worker, worker_for
@@ -30,6 +33,9 @@ SEED = os.environ.get("OWN_SMTP_GATE_SEED") or str(random.SystemRandom().randran
 # A send that nobody disturbs ends long before this; a kill may cost a lease, a restart or a reconnect.
 PATIENCE = 180.0
 
+LONGEST_HANG = 40.0
+"""Seconds for which a database is stopped at most in a full gate: longer than any time-out of a pool or a driver."""
+
 
 @dataclass
 class Gate:
@@ -38,7 +44,9 @@ class Gate:
     platform: Platform
     redis: Redis
     mail: CountingServer
-    database: PostgreSQL | None
+    database: DatabaseServer | None
+    longest_hang: float
+    """Seconds for which a database is stopped at most."""
     dice: random.Random
     told: Path
     """What the host was told, a line for each change."""
@@ -56,11 +64,11 @@ class Gate:
                 horse.kill()
                 return
 
-    def kill_books(self) -> None:
-        """The process that keeps the books of one that sends."""
+    def kill_bookkeeper(self) -> None:
+        """The process that keeps the records of one that sends."""
         for worker in self.dice.sample(self.workers, len(self.workers)):
-            if (outbox := worker.find_books()) is not None:
-                outbox.kill()
+            if (bookkeeper := worker.find_bookkeeper()) is not None:
+                bookkeeper.kill()
                 return
 
     def kill_dispatcher(self) -> None:
@@ -93,11 +101,23 @@ class Gate:
             self.database.start()
             self.platform.engine.dispose()
 
+    def restart_database(self) -> None:
+        """In good order, as an upgrade of the server does: each connection ends with a message of its own."""
+        if self.database is not None:
+            self.database.restart()
+            self.platform.engine.dispose()
+
+    def hang_database(self) -> None:
+        """It answers nothing for a while, and then what it was asked meanwhile."""
+        if self.database is not None:
+            self.database.hang(self.dice.uniform(0.2, self.longest_hang))
+
     def strike(self) -> None:
-        """One random death."""
-        blows = [self.kill_horse] * 8 + [self.kill_books] * 3
+        """One random blow."""
+        blows = [self.kill_horse] * 8 + [self.kill_bookkeeper] * 3
         blows += [self.kill_worker, self.kill_dispatcher, self.kill_mail, self.kill_redis, self.stop_worker]
-        blows += [self.kill_database] * 2 * (self.database is not None)
+        if self.database is not None:
+            blows += [self.kill_database, self.restart_database, self.hang_database] * 2
         blow = self.dice.choice(blows)
         self.kills[blow.__name__] += 1
         blow()
@@ -109,19 +129,26 @@ class Gate:
         return bool({"queued", "sending"} & self.states().keys())
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
+DATABASES = [
+    "sqlite",
+    pytest.param("postgresql", marks=pytest.mark.servers),
+    pytest.param("mariadb", marks=pytest.mark.servers),
+]
+
+
+@pytest.fixture(params=DATABASES)
 def gate(request, tmp_path):
-    """A gate on each of two databases; on PostgreSQL the database dies, too."""
+    """A gate on each of three databases; PostgreSQL and MariaDB suffer, too."""
     dice = random.Random(f"{SEED} {request.param}")
-    with Redis() as redis, CountingServer(delay=0.03) as mail:
-        if request.param == "sqlite":
-            with Platform.at(f"sqlite:///{tmp_path}/gate.sqlite3", tmp_path / "journal") as platform:
-                yield from run_gate(Gate(platform, redis, mail, None, dice, tmp_path / "told"))
-        else:
-            with PostgreSQL() as database:
-                url = database.url(database.create())
-                with Platform.at(url, tmp_path / "journal") as platform:
-                    yield from run_gate(Gate(platform, redis, mail, database, dice, tmp_path / "told"))
+    longest_hang = LONGEST_HANG if request.config.getoption("--full-gate") else LONGEST_HANG / 10
+    with Redis() as redis, CountingServer(delay=0.03) as mail, ExitStack() as stack:
+        database = None
+        url = f"sqlite:///{tmp_path}/gate.sqlite3"
+        if request.param != "sqlite":
+            database = stack.enter_context(PostgreSQL() if request.param == "postgresql" else MariaDB())
+            url = database.url(database.create())
+        platform = stack.enter_context(Platform.at(url, tmp_path / "journal"))
+        yield from run_gate(Gate(platform, redis, mail, database, longest_hang, dice, tmp_path / "told"))
 
 
 def run_gate(gate: Gate) -> Any:
@@ -135,7 +162,7 @@ def run_gate(gate: Gate) -> Any:
 
 @pytest.mark.gate
 def test_nothing_is_lost_and_nothing_is_doubled(gate, request):
-    """After many deaths no invitation is lost, none was accepted twice, and few are unknown."""
+    """After many blows no invitation is lost, none was accepted twice, and few are unknown."""
     is_full = request.config.getoption("--full-gate")
     invitations, kills = (20_000, 300) if is_full else (2_000, 30)
     relays = [gate.platform.add_relay(gate.mail, max_connections=CONNECTIONS) for _relay in range(RELAYS)]
@@ -144,7 +171,7 @@ def test_nothing_is_lost_and_nothing_is_doubled(gate, request):
     began = time.monotonic()
     for threshold in sorted(gate.dice.sample(range(invitations * 7 // 10), kills)):
         wait_for_progress(gate, threshold)
-        if not gate.has_more():  # deaths take long on a busy machine
+        if not gate.has_more():  # blows take long on a busy machine
             sent += send(gate, relays, invitations // 10, after=sent)
         gate.strike()
     eventually(lambda: not gate.has_more(), f"all is settled, seed {SEED}", PATIENCE)
@@ -173,7 +200,7 @@ def wait_for_progress(gate, target):
 
 
 def judge(gate, invitations, kills):
-    """Compare the books with what the server holds."""
+    """Compare the database with what the server holds."""
     copies, rows = gate.mail.copies(), gate.platform.invitations
     by_state = Counter(row.state for row in rows)
     assert sum(by_state.values()) == invitations
