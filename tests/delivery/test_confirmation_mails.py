@@ -32,7 +32,7 @@ def server(test_authority):
 def _ask(session, thin, server, test_authority, **changes):
     aimed = {"host": server.host, "port": server.port, "fingerprint": test_authority.fingerprint(), **changes}
     relay = add_relay(session, thin, **aimed)
-    confirmation = confirmations.request_confirmation(session, thin.settings, relay, user_id="alice")
+    (confirmation,) = confirmations.request_confirmation(session, thin.settings, relay, user_id="alice")
     session.commit()
     return relay, confirmation.id
 
@@ -89,7 +89,8 @@ def test_a_wrong_password_is_kept_with_the_servers_words(db_session, thin, serve
 def test_no_transaction_is_open_while_the_server_is_waited_for(db_session, thin, test_authority, monkeypatch):
     """The database is free while a mail server takes its time."""
     relay = add_relay(db_session, thin)
-    number = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice").id
+    (confirmation,) = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
+    number = confirmation.id
     db_session.commit()
     seen = []
 

@@ -148,4 +148,5 @@ def test_postgresql_hangs_longer_than_every_time_out(stage) -> None:
             with server.hanging():
                 time.sleep(40)
             settled(platform, 300)
+            eventually(lambda: platform.rows(Journal) == [], "the dispatcher settled what was left to it", 120)
         judge(platform, mail, 9600)

@@ -110,7 +110,8 @@ class Gate:
     def hang_database(self) -> None:
         """It answers nothing for a while, and then what it was asked meanwhile."""
         if self.database is not None:
-            self.database.hang(self.dice.uniform(0.2, self.longest_hang))
+            with self.database.hanging():
+                time.sleep(self.dice.uniform(0.2, self.longest_hang))
 
     def strike(self) -> None:
         """One random blow."""

@@ -16,6 +16,11 @@ WORDS = "550 Not today, my friend"
 MIXED = [f"user{number}@domain{number % 4}.example" for number in range(1, 21)]
 
 
+def findings_of(path):
+    """What stands in a journal."""
+    return parse_journal(path.read_bytes().splitlines(keepends=True), path.stem)
+
+
 def test_nobody_is_refused_and_the_owner_is_told(platform, scripted):
     """After five refusals of several domains nothing more is tried, all wait, and the words are on record."""
     scripted.on("rcpt", WORDS)
@@ -120,8 +125,8 @@ def test_a_crash_refuses_nobody_whose_refusal_is_not_judged_yet(platform, script
     drain.start()
     scripted.wait_for(lambda: scripted.messages >= 4)
     journals = list(platform.runtime.machine.folder.glob("*.journal"))
-    scripted.wait_for(lambda: len(parse_journal(journals[0].read_bytes().splitlines(keepends=True)).ended) == 3)
-    found = parse_journal(journals[0].read_bytes().splitlines(keepends=True))
+    scripted.wait_for(lambda: len(findings_of(journals[0]).ended) == 3)
+    found = findings_of(journals[0])
     assert {ended.outcome.state for ended in found.ended.values()} == {State.QUEUED}
     assert platform.states() == {State.SENDING: 6}
     gate.event.set()

@@ -102,7 +102,7 @@ def test_what_is_final_is_not_tried_again(state: State) -> None:
     assert (settled.state, settled.next_attempt_at, settled.route) == (state, None, Route.PLATFORM)
 
 
-HOURS = {"quota": 1, "blocked": 1, "no_such_host": 0.25, "unreachable": 4}
+HOURS = {"quota": 1, "blocked": 1, "unreachable": 4}
 
 
 @pytest.mark.parametrize("reason", PauseReason)

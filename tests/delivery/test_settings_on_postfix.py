@@ -91,7 +91,7 @@ def test_a_wrong_password(web, thin, db_session, submission):
 def test_implicit_tls_on_the_port_of_starttls(web, thin, db_session, submission):
     """No encryption: the page leads to it."""
     test = try_out(web, thin, db_session, typed(submission, security="implicit"))
-    assert (test.stage, stages(test)) == (Stage.TLS, ["resolve", "connect"])
+    assert (test.stage, stages(test)) == (Stage.TLS, ["connect"])
     assert "#security" in web.get(f"/own-smtp/tests/{test.id}").text
 
 

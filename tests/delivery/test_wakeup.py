@@ -149,7 +149,7 @@ def test_a_redis_that_is_down_costs_one_try(platform, session, monkeypatch):
     """With several relays to wake, the first failure is enough: the dispatcher finds them all."""
     asked = []
     monkeypatch.setattr(platform.own_smtp.wakeup, "enqueue_drain", asked.append)
-    session().info["own_smtp_to_wake"] = {1, 2, 3}
+    session().info["own_smtp_to_wake"] = {platform.own_smtp.wakeup: {1, 2, 3}}
     send(platform)
     session.commit()
     assert len(asked) == 1

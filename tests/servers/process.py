@@ -154,19 +154,6 @@ class Server:
         self.stop()
         self.start()
 
-    def hang(self, seconds: float) -> None:
-        """Stop it and its children where they are, and let them go on after a time, as if nothing had been."""
-        assert self.process is not None
-        family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
-        for member in family:
-            member.suspend()
-        try:
-            time.sleep(seconds)
-        finally:
-            for member in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.resume()
-
     def _end(self, number: signal.Signals) -> None:
         if self.process is None or self.process.poll() is not None:
             return

@@ -422,6 +422,7 @@ def create_limit() -> None:
         sa.Column("used", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "kind", name="pk_own_smtp_limit"),
         **TABLE_OPTIONS,
+        **again("if_not_exists"),
     )
 
 
