@@ -32,7 +32,7 @@ def server(test_authority):
 def _ask(session, thin, server, test_authority, **changes):
     aimed = {"host": server.host, "port": server.port, "fingerprint": test_authority.fingerprint(), **changes}
     relay = add_relay(session, thin, **aimed)
-    (confirmation,) = confirmations.request_confirmation(session, thin.settings, relay, user_id="alice")
+    confirmation, *_others = confirmations.request_confirmation(session, thin.settings, relay, user_id="alice")
     session.commit()
     return relay, confirmation.id
 
