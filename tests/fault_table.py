@@ -143,9 +143,9 @@ FAULTS: dict[str, Fault] = {
     # The text
     "body reset": _plain("body", CloseAfter(1000, reset=True), large=True),
     "body closed": _plain("body", CloseAfter(100_000), large=True),
-    "body not read": _plain("body", HANG, large=True, receive_buffer=4096, deadlines={"body": 0.05}),
+    "body not read": _plain("body", HANG, large=True, receive_buffer=4096, deadlines={"body": 0.3}),
     "body 421 in the middle": _plain(
-        "body", (b"421 4.3.2 closing\r\n", HANG), large=True, receive_buffer=4096, deadlines={"body": 0.05}
+        "body", (b"421 4.3.2 closing\r\n", HANG), large=True, receive_buffer=4096, deadlines={"body": 0.3}
     ),
     "body 552 in the middle": _plain(
         "body",

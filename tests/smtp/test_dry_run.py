@@ -138,7 +138,7 @@ def test_an_error_that_nobody_foresaw_ends_a_test(scripted, caplog):
         raise ZeroDivisionError(PASSWORD)
 
     found, _seen = tried(scripted, find=find)
-    assert (found.failure.stage, found.failure.state) == (Stage.RESOLVE, "queued")
+    assert (found.failure.stage, found.failure.state) == (Stage.CONNECT, "queued")
     assert "ZeroDivisionError" in caplog.text
     assert PASSWORD not in caplog.text + repr(found)
 
