@@ -32,9 +32,9 @@ def server(test_authority):
 def _ask(session, thin, server, test_authority, **changes):
     aimed = {"host": server.host, "port": server.port, "fingerprint": test_authority.fingerprint(), **changes}
     relay = add_relay(session, thin, **aimed)
-    confirmation, *_others = confirmations.request_confirmation(session, thin.settings, relay, user_id="alice")
+    *_others, confirmation = confirmations.request_confirmation(session, thin.settings, relay, user_id="alice")
     session.commit()
-    return relay, confirmation.id
+    return relay, confirmation.id  # of the address that was chosen: it comes last
 
 
 def _received(server):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from own_smtp.errors import NoSuchHostError, ResolverError, TargetRefusedError
 from own_smtp.hooks.events import Attachment
@@ -402,3 +402,19 @@ def test_a_password_that_no_key_reads_is_told_once(platform, scripted):
     assert change.address == "ann@acme.example"  # and never the sender, whose mailbox nobody proved
     assert (platform.states(), scripted.copies) == ({"queued": 2}, [])
     assert platform.rows(Journal) == []
+
+
+def test_a_drain_that_gives_up_locks_the_lease_before_the_relay(platform, scripted):
+    """As people do who move invitations or delete a relay: in the other order they would wait for each other."""
+    relay = platform.add_relay(scripted, password="correct horse")
+    platform.send(relay, 1)
+    platform.runtime = replace(platform.runtime, vault=Vault.from_keys([generate_key()]))
+    written = []
+
+    def note(_connection, _cursor, statement, *_rest):
+        written.extend(name for name in ("lease", "relay") if statement.startswith(f"UPDATE own_smtp_{name} "))
+
+    event.listen(platform.engine, "before_cursor_execute", note)
+    platform.drain(relay)
+    assert platform.relay(relay).state == "paused"
+    assert written[-2:] == ["lease", "relay"]

@@ -66,11 +66,11 @@ class DatabaseBookkeeper(Bookkeeper):
         """The relay is gone, or its password cannot be read: nothing was claimed."""
         relay_id, is_new = taken.relay_id, False
         with self._runtime.engine.begin() as connection:
+            give_back_lease(connection, taken, {})  # first: leases are locked before relays everywhere
             if problem is not None:
                 is_new = lifecycle.pause(connection, relay_id, PauseReason.SECRET_UNREADABLE, problem, None)
             if is_new:
                 write_notice(connection, relay_id, RelayEventKind.PAUSED)
-            give_back_lease(connection, taken, {})
             close_journal(connection, taken.token, Findings, is_counted=True)
         if is_new:
             notify_now(self._runtime, relay_id, RelayEventKind.PAUSED)
