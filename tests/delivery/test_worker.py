@@ -149,14 +149,14 @@ def test_a_job_that_hangs_for_good_is_ended_and_recovered(platform, scripted, qu
 
 
 def test_what_a_killed_sender_leaves_is_reaped(platform, scripted, work):
-    """As process 1 of a container a worker inherits its books: none of them stays as a zombie."""
+    """As process 1 of a container a worker inherits its bookkeeper: it does not stay as a zombie."""
     gate = Wait()
     scripted.on("dot", (gate, PASS), times=1)
     platform.send(platform.add_relay(scripted), 1)
     with work(is_first=True) as worker:
-        horse, books = worker.horse(), eventually(worker.find_books, "its books are kept")
+        horse, bookkeeper = worker.horse(), eventually(worker.find_bookkeeper, "it keeps records")
         horse.kill()
-        eventually(lambda: not books.is_running(), "nothing is left of them")
+        eventually(lambda: not bookkeeper.is_running(), "nothing is left of it")
         assert worker.dispatcher().is_running()
         gate.event.set()
 
