@@ -17,15 +17,14 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 from own_smtp.current import KEY
-from own_smtp.delivery.workers import confirmation_mails, dry_run_job
 from own_smtp.delivery.workers.dispatcher import Dispatcher
+from own_smtp.delivery.workers.urgent import WorkerUrgentTasks
 from own_smtp.delivery.workers.wakeup import Wakeup
 from own_smtp.errors import ConfigurationError
 from own_smtp.host import HookedHost, add_specifications, manager_for
 from own_smtp.i18n import ensure_babel
 from own_smtp.operations.notice_limit import NoticeLimit
 from own_smtp.outbox.journal import Machine
-from own_smtp.relays import confirmations, dry_runs
 from own_smtp.relays.platform_server import platform_for
 from own_smtp.relays.policy import Policy
 from own_smtp.runtime import Runtime
@@ -150,20 +149,13 @@ class Components:
             context=self._context,
             resolve_platform=resolver_for(NetworkPolicy.trusting()),
             platform=platform_for(self._app.config),
-            urgent=self._send_urgent,
+            urgent=WorkerUrgentTasks(self, self._context),
         )
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
         """What finds the work that nobody was woken for."""
         return Dispatcher(self.runtime, self.wakeup, self._session)
-
-    def _send_urgent(self) -> None:
-        with self._app.app_context():
-            for test_id in dry_runs.unstarted(self.db.session()):
-                dry_run_job.perform_dry_run(test_id, self)
-            for confirmation_id in confirmations.unsent(self.db.session()):
-                confirmation_mails.send_confirmation_mail(confirmation_id, self)
 
     def _session(self) -> Session:
         return self.db.session()

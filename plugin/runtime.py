@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from own_smtp.hooks.events import InvitationStatus, RelayAlert, RelayChange
 from own_smtp.outbox.journal import Machine
 from own_smtp.relays.policy import Policy
+from own_smtp.relays.urgent_tasks import UrgentTasks
 from own_smtp.settings import Settings
 from own_smtp.smtp.network import Dialer, dial
 from own_smtp.smtp.session import Resolve
@@ -62,8 +63,8 @@ class Runtime:
     """Finds the platform's own mail server, which its operator may have put anywhere."""
     platform: Callable[[RelayProfile], RelayProfile | None]
     """Returns the platform's own mail server in the place of a relay; `None` when the platform has none."""
-    urgent: Callable[[], None]
-    """Runs the tests and sends the confirmations that are due, one after the other. Called in a thread of its own."""
+    urgent: UrgentTasks
+    """Tests and confirmation mails. Called in threads of their own."""
     dialer: Dialer = dial
     clock: Callable[[], float] = steady_clock
     random: Callable[[], float] = random.random

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar, TypeVarTuple
 from own_smtp.messages.compiler import Frame, message_id
 from own_smtp.outbox.journal import Machine
 from own_smtp.outbox.values import Claimed, LastAnswer, Settlement, Taken
+from own_smtp.relays.urgent_tasks import UrgentTask
 from own_smtp.settings import Settings
 from own_smtp.smtp.network import Dialer
 from own_smtp.smtp.server_info import ServerInfo
@@ -195,8 +196,11 @@ class Bookkeeper(Protocol):
     def find_due(self, most: int) -> list[int]:
         """Return relays that are due and that nobody drains."""
 
-    def run_urgent(self) -> None:
-        """Send confirmations, and run tests of servers."""
+    def find_urgent(self, passed_over: frozenset[str]) -> list[UrgentTask]:
+        """Return tests and confirmation mails that are due. See `UrgentTasks.find`."""
+
+    def run_urgent(self, task: UrgentTask) -> None:
+        """Run one of them. Waits for a mail server."""
 
 
 class Channel(Protocol):

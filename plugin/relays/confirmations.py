@@ -9,6 +9,7 @@ again therefore carries a new link, and the one before it is dead.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, cast
@@ -21,6 +22,8 @@ from own_smtp.i18n import gettext
 from own_smtp.relays import lifecycle
 from own_smtp.relays.confirmation_rule import addresses_to_confirm
 from own_smtp.relays.store import configuration_of
+from own_smtp.relays.urgent_queries import next_tasks
+from own_smtp.relays.urgent_tasks import UrgentKind, UrgentTask
 from own_smtp.settings import Settings
 from own_smtp.smtp.values import Outcome
 from own_smtp.states import RelayState, State
@@ -232,9 +235,10 @@ def _link_state(confirmation: Confirmation, relay: Relay, now: datetime) -> Link
 # Sending the mail
 
 
-def unsent(session: Session, limit: int = 100) -> list[int]:
-    """Return the confirmations whose mail is due, for the dispatcher."""
-    return list(session.scalars(select(Confirmation.id).where(*_due()).order_by(Confirmation.id).limit(limit)))
+def unsent(session: Session, passed_over: Collection[str] = ()) -> list[UrgentTask]:
+    """Return mails that are due, a few of each tenant, without those of the tenants `passed_over`."""
+    due = select(Confirmation.id, Relay.tenant_id).join(Relay, Relay.id == Confirmation.relay_id).where(*_due())
+    return next_tasks(session, UrgentKind.CONFIRMATION, due, passed_over)
 
 
 def claim_mail(session: Session, confirmation_id: int, token: str) -> Confirmation | None:

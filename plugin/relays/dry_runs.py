@@ -6,6 +6,7 @@ What was typed rests encrypted, password included, until it is saved or for an h
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -17,6 +18,8 @@ from own_smtp.errors import ConflictError, LimitError, NotFoundError
 from own_smtp.i18n import gettext, ngettext
 from own_smtp.relays import store
 from own_smtp.relays.edits import RELAY_FIELDS, RelayDraft, needs_password
+from own_smtp.relays.urgent_queries import next_tasks
+from own_smtp.relays.urgent_tasks import UrgentKind, UrgentTask
 from own_smtp.settings import Settings
 from own_smtp.smtp.values import Credentials, Identity, Limits, Outcome, RelayProfile
 from own_smtp.states import RelayTestState, Security
@@ -194,10 +197,10 @@ def lock_unsaved(session: Session, tenant_id: str, user_id: str, test_id: int) -
 # For workers
 
 
-def unstarted(session: Session, limit: int = 100) -> list[int]:
-    """Return the tests that somebody still waits for, for the dispatcher."""
-    due = _due(read_clock(session.connection()))
-    return list(session.scalars(select(RelayTest.id).where(*due).order_by(RelayTest.id).limit(limit)))
+def unstarted(session: Session, passed_over: Collection[str] = ()) -> list[UrgentTask]:
+    """Return tests that somebody still waits for, a few of each tenant, without those of the tenants `passed_over`."""
+    due = select(RelayTest.id, RelayTest.tenant_id).where(*_due(read_clock(session.connection())))
+    return next_tasks(session, UrgentKind.TEST, due, passed_over)
 
 
 def claim_run(session: Session, test_id: int) -> RelayTest | None:

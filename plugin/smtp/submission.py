@@ -23,6 +23,10 @@ def resolver_for(policy: NetworkPolicy) -> Resolve:
     return resolve_relay
 
 
+LONGEST = 45.0
+"""Seconds for a message as a whole, however slowly the server answers: more than a test gets up to the recipient."""
+
+
 def submit(
     profile: RelayProfile,
     envelope: Envelope,
@@ -30,28 +34,31 @@ def submit(
     policy: NetworkPolicy,
     deadlines: Deadlines = INTERACTIVE,
     observe: Observer | None = None,
+    longest: float = LONGEST,
 ) -> Outcome:
-    """Send one message and return what became of it. Never raises for what a network or a server does.
+    """Send one message and return its outcome. Never raises for what a network or a server does.
 
-    Takes at most the sum of `deadlines`. Not for a thread that runs an event loop.
+    Each step has its deadline, and all of them together `longest` seconds. Not for a thread that runs an event loop.
     """
-    return asyncio.run(_submit(profile, envelope, resolver_for(policy), deadlines, observe))
-
-
-async def _submit(
-    profile: RelayProfile, envelope: Envelope, find: Resolve, deadlines: Deadlines, observe: Observer | None
-) -> Outcome:
     session = Session(profile, deadlines, observe) if observe else Session(profile, deadlines)
+    return asyncio.run(_submit(session, _One(envelope), resolver_for(policy), longest))
+
+
+async def _submit(session: Session, supply: _One, find: Resolve, longest: float) -> Outcome:
     try:
-        await session.open(find)
+        async with asyncio.timeout(longest):
+            await session.open(find)
+            supply.stage = Stage.MAIL
+            await deliver(session, supply)
+        await session.close()
     except SetupError as error:
         return error.outcome
-    supply = _One(envelope)
-    try:
-        await deliver(session, supply)
+    except TimeoutError:
+        text = f"The conversation took longer than {longest:g} seconds."
+        return supply.outcome or interrupted(supply.stage, text, server=session.server)
     finally:
-        await session.close()
-    return supply.outcome
+        session.drop()
+    return supply.outcome or interrupted(Stage.CONNECT, "The server closed the connection before the message.")
 
 
 class _One:
@@ -59,7 +66,9 @@ class _One:
 
     def __init__(self, envelope: Envelope) -> None:
         self._waiting: Envelope | None = envelope
-        self.outcome = interrupted(Stage.CONNECT, "The server closed the connection before the message.")
+        self.outcome: Outcome | None = None
+        self.stage = Stage.CONNECT
+        """How far the conversation went."""
 
     async def next(self) -> Envelope | None:
         return self.take()
@@ -69,7 +78,7 @@ class _One:
         return envelope
 
     def begin(self, envelope: Envelope) -> None:
-        pass
+        self.stage = Stage.MESSAGE
 
     def end(self, envelope: Envelope, outcome: Outcome) -> None:
         self.outcome = outcome

@@ -226,7 +226,7 @@ def test_threads_fit_the_pool(most: int | None) -> None:
     lanes = share_out(most)
     assert min(lanes.values()) >= 1
     if most is None or most >= 4:
-        assert lanes[Lane.RECORDS] + 2 * lanes[Lane.HOST] + lanes[Lane.URGENT] <= (most or UNBOUNDED)
+        assert lanes[Lane.RECORDS] + 2 * lanes[Lane.HOST] < (most or UNBOUNDED)  # the rest is for urgent tasks
 
 
 def test_the_pool_says_how_many_connections_it_gives_out(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from own_smtp.delivery.sending import connections, multi_drain
 from own_smtp.delivery.sending.drain import Drain, begin_drain
 from own_smtp.delivery.sending.multi_drain import MultiDrain
 from own_smtp.delivery.workers.drain_job import run_drains
+from own_smtp.relays.urgent_tasks import UrgentTask
 from own_smtp.settings import Deadlines
 from own_smtp.smtp.network import Target
 from own_smtp.smtp.session import Session
@@ -129,7 +130,13 @@ def test_a_drain_that_can_do_nothing_is_not_begun_again_and_again(
 def test_urgent_mails_are_sent_by_a_busy_worker(platform: Platform, scripted: ScriptedServer) -> None:
     """A worker that waits for a slow server looks after confirmations and tests meanwhile."""
     asked = threading.Event()
-    platform.with_parts(urgent=asked.set)
+
+    class Urgent:
+        def find(self, _passed_over: frozenset[str]) -> list[UrgentTask]:
+            asked.set()
+            return []
+
+    platform.with_parts(urgent=Urgent())
     scripted.on("banner", HANG)
     relay = platform.add_relay(scripted)
     platform.send(relay, 1)

@@ -2,11 +2,13 @@
 
 import json
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from rq.suspension import resume, suspend
 
-from own_smtp.delivery.workers.wakeup import JOBS, QueueProblem, Wakeup
+from own_smtp.delivery.workers.wakeup import JOBS, QueueProblem, Wakeup, debounce_key
 from own_smtp.hooks.events import InvitationBatch
 from own_smtp.settings import Settings
 from tests.engine import CONTENT, invitation
@@ -32,6 +34,32 @@ def test_a_relay_is_woken_once_until_its_job_begins(wakeup):
     wakeup.job_started(1)
     wakeup.enqueue_drain(1)
     assert wakeup.depth() == 3
+
+
+def test_a_job_that_redis_lost_is_enqueued_anew(wakeup):
+    """The key of a job that is nowhere in the queue keeps nobody waiting."""
+    wakeup.enqueue("run_test", 7)
+    wakeup.redis.delete(wakeup.queue.key)
+    wakeup.enqueue("run_test", 7)
+    assert wakeup.depth() == 1
+
+
+def test_a_job_that_waits_for_hours_has_no_second_one(wakeup):
+    """Its key lasts longer than any queue, and names the job that it stands for."""
+    wakeup.enqueue("run_test", 7)
+    [waiting] = wakeup.queue.job_ids
+    key = debounce_key(wakeup.queue.name, "run_test", 7)
+    assert wakeup.redis.get(key).decode() == waiting
+    assert wakeup.redis.ttl(key) > timedelta(days=6).total_seconds()
+
+
+def test_two_processes_enqueue_one_job(redis_url):
+    """Both look at the same moment: one of them enqueues it."""
+    wakeups = [Wakeup(Settings(redis_url=redis_url)) for _process in range(8)]
+    for number in range(20):
+        with ThreadPoolExecutor(len(wakeups)) as threads:
+            assert all(threads.map(lambda wakeup, number=number: wakeup.enqueue("drain", number), wakeups))
+    assert wakeups[0].depth() == 20
 
 
 def test_jobs_hold_ids_and_nothing_else(wakeup):

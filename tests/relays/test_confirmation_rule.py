@@ -52,7 +52,7 @@ def _mailed(session, relay):
     tokens = {}
     for waiting in confirmations.unsent(session):
         token = new_token()
-        confirmation = confirmations.claim_mail(session, waiting, token)
+        confirmation = confirmations.claim_mail(session, waiting.id, token)
         confirmations.settle_mail(session, confirmation, ACCEPTED)
         tokens[confirmation.address] = token
     session.commit()

@@ -103,8 +103,8 @@ def test_an_invented_token_is_unknown(db_session, relay, token):
 def test_one_worker_sends_a_mail(db_session, relay):
     """Of two workers that take the same mail the second gets nothing."""
     [waiting] = confirmations.unsent(db_session)
-    assert confirmations.claim_mail(db_session, waiting, new_token()) is not None
-    assert confirmations.claim_mail(db_session, waiting, new_token()) is None
+    assert confirmations.claim_mail(db_session, waiting.id, new_token()) is not None
+    assert confirmations.claim_mail(db_session, waiting.id, new_token()) is None
     assert confirmations.unsent(db_session) == []
     assert _state(db_session, relay) is MailState.SENDING
 
@@ -124,7 +124,7 @@ def test_a_failure_that_may_pass_is_tried_again(db_session, relay):
     assert confirmation.next_attempt_at > read_clock(db_session.connection())
     assert confirmations.unsent(db_session) == []
     db_session.execute(update(Confirmation).values(next_attempt_at=confirmation.created_at))
-    assert confirmations.unsent(db_session) == [confirmation.id]
+    assert [task.id for task in confirmations.unsent(db_session)] == [confirmation.id]
 
 
 def test_an_answer_about_the_settings_is_not_tried_again(db_session, relay):

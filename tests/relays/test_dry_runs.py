@@ -15,6 +15,7 @@ from own_smtp.errors import ConflictError, LimitError, NotFoundError, SecretErro
 from own_smtp.operations import erasure
 from own_smtp.relays import dry_runs, edits
 from own_smtp.relays.dry_runs import LIFETIME, PATIENCE, Kept
+from own_smtp.relays.urgent_tasks import UrgentKind, UrgentTask
 from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.states import PauseReason, RelayState, RelayTestState, Security
 from own_smtp.storage.encryption import Vault, generate_key
@@ -129,7 +130,7 @@ def test_a_test_is_run_once(db_session, thin, server, aimed):
 def test_a_test_that_nobody_waits_for_is_not_run(db_session, thin, server, aimed):
     """After two minutes the person has gone: neither a late job nor the dispatcher runs it."""
     test = ask(db_session, thin, **aimed)
-    assert dry_runs.unstarted(db_session) == [test.id]
+    assert [task.id for task in dry_runs.unstarted(db_session)] == [test.id]
     age(db_session, test, PATIENCE)
     assert dry_runs.unstarted(db_session) == []
     assert run(db_session, thin, test).state == RelayTestState.WAITING
@@ -322,9 +323,12 @@ def test_a_lost_job_is_found_again(platform, scripted, monkeypatch):
 
 
 def test_a_worker_that_is_busy_runs_tests_meanwhile(platform, scripted):
-    """The errand that a busy worker runs beside its drains takes up tests before confirmations."""
+    """It finds the test among the urgent tasks, and runs it once."""
     number = on(platform, scripted)
-    platform.runtime.urgent()
+    [task] = platform.runtime.urgent.find()
+    assert task == UrgentTask(UrgentKind.TEST, number, "acme")
+    platform.runtime.urgent.run(task)
+    assert platform.runtime.urgent.find() == []
     assert state_of(platform, number) == RelayTestState.PASSED
 
 
@@ -356,7 +360,7 @@ def test_limits_and_their_end_on_each_database(migrated_url):
             ask(session, thin)
         session.rollback()
         age(session, old, LIFETIME + timedelta(seconds=1))
-        assert dry_runs.unstarted(session) == [young.id]
+        assert [task.id for task in dry_runs.unstarted(session)] == [young.id]
         assert dry_runs.claim_run(session, young.id) is not None
         assert dry_runs.claim_run(session, young.id) is None
         assert (dry_runs.sweep(session), dry_runs.sweep(session)) == (1, 0)

@@ -68,6 +68,29 @@ def test_what_a_server_does_is_an_outcome(scripted, phase, behaviour, state, sta
     assert (outcome.state, outcome.stage) == (state, stage)
 
 
+@pytest.mark.parametrize(
+    ("phase", "state", "stage"),
+    [
+        ("banner", State.QUEUED, Stage.CONNECT),
+        ("rcpt", State.QUEUED, Stage.MAIL),
+        ("dot", State.UNKNOWN, Stage.MESSAGE),
+    ],
+)
+def test_a_conversation_has_one_end(scripted, phase, state, stage):
+    """However patient each step is, and after the final dot nobody knows whether the server took the message."""
+    scripted.on(phase, HANG)
+    outcome = submit(profile_for(scripted), envelope(), policy=policy(scripted.port), longest=0.3)
+    assert (outcome.state, outcome.stage) == (state, stage)
+    assert outcome.words == "The conversation took longer than 0.3 seconds."
+
+
+def test_a_slow_farewell_changes_nothing(scripted):
+    """The time is over behind the reply: the message was accepted."""
+    scripted.on("quit", HANG)
+    outcome = submit(profile_for(scripted), envelope(), policy=policy(scripted.port), longest=0.3)
+    assert outcome.state is State.ACCEPTED
+
+
 def test_nobody_is_there():
     """The same words as for a target that is refused."""
     with ClosedPort() as port:

@@ -409,7 +409,7 @@ def test_a_sender_of_somebody_else_s_has_to_follow_a_link_too(web, thin, db_sess
     tokens = {}
     for waiting in confirmations.unsent(db_session):
         token = new_token()
-        confirmation = confirmations.claim_mail(db_session, waiting, token)
+        confirmation = confirmations.claim_mail(db_session, waiting.id, token)
         confirmations.settle_mail(db_session, confirmation, ACCEPTED)
         tokens[confirmation.address] = token
     db_session.commit()

@@ -21,6 +21,7 @@ from own_smtp.outbox.last_answers import last_answers
 from own_smtp.outbox.leases import give_back_lease, take_lease
 from own_smtp.outbox.values import Settlement, Taken
 from own_smtp.relays import lifecycle, store
+from own_smtp.relays.urgent_tasks import UrgentTask
 from own_smtp.runtime import Runtime
 from own_smtp.states import PauseReason, Route
 
@@ -93,5 +94,8 @@ class DatabaseBookkeeper(Bookkeeper):
     def find_due(self, most: int) -> list[int]:
         return find_due(self._runtime, most)
 
-    def run_urgent(self) -> None:
-        self._runtime.urgent()
+    def find_urgent(self, passed_over: frozenset[str]) -> list[UrgentTask]:
+        return self._runtime.urgent.find(passed_over)
+
+    def run_urgent(self, task: UrgentTask) -> None:
+        self._runtime.urgent.run(task)

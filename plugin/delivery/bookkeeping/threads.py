@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from own_smtp.delivery.contract import Bookkeeper
 from own_smtp.errors import BookkeepingError, DatabaseError, OwnSMTPError
+from own_smtp.relays.urgent_tasks import MOST as MOST_URGENT
 from own_smtp.storage.engine import most_connections
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Lane(Enum):
     HOST = "host"
     """Calls the host, which may take its time, and may use a connection of its own beside ours."""
     URGENT = "urgent"
-    """Waits for mail servers."""
+    """Waits for mail servers, and has a connection only for the moments before and after: a few serve all of them."""
 
 
 LANES = {
@@ -51,7 +52,7 @@ def share_out(most: int | None) -> dict[Lane, int]:
     """
     connections = UNBOUNDED if most is None else most
     host, urgent = max(1, connections // 7), max(1, connections // 5)
-    return {Lane.RECORDS: max(1, connections - 2 * host - urgent), Lane.HOST: host, Lane.URGENT: urgent}
+    return {Lane.RECORDS: max(1, connections - 2 * host - urgent), Lane.HOST: host, Lane.URGENT: MOST_URGENT}
 
 
 class BookkeeperThreads:

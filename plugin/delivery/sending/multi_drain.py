@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from own_smtp.delivery.contract import Bookkeeper, Channel, SenderRuntime
 from own_smtp.delivery.sending.drain import Drain, begin_drain, unforeseen
+from own_smtp.relays.urgent_tasks import MOST, PER_TENANT, UrgentTask
 from own_smtp.states import Route
 
 log = logging.getLogger(__name__)
@@ -21,8 +23,8 @@ log = logging.getLogger(__name__)
 FIRST_LOOK = 0.05
 """Seconds without any progress after which a worker looks for further relays."""
 LONGEST_LOOK = 2.0
-MOST_URGENT = 4
-"""Errands for urgent mails at a time: each may wait for a slow server."""
+URGENT_LOOK = 1.0
+"""Seconds between two looks for tests and confirmation mails."""
 LAST_MESSAGES = 600.0
 """Seconds beside the deadline of a final dot that what is on the wire gets when the slice is over. RQ ends a job after
 900, in the middle of whatever it does."""
@@ -35,19 +37,22 @@ class MultiDrain:
         self._runtime = runtime
         self._channel = channel
         self._drains: dict[asyncio.Task[None], Drain] = {}
-        self._urgent: set[asyncio.Task[None]] = set()
+        self._urgent: dict[asyncio.Task[None], UrgentTask] = {}
         self._due_again: set[int] = set()
         self._fruitless: set[int] = set()
         """Relays whose drain ended without an attempt: another one in the same job would end the same way."""
         self._is_stopping = False
         self._ended_before = 0
         self._ended_seen = 0
-        self._urgent_at = 0.0
+        self._urgent_at = -URGENT_LOOK
+        self._broken: set[UrgentTask] = set()
+        """Tasks that raised: the same job does not try them again and again."""
 
-    async def run(self, relay_id: int, route: Route = Route.RELAY) -> set[int]:
+    async def run(self, relay_id: int | None, route: Route = Route.RELAY) -> set[int]:
         """Drain `relay_id`, and what else is due while that waits. Return relays that are due again.
 
-        Ends with the slice, whatever is due by then. Raises what kept the drain of `relay_id` from beginning.
+        Tests and confirmation mails run beside the drains; without a `relay_id` they come first. Ends with the slice,
+        whatever is due by then. Raises what kept the drain of `relay_id` from beginning.
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
@@ -57,7 +62,8 @@ class MultiDrain:
         last_end = loop.time() + self._runtime.settings.slice.total_seconds() + self._longest_ending
         async with self._channel:
             try:
-                await self._start(relay_id, route)
+                if relay_id is not None:
+                    await self._start(relay_id, route)
                 await self._serve(last_end)
             finally:
                 slice_end.cancel()
@@ -77,15 +83,15 @@ class MultiDrain:
     async def _serve(self, last_end: float) -> None:
         """Look after urgent mails, and take on more relays when nothing moves, until nothing is due or `last_end`."""
         loop, look = asyncio.get_running_loop(), FIRST_LOOK
-        while self._drains or self._urgent or await self._adopt():
+        while self._drains or self._urgent or await self._run_urgent() or await self._adopt():
             if (left := last_end - loop.time()) <= 0:
                 return
             waiting = [*self._drains, *self._urgent]
             await asyncio.wait(waiting, timeout=min(look, left), return_when=asyncio.FIRST_COMPLETED)
             for task in [task for task in self._drains if task.done()]:
                 self._end(self._drains.pop(task), task)
-            if self._drains:
-                self._run_urgent()
+            if loop.time() - self._urgent_at >= URGENT_LOOK:
+                await self._run_urgent()
             moves = self._has_moved() or await self._adopt()
             look = FIRST_LOOK if moves else min(2 * look, LONGEST_LOOK)
 
@@ -152,17 +158,33 @@ class MultiDrain:
         moved, self._ended_seen = ended > self._ended_seen, ended
         return moved
 
-    def _run_urgent(self) -> None:
-        """Confirmations and tests do not wait until a busy worker is free again."""
-        now = asyncio.get_running_loop().time()
-        if now - self._urgent_at < LONGEST_LOOK or self._is_stopping or len(self._urgent) >= MOST_URGENT:
-            return
-        self._urgent_at = now
-        urgent = asyncio.create_task(self._channel.call(Bookkeeper.run_urgent))
-        self._urgent.add(urgent)
-        urgent.add_done_callback(self._end_urgent)
+    async def _run_urgent(self) -> bool:
+        """Begin tests and confirmation mails: they do not wait for an idle worker. Return whether any began."""
+        if self._is_stopping or len(self._urgent) >= MOST:
+            return False
+        self._urgent_at = asyncio.get_running_loop().time()
+        running = Counter(task.tenant_id for task in self._urgent.values())
+        full = frozenset(tenant for tenant, number in running.items() if number >= PER_TENANT)
+        try:
+            due = await self._channel.call(Bookkeeper.find_urgent, full)
+        except Exception as error:
+            log.warning("Urgent mails cannot be looked for: %s", error, exc_info=unforeseen(error))
+            return False
+        begun = 0
+        for task in due:
+            # One that runs may have been found before it was claimed.
+            is_new = task not in self._urgent.values() and task not in self._broken
+            if is_new and len(self._urgent) < MOST and running[task.tenant_id] < PER_TENANT:
+                running[task.tenant_id] += 1
+                begun += 1
+                urgent = asyncio.create_task(self._channel.call(Bookkeeper.run_urgent, task))
+                self._urgent[urgent] = task
+                urgent.add_done_callback(self._end_urgent)
+        return begun > 0
 
     def _end_urgent(self, urgent: asyncio.Task[None]) -> None:
-        self._urgent.discard(urgent)
+        task = self._urgent.pop(urgent)
+        self._urgent_at = -URGENT_LOOK  # the next one need not wait for the clock
         if not urgent.cancelled() and (error := urgent.exception()) is not None:
-            log.error("An urgent mail could not be sent.", exc_info=error)
+            self._broken.add(task)
+            log.error("The %s %d could not be completed.", task.kind, task.id, exc_info=error)

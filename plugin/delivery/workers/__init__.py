@@ -11,6 +11,7 @@ __all__ = [
     "dry_run_job",
     "jobs",
     "recovery",
+    "urgent",
     "wakeup",
     "worker",
 ]

@@ -138,8 +138,8 @@ class Dispatcher:
 
     def _send_confirmations(self) -> None:
         with self._runtime.context():
-            for confirmation_id in confirmations.unsent(self._session()):
-                self._wakeup.enqueue("send_confirmation", confirmation_id)
+            for task in confirmations.unsent(self._session()):
+                self._wakeup.enqueue("send_confirmation", task.id)
 
     def _look_after_tests(self) -> None:
         """Have those run that got lost on their way, and delete the old ones with what was typed."""
@@ -147,8 +147,8 @@ class Dispatcher:
             session = self._session()
             if dry_runs.sweep(session):
                 session.commit()
-            for test_id in dry_runs.unstarted(session):
-                self._wakeup.enqueue("run_test", test_id)
+            for task in dry_runs.unstarted(session):
+                self._wakeup.enqueue("run_test", task.id)
             session.rollback()
 
     def _wake_due(self) -> None:

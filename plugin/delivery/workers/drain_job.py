@@ -15,13 +15,13 @@ LITTLE_GARBAGE = 20_000
 """Objects by which a sending process may grow before it looks for garbage: a message leaves next to none."""
 
 
-def run_drains(runtime: Runtime, relay_id: int, route: Route = Route.RELAY) -> set[int]:
+def run_drains(runtime: Runtime, relay_id: int | None, route: Route = Route.RELAY) -> set[int]:
     """Run a worker's job to its end, in a thread without an event loop. Return relays that are due again."""
     channel = ThreadChannel(DatabaseBookkeeper(runtime), runtime.engine)
     return event_loop.run(MultiDrain(runtime, channel).run(relay_id, route))
 
 
-def run_drains_forked(runtime: Runtime, relay_id: int, route: Route = Route.RELAY) -> set[int]:
+def run_drains_forked(runtime: Runtime, relay_id: int | None, route: Route = Route.RELAY) -> set[int]:
     """Do the same with the records in a process of their own. For a process that does nothing else, without threads."""
     # What is there by now stays: looking through it again and again for garbage would cost a tenth of the time.
     gc.freeze()

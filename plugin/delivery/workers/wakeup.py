@@ -12,11 +12,13 @@ from functools import cached_property
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, WatchError
 from redis.retry import Retry
 from rq import Queue
+from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.suspension import is_suspended
+from rq.utils import as_text
 
 from own_smtp.settings import Settings
 
@@ -26,9 +28,9 @@ CONNECT = 0.3
 """Seconds to reach Redis."""
 ANSWER = 0.5
 """Seconds for each of its answers."""
-DEBOUNCE = 30
-"""Seconds within which the same job is not enqueued again, unless it began: the queue must not grow while all workers
-are busy. A job that got lost is made up for after it."""
+KEPT = 7 * 24 * 3600
+"""Seconds for which the id of a waiting job is kept; without it the same job could be enqueued once more."""
+PROBE_KEPT = 30
 JOBS = frozenset({"drain", "fall_back", "look_after_relays", "run_test", "send_confirmation"})
 """The functions of `own_smtp.delivery.workers.jobs` that a worker runs; it refuses any other."""
 URGENT = frozenset({"run_test", "send_confirmation"})
@@ -86,20 +88,29 @@ class Wakeup:
     def enqueue(self, job: str, *arguments: int) -> bool:
         """Enqueue one of `JOBS` unless it is waiting. `False` means that Redis did not take it.
 
-        Raises nothing: what it is for is committed already, and must not look as if it were not.
+        However long it waits, there is no second one; a job that Redis lost is enqueued anew. Raises nothing: the
+        caller has committed the work already, and must not look as if it had failed.
         """
         try:
-            key = self._debounce_key(job, *arguments)
-            if not self.redis.exists(key):
-                with self.redis.pipeline() as together:
-                    # RQ begins the transaction itself, and refuses a pipeline that holds a command already.
-                    self._enqueue(together, job, *arguments)
-                    together.set(key, 1, ex=DEBOUNCE)
-                    together.execute()
+            self._enqueue_once(job, *arguments)
+        except WatchError:
+            log.debug("Another process enqueues the same job at this moment.")
         except Exception as error:  # noqa: BLE001 -- Redis, its client, RQ, the resolver: all of it is best effort
             log.warning("Redis takes no job (%s): the dispatcher finds the work again.", type(error).__name__)
             return False
         return True
+
+    def _enqueue_once(self, job: str, *arguments: int) -> None:
+        key = self._debounce_key(job, *arguments)
+        with self.redis.pipeline() as together:
+            together.watch(key)  # type: ignore[no-untyped-call]  # redis has no annotations there
+            waiting = self.redis.get(key)
+            if waiting is not None and self.queue.get_job_position(as_text(waiting)) is not None:
+                return
+            # RQ begins the transaction itself, and refuses a pipeline that holds a command already.
+            enqueued = self._enqueue(together, job, *arguments)
+            together.set(key, enqueued.id, ex=KEPT)
+            together.execute()
 
     def problem(self) -> QueueProblem | None:
         """Return why jobs would not be taken or not be run; `None` when all is well.
@@ -107,7 +118,7 @@ class Wakeup:
         Asks by a write, as a job is one: a Redis that is full or read-only answers a ping.
         """
         try:
-            self.redis.set(f"{self._settings.queue}:probe", 1, ex=DEBOUNCE)
+            self.redis.set(f"{self._settings.queue}:probe", 1, ex=PROBE_KEPT)
             return QueueProblem.SUSPENDED if is_suspended(self.redis) else None
         except OutOfMemoryError:
             return QueueProblem.FULL
@@ -125,10 +136,10 @@ class Wakeup:
         except RedisError:
             return None
 
-    def _enqueue(self, together: Pipeline, job: str, *arguments: int) -> None:
+    def _enqueue(self, together: Pipeline, job: str, *arguments: int) -> Job:
         # The drain ends by its own deadlines; this one is for a process that hangs for good.
         timeout = int(self._settings.slice.total_seconds() + self._settings.deadlines.final_dot + 900)
-        self.queue.enqueue(
+        return self.queue.enqueue(
             f"own_smtp.delivery.workers.jobs.{job}",
             *arguments,
             job_timeout=timeout,
@@ -143,5 +154,5 @@ class Wakeup:
 
 
 def debounce_key(queue: str, job: str, *arguments: int) -> str:
-    """Return the key that keeps a job from being enqueued again while it waits."""
+    """Return the key under which the id of a waiting job stands, so that it is not enqueued twice."""
     return ":".join([queue, job, *map(str, arguments)])
