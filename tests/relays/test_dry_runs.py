@@ -309,6 +309,20 @@ def state_of(platform, test_id):
     return next(row.state for row in platform.rows(RelayTest) if row.id == test_id)
 
 
+def test_a_test_that_breaks_down_before_the_conversation_has_an_end(platform, scripted, monkeypatch):
+    """Whatever is raised, the page that waits is told, in words that say nothing of what was typed."""
+
+    def broken(*_arguments, **_keywords):
+        raise ZeroDivisionError("a canary")
+
+    number = on(platform, scripted)
+    monkeypatch.setattr(dry_runs, "profile_of_draft", broken)
+    platform.runtime.urgent.run(UrgentTask(UrgentKind.TEST, number, "acme"))
+    [test] = platform.rows(RelayTest)
+    assert (test.state, test.stage) == (RelayTestState.FAILED, Stage.LOCAL)
+    assert test.error == "The test could not be run: ZeroDivisionError"
+
+
 def test_a_lost_job_is_found_again(platform, scripted, monkeypatch):
     """Redis lost it: the dispatcher enqueues it once more, and deletes what is old."""
     wanted, old = on(platform, scripted), on(platform, scripted)

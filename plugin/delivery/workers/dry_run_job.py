@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from own_smtp.current import Extension
@@ -20,6 +22,8 @@ from own_smtp.smtp.trace import TraceLine, TraceStep
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason, State
 from own_smtp.storage.models import RelayTest
+
+log = logging.getLogger(__name__)
 
 LINES_KEPT = 40
 """Lines of one reply in a transcript."""
@@ -43,14 +47,27 @@ def perform_dry_run(test_id: int, extension: Extension) -> None:
 
 
 def _try(session: Session, test: RelayTest, extension: Extension, recorder: _Recorder) -> tuple[Kept | None, Finding]:
+    """Return the settings and the result, also of a test that could not begin. Raises the database's errors only."""
+    number = test.id
+    try:
+        return _run(session, test, extension, recorder)
+    except SQLAlchemyError:
+        raise
+    except (NotFoundError, SecretError) as error:
+        return None, _local(str(error), PauseReason.SECRET_UNREADABLE)
+    except Exception as error:  # a page waits for the end, whatever was typed
+        session.rollback()
+        log.exception("The test %s could not be run.", number)
+        return None, _local(f"The test could not be run: {type(error).__name__}", None)
+
+
+def _run(session: Session, test: RelayTest, extension: Extension, recorder: _Recorder) -> tuple[Kept | None, Finding]:
     try:
         kept = dry_runs.read_settings(extension.vault, test)
         if kept is None:
             return None, _local("The settings were saved meanwhile.", None)
         draft = kept.draft
         profile = dry_runs.profile_of_draft(session, extension.vault, test, draft)
-    except (NotFoundError, SecretError) as error:
-        return None, _local(str(error), PauseReason.SECRET_UNREADABLE)
     finally:
         session.rollback()  # no transaction stays open while a server is waited for
     recipient = draft.confirmation_address or draft.sender_address
