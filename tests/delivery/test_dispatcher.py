@@ -96,7 +96,7 @@ def test_one_failing_errand_does_not_stop_the_others(platform, scripted, dispatc
     dispatcher.woken.clear()
     dispatcher.look()
     assert dispatcher.woken == [1]
-    assert "An errand failed" in caplog.text
+    assert "A duty failed" in caplog.text
 
 
 def test_without_a_database_it_waits(dispatcher, monkeypatch, caplog):

@@ -30,7 +30,7 @@ from own_smtp.storage.models import Confirmation
 log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = len(confirmations.RETRIES) + 1
-"""How often one mail is tried, whatever ends an attempt: also one whose worker was killed counts."""
+"""How often one mail is tried. An attempt whose worker was killed counts as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class ConfirmationLetter:
 
 
 def send_confirmation_mail(confirmation_id: int, extension: Extension) -> None:
-    """Send the mail if it is due, and keep what became of it. For a worker; commits."""
+    """Send the mail if it is due, and record the outcome. For a worker; commits."""
     session = extension.db.session()
     token = new_token()
     confirmation = confirmations.claim_mail(session, confirmation_id, token)
@@ -59,9 +59,9 @@ def send_confirmation_mail(confirmation_id: int, extension: Extension) -> None:
 
 
 def _try(confirmation: Confirmation, token: str, extension: Extension) -> Outcome:
-    """Return what became of the mail, also when it could not even be made: nothing would be better the next time.
+    """Return the outcome, also of a mail that could not be composed: a retry would change nothing.
 
-    Raises what the database raises: that passes, and the mail comes up again, `MOST_ATTEMPTS` times at most.
+    Raises the database's errors: they pass, and the mail is tried again, `MOST_ATTEMPTS` times at most.
     """
     if confirmation.attempts > MOST_ATTEMPTS:
         return _local("The mail was tried too often, and no attempt came to an end.", None)
@@ -105,7 +105,7 @@ def _local(text: str, pause: PauseReason | None) -> Outcome:
 
 
 def link_for(token: str, settings: Settings) -> str:
-    """Return the address of the confirmation page. It never comes from a request's Host header."""
+    """Return the URL of the confirmation page. It never comes from a request's Host header."""
     if not settings.public_url:
         raise ConfigurationError("Set OWN_SMTP_PUBLIC_URL to where people reach the platform: links in mails need it.")
     return f"{settings.public_url.rstrip('/')}{settings.url_prefix}/confirm/{token}"

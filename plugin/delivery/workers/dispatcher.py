@@ -1,6 +1,6 @@
-"""Finds what nobody was woken for: due invitations, dead drains, untold changes, unsent confirmations, due probes.
+"""Finds work that no job was enqueued for: due invitations, dead drains, unreported changes, unsent mails, due probes.
 
-Every worker has one. They need no agreement: whatever they enqueue twice, the lease lets happen once.
+Every worker has one. They need not agree: a job that is enqueued twice finds the lease taken.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ AT_A_TIME = 200
 WATCH_EVERY = timedelta(minutes=1)
 PURGE_EVERY = timedelta(days=1)
 PURGE_STEPS = 40
-"""Steps of a purge between two looks: what waits to be sent must not wait for what is deleted."""
+"""Steps of a purge between two rounds, so that due invitations do not wait for deletions."""
 PATIENCE = 2.0
-"""Seconds for the host to hear what it missed, before everything else goes on beside it."""
+"""Seconds to wait for the host to take overdue changes; after that the round goes on beside it."""
 
 
 class Dispatcher:
-    """Looks after everything at intervals. `session` gives the host's session inside an application context."""
+    """Makes a round of all duties at intervals. `session` gives the host's session inside an application context."""
 
     def __init__(self, runtime: Runtime, wakeup: Wakeup, session: Callable[[], Session]) -> None:
         self._runtime = runtime
@@ -56,7 +56,7 @@ class Dispatcher:
         self._notifier: threading.Thread | None = None
 
     def run(self, parent: int) -> None:
-        """Look again and again, until told to stop or until the worker `parent` is gone."""
+        """Make rounds until asked to stop, or until the worker `parent` is gone."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda _signal, _frame: self._stop.set())
         interval = self._runtime.settings.dispatch_interval.total_seconds()
@@ -65,7 +65,7 @@ class Dispatcher:
             self._stop.wait(interval)
 
     def look(self) -> None:
-        """Do once what is to be done. One failing errand does not keep the others from being run."""
+        """Make one round. A duty that fails does not keep the others from being done."""
         duties: tuple[Callable[[], object], ...] = (
             self._show_life,
             self._check_journal,
@@ -88,18 +88,18 @@ class Dispatcher:
 
     @staticmethod
     def _try(duty: Callable[[], object]) -> bool:
-        """Do it, and return whether the database was there for it."""
+        """Do it, and return whether the database could be reached."""
         try:
             duty()
         except (OperationalError, InterfaceError) as error:
             log.warning("The database cannot be reached (%s); looking again soon.", type(error).__name__)
             return False
         except Exception:  # one relay's bad data must not keep all the others waiting for ever
-            log.exception("An errand failed; looking again soon.")
+            log.exception("A duty failed; it is tried again in the next round.")
         return True
 
     def _check_journal(self) -> None:
-        """Try what a drain does first, and note for all who ask about health that it failed."""
+        """Write a journal as a drain does, and record a failure for the health check."""
         try:
             self._runtime.machine.ensure_usable()
         except JournalError as error:
@@ -117,7 +117,7 @@ class Dispatcher:
                 actions.expire_batch(connection, batch_id)
 
     def _end_deleted(self) -> None:
-        """Give up what waits for relays that were deleted: nothing else would ever end it."""
+        """Fail the waiting invitations of deleted relays: no drain will ever settle them."""
         with self._runtime.engine.connect() as connection:
             orphaned = actions.orphaned_relays(connection)
         for relay_id in orphaned:
@@ -125,7 +125,7 @@ class Dispatcher:
                 actions.end_deleted(connection, relay_id)
 
     def _probe(self) -> None:
-        """Let relays try again whose pause was for a time only."""
+        """Try relays again whose pause was temporary."""
         with self._runtime.engine.begin() as connection:
             due = connection.scalars(
                 select(Relay.id)
@@ -142,7 +142,7 @@ class Dispatcher:
                 self._wakeup.enqueue("send_confirmation", task.id)
 
     def _look_after_tests(self) -> None:
-        """Have those run that got lost on their way, and delete the old ones with what was typed."""
+        """Enqueue tests whose jobs were lost, and delete old ones with their settings."""
         with self._runtime.context():
             session = self._session()
             if dry_runs.sweep(session):
@@ -161,9 +161,9 @@ class Dispatcher:
             self._wakeup.enqueue("fall_back", relay_id)
 
     def _notify_overdue(self) -> None:
-        """Beside everything else: a host that hangs keeps nobody waiting but itself."""
+        """Runs in a thread of its own: a hook that hangs holds up nothing else."""
         if self._notifier is None or not self._notifier.is_alive():
-            self._notifier = threading.Thread(target=self._notify, name="own-smtp-teller", daemon=True)
+            self._notifier = threading.Thread(target=self._notify, name="own-smtp-notifier", daemon=True)
             self._notifier.start()
         self._notifier.join(PATIENCE)
 
@@ -177,7 +177,7 @@ class Dispatcher:
         finish_forgetting(self._runtime.engine)
 
     def _purge(self) -> None:
-        """Once a day for all machines: delete what is old enough, a little between two looks."""
+        """Once a day for all machines: delete old rows, a few in each round."""
         engine = self._runtime.engine
         if self._tasks.take(periodic.PURGE, PURGE_EVERY):
             with engine.connect() as connection:
@@ -187,6 +187,6 @@ class Dispatcher:
                 self._tasks.do_again(periodic.PURGE)
 
     def _watch(self) -> None:
-        """Once a minute for all machines: have alerts told. By a job, because the platform's mail may take its time."""
+        """Once a minute for all machines: enqueue the job that sends alerts: the platform's mail may be slow."""
         if self._tasks.take(periodic.ALERTS, WATCH_EVERY) and has_events(self._runtime):
             self._wakeup.enqueue("look_after_relays")

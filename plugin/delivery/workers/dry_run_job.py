@@ -30,7 +30,7 @@ LINES_KEPT = 40
 
 
 def perform_dry_run(test_id: int, extension: Extension) -> None:
-    """Run a test if it is wanted, and keep what came of it. For a worker; commits."""
+    """Run a test if it is still wanted, and record its result. For a worker; commits."""
     session = extension.db.session()
     test = dry_runs.claim_run(session, test_id)
     session.commit()
@@ -80,7 +80,7 @@ def _local(text: str, pause: PauseReason | None) -> Finding:
 
 
 class _Recorder:
-    """Keeps what a conversation tells, and writes it down with each step: a page looks on.
+    """Records the steps of a conversation as they happen: a page follows them.
 
     A step that comes twice, such as EHLO before and after STARTTLS, stands in its first place with its last facts.
     """
@@ -105,13 +105,13 @@ class _Recorder:
         self.write()
 
     def write(self) -> None:
-        """Commit what is known so far."""
+        """Commit all steps so far."""
         dry_runs.record_progress(self._session, self._test_id, list(self._steps.values()), self._transcript)
         self._session.commit()
 
 
 def _said(reply: Reply) -> str:
-    """Return a reply as it looked on the wire, more or less: without secrets, and shortened."""
+    """Return a reply nearly as it was on the wire: without secrets, and shortened."""
     *most, last = (reply.lines or (reply.text,))[:LINES_KEPT]
     enhanced = f"{reply.enhanced} " if reply.enhanced else ""
     return "\n".join([*(f"{reply.code}-{line}" for line in most), f"{reply.code} {enhanced}{last}"])

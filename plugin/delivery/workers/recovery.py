@@ -1,4 +1,4 @@
-"""After a death: what a drain had claimed is settled from its journal, or becomes `unknown` where that is lost."""
+"""Settles the claims of dead drains from their journals; where a journal is lost they become `unknown`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LEFTOVERS_KEPT = timedelta(days=30)
 
 
 def recover_all(runtime: Runtime) -> list[int]:
-    """Settle what dead drains had claimed, and return the relays concerned.
+    """Settle the claims of dead drains, and return the relays concerned.
 
     1. Written on this machine in this boot: the lock on its file tells whether the drain lives, the file what it did.
     2. Written on this machine in an earlier boot, or the file is gone: any claimed message may have been sent.
@@ -50,9 +50,9 @@ def recover_all(runtime: Runtime) -> list[int]:
 
 
 def _delete_leftovers(machine: Machine, known: set[str]) -> None:
-    """A process that dies between its last commit and the deletion of its file leaves a file that nobody needs.
+    """Delete files that processes left which died between their last commit and the deletion.
 
-    Kept for long all the same: it may belong to another platform's database that uses the same folder.
+    Only after a long time: a file may belong to another platform's database that uses the same folder.
     """
     oldest = time.time() - LEFTOVERS_KEPT.total_seconds()
     for path in machine.folder.glob("*.journal"):
@@ -65,8 +65,8 @@ def _try_to_recover(runtime: Runtime, journal: Journal, *, is_live: bool, is_sil
     try:
         return _recover_one(runtime, journal, is_live=is_live, is_silent=is_silent)
     except (OperationalError, InterfaceError):
-        raise  # the database is away, for all of them
-    except Exception:  # one relay that cannot be settled must not keep all the others from it
+        raise  # the database cannot be reached: the other relays would fail as well
+    except Exception:  # one relay that cannot be settled must not hold up the others
         log.exception("Relay %s cannot be recovered; trying again soon.", journal.relay_id, extra=_about(journal))
         return False
 
@@ -98,17 +98,17 @@ def _write(runtime: Runtime, journal: Journal, findings: Findings | None, proble
         actions.sweep_cancelled(connection, journal.relay_id)
         finish_batches(connection, journal.relay_id)
     if findings is None:
-        text = "Relay %s: what a dead worker had claimed is unknown now. %s"
+        text = "Relay %s: the claims of a dead worker are unknown now. %s"
         log.error(text, journal.relay_id, problem, extra=_about(journal))
     else:
-        log.warning("Relay %s: recovered what a dead worker had claimed.", journal.relay_id, extra=_about(journal))
+        log.warning("Relay %s: recovered the claims of a dead worker.", journal.relay_id, extra=_about(journal))
     if journal.machine == runtime.machine.name:
         runtime.machine.path(journal.name).unlink(missing_ok=True)
     return True
 
 
 def _settlements(runtime: Runtime, findings: Findings, route: Route) -> list[Settlement]:
-    """What the journal knows. Waits begin anew: how often an invitation had failed before, the journal does not say."""
+    """Return the outcomes in the journal. Retries begin anew: it does not say how often an invitation had failed."""
     retries = RetryPolicy.from_settings(runtime.settings, runtime.random, route)
     return [
         retries.decide(_stand_in(invitation_id), ended.outcome, ended.at, None)

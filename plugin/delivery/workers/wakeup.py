@@ -1,4 +1,4 @@
-"""Redis only wakes people up: jobs carry ids, and losing one loses nothing: the dispatcher finds the work again.
+"""Enqueues jobs. They carry ids only, and losing one loses nothing: the dispatcher finds the work again.
 
 A web request must stay quick whatever Redis does, so everything here has short time-outs and no retries.
 """
@@ -34,23 +34,23 @@ PROBE_KEPT = 30
 JOBS = frozenset({"drain", "fall_back", "look_after_relays", "run_test", "send_confirmation"})
 """The functions of `own_smtp.delivery.workers.jobs` that a worker runs; it refuses any other."""
 URGENT = frozenset({"run_test", "send_confirmation"})
-"""Those that somebody waits for in front of a page: they go to the front of the queue."""
+"""Jobs whose result a person waits for on a page: they go to the front of the queue."""
 FAILURE_KEPT = 3600
 
 
 class QueueProblem(StrEnum):
-    """Why nobody is woken."""
+    """Why no job would be taken or run."""
 
     AWAY = "away"
     """Redis does not answer in time."""
     FULL = "full"
     """It is out of memory, and evicts nothing."""
     READ_ONLY = "read_only"
-    """It is a replica: whoever is the primary now, the URL does not name it."""
+    """It is a replica: the URL no longer names the primary."""
     REFUSES = "refuses"
-    """It answers, and takes no writes for another reason: its password, its rights, its disk."""
+    """It answers, but takes no writes for another reason: password, rights or disk."""
     SUSPENDED = "suspended"
-    """RQ's workers were told to take no jobs."""
+    """Somebody suspended RQ: its workers take no jobs."""
 
 
 class Wakeup:
@@ -79,11 +79,11 @@ class Wakeup:
         return self.enqueue("drain", relay_id)
 
     def job_started(self, relay_id: int) -> None:
-        """The drain's job has begun: what is enqueued from now on is news."""
+        """The drain's job has begun: from now on another one may be enqueued."""
         try:
             self.redis.delete(self._debounce_key("drain", relay_id))
         except RedisError:
-            log.debug("The damper of relay %s runs out by itself.", relay_id)
+            log.debug("The key of the job of relay %s could not be deleted.", relay_id)
 
     def enqueue(self, job: str, *arguments: int) -> bool:
         """Enqueue one of `JOBS` unless it is waiting. `False` means that Redis did not take it.
@@ -115,7 +115,7 @@ class Wakeup:
     def problem(self) -> QueueProblem | None:
         """Return why jobs would not be taken or not be run; `None` when all is well.
 
-        Asks by a write, as a job is one: a Redis that is full or read-only answers a ping.
+        Asks by a write, as enqueuing is one: a Redis that is full or read-only still answers a ping.
         """
         try:
             self.redis.set(f"{self._settings.queue}:probe", 1, ex=PROBE_KEPT)

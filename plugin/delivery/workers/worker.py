@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 ALLOWED = frozenset(f"{jobs.__name__}.{name}" for name in JOBS)
 FORMER = frozenset(f"own_smtp.jobs.{name}" for name in JOBS)
-"""The same functions under the names that versions before 0.2 enqueued."""
+"""The same functions by the names under which versions before 0.2 enqueued them."""
 IDLE = 20
 """RQ's `worker_ttl`: an idle worker looks up from its queue every `IDLE - 15` seconds."""
 RECONNECT = 1.0
@@ -102,7 +102,7 @@ class OwnJob(Job):
 
 
 class OwnWorker(Worker):
-    """Runs nothing but `own_smtp.delivery.workers.jobs`, and passes a stop on to the process that is sending."""
+    """Runs only the functions of `own_smtp.delivery.workers.jobs`, and passes a stop on to the sending process."""
 
     job_class = OwnJob
     dispatcher: DispatcherProcess
@@ -116,7 +116,7 @@ class OwnWorker(Worker):
 
     def _install_signal_handlers(self) -> None:
         super()._install_signal_handlers()  # type: ignore[no-untyped-call]  # RQ has no annotations there
-        # What came while RQ was getting ready, only `_let_signals_set` heard.
+        # A signal that came before RQ installed its handlers was only noted by `_let_signals_set`.
         self._stop_requested = self._stop_requested or self.stop.is_set()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
@@ -126,16 +126,16 @@ class OwnWorker(Worker):
         super().heartbeat(timeout, pipeline=pipeline)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Refuse what is not ours before a process is forked for it."""
+        """Refuse foreign jobs before a process is forked for them."""
         if isinstance(job, OwnJob) and job.is_ours:
-            # Here, because a process that is killed before it begins would leave its relay to wait for nothing.
+            # Here and not in the job: a process that is killed before it begins would leave the key behind.
             self._allow_again(job, queue)
             super().execute_job(job, queue)
             return
         if isinstance(job, OwnJob) and job.is_former:
-            # The dispatcher enqueues it anew, by its present name, and must not be held up by the key of this one.
+            # The dispatcher enqueues it again by its present name; the key of this one must not prevent that.
             self._allow_again(job, queue)
-        log.error("Refused the job %s: it is none of ours.", ascii(job.id)[:100])
+        log.error("Refused the job %s: Own SMTP has no such function.", ascii(job.id)[:100])
         self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
         job.delete()
 
@@ -144,7 +144,7 @@ class OwnWorker(Worker):
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         super().fork_work_horse(job, queue)
-        if self.stop.is_set():  # it came just before there was anybody to pass it on to
+        if self.stop.is_set():  # the signal came before there was a process to pass it on to
             self.handle_warm_shutdown_request()
 
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Any) -> None:
@@ -165,12 +165,12 @@ class OwnWorker(Worker):
             raise
 
     def _reap_orphans(self) -> None:
-        """As process 1 of a container it gets the processes that those leave behind which are killed at sending."""
+        """As process 1 of a container it inherits the bookkeeping processes of killed sending processes."""
         known = {self.horse_pid, self.dispatcher.pid}
         with suppress(ChildProcessError):
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
                 if ended.si_pid in known:
-                    return  # somebody waits for it, and the others are next
+                    return  # its own waiter reaps it; the others are reaped in the next round
                 os.waitpid(ended.si_pid, 0)
 
     def handle_warm_shutdown_request(self) -> None:
@@ -178,14 +178,14 @@ class OwnWorker(Worker):
         self.stop_horse()
 
     def stop_horse(self) -> None:
-        """Ask the process that is sending to finish the messages on the wire, and no more."""
+        """Ask the sending process to finish the messages on the wire, and to begin no others."""
         if self.horse_pid:
             with suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGTERM)
                 log.info("Stopping after the messages that are on the wire.")
 
     def await_horse(self) -> None:
-        """Redis went away, but the process that is sending did not: wait for it, and still pass a stop on."""
+        """Wait for the sending process, which outlives the loss of Redis, and still pass a stop on."""
         told = False
         with suppress(ChildProcessError):
             while self.horse_pid and os.waitpid(self.horse_pid, os.WNOHANG)[0] == 0:
@@ -214,7 +214,7 @@ def run_worker(settings: Settings, dispatcher: Dispatcher, *, burst: bool = Fals
 
 
 def _work(settings: Settings, process: DispatcherProcess, stop: threading.Event, *, burst: bool) -> bool:
-    """One life of an RQ worker, which ends when Redis does. Returns whether Redis could be reached."""
+    """Run an RQ worker until Redis is lost. Return whether Redis could be reached."""
     connection = Redis.from_url(settings.redis_url)
     worker = None
     try:
@@ -241,6 +241,6 @@ def _work(settings: Settings, process: DispatcherProcess, stop: threading.Event,
 
 
 def _let_signals_set(stop: threading.Event) -> None:
-    """Between two lives of an RQ worker nobody else listens."""
+    """Listen for TERM and INT while no RQ worker does."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _signal, _frame: stop.set())
