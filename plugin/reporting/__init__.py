@@ -24,4 +24,5 @@ __all__ = [
     "relay_health",
     "relay_lists",
     "reports",
+    "state_counts",
 ]

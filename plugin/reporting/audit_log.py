@@ -18,7 +18,7 @@ from own_smtp.relays.policy import EVERYBODY
 from own_smtp.relays.presets import PRESETS
 from own_smtp.relays.window_texts import describe_windows
 from own_smtp.reporting.explanations import BY_PAUSE
-from own_smtp.reporting.reports import ANY_ROUTE_LABELS
+from own_smtp.reporting.state_counts import ANY_ROUTE_LABELS
 from own_smtp.states import PauseReason, RelayTestState, Security, State
 from own_smtp.storage.audit import OPERATOR, SECRET, AuditAction
 from own_smtp.storage.models import AuditEntry, Relay

@@ -18,7 +18,7 @@ from own_smtp.i18n import Text, format_utc, gettext
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.reporting.delivery_log import LoggedAttempt, LogLine
 from own_smtp.reporting.error_catalogue import WHO_LABELS
-from own_smtp.reporting.reports import state_label
+from own_smtp.reporting.state_counts import state_label
 from own_smtp.states import Route
 
 

@@ -19,7 +19,8 @@ from own_smtp.reporting.blockers import Holdup, Situation, holdups
 from own_smtp.reporting.estimates import how_many, is_after, sent_before
 from own_smtp.reporting.forecast import finish_time, start_time
 from own_smtp.reporting.limit_texts import pace_texts
-from own_smtp.reporting.reports import BatchSummary, Counts
+from own_smtp.reporting.reports import BatchSummary
+from own_smtp.reporting.state_counts import Counts
 from own_smtp.settings import Settings
 from own_smtp.states import UNFINISHED, BatchState, RelayState, State
 from own_smtp.storage.clock import read_clock

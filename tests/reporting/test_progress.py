@@ -21,7 +21,7 @@ from own_smtp.reporting import progress, reports
 from own_smtp.reporting.blockers import Holdup, Situation, holdups
 from own_smtp.reporting.estimates import sent_before
 from own_smtp.reporting.progress import Progress, pieces_of
-from own_smtp.reporting.reports import Counts
+from own_smtp.reporting.state_counts import Counts
 from own_smtp.settings import Settings
 from own_smtp.smtp.values import Limits
 from own_smtp.states import BatchState, PauseReason, RelayState, State

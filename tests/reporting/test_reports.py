@@ -11,7 +11,7 @@ from own_smtp.messages.compiler import message_id
 from own_smtp.outbox import statuses
 from own_smtp.relays import edits
 from own_smtp.reporting import reports
-from own_smtp.reporting.reports import Counts
+from own_smtp.reporting.state_counts import Counts
 from own_smtp.states import State
 from own_smtp.storage.encryption import Vault, generate_key
 from own_smtp.storage.models import Attempt, Batch, Invitation

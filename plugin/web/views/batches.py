@@ -20,6 +20,7 @@ from own_smtp.reporting.chart_texts import code_lines, sending_picture
 from own_smtp.reporting.failure_causes import Causes, causes_of
 from own_smtp.reporting.progress import Progress, pieces_of, progress_of
 from own_smtp.reporting.reports import BatchSummary
+from own_smtp.reporting.state_counts import ANY_ROUTE_LABELS, status_sentence
 from own_smtp.states import RETRYABLE, BatchState, State
 from own_smtp.web.access import acting, current_actor, current_project, requires
 from own_smtp.web.pages import ButtonForm, blueprint, check_button, db_session, note, render, tenant
@@ -99,7 +100,7 @@ def _batch(project_id: str, batch_id: int) -> BatchSummary:
 def _retry_form(batch: BatchSummary) -> RetryForm | None:
     """Return the form; `None` when every invitation was accepted or still waits."""
     labels = {
-        state: f"{reports.ANY_ROUTE_LABELS[state]}: {ngettext('%(num)s invitation', '%(num)s invitations', number)}"
+        state: f"{ANY_ROUTE_LABELS[state]}: {ngettext('%(num)s invitation', '%(num)s invitations', number)}"
         for state in AGAIN
         if (number := batch.counts[state])
     }
@@ -140,7 +141,7 @@ def _page(batch: BatchSummary, form: RetryForm | None) -> str:
         bar=pieces_of(batch.counts),
         form=form,
         button=ButtonForm(),
-        sentence=reports.status_sentence(batch.counts),
+        sentence=status_sentence(batch.counts),
         sending=sending_picture(figures, tenant().timezone),
         codes=code_lines(figures),
         causes=_causes(batch),

@@ -23,7 +23,8 @@ from own_smtp.outbox.query import LogScope
 from own_smtp.outbox.recipient_search import with_shortened
 from own_smtp.relays import store
 from own_smtp.reporting import delivery_log, exports
-from own_smtp.reporting.reports import ANY_ROUTE_LABELS, project_batch, state_label
+from own_smtp.reporting.reports import project_batch
+from own_smtp.reporting.state_counts import ANY_ROUTE_LABELS, state_label
 from own_smtp.storage.models import Relay
 from own_smtp.web.access import acting, current_actor, current_project, may, requires
 from own_smtp.web.pages import blueprint, db_session, download, note, render, tenant

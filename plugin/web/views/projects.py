@@ -21,7 +21,8 @@ from own_smtp.reporting import hourly_stats, reports
 from own_smtp.reporting.chart_texts import code_lines, sending_picture
 from own_smtp.reporting.known_statuses import STATUSES, hidden_by_own_server
 from own_smtp.reporting.progress import Progress, progress_of
-from own_smtp.reporting.reports import BatchSummary, Counts
+from own_smtp.reporting.reports import BatchSummary
+from own_smtp.reporting.state_counts import Counts, state_label, status_sentence
 from own_smtp.storage.models import ProjectRoute, Relay
 from own_smtp.web import user_names
 from own_smtp.web.access import acting, current_actor, current_project, insist_on_admission, may, requires
@@ -151,10 +152,10 @@ def show_report(project_id: str) -> ResponseReturnValue:
         queue_is_up=not counts.waiting or extension().queue_is_up(),
         refusals=reports.refusals(session, tenant_id, project_id, before=asked_id("before")),
         page=reports.PAGE,
-        label_of=reports.state_label,
+        label_of=state_label,
         hidden=hidden_by_own_server(),
         statuses=STATUSES,
-        sentence=reports.status_sentence(counts),
+        sentence=status_sentence(counts),
         version=_version(counts, under_way),
     )
 

@@ -13,7 +13,7 @@ from own_smtp.operations import trial_service
 from own_smtp.relays import store, test_mails
 from own_smtp.relays.test_mails import TestMail
 from own_smtp.reporting.explanations import Explanation, explain
-from own_smtp.reporting.reports import STATE_LABELS
+from own_smtp.reporting.state_counts import STATE_LABELS
 from own_smtp.smtp.replies.queue_ids import queue_id
 from own_smtp.smtp.replies.rules import SPEECHLESS
 from own_smtp.states import WAITING, State
