@@ -149,7 +149,7 @@ class Walker:
     def follow_the_delivery(self) -> str:
         begin = time.monotonic()
         self._until(self._nothing_waits, DELIVERY_TIMEOUT, "the end of the delivery")
-        return f"Followed the report until nothing waited, {time.monotonic() - begin:.0f} s later."
+        return f"ConfirmResult the report until nothing waited, {time.monotonic() - begin:.0f} s later."
 
     def check_the_report(self) -> str:
         _insist(problems_with_report(self._people, self.told))

@@ -1,7 +1,6 @@
 """`flask own-smtp`: the commands for operators.
 
-Each command reads its arguments, calls one function of a room, and prints what came of it: words, or JSON with
-`--json`.
+Each command reads its arguments, calls one function of a room, and prints the result: text, or JSON with `--json`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ __all__ = ["group"]
 
 
 def _show_any_letter() -> None:
-    """Let an output that knows few letters get the others as escapes: no command ends at a mail server's label."""
+    """Print characters that the output cannot encode as escapes: no mail server's label may abort a command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -73,7 +72,7 @@ def upgrade(revision: str) -> None:
 @click.confirmation_option(prompt="This deletes what the older tables cannot hold. Go on?")
 @with_extension
 def downgrade(revision: str) -> None:
-    """Take the tables back to REVISION; `base` removes them."""
+    """Downgrade the tables to REVISION; `base` removes them."""
     from own_smtp.storage import schema
 
     _migrate(schema.downgrade, revision)
@@ -95,6 +94,6 @@ def worker(burst: bool, log_format: str) -> None:
     """Deliver invitations until stopped. Run one for each processor core to use."""
     extension = _extension()
     json_logs.configure(log_format)
-    extension.runtime  # noqa: B018 -- a journal folder that cannot be used must be known before the first job
+    extension.runtime  # noqa: B018 -- an unusable journal folder must be reported before the first job
     os.register_at_fork(after_in_child=lambda: extension.runtime.engine.dispose(close=False))
     run_worker(extension.settings, extension.dispatcher, burst=burst)

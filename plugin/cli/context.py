@@ -1,4 +1,4 @@
-"""What every command needs before it begins: the extension, a database that answers, and tables of this version."""
+"""Preconditions of every command: the extension, a database that answers, and tables of this version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def with_extension(command: Command) -> Command:
-    """Run a command in the application's context; one without Own SMTP is said to be that."""
+    """Run a command in the application's context; end it with an error if the application has no Own SMTP."""
 
     @wraps(command)
     def checked(*arguments: Any, **keywords: Any) -> Any:
@@ -31,7 +31,7 @@ def with_extension(command: Command) -> Command:
 
 
 def with_tables(command: Command) -> Command:
-    """As `with_extension`, and only on tables of this version: else the command ends with what to do."""
+    """Like `with_extension`, and require tables of this version: otherwise the command ends with advice."""
 
     @wraps(command)
     def checked(*arguments: Any, **keywords: Any) -> Any:
@@ -42,7 +42,7 @@ def with_tables(command: Command) -> Command:
 
 
 def check_tables(engine: Engine) -> None:
-    """End the command unless the tables are those that this version needs."""
+    """End the command unless the tables are those of this version."""
     try:
         with engine.connect() as connection:
             complaint = revisions.complaint(connection)

@@ -1,4 +1,4 @@
-"""`flask own-smtp log`: what became of each invitation, for operators and for other programs."""
+"""`flask own-smtp log`: the state and the attempts of each invitation, for operators and for other programs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 
 @click.command("log")
 @click.argument("tenant_id", metavar="TENANT")
-@click.option("--project", "projects", multiple=True, metavar="ID", help="Of these projects only.")
-@click.option("--relay", type=int, metavar="ID", help="For this mail server only.")
-@click.option("--batch", type=int, metavar="ID", help="Of this batch only.")
+@click.option("--project", "projects", multiple=True, metavar="ID", help="Only these projects.")
+@click.option("--relay", type=int, metavar="ID", help="Only this mail server.")
+@click.option("--batch", type=int, metavar="ID", help="Only this batch.")
 @click.option("--state", "states", multiple=True, type=click.Choice([state.value for state in State]))
-@click.option("--recipient", default="", help="A part of the address.")
-@click.option("--reply", default="", help="The last reply's code or its beginning, or its enhanced code.")
-@click.option("--text", default="", help="A part of what the server said last, or of what happened.")
-@click.option("--since", type=MOMENT, help="In this state since then or later, in UTC.")
-@click.option("--until", type=MOMENT, help="In this state since before then, in UTC.")
+@click.option("--recipient", default="", help="Part of the address.")
+@click.option("--reply", default="", help="The last reply's code, its beginning, or its enhanced code.")
+@click.option("--text", default="", help="Part of the server's last reply, or of the error's text.")
+@click.option("--since", type=MOMENT, help="Last changed at this time or later, in UTC.")
+@click.option("--until", type=MOMENT, help="Last changed before this time, in UTC.")
 @click.option("--oldest-first", is_flag=True)
-@click.option("--after", metavar="POSITION", help="Go on behind this `position` of an earlier answer.")
-@click.option("--limit", type=click.IntRange(1), help="So many at most.")
+@click.option("--after", metavar="POSITION", help="Continue after this `position` of an earlier result.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number of invitations.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: an object for each invitation.")
 @click.option("--administrator", is_flag=True, help="Print CSV for the administrator of the mail server.")
 @with_tables

@@ -1,4 +1,4 @@
-"""`flask own-smtp purge | forget-person | after-restore | keys`: what is forgotten, restored and encrypted anew."""
+"""`flask own-smtp purge | forget-person | after-restore | keys`: retention, erasure, restore and key rotation."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import click
 from own_smtp.cli.context import with_tables
 from own_smtp.cli.operations import as_json, print_result, write
 from own_smtp.current import extension
-from own_smtp.operations.after_restore import doubt_what_waits
+from own_smtp.operations.after_restore import mark_waiting_unknown
 from own_smtp.operations.erasure import Forgotten, forget_person
 from own_smtp.operations.key_rotation import KeysInUse, KeyUse, keys_in_use, reencrypt
 from own_smtp.operations.retention import Purge
 
 
 @click.command("keys")
-@click.option("--reencrypt", "renew", is_flag=True, help="Encrypt with the first key what an older one encrypted.")
+@click.option("--reencrypt", "renew", is_flag=True, help="Re-encrypt secrets of older keys with the first key.")
 @as_json
 @with_tables
 def keys(renew: bool, as_json: bool) -> None:
-    """Say how many stored secrets need which key. Exit code 1 when some cannot be read with any.
+    """Show how many stored secrets need which key. Exit code 1 when some cannot be decrypted with any.
 
-    Before --reencrypt, every web process and every worker must have been restarted with the new key: what an old
-    process cannot read pauses its mail server.
+    Before --reencrypt, restart every web process and every worker with the new key: a secret that an old process cannot
+    decrypt pauses its mail server.
     """
     own_smtp = extension()
     renewed = reencrypt(own_smtp.db.engine, own_smtp.vault) if renew else 0
@@ -73,24 +73,24 @@ PROMPT = "All that waits becomes unknown, and no worker may run meanwhile. Are a
 @as_json
 @with_tables
 def after_restore(as_json: bool) -> None:
-    """Make unknown what waited when a restored backup was made: it may have been sent since.
+    """Mark invitations that wait in a restored backup as unknown: they may have been sent since.
 
-    Keep all workers stopped until it is done. What is known to be missing is sent by `retry --state unknown`.
+    Keep all workers stopped until it is done. Send those that are known to be missing with `retry --state unknown`.
     """
-    doubted = doubt_what_waits(extension().db.engine)
+    doubted = mark_waiting_unknown(extension().db.engine)
     text = f"{doubted.invitations} invitations of {doubted.batches} batches are unknown now. Workers may start."
     print_result(asdict(doubted), text, as_json=as_json)
 
 
 @click.command("purge")
-@click.option("--content-days", type=click.IntRange(0), help="Keep younger contents; left out: OWN_SMTP_KEEP_CONTENT.")
+@click.option("--content-days", type=click.IntRange(0), help="Keep younger contents. Default: OWN_SMTP_KEEP_CONTENT.")
 @click.option(
-    "--recipient-days", type=click.IntRange(0), help="Keep younger addresses; left out: OWN_SMTP_KEEP_RECIPIENTS."
+    "--recipient-days", type=click.IntRange(0), help="Keep younger addresses. Default: OWN_SMTP_KEEP_RECIPIENTS."
 )
 @as_json
 @with_tables
 def purge(content_days: int | None, recipient_days: int | None, as_json: bool) -> None:
-    """Delete what finished batches said, and shorten their recipients. States, codes and references are kept.
+    """Delete the contents of finished batches, and shorten their recipients. States, codes and references are kept.
 
     A dispatcher does the same every day.
     """
@@ -111,11 +111,11 @@ def _age(days: int | None, setting: timedelta) -> timedelta:
 
 @click.command("forget-person")
 @click.argument("address")
-@click.option("--tenant", "tenant_id", required=True, help="The id of the tenant whose records are meant.")
+@click.option("--tenant", "tenant_id", required=True, help="The tenant's id.")
 @as_json
 @with_tables
 def forget(address: str, tenant_id: str, as_json: bool) -> None:
-    """Cancel what waits for ADDRESS, and remove the person from everything kept of the tenant."""
+    """Cancel the waiting invitations to ADDRESS, and erase the person's data from all records of the tenant."""
     vault = extension().vault
     forgotten: Forgotten = write(lambda connection: forget_person(connection, vault, tenant_id, address))
     text = f"{forgotten.invitations} invitations forgotten, {forgotten.cancelled} of them waited and are cancelled."

@@ -1,7 +1,7 @@
-"""`flask own-smtp status | check | pause | resume | cancel | retry`: what operators do without a page.
+"""`flask own-smtp status | check | pause | resume | cancel | retry`: operators' acts without a page.
 
-Each takes `--json` and prints one object then. The exit code is 0 when all is well or done, 1 when something needs
-attention or could not be done, and 2 when the command was not understood.
+With `--json` each prints one object. The exit code is 0 on success, 1 when something needs attention or failed, and 2
+for invalid arguments.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from own_smtp.errors import ConflictError, NotFoundError, SecretError
 from own_smtp.operations import batch_service, health, relay_service
 from own_smtp.operations.acts import Acting, operator
 from own_smtp.operations.key_rotation import KeysInUse, keys_in_use
-from own_smtp.operations.status import RelayStanding, Standing, read_standing
+from own_smtp.operations.status import PlatformStatus, RelayStatus, read_status
 from own_smtp.relays import store
 from own_smtp.settings import INTERACTIVE
 from own_smtp.smtp.session import Session, SetupError
@@ -42,7 +42,7 @@ of_batch = click.option("--batch", "is_batch", is_flag=True, help="ID is a batch
 
 
 def print_result(values: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """Print what a command came to, for a program or for people."""
+    """Print a command's result, for a program or for people."""
     click.echo(json.dumps(values, default=_plain) if as_json else text)
 
 
@@ -51,7 +51,7 @@ def _plain(value: object) -> str:
 
 
 def write(work: Callable[[Connection], T]) -> T:
-    """Do it in one transaction; what is not possible ends the command with its reason."""
+    """Run `act` in one transaction; an error ends the command with its reason."""
 
     def in_transaction(own_smtp: Extension) -> T:
         with own_smtp.db.engine.begin() as connection:
@@ -61,7 +61,7 @@ def write(work: Callable[[Connection], T]) -> T:
 
 
 def perform(work: Callable[[Extension], T]) -> T:
-    """Do it; what is not possible ends the command with its reason."""
+    """Run `act`; an error ends the command with its reason."""
     try:
         return work(extension())
     except (ConflictError, NotFoundError) as error:
@@ -72,30 +72,30 @@ def perform(work: Callable[[Extension], T]) -> T:
 @as_json
 @with_tables
 def status(as_json: bool) -> None:
-    """Show what waits, for what, and who is at work. Exit code 1 when something needs attention."""
+    """Show waiting invitations, their blockers, and running workers. Exit code 1 when something needs attention."""
     own_smtp = extension()
     with own_smtp.db.engine.connect() as connection:
-        standing = read_standing(connection)
+        status = read_status(connection)
         keys = keys_in_use(connection, own_smtp.vault)
     problem, can_write = own_smtp.queue_problem(), not periodic.is_recent(own_smtp.db.engine, periodic.NO_JOURNAL)
-    needs_attention = bool(problem) or not can_write or any(relay.needs_attention for relay in standing.relays)
-    values = {"redis": problem is None, "redis_problem": problem, "journal": can_write, **asdict(standing)}
+    needs_attention = bool(problem) or not can_write or any(relay.needs_attention for relay in status.relays)
+    values = {"redis": problem is None, "redis_problem": problem, "journal": can_write, **asdict(status)}
     values["needs_attention"] = needs_attention
     values["secrets"] = {"old_key": keys.old, "lost": keys.lost}
     found = [health.describe_redis(problem), *([] if can_write else [health.NO_JOURNAL])]
-    print_result(values, "\n".join([*found, _describe(standing, keys)]), as_json=as_json)
+    print_result(values, "\n".join([*found, _describe(status, keys)]), as_json=as_json)
     sys.exit(int(needs_attention))
 
 
-def _describe(standing: Standing, keys: KeysInUse) -> str:
-    lines = [_describe_relay(relay) for relay in standing.relays] or ["No mail servers yet."]
-    lines.append(f"Journals open: {standing.open_journals}. Changes the host was not told of yet: {standing.untold}.")
+def _describe(status: PlatformStatus, keys: KeysInUse) -> str:
+    lines = [_describe_relay(relay) for relay in status.relays] or ["No mail servers yet."]
+    lines.append(f"Journals open: {status.open_journals}. Status events not delivered yet: {status.untold}.")
     if keys.old or keys.lost:
         lines.append(f"Secrets that need an old key: {keys.old}; that no key reads: {keys.lost}. See `own-smtp keys`.")
     return "\n".join(lines)
 
 
-def _describe_relay(relay: RelayStanding) -> str:
+def _describe_relay(relay: RelayStatus) -> str:
     parts = [f"{relay.relay_id}  {relay.tenant_id}/{relay.label}: {relay.state}"]
     if relay.pause_reason:
         parts.append(f"because of {relay.pause_reason}")
@@ -114,9 +114,9 @@ def _describe_relay(relay: RelayStanding) -> str:
 @as_json
 @with_extension
 def check(relay_id: int | None, as_json: bool) -> None:
-    """Connect to RELAY as a worker does, sign in, and say what happened. Sends no message.
+    """Connect to RELAY as a worker does, sign in, and show the result. Sends no message.
 
-    Without RELAY, say whether database, tables, Redis and workers are as they must be.
+    Without RELAY, check database, tables, Redis and workers.
     """
     if relay_id is None:
         _check_all(as_json=as_json)
@@ -165,7 +165,7 @@ async def _try(profile: RelayProfile) -> tuple[list[TraceStep], str | None]:
 @click.command("pause")
 @click.argument("id_", type=int, metavar="ID")
 @of_batch
-@click.option("--note", default="Paused by an operator.", help="Why, for the people of the tenant.")
+@click.option("--note", default="Paused by an operator.", help="Reason, shown to the tenant's people.")
 @as_json
 @with_tables
 def pause(id_: int, is_batch: bool, note: str, as_json: bool) -> None:
@@ -187,7 +187,7 @@ def pause(id_: int, is_batch: bool, note: str, as_json: bool) -> None:
 @as_json
 @with_tables
 def resume(id_: int, is_batch: bool, as_json: bool) -> None:
-    """Let a paused mail server, or a paused batch, go on."""
+    """Resume a paused mail server, or a paused batch."""
 
     def work(own_smtp: Extension) -> None:
         if is_batch:
@@ -212,7 +212,7 @@ def _operator_of_batch(own_smtp: Extension, batch_id: int) -> Acting:
 @as_json
 @with_tables
 def cancel(batch_id: int, as_json: bool) -> None:
-    """Withdraw what waits in BATCH. What a worker has in hand still leaves."""
+    """Cancel the waiting invitations of BATCH. Those that a worker has claimed are still sent."""
     count = perform(lambda own_smtp: batch_service.cancel(own_smtp, _operator_of_batch(own_smtp, batch_id), batch_id))
     print_result({"batch_id": batch_id, "cancelled": count}, f"{count} invitations cancelled.", as_json=as_json)
 
@@ -222,11 +222,11 @@ def cancel(batch_id: int, as_json: bool) -> None:
 @click.option(
     "--state", "states", multiple=True, type=click.Choice(AGAIN), default=(State.FAILED.value,), show_default=True
 )
-@click.option("--copies-are-possible", is_flag=True, help="Needed for `unknown`: some of them may have arrived.")
+@click.option("--copies-are-possible", is_flag=True, help="Required for `unknown`: some of them may have arrived.")
 @as_json
 @with_tables
 def retry(batch_id: int, states: tuple[str, ...], copies_are_possible: bool, as_json: bool) -> None:
-    """Queue again what ended in these states in BATCH."""
+    """Queue the invitations of BATCH that are in these final states again."""
     if State.UNKNOWN in states and not copies_are_possible:
         raise click.UsageError("Unknown invitations may have arrived. Add --copies-are-possible to send them again.")
     wanted = [State(state) for state in states]

@@ -1,13 +1,14 @@
-"""Work for operators and the law: alerts and events of relays, erasure, retention, keys, health, metrics and logs.
+"""Tasks for operators and the law: relay alerts and events, erasure, retention, keys, health, metrics and logs.
 
-`relay_events` and `relay_alerts` see to it that a relay's owner hears once of a pause or a failure, `retention` and
-`erasure` forget, `key_rotation` and `after_restore` are for the days when something went wrong, `health`, `status` and
-`metrics` say how things are.
+`relay_events` and `relay_alerts` notify a relay's owner once of a pause or a failure; `retention` and `erasure` delete
+personal data; `key_rotation` and `after_restore` help after an incident; `health`, `status` and `metrics` report the
+platform's state.
 
-`relay_service`, `trial_service`, `batch_service` and `project_service` are what people do to servers, sendings and
-projects: one function for an act (`acts`), whether a page, a command or a job asks for it.
+`relay_service`, `trial_service`, `batch_service` and `project_service` hold the acts of people on servers, batches and
+projects: one function for each act (`acts`), whether a page, a command or a job requests it.
 
-Its functions may be run by any number of machines at a time. `__all__` names the modules that other rooms may import.
+Any number of machines may run these functions at the same time. `__all__` names the modules that other rooms may
+import.
 """
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""Who acts on a tenant's servers, sendings and projects, and the transaction that an act is.
+"""The person who acts on a tenant's servers, batches and projects, and the transaction of an act.
 
 An act is one function of `relay_service`, `trial_service`, `batch_service` or `project_service`, whether a page, a
-command or a job asks for it. It changes, writes the audit entry and commits behind the tenant's lock; then it enqueues
-and tells the host.
+command or a job requests it. Behind the tenant's lock it changes rows, writes the audit entry and commits; then it
+enqueues jobs and notifies the host.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ from own_smtp.storage.engine import begin_read_committed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acting:
-    """Who acts, and in which tenant."""
+    """The acting person, and the tenant."""
 
     tenant_id: str
     user_id: str
     address: str | None = None
-    """The person's own address, as the host names it; `None` where it names none."""
+    """The person's own address, as given by the host; `None` if the host gives none."""
 
 
 def operator(tenant_id: str) -> Acting:
-    """Return the operator at the command line, who acts in any tenant."""
+    """Return the operator at the command line, who may act in any tenant."""
     return Acting(tenant_id=tenant_id, user_id=OPERATOR)
 
 
 @contextmanager
 def act(extension: Extension, tenant_id: str) -> Iterator[Session]:
-    """Run an act of a tenant in a transaction of its own, one at a time, and commit it.
+    """Run an act in a transaction of its own, one at a time for each tenant, and commit it.
 
-    The page's transaction ends first: behind the lock everything is read anew. Whatever is raised rolls the act back.
+    The page's transaction ends first, so that everything is read anew behind the lock. Any exception rolls the act
+    back.
     """
     session: Session = extension.db.session()
     session.commit()

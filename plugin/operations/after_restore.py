@@ -1,6 +1,7 @@
-"""After a backup of the database was restored: what it says is waiting may have been sent since.
+"""Repair after a restored backup: invitations that are waiting in it may have been sent since.
 
-Only while no worker runs. Nothing here can be known better, so it is shown as `unknown`, and a person decides.
+Run it only while no worker runs. The platform cannot know what was sent, so those become `unknown`, and a person
+decides.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ RESTORED = "The platform's database was restored from a backup: it may have been
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doubted:
-    """What is in doubt after a restore."""
+class MarkedUnknown:
+    """Numbers of what a restore put in doubt."""
 
     batches: int
     invitations: int
 
 
-def doubt_what_waits(engine: Engine) -> Doubted:
-    """Make `unknown` of all that waits, finish its batches, and free the relays of drains that are no more.
+def mark_waiting_unknown(engine: Engine) -> MarkedUnknown:
+    """Mark all waiting invitations `unknown`, finish their batches, and release the leases of dead drains.
 
-    Each batch is a transaction: when it breaks off, call it again.
+    Each batch is a transaction: after an error, call it again.
     """
     with engine.begin() as connection:
         connection.execute(delete(Journal))
@@ -47,7 +48,7 @@ def doubt_what_waits(engine: Engine) -> Doubted:
         with engine.begin() as connection:
             lock_leases(connection, [batch.relay_id])
             doubted += _doubt(connection, batch.id, batch.relay_id)
-    return Doubted(batches=len(batches), invitations=doubted)
+    return MarkedUnknown(batches=len(batches), invitations=doubted)
 
 
 def _doubt(connection: Connection, batch_id: int, relay_id: int) -> int:

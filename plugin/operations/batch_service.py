@@ -1,4 +1,4 @@
-"""What a person does to a sending: pause, resume, cancel and send again, recorded and with a drain enqueued."""
+"""Acts on a batch: pause, resume, cancel and send again, with an audit entry and a drain enqueued."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from own_smtp.storage.models import Batch
 
 
 def tenant_of(extension: Extension, batch_id: int) -> str:
-    """Return the tenant whose batch it is, for those who may act on all. Raises `NotFoundError`."""
+    """Return the batch's tenant, for callers that may act on every tenant. Raises `NotFoundError`."""
     tenant_id = extension.db.session().scalar(select(Batch.tenant_id).where(Batch.id == batch_id))
     if tenant_id is None:
         raise NotFoundError(f"There is no batch {batch_id}.")
@@ -27,24 +27,24 @@ def tenant_of(extension: Extension, batch_id: int) -> str:
 
 
 def pause(extension: Extension, acting: Acting, batch_id: int) -> None:
-    """Stop a sending; what waits in it keeps waiting. Raises `ConflictError` when it is not being sent."""
+    """Pause a batch; its waiting invitations stay queued. Raises `ConflictError` when it is not being sent."""
     _act(extension, acting, batch_id, AuditAction.BATCH_PAUSED, change=actions.pause_batch)
 
 
 def resume(extension: Extension, acting: Acting, batch_id: int) -> None:
-    """Go on with a paused sending. Raises `ConflictError` when it is not paused."""
+    """Resume a paused batch. Raises `ConflictError` when it is not paused."""
     _act(extension, acting, batch_id, AuditAction.BATCH_RESUMED, change=actions.resume_batch)
 
 
 def cancel(extension: Extension, acting: Acting, batch_id: int) -> int:
-    """Withdraw what waits in a sending, and return how many invitations that were."""
+    """Cancel a batch's waiting invitations; return their number."""
     return _act(extension, acting, batch_id, AuditAction.BATCH_CANCELLED, change=actions.cancel_batch) or 0
 
 
 def retry(extension: Extension, acting: Acting, batch_id: int, states: Sequence[State]) -> int:
-    """Queue again what ended in these states, and return how many invitations that are. Raises `ConflictError`.
+    """Queue the invitations in these final states again; return their number. Raises `ConflictError`.
 
-    For `unknown` the caller has warned a person that copies may exist.
+    For `unknown` the caller must have warned a person that copies may arrive.
     """
 
     def queue_again(connection: Connection, batch_id: int) -> int:
@@ -55,7 +55,7 @@ def retry(extension: Extension, acting: Acting, batch_id: int, states: Sequence[
 
 
 def perform(extension: Extension, acting: Acting, deed: Deed, chosen: Selection) -> Done:
-    """Do it to a selection of invitations of several sendings. See `own_smtp.outbox.bulk_actions.perform`."""
+    """Apply a bulk action to selected invitations of several batches. See `own_smtp.outbox.bulk_actions.perform`."""
     with act(extension, acting.tenant_id) as session:
         done = bulk_actions.perform(session.connection(), deed, chosen, user_id=acting.user_id)
     for relay_id in done.relay_ids:

@@ -1,7 +1,7 @@
-"""One person is forgotten on request: found by address and by keyed hash, in all projects of a tenant.
+"""Erasure of one person's data on request: found by address and by keyed hash, in all projects of a tenant.
 
-What waits for the person is cancelled. What a drain has in hand at this moment may still be sent; it is forgotten when
-it comes back, by the dispatcher.
+Waiting invitations to the person are cancelled. Those that a drain is sending at that moment may still arrive; the
+dispatcher erases them when they are settled.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from own_smtp.operations.retention import write_over
+from own_smtp.operations.retention import replace_recipients
 from own_smtp.outbox import actions
 from own_smtp.outbox.actions import _of
 from own_smtp.outbox.claims import in_chunks
@@ -62,23 +62,24 @@ AT_A_TIME = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """What was kept of a person."""
+    """The result of an erasure."""
 
     invitations: int
-    """How many there were, those included that are still to be forgotten."""
+    """Number of the person's invitations, including those still to be erased."""
     cancelled: int
-    """How many of them waited and are sent no more."""
+    """How many of them were waiting and are now cancelled."""
     in_hand: int
-    """How many are being sent at this moment, and are forgotten in a moment."""
+    """How many are being sent at this moment, and are erased once they are settled."""
 
 
 def forget_person(
     connection: Connection, vault: Vault, tenant_id: str, address: str, *, user_id: str | None = None
 ) -> Forgotten:
-    """Remove a person's address, name and values from everything kept of a tenant.
+    """Erase a person's address, name and values from all records of a tenant.
 
-    Takes a connection inside a transaction of the caller's and commits nothing. References, states and codes stay:
-    the sums of reports still hold. `user_id` is who asked for it, for the audit log, which does not have the address.
+    Takes a connection inside the caller's transaction and does not commit. References, states and codes stay, so that
+    reports keep their sums. `user_id` is the person who requested it, for the audit log, which does not record the
+    address.
     """
     person = normal_form(address)
     by_batch = _find(connection, vault, tenant_id, person)
@@ -98,8 +99,8 @@ def forget_person(
     return Forgotten(invitations=found, cancelled=cancelled, in_hand=in_hand)
 
 
-def finish_forgetting(engine: Engine) -> int:
-    """Forget those that came back from a drain meanwhile, and return how many those are."""
+def finish_erasures(engine: Engine) -> int:
+    """Erase invitations that have been settled since the request; return their number."""
     with engine.connect() as connection:
         back = connection.execute(
             select(Forgetting.invitation_id, Invitation.address, Batch.id.label("batch_id"), Batch.relay_id)
@@ -119,7 +120,7 @@ def _finish_one(connection: Connection, row: Any) -> None:
     lock_leases(connection, [row.relay_id])
     states = _states(connection, [row.invitation_id])
     if State.SENDING in states.values():
-        return  # claimed again in between
+        return  # claimed again meanwhile
     _cancel(connection, row.batch_id, states)
     _erase(connection, [row.invitation_id], row.address)
     connection.execute(delete(Forgetting).where(Forgetting.invitation_id == row.invitation_id))
@@ -139,7 +140,7 @@ def _find(connection: Connection, vault: Vault, tenant_id: str, person: str) -> 
 
 
 def shortened_of(tenant_id: str, digests: Sequence[str]) -> Select[Any]:
-    """Return the query for relay, batch and id of those whose address was shortened, by its keyed hashes."""
+    """Return the query for relay, batch and id of invitations with a shortened address, found by its keyed hashes."""
     by_digest = _of_tenant(tenant_id).join(Shortened, Shortened.invitation_id == Invitation.id)
     return by_digest.where(Shortened.digest.in_(digests))
 
@@ -150,7 +151,7 @@ def _of_tenant(tenant_id: str) -> Select[Any]:
 
 
 def _states(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
-    """Return the states as they are now, whatever this transaction saw of them before."""
+    """Return the current states, not those of this transaction's snapshot."""
     rows = connection.execute(
         select(Invitation.id, Invitation.state).where(among(connection, Invitation.id, ids)).with_for_update()
     )
@@ -171,14 +172,14 @@ def _cancel(connection: Connection, batch_id: int, states: dict[int, str]) -> in
 def _erase(connection: Connection, ids: Sequence[int], address: str) -> None:
     if not ids:
         return
-    write_over(connection, dict.fromkeys(ids, (address, "")))
+    replace_recipients(connection, dict.fromkeys(ids, (address, "")))
     there = among(connection, Invitation.id, ids)
     connection.execute(update(Invitation).where(there).values(values=null(), override=null()))
     connection.execute(delete(Shortened).where(among(connection, Shortened.invitation_id, ids)))
 
 
 def _scrub_relays(connection: Connection, tenant_id: str, person: str) -> None:
-    """A server that refuses to go on may have named the recipient at whom it did."""
+    """A server's last error may contain the recipient's address."""
     of_tenant = Relay.tenant_id == tenant_id
     for row in connection.execute(select(Relay.id, Relay.pause_text).where(of_tenant, Relay.pause_text.is_not(None))):
         if (clean := scrub(row.pause_text, person)) != row.pause_text:
@@ -190,9 +191,9 @@ def _scrub_relays(connection: Connection, tenant_id: str, person: str) -> None:
 
 
 def erase_records(connection: Connection, tenant_id: str, project_id: str | None) -> None:
-    """Delete what is kept of a project, or of the whole tenant when `project_id` is `None`.
+    """Delete all records of a project, or of the whole tenant when `project_id` is `None`.
 
-    What waits is cancelled by it. A message that is on the wire at this moment may still arrive.
+    Waiting invitations are cancelled by it. A message that is on the wire at this moment may still arrive.
     """
     where = _of(tenant_id, project_id)
     lock_leases(connection, connection.scalars(select(Batch.relay_id).where(*where).distinct()))
@@ -219,10 +220,10 @@ def _suggested_for(tenant_id: str, project_id: str) -> list[ColumnElement[bool]]
 
 
 def _forget_relays(connection: Connection, tenant_id: str) -> None:
-    """Delete a tenant's mail servers. A drain that is at work finds its lease gone, and sends no more."""
+    """Delete a tenant's mail servers. A running drain finds its lease gone, and stops sending."""
     relays = select(Relay.id).where(Relay.tenant_id == tenant_id).scalar_subquery()
     counters.keep_drains(connection, relays)
-    # SQLite cascades only where the host wants it.
+    # SQLite cascades only if the host has enabled foreign keys.
     for kept in (Confirmation, Journal, Alert, Notice, Lease, Suggestion):
         connection.execute(delete(kept).where(kept.relay_id.in_(relays)))
     connection.execute(delete(RelayTest).where(RelayTest.tenant_id == tenant_id))

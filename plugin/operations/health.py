@@ -1,4 +1,4 @@
-"""Whether this platform can send at all, in a moment: for load balancers, monitors and operators. No secrets in it."""
+"""Health check, within seconds: can this platform send? For load balancers, monitors and operators; without secrets."""
 
 from __future__ import annotations
 
@@ -18,41 +18,42 @@ from own_smtp.storage import periodic, revisions
 log = logging.getLogger(__name__)
 
 PATIENCE = 3.0
-"""Seconds for the database to answer."""
+"""Timeout for the database, in seconds."""
 
-# A database that hangs holds a thread; others that ask meanwhile are not kept waiting by more of them.
+# A database that hangs blocks a thread; further checks do not wait for more of them.
 _threads = ThreadPoolExecutor(2, thread_name_prefix="own-smtp-health")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthReport:
-    """What works."""
+    """The parts that work."""
 
     database: bool
-    """It answers in time."""
+    """The database answers in time."""
     tables: bool
-    """They are those that this version needs."""
+    """The tables are those of this version."""
     worker: bool
-    """One was seen within the last minutes, on any machine."""
+    """A worker was seen within the last minutes, on any machine."""
     journal: bool
     """No worker failed to write its journal within the last minutes."""
     redis_problem: str | None
-    """Why Redis takes no jobs, or nobody runs them, as a key of `REDIS_PROBLEMS`; `None` when all is well."""
+    """Why Redis accepts no jobs or no worker runs them, as a key of `REDIS_PROBLEMS`; `None` when there is no problem.
+    """
 
     @property
     def redis(self) -> bool:
-        """Whether Redis takes jobs, and they are run."""
+        """Whether Redis accepts jobs, and workers run them."""
         return self.redis_problem is None
 
     @property
     def status(self) -> str:
-        """`ok`; `degraded` when pages and sends work but nothing leaves; `down` when not even they do."""
+        """`ok`; `degraded` when pages and sends work but nothing is sent; `down` when not even they work."""
         if not (self.database and self.tables):
             return "down"
         return "ok" if self.redis and self.worker and self.journal else "degraded"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it with its status, for JSON."""
+        """Return the parts and the status, for JSON."""
         return {"status": self.status, "redis": self.redis, **asdict(self)}
 
 
@@ -65,7 +66,7 @@ REDIS_PROBLEMS = MappingProxyType(
         "suspended": "RQ's workers are SUSPENDED and take no jobs: `rq resume`.",
     }
 )
-"""What is wrong with Redis, and what to do."""
+"""Problems with Redis, with advice."""
 NO_JOURNAL = (
     "A worker CANNOT WRITE ITS JOURNAL and sends nothing: its log names the folder. Is the disk full, or the folder not"
     " its own?"
@@ -73,9 +74,9 @@ NO_JOURNAL = (
 
 
 def examine(engine: Engine, queue_problem: Callable[[], str | None]) -> HealthReport:
-    """Ask the database and Redis. Takes little longer than `PATIENCE` whatever they do.
+    """Check the database and Redis. Takes little longer than `PATIENCE` even if they hang.
 
-    `queue_problem` returns a key of `REDIS_PROBLEMS`, or `None` when all is well.
+    `queue_problem` returns a key of `REDIS_PROBLEMS`, or `None` when there is no problem.
     """
     problem = queue_problem()
     asked = _threads.submit(_ask, engine)
@@ -96,12 +97,12 @@ def _ask(engine: Engine) -> tuple[bool, bool, bool]:
 
 
 def describe_redis(problem: str | None) -> str:
-    """Say what is wrong with Redis, and what to do."""
+    """Describe the problem with Redis, with advice."""
     return "Redis takes jobs." if problem is None else REDIS_PROBLEMS[problem]
 
 
 def describe(health: HealthReport) -> str:
-    """Say it to a person, and what to do."""
+    """Describe the result for a person, with advice."""
     lines = [
         "The database answers." if health.database else "The database DOES NOT ANSWER.",
         "The tables are up to date."

@@ -1,4 +1,4 @@
-"""Logs as JSON, one object a line, and the lines that say what became of invitations: by ids, never by address."""
+"""JSON logs, one object a line, and the log lines about attempts: with ids, never with addresses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from own_smtp.smtp.redaction import mask_addresses
 
 deliveries = logging.getLogger("own_smtp.deliveries")
-"""One line for each attempt: INFO for those that were not accepted, DEBUG for those that were."""
+"""One line for each attempt: DEBUG for accepted invitations, INFO for all others."""
 
 LOG_FIELDS = (
     "relay_id",
@@ -27,13 +27,13 @@ LOG_FIELDS = (
     "hook",
     "cause",
 )
-"""What lines may carry beside their text, as attributes of the record: `extra={"relay_id": 7}`."""
+"""Further fields of a line, given as attributes of the record: `extra={"relay_id": 7}`."""
 
 
 class JSONFormatter(logging.Formatter):
-    """Writes `time`, `level`, `logger`, `message`, those of `LOG_FIELDS` that a line has, and `exception`.
+    """Writes `time`, `level`, `logger`, `message`, the record's `LOG_FIELDS`, and `exception`.
 
-    Whatever looks like an address goes: a line of ours has none, but an exception of the host's may.
+    Addresses are redacted: our own lines have none, but an exception of the host's may.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -50,7 +50,7 @@ class JSONFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Writes lines for people, and no address either."""
+    """Writes lines for people, with addresses redacted."""
 
     def format(self, record: logging.LogRecord) -> str:
         return mask_addresses(super().format(record))
@@ -67,7 +67,7 @@ def note_attempt(
     enhanced: str | None,
     route: str,
 ) -> None:
-    """Write the line for one attempt. The server's words are in the delivery log: they may repeat the address."""
+    """Log one attempt. The server's reply is in the delivery log only: it may repeat the address."""
     deliveries.log(
         logging.DEBUG if state == "accepted" else logging.INFO,
         "Invitation %s of batch %s: %s at %s, code %s",
@@ -90,14 +90,14 @@ def note_attempt(
 
 
 def wants_attempts(states: Iterable[str]) -> bool:
-    """Whether anybody reads a line about any of these: asked once for many, because a drain is in a hurry."""
+    """Whether any of these lines would be logged: one check for many attempts, because a drain calls it often."""
     if deliveries.isEnabledFor(logging.DEBUG):
         return True
     return deliveries.isEnabledFor(logging.INFO) and any(state != "accepted" for state in states)
 
 
 def configure(style: str) -> None:
-    """Let a worker's process log to its standard error, as `text` or `json`."""
+    """Let a worker's process log to standard error, as `text` or `json`."""
     handler = logging.StreamHandler()
     text = TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JSONFormatter() if style == "json" else text)

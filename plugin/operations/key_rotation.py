@@ -1,4 +1,4 @@
-"""Which encryption keys stored secrets still need, and how they are encrypted anew with the first."""
+"""Encryption keys in use, and re-encryption of stored secrets with the first key."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from own_smtp.storage.encryption import Vault, key_id_of
 from own_smtp.storage.models import Relay, RelayTest, Shortened
 
 AT_A_TIME = 100
-"""So many secrets are encrypted anew in one transaction."""
+"""How many secrets are re-encrypted in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """One key, and how many secrets cannot be read without it."""
+    """One key, and how many secrets need it."""
 
     key_id: str
     secrets: int
@@ -31,29 +31,31 @@ class KeyUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeysInUse:
-    """What stored secrets need."""
+    """The keys that stored secrets need."""
 
     keys: tuple[KeyUse, ...]
-    """Those that are configured, in their order, then those that are missing."""
+    """The configured keys in their order, then the missing ones."""
     damaged: int
-    """Secrets of a form that nobody knows: no key reads them."""
+    """Secrets in an unknown format: no key decrypts them."""
     are_recipients_hashed: bool
-    """Whether there are shortened recipients. Nothing says which key hashed them, and none can be hashed anew."""
+    """Whether there are shortened recipients. Their keyed hashes do not tell which key made them, and cannot be made
+    anew.
+    """
 
     @property
     def old(self) -> int:
-        """How many secrets need a key that is not the first, and is configured."""
+        """How many secrets need a configured key other than the first."""
         return sum(key.secrets for key in self.keys if key.is_configured and not key.is_first)
 
     @property
     def lost(self) -> int:
-        """How many secrets nobody can read as the keys are configured."""
+        """How many secrets no configured key can decrypt."""
         return self.damaged + sum(key.secrets for key in self.keys if not key.is_configured)
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A column with secrets in it, and the field that they are bound to."""
+    """A column with secrets, and the field name that they are bound to."""
 
     model: Any
     name: str
@@ -65,7 +67,7 @@ class _Place:
 
 
 _PLACES = (_Place(Relay, "password", PASSWORD_FIELD), _Place(RelayTest, "settings", SETTINGS_FIELD))
-"""All of them."""
+"""All columns with secrets."""
 
 
 def keys_in_use(connection: Connection, vault: Vault) -> KeysInUse:
@@ -86,9 +88,9 @@ def keys_in_use(connection: Connection, vault: Vault) -> KeysInUse:
 
 
 def reencrypt(engine: Engine, vault: Vault) -> int:
-    """Encrypt with the first key what an old one encrypted, and return how many secrets that were.
+    """Re-encrypt secrets of older keys with the first key; return their number.
 
-    What cannot be read stays as it is. A secret that somebody changes at the same moment keeps the new value.
+    Secrets that cannot be decrypted stay as they are. A secret that is changed at the same moment keeps its new value.
     """
     return sum(count for place in _PLACES for count in _in_steps(engine, vault, place))
 
@@ -108,7 +110,7 @@ def _in_steps(engine: Engine, vault: Vault, place: _Place) -> Iterator[int]:
 
 
 def _renew(connection: Connection, vault: Vault, place: _Place, row: Row[Any]) -> int:
-    """Encrypt one secret anew, and return 1; 0 where it needs nothing, cannot be read, or has just been changed."""
+    """Re-encrypt one secret, and return 1; 0 if it needs no change, cannot be decrypted, or was just changed."""
     bound_to = {"tenant_id": row.tenant_id, "field": place.field}
     try:
         if not vault.needs_rotation(row.stored):
@@ -116,7 +118,7 @@ def _renew(connection: Connection, vault: Vault, place: _Place, row: Row[Any]) -
         values = {place.name: vault.encrypt(vault.decrypt(row.stored, **bound_to), **bound_to)}
     except SecretError:
         return 0
-    # Nobody changed anything: columns that an update counts or dates stay.
+    # Not a change by a person: columns that count or date updates keep their values.
     for column in place.model.__table__.c:
         if column.onupdate is not None:
             values[column.name] = column

@@ -1,5 +1,4 @@
-"""Figures for Prometheus. All of them come from the tables, so that they are true whatever process is asked, and
-outlive every one of them.
+"""Metrics for Prometheus, read from the tables: every process reports the same, and restarts lose nothing.
 
 Needs `prometheus-client` (`pip install flask-own-smtp[metrics]`), which is loaded with this module.
 """
@@ -25,21 +24,21 @@ from own_smtp.storage.models import Alert, Batch, Counter, HourlyStat, Invitatio
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Whose = tuple[str, ...]
-"""Tenant and relay where the figures are told apart by them, else nothing."""
+"""Tenant and relay where the metrics have these labels, else empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
-    """What Redis says."""
+    """The state of the job queue in Redis."""
 
     is_up: bool
-    """Whether jobs are taken and run."""
+    """Whether jobs are accepted and run."""
     jobs: int | None
-    """How many wait; `None` where it does not answer."""
+    """How many jobs wait; `None` if Redis does not answer."""
 
 
 def exposition(connection: Connection, queue: QueueFigures, *, by_tenant: bool) -> bytes:
-    """Return all figures in Prometheus' text format. `by_tenant` adds the labels `tenant` and `relay` to some."""
+    """Return all metrics in Prometheus' text format. `by_tenant` adds the labels `tenant` and `relay` to some."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(connection, queue, by_tenant=by_tenant))
     return generate_latest(registry)
@@ -53,7 +52,7 @@ class _Collector:
         self._now = read_clock(connection)
 
     def describe(self) -> list[Metric]:
-        """Say nothing before anybody asks: a registry would ask the database otherwise."""
+        """Return nothing: otherwise a registry would query the database when the collector is registered."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -74,7 +73,7 @@ class _Collector:
         return (row.tenant_id, str(row.relay_id)) if self._labels else ()
 
     def _waiting(self) -> Iterator[Metric]:
-        """How many wait, being sent included, and since when the oldest batch with something in it does."""
+        """Waiting invitations, including those being sent, and the time of the oldest batch with any."""
         waiting: Sums[Whose] = Sums()
         oldest: dict[Whose, datetime] = {}
         for row in self._connection.execute(_WAITING):

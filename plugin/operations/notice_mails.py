@@ -1,4 +1,4 @@
-"""The notice to a relay's owner for hosts that do not listen themselves: what happened, why, and what to do."""
+"""Mails to a relay's owner, for hosts without hooks of their own for them: the event, its cause, and advice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from own_smtp.states import WITHOUT_WORDS, AlertCause, PauseReason, RelayState
 
 
 class ComposedMessage(Message):
-    """A platform mail that Flask-Mail sends; its octets are those of our composer, as any other message's are."""
+    """A platform mail for Flask-Mail to send; its bytes come from our composer, like those of any other message."""
 
     def __init__(self, mail: PlatformMail, identity: Identity) -> None:
         super().__init__(
@@ -45,14 +45,14 @@ class ComposedMessage(Message):
             raise ContentError(unfit)
 
     def as_bytes(self) -> bytes:
-        """Return the message as it goes onto the wire."""
+        """Return the message as it is written to the wire."""
         return self._data
 
 
 def message_for_flask_mail(mail: PlatformMail, config: Mapping[str, Any]) -> ComposedMessage:
     """Return a platform mail from `MAIL_DEFAULT_SENDER`.
 
-    Raises `ContentError` for a mail that Flask-Mail can never send, `ConfigurationError` where it has no sender.
+    Raises `ContentError` for a mail that Flask-Mail can never send, `ConfigurationError` without a sender.
     """
     identity = default_identity(config)
     if identity is None:
@@ -63,9 +63,9 @@ def message_for_flask_mail(mail: PlatformMail, config: Mapping[str, Any]) -> Com
 
 
 def notice_of(change: RelayChange) -> PlatformMail | None:
-    """Return the notice of a change that the server's answers brought about; `None` for those a person made.
+    """Return the notice of an automatic change; `None` for a change that a person made.
 
-    In the language that is in force.
+    In the current language.
     """
     if not change.is_automatic or not change.address:
         return None
@@ -109,7 +109,7 @@ def _words(pause: PauseReason | None, words: str) -> str:
 
 
 def alert_notice(alert: RelayAlert, timezone: str) -> PlatformMail | None:
-    """Return the mail about an alert, in the language that is in force; `None` when there is nobody to write to."""
+    """Return the mail about an alert, in the current language; `None` without anyone to write to."""
     if not alert.address:
         return None
     words = _OVER if alert.is_over else _NEW

@@ -1,4 +1,4 @@
-"""What a person does to a project's way of sending, and to invitations whose way is closed by that."""
+"""Acts on a project: choose its route, and settle invitations that wait for the previous one."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from own_smtp.relays import project_routes, store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingChoice:
-    """What becomes of invitations that wait for a way that is being closed: they stay where they are by default."""
+    """How to settle invitations that wait for a closing route: by default they stay."""
 
     target_id: int | None = None
-    """The relay that they are moved to."""
+    """The relay to move them to."""
     cancels: bool = False
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing waits for the old way afterwards."""
+        """Whether no invitation waits for the old route afterwards."""
         return self.cancels or self.target_id is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
-    """What came of a choice."""
+    """The result of a choice of route."""
 
     is_new: bool
     settled: int
@@ -37,7 +37,7 @@ class Routed:
 
 
 def settle_waiting(connection: Connection, scope: Scope, choice: WaitingChoice, *, user_id: str) -> int:
-    """Move or cancel what waits, or let it be. Return how many invitations those were. Raises `ConflictError`."""
+    """Move, cancel or keep waiting invitations; return the number moved or cancelled. Raises `ConflictError`."""
     if choice.target_id is not None:
         return reroute.move_waiting(connection, scope, choice.target_id, user_id=user_id)
     return reroute.cancel_waiting(connection, scope, user_id=user_id) if choice.cancels else 0
@@ -52,7 +52,7 @@ def choose_route(
     fallback_after: int | None = None,
     choice: WaitingChoice | None = None,
 ) -> Routed:
-    """Let a project's invitations be sent through a relay, or by the platform (`None`), and settle what waits.
+    """Route a project's invitations through a relay, or the platform (`None`), and settle waiting ones.
 
     Raises `NotFoundError` when the tenant has no such relay, and `ConflictError` when waiting invitations cannot be
     moved now.

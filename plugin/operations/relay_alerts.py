@@ -1,8 +1,7 @@
-"""Looks after relays: what is wrong with one now that was not before, and what is right again.
+"""Relay alerts: detect causes that are new or over, and notify once for each.
 
-One message for each cause, and one when it is over. What was told is kept in a table, so that neither a restart nor a
-second machine tells it twice: whoever sends a message takes its row first, in a commit of its own. Whoever dies at it
-leaves it to the next look but a few.
+A table records the alerts, so that neither a restart nor a second machine sends one twice: a process claims an alert's
+row, in a commit of its own, before it sends the message. If that process crashes, a later round retries.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, or_, select, update
 
 from own_smtp.hooks.events import RelayAlert
-from own_smtp.operations.relay_events import TOLD_WITHIN, are_overdue, notify_overdue_events
+from own_smtp.operations.relay_events import NOTIFY_AGAIN_AFTER, has_overdue_events, notify_overdue_events
 from own_smtp.runtime import Runtime
 from own_smtp.settings import Settings
 from own_smtp.states import AlertCause, BatchState, RelayState, State
@@ -26,40 +25,40 @@ from own_smtp.storage.models import Alert, Batch, Invitation, Lease, Relay
 
 
 class Verdict(StrEnum):
-    """What a look at a relay says of one cause."""
+    """The state of one cause at a relay."""
 
-    WRONG = auto()
-    RIGHT = auto()
-    OPEN = auto()
-    """It cannot be said now; what was said before stands."""
-    MOOT = auto()
-    """Something else says more: a pause, or the tenant's own hand."""
+    PRESENT = auto()
+    ABSENT = auto()
+    UNDECIDED = auto()
+    """Cannot be decided now; the recorded alert stays."""
+    IRRELEVANT = auto()
+    """Covered by other messages: the relay is paused, or a person is responsible."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A relay at one moment, as far as alerts are concerned."""
+class RelaySnapshot:
+    """A relay at one moment, as alerts need it."""
 
     now: datetime
     relay_id: int
     tenant_id: str
     label: str
     address: str | None
-    """Of the person who last saved it."""
+    """The address of the person who last saved it."""
     state: str
     is_pinned: bool
-    """Whether one certificate is trusted by its fingerprint: its end does not matter then."""
+    """Whether it trusts one certificate by fingerprint: the expiry does not matter then."""
     failing_since: datetime | None
     last_success_at: datetime | None
     last_error: str | None
     wake_at: datetime | None
     certificate_until: datetime | None
     overdue_since: datetime | None
-    """Since when the invitation is due that has waited longest, if that is too long; else `None`."""
+    """Due time of the invitation that has waited longest, if that is too long ago; else `None`."""
 
 
-def judge(seen: Seen, settings: Settings) -> dict[AlertCause, Verdict]:
-    """Say of each cause whether it is there."""
+def judge(seen: RelaySnapshot, settings: Settings) -> dict[AlertCause, Verdict]:
+    """Return the state of each cause."""
     return {
         AlertCause.UNREACHABLE: _unreachable(seen, settings),
         AlertCause.QUEUE: _queue(seen, settings),
@@ -67,100 +66,100 @@ def judge(seen: Seen, settings: Settings) -> dict[AlertCause, Verdict]:
     }
 
 
-def _unreachable(seen: Seen, settings: Settings) -> Verdict:
+def _unreachable(seen: RelaySnapshot, settings: Settings) -> Verdict:
     if seen.state != RelayState.ACTIVE:
-        return Verdict.MOOT  # a pause has a message of its own, and an all-clear
+        return Verdict.IRRELEVANT  # pauses and resumptions have messages of their own
     if seen.failing_since is None:
-        return Verdict.RIGHT
-    return Verdict.WRONG if seen.failing_since <= seen.now - settings.failure_warning else Verdict.OPEN
+        return Verdict.ABSENT
+    return Verdict.PRESENT if seen.failing_since <= seen.now - settings.failure_warning else Verdict.UNDECIDED
 
 
-def _queue(seen: Seen, settings: Settings) -> Verdict:
+def _queue(seen: RelaySnapshot, settings: Settings) -> Verdict:
     if seen.state == RelayState.PAUSED:
-        return Verdict.MOOT
+        return Verdict.IRRELEVANT
     if seen.overdue_since is None:
-        return Verdict.RIGHT
+        return Verdict.ABSENT
     if seen.failing_since is not None or (seen.wake_at is not None and seen.wake_at > seen.now):
-        return Verdict.OPEN  # unreachable says it; or limits and hours that the tenant set
+        return Verdict.UNDECIDED  # covered by "unreachable", or by limits and windows that the tenant set
     has_moved = seen.last_success_at is not None and seen.last_success_at > seen.now - settings.queue_warning
-    return Verdict.RIGHT if has_moved else Verdict.WRONG
+    return Verdict.ABSENT if has_moved else Verdict.PRESENT
 
 
-def _certificate(seen: Seen, settings: Settings) -> Verdict:
+def _certificate(seen: RelaySnapshot, settings: Settings) -> Verdict:
     if seen.is_pinned or seen.certificate_until is None:
-        return Verdict.MOOT
-    return Verdict.WRONG if seen.certificate_until <= seen.now + settings.certificate_warning else Verdict.RIGHT
+        return Verdict.IRRELEVANT
+    return Verdict.PRESENT if seen.certificate_until <= seen.now + settings.certificate_warning else Verdict.ABSENT
 
 
-# A round
+# Rounds
 
 
-def has_events(runtime: Runtime) -> bool:
-    """Look at all relays, put on record what is wrong, and return whether there is anything to tell or to end."""
+def has_alerts(runtime: Runtime) -> bool:
+    """Check all relays, record new alerts, and return whether there is any alert to send or to end."""
     with runtime.engine.connect() as connection:
-        if are_overdue(connection):
+        if has_overdue_events(connection):
             return True
     return any(
-        verdict is not Verdict.OPEN and not (verdict is Verdict.WRONG and row.told_at)
-        for row, _seen, verdict in _look(runtime)
+        verdict is not Verdict.UNDECIDED and not (verdict is Verdict.PRESENT and row.told_at)
+        for row, _seen, verdict in _judged_alerts(runtime)
     )
 
 
-def look_after(runtime: Runtime) -> int:
-    """Look at all relays, and tell what is new. Return how many messages were handed over.
+def send_alerts(runtime: Runtime) -> int:
+    """Check all relays and send new alerts. Return how many messages were handed over.
 
-    That may take as long as the platform's mail service or the host's hook does.
+    Takes as long as the platform's mail server or the host's hook does.
     """
-    return notify_overdue_events(runtime) + sum(_notify(runtime, *found) for found in _look(runtime))
+    return notify_overdue_events(runtime) + sum(_notify(runtime, *found) for found in _judged_alerts(runtime))
 
 
-def _look(runtime: Runtime) -> list[tuple[Any, Seen | None, Verdict]]:
-    """Return each alert on record with what its relay is like now, and what that says of it."""
+def _judged_alerts(runtime: Runtime) -> list[tuple[Any, RelaySnapshot | None, Verdict]]:
+    """Return each recorded alert with its relay and the state of its cause."""
     with runtime.engine.begin() as connection:
         relays = {seen.relay_id: seen for seen in _see(connection, runtime.settings)}
         _raise(connection, relays.values(), runtime.settings)
         alerts = connection.execute(select(Alert.id, Alert.relay_id, Alert.cause, Alert.raised_at, Alert.told_at)).all()
     found = [(row, relays.get(row.relay_id)) for row in alerts]
     return [
-        (row, seen, judge(seen, runtime.settings)[AlertCause(row.cause)] if seen else Verdict.MOOT)
+        (row, seen, judge(seen, runtime.settings)[AlertCause(row.cause)] if seen else Verdict.IRRELEVANT)
         for row, seen in found
     ]
 
 
-def _raise(connection: Connection, relays: Iterable[Seen], settings: Settings) -> None:
+def _raise(connection: Connection, relays: Iterable[RelaySnapshot], settings: Settings) -> None:
     for seen in relays:
         for cause, verdict in judge(seen, settings).items():
-            if verdict is Verdict.WRONG:
+            if verdict is Verdict.PRESENT:
                 row = insert_or_pass(connection, Alert, ["relay_id", "cause"])
                 connection.execute(row.values(relay_id=seen.relay_id, cause=cause, raised_at=seen.now))
 
 
-def _notify(runtime: Runtime, row: Any, seen: Seen | None, verdict: Verdict) -> bool:
-    """Tell one alert, or that it is over, unless another machine did. Return whether a message was handed over."""
-    if verdict is Verdict.WRONG:
-        return seen is not None and row.told_at is None and _tell_new(runtime, row, seen)
-    if verdict is Verdict.OPEN:
+def _notify(runtime: Runtime, row: Any, seen: RelaySnapshot | None, verdict: Verdict) -> bool:
+    """Notify of an alert, or of its end, unless another machine did. Return whether a message was handed over."""
+    if verdict is Verdict.PRESENT:
+        return seen is not None and row.told_at is None and _notify_new(runtime, row, seen)
+    if verdict is Verdict.UNDECIDED:
         return False
     with runtime.engine.begin() as connection:
         is_ours = connection.execute(delete(Alert).where(Alert.id == row.id)).rowcount == 1
-    if not is_ours or seen is None or verdict is Verdict.MOOT or row.told_at is None:
+    if not is_ours or seen is None or verdict is Verdict.IRRELEVANT or row.told_at is None:
         return False
     return _hand_over(runtime, _alert(row, seen, is_over=True))
 
 
-def _tell_new(runtime: Runtime, row: Any, seen: Seen) -> bool:
+def _notify_new(runtime: Runtime, row: Any, seen: RelaySnapshot) -> bool:
     with runtime.engine.begin() as connection:
         now = read_clock(connection)
-        is_free = or_(Alert.taken_at.is_(None), Alert.taken_at < now - TOLD_WITHIN)
+        is_free = or_(Alert.taken_at.is_(None), Alert.taken_at < now - NOTIFY_AGAIN_AFTER)
         unnotified = (Alert.id == row.id, Alert.told_at.is_(None))
         taken = connection.execute(update(Alert).where(*unnotified, is_free).values(taken_at=now))
     if taken.rowcount == 0:
         return False
-    is_told = _hand_over(runtime, _alert(row, seen, is_over=False))
+    is_notified = _hand_over(runtime, _alert(row, seen, is_over=False))
     with runtime.engine.begin() as connection:
-        ended = {"told_at": db_now()} if is_told else {"taken_at": None}  # then the next round tries again
+        ended = {"told_at": db_now()} if is_notified else {"taken_at": None}  # the next round retries
         connection.execute(update(Alert).where(Alert.id == row.id).values(**ended))
-    return is_told
+    return is_notified
 
 
 def _hand_over(runtime: Runtime, alert: RelayAlert) -> bool:
@@ -168,7 +167,7 @@ def _hand_over(runtime: Runtime, alert: RelayAlert) -> bool:
         return runtime.listener.relay_alerted(alert)
 
 
-def _alert(row: Any, seen: Seen, *, is_over: bool) -> RelayAlert:
+def _alert(row: Any, seen: RelaySnapshot, *, is_over: bool) -> RelayAlert:
     since = {
         AlertCause.UNREACHABLE: seen.failing_since,
         AlertCause.QUEUE: seen.overdue_since,
@@ -187,7 +186,7 @@ def _alert(row: Any, seen: Seen, *, is_over: bool) -> RelayAlert:
     )
 
 
-def _see(connection: Connection, settings: Settings) -> list[Seen]:
+def _see(connection: Connection, settings: Settings) -> list[RelaySnapshot]:
     now = read_clock(connection)
     overdue = _overdue(connection, now - settings.queue_warning)
     rows = connection.execute(
@@ -210,8 +209,8 @@ def _see(connection: Connection, settings: Settings) -> list[Seen]:
     return [_seen(row, now, overdue.get(row.id)) for row in rows]
 
 
-def _seen(row: Any, now: datetime, overdue_since: datetime | None) -> Seen:
-    return Seen(
+def _seen(row: Any, now: datetime, overdue_since: datetime | None) -> RelaySnapshot:
+    return RelaySnapshot(
         now=now,
         relay_id=row.id,
         tenant_id=row.tenant_id,
@@ -229,7 +228,7 @@ def _seen(row: Any, now: datetime, overdue_since: datetime | None) -> Seen:
 
 
 def _overdue(connection: Connection, before: datetime) -> dict[int, datetime]:
-    """Return the relays for which something waits that was due before, and since when it is."""
+    """Return the relays with invitations that were due before, and the earliest due time."""
     found: dict[int, datetime] = {}
     for relay_id, since in connection.execute(overdue_waits(before)):
         found[relay_id] = min(found.get(relay_id, since), since)
@@ -237,8 +236,8 @@ def _overdue(connection: Connection, before: datetime) -> dict[int, datetime]:
 
 
 def overdue_waits(before: datetime) -> Select[Any]:
-    """Return the query for it: a look into the index for each open batch, however much waits there."""
-    # A scalar subquery, because PostgreSQL turns EXISTS into a join that may read all that waits in every batch.
+    """Return the query for them: one index lookup for each open batch, however many invitations wait."""
+    # A scalar subquery: PostgreSQL turns EXISTS into a join that may read all waiting invitations of every batch.
     first = (
         select(Invitation.next_attempt_at)
         .where(Invitation.batch_id == Batch.id, Invitation.state == State.QUEUED)

@@ -1,8 +1,8 @@
-"""News of a relay that a drain brings about: it pauses, works again, or the platform's own mail takes over.
+"""Relay events caused by a drain: paused, resumed, platform fallback started.
 
-A notice is written in the transaction that makes it true, and deleted when the host, or the mail to the relay's owner,
-took it. Whatever happens in between, a look at all relays tells it a little later: once, unless the process that told
-it died before it could say so.
+An event is written in the transaction that makes it true, and deleted once the host, or the mail to the relay's owner,
+has accepted it. After a crash or a failure in between, a later round notifies: once, unless the process died between
+the notification and the deletion.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from own_smtp.storage.models import Notice, Relay
 
 log = logging.getLogger(__name__)
 
-TOLD_WITHIN = timedelta(minutes=5)
-"""After this, whoever began to tell it is taken for dead, or for refused."""
+NOTIFY_AGAIN_AFTER = timedelta(minutes=5)
+"""After this, a notification counts as failed and is retried."""
 
 
 class RelayEventKind(StrEnum):
-    """What there is to tell."""
+    """The kinds of events."""
 
     PAUSED = auto()
     RESUMED = auto()
@@ -38,13 +38,13 @@ class RelayEventKind(StrEnum):
 
 
 def write_notice(connection: Connection, relay_id: int, kind: RelayEventKind) -> None:
-    """Put on record that this is to be told; the caller tells it after the commit. Needs the relay's lease."""
+    """Record an event; the caller notifies after the commit. The caller must hold the relay's lease."""
     connection.execute(delete(Notice).where(*_is(relay_id, kind)))
     connection.execute(insert(Notice).values(relay_id=relay_id, kind=kind, taken_at=read_clock(connection)))
 
 
 def notify_owner(runtime: Runtime, relay_id: int, kind: RelayEventKind) -> bool:
-    """Tell it as it is now, outside any transaction. Return whether there was something to tell and it was taken."""
+    """Notify of the event if it still applies, outside any transaction. Return whether it applied and was accepted."""
     with runtime.engine.connect() as connection:
         change = _change(connection, relay_id, kind)
     if change is not None:
@@ -57,31 +57,36 @@ def notify_owner(runtime: Runtime, relay_id: int, kind: RelayEventKind) -> bool:
 
 
 def notify_now(runtime: Runtime, relay_id: int, kind: RelayEventKind) -> None:
-    """Tell what was written just now. What cannot be told now is told by a look at all relays."""
+    """Notify of an event that was written just now. After a database error a later round does it."""
     try:
         notify_owner(runtime, relay_id, kind)
     except DBAPIError as error:
-        log.warning("News of relay %s are told later: %s", relay_id, type(error).__name__, extra={"relay_id": relay_id})
+        log.warning(
+            "The notification about relay %s is postponed: %s",
+            relay_id,
+            type(error).__name__,
+            extra={"relay_id": relay_id},
+        )
 
 
-def are_overdue(connection: Connection) -> bool:
-    """Whether something was not told in time."""
+def has_overdue_events(connection: Connection) -> bool:
+    """Whether there are overdue events."""
     return bool(connection.scalar(select(exists().where(Notice.taken_at < _in_time(connection)))))
 
 
 def notify_overdue_events(runtime: Runtime) -> int:
-    """Tell what was not told in time, and return how much was."""
+    """Notify of overdue events; return their number."""
     with runtime.engine.connect() as connection:
         rows = connection.execute(select(Notice.__table__).where(Notice.taken_at < _in_time(connection))).all()
-    return sum(_take(runtime, row) and notify_owner(runtime, row.relay_id, RelayEventKind(row.kind)) for row in rows)
+    return sum(_claim(runtime, row) and notify_owner(runtime, row.relay_id, RelayEventKind(row.kind)) for row in rows)
 
 
 def _in_time(connection: Connection) -> datetime:
-    return read_clock(connection) - TOLD_WITHIN
+    return read_clock(connection) - NOTIFY_AGAIN_AFTER
 
 
-def _take(runtime: Runtime, row: Any) -> bool:
-    """Whether nobody else tells it now."""
+def _claim(runtime: Runtime, row: Any) -> bool:
+    """Claim the notification; `False` when another process did."""
     as_seen = (*_is(row.relay_id, row.kind), Notice.taken_at == row.taken_at)
     with runtime.engine.begin() as connection:
         taken = connection.execute(update(Notice).where(*as_seen).values(taken_at=read_clock(connection)))
@@ -93,7 +98,7 @@ def _is(relay_id: int, kind: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def _change(connection: Connection, relay_id: int, kind: RelayEventKind) -> RelayChange | None:
-    """Return what to tell; `None` when it is true no longer."""
+    """Return the change to notify of; `None` when it no longer applies."""
     relay = connection.execute(select(Relay.__table__).where(Relay.id == relay_id, Relay.deleted_at.is_(None))).first()
     if relay is None:
         return None

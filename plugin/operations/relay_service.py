@@ -1,7 +1,7 @@
-"""What a person does to a mail server: each act changes, records, commits, enqueues and tells the host.
+"""Acts on a mail server: each one changes, records, commits, enqueues jobs and notifies the host.
 
-Pages, commands and jobs call these functions and nothing below them. They need the current extension, so they stand in
-this room and not beside `own_smtp.relays`, which knows neither the queue nor the host.
+Pages, commands and jobs call these functions and nothing below them. They need the current extension, hence their place
+in this room and not in `own_smtp.relays`, which knows neither the queue nor the host.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from own_smtp.storage.models import Confirmation, Relay, RelayTest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """A server that was saved."""
+    """A saved server."""
 
     relay_id: int
     refusal: str | None = None
-    """Why no confirmation mail was sent that it needs; `None` when it was, or none is needed."""
+    """Why a required confirmation mail was not sent; `None` when it was sent, or none is required."""
     mails: tuple[int, ...] = ()
     """The confirmations whose mails are to be sent."""
     change: RelayChange | None = None
-    """What the host is told; `None` when the server's state is what it was."""
+    """The event for the host; `None` when the server's state did not change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Followed:
-    """What following a confirmation link came to."""
+class ConfirmResult:
+    """The result of a click on a confirmation link."""
 
     state: LinkState
     confirmation_id: int | None
     waits_for: tuple[str, ...] = ()
-    """The addresses that must confirm as well before the server may send."""
+    """Further addresses that must confirm before the server may send."""
 
 
 def save_new(extension: Extension, acting: Acting, draft: RelayDraft, test_id: int | None = None) -> Saved:
-    """Save a new server and ask for its confirmation. `test_id` is the test that the settings come from.
+    """Save a new server and request its confirmation. `test_id` is the test that tried the settings.
 
     Raises `ConflictError` when the tenant has too many servers, or saved this test already.
     """
@@ -75,9 +75,9 @@ def save_new(extension: Extension, acting: Acting, draft: RelayDraft, test_id: i
 def save_change(
     extension: Extension, acting: Acting, relay_id: int, draft: RelayDraft, test_id: int | None = None
 ) -> Saved:
-    """Save a changed server; ask for its confirmation where it is locked now.
+    """Save a changed server; request a confirmation if the change requires one.
 
-    Raises `ConflictError` when the password must be typed again for what the server is by now, or this test was saved.
+    Raises `ConflictError` when the password must be typed again for the current server, or this test was saved already.
     """
     settings = extension.in_force()
     with act(extension, acting.tenant_id) as session:
@@ -88,7 +88,7 @@ def save_change(
 
 
 def save_test(extension: Extension, acting: Acting, test_id: int) -> Saved:
-    """Save the settings of a test, for the server that it is about or as a new one. Raises `ConflictError`."""
+    """Save the settings of a test, for its server or as a new one. Raises `ConflictError`."""
     draft, relay_id = _read_test(extension, acting, test_id)
     if relay_id is None:
         return save_new(extension, acting, draft, test_id)
@@ -96,7 +96,7 @@ def save_test(extension: Extension, acting: Acting, test_id: int) -> Saved:
 
 
 def save_passed(extension: Extension, test_id: int, draft: RelayDraft) -> None:
-    """Save a new password whose test was passed. A relay that was changed meanwhile is left to the person."""
+    """Save a new password whose test passed. If the relay was changed meanwhile, the person must decide."""
     found = extension.db.session().get_one(RelayTest, test_id, populate_existing=True)
     acting, relay_id = Acting(tenant_id=found.tenant_id, user_id=found.requested_by), found.relay_id or 0
     settings = extension.in_force()
@@ -113,7 +113,7 @@ def save_passed(extension: Extension, test_id: int, draft: RelayDraft) -> None:
 
 
 def request_confirmation(extension: Extension, acting: Acting, relay_id: int) -> None:
-    """Send the confirmation mails once more. Raises `ConflictError` when that is not possible now."""
+    """Send the confirmation mails again. Raises `ConflictError` when that is not possible now."""
     settings = extension.in_force()
     with act(extension, acting.tenant_id) as session:
         relay = store.lock_relay(session, acting.tenant_id, relay_id)
@@ -122,23 +122,27 @@ def request_confirmation(extension: Extension, acting: Acting, relay_id: int) ->
     _send(extension, mails)
 
 
-def confirm(extension: Extension, token: str) -> Followed:
-    """Follow a confirmation link; the last one that a server needs activates it."""
+def confirm(extension: Extension, token: str) -> ConfirmResult:
+    """Confirm by a link; the last confirmation that a server needs activates it."""
     state, found = confirmations.look_up(extension.db.session(), token)
     if found is None:
-        return Followed(state=state, confirmation_id=None)
+        return ConfirmResult(state=state, confirmation_id=None)
     tenant_id = extension.db.session().get_one(Relay, found.relay_id).tenant_id
     with act(extension, tenant_id) as session:
         state, confirmation = confirmations.confirm(session, token)
         waits_for = _open_addresses(session, confirmation) if state is LinkState.VALID else ()
         change = _change_by(session, confirmation) if state is LinkState.VALID and not waits_for else None
-        followed = Followed(state=state, confirmation_id=confirmation.id if confirmation else None, waits_for=waits_for)
+        result = ConfirmResult(
+            state=state, confirmation_id=confirmation.id if confirmation else None, waits_for=waits_for
+        )
     _move(extension, change)
-    return followed
+    return result
 
 
 def pause(extension: Extension, acting: Acting, relay_id: int, note: str = "") -> bool:
-    """Stop a server; invitations wait. Return whether it was active before. `note` is for the tenant's people."""
+    """Pause a server; its invitations wait. Return whether it was active before. `note` is shown to the tenant's
+    people.
+    """
     with act(extension, acting.tenant_id) as session:
         relay = store.lock_relay(session, acting.tenant_id, relay_id)
         is_new = lifecycle.pause(session, relay_id, PauseReason.PERSON, note, None, user_id=acting.user_id)
@@ -148,9 +152,10 @@ def pause(extension: Extension, acting: Acting, relay_id: int, note: str = "") -
 
 
 def resume(extension: Extension, acting: Acting, relay_id: int, *, accepts_refusals: bool = False) -> bool:
-    """Let a paused server go on. Return whether it was paused before.
+    """Resume a paused server. Return whether it was paused before.
 
-    With `accepts_refusals` a server that refuses everything goes on to refuse: its words are about the recipients.
+    With `accepts_refusals` the relay is no longer paused when the server refuses everything: the refusals are about the
+    recipients.
     """
     move = lifecycle.accept_refusals if accepts_refusals else lifecycle.resume
     with act(extension, acting.tenant_id) as session:
@@ -162,9 +167,9 @@ def resume(extension: Extension, acting: Acting, relay_id: int, *, accepts_refus
 
 
 def delete(extension: Extension, acting: Acting, relay_id: int, choice: WaitingChoice | None = None) -> int:
-    """Delete a server, and do with the invitations that wait for it as `choice` says. Return how many those were.
+    """Delete a server, and settle its waiting invitations by `choice`. Return their number.
 
-    Raises `ConflictError` when some wait and there is no choice: they may have come since the page asked.
+    Raises `ConflictError` when some wait and there is no choice: they may have been added since the page was shown.
     """
     scope = Scope(tenant_id=acting.tenant_id, relay_id=relay_id)
     target_id = choice.target_id if choice else None
@@ -192,7 +197,7 @@ def suggest(
     users: Collection[str],
     projects: Collection[str],
 ) -> bool:
-    """Suggest a server to these people and projects, or to the whole tenant. Return whether that is new."""
+    """Suggest a server to these people and projects, or to the whole tenant. Return whether anything changed."""
     with act(extension, acting.tenant_id) as session:
         relay = store.lock_relay(session, acting.tenant_id, relay_id)
         return suggestions.choose_suggestions(
@@ -233,7 +238,7 @@ def _saved(
 
 
 def _announce(extension: Extension, saved: Saved) -> Saved:
-    """After the commit: send the mails, enqueue the drain, tell the host."""
+    """After the commit: send the mails, enqueue the drain, notify the host."""
     _send(extension, saved.mails)
     if not saved.mails and saved.refusal is None:
         extension.enqueue_drain(saved.relay_id)

@@ -1,7 +1,7 @@
-"""What is forgotten after its time: what a batch said, and then who was invited. States, codes and references stay.
+"""Retention: delete message contents, then shorten recipients, when their periods end. States and references stay.
 
-A batch is looked at as a whole: its time counts from the last change of state of any of its invitations. Everything
-is done in steps of a bounded number of rows, each a transaction of its own, so that nobody waits for it.
+A batch is handled as a whole: its period starts at the last change of state of any of its invitations. The work is done
+in transactions of a bounded number of rows, so that nothing waits for it.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from own_smtp.storage.models import Attempt, Batch, BatchFile, Invitation, Short
 from own_smtp.storage.pseudonyms import normal_form, scrub, shorten
 
 AT_A_TIME = 500
-"""Invitations of one step."""
+"""Invitations of one transaction."""
 
 _FINISHED = (BatchState.DONE, BatchState.CANCELLED)
 
 
 @dataclass(slots=True)
 class Purged:
-    """What was done."""
+    """The result of a purge."""
 
     contents: int = 0
-    """Batches whose content was deleted."""
+    """Batches whose contents were deleted."""
     recipients: int = 0
     """Batches whose recipients were shortened."""
     is_done: bool = True
-    """Whether nothing was left to do."""
+    """Whether nothing is left to do."""
 
 
 class Purge:
-    """Deletes what is older than it may be. `content` and `recipients` say how old, counted from the last state.
+    """Deletes old data. `content` and `recipients` are the maximum ages, counted from the last change of state.
 
-    Content never outlives its recipients: an invitation to a shortened address could be sent nowhere.
+    Contents never outlive the recipients: an invitation to a shortened address cannot be sent.
     """
 
     def __init__(self, engine: Engine, vault: Vault, *, content: timedelta, recipients: timedelta) -> None:
@@ -52,7 +52,7 @@ class Purge:
         self._recipients = recipients
 
     def run(self, steps: int | None = None) -> Purged:
-        """Do all that is to be done, or so many steps of it. What was left undone is done by the next run."""
+        """Do all steps, or at most so many of them; the next run does the rest."""
         purged = Purged()
         for number, _step in enumerate(self._steps(purged), start=1):
             if number == steps:
@@ -61,7 +61,7 @@ class Purge:
         return purged
 
     def _steps(self, purged: Purged) -> Iterator[None]:
-        """Do one step for each that is asked for: a batch, or as much of it as is good for one transaction."""
+        """Do one step for each iteration: a batch, or as much of it as fits one transaction."""
         for batch in self._due(self._content, Batch.purged_at.is_(None)):
             yield from self._purge_content(batch)
             purged.contents += 1
@@ -72,7 +72,7 @@ class Purge:
             yield
 
     def _due(self, age: timedelta, *conditions: Any) -> Iterator[Any]:
-        """Yield finished batches in which nothing changed for so long, one after the other."""
+        """Yield finished batches without a change for so long, one after the other."""
         last = 0
         while True:
             with self._engine.connect() as connection:
@@ -88,10 +88,10 @@ class Purge:
             yield batch
             last = batch.id
 
-    # What a batch said
+    # Contents
 
     def _purge_content(self, batch: Any) -> Iterator[None]:
-        """The batch's own content goes first: from then on nobody can send anything of it again."""
+        """Delete the batch's own content first: from then on nothing of it can be sent again."""
         with self._engine.begin() as connection:
             lock_leases(connection, [batch.relay_id])
             emptied = connection.execute(
@@ -109,7 +109,7 @@ class Purge:
         there = among(connection, Invitation.id, [row.id for row in rows])
         connection.execute(update(Invitation).where(there).values(values=null(), override=null()))
 
-    # Who was invited
+    # Recipients
 
     def _shorten(self, batch: Any) -> Iterator[None]:
         columns: tuple[Any, ...] = (Invitation.id, Invitation.address)
@@ -124,7 +124,7 @@ class Purge:
                 (row.id, self._vault.digests(normal_form(row.address), tenant_id=batch.tenant_id)[0]) for row in rows
             ]
             insert_rows(connection, Shortened, ("invitation_id", "digest"), digests)
-            write_over(connection, {row.id: (row.address, shorten(row.address)) for row in rows})
+            replace_recipients(connection, {row.id: (row.address, shorten(row.address)) for row in rows})
 
         yield from self._by_key(batch.id, query, shorten_some)
         self._note(batch, shortened_at=db_now())
@@ -134,7 +134,7 @@ class Purge:
     def _by_key(
         self, batch_id: int, query: Select[Any], work: Callable[[Connection, Sequence[Any]], None]
     ) -> Iterator[None]:
-        """Work through those of a batch that `query` finds, some at a time."""
+        """Process the invitations of a batch that `query` finds, some at a time."""
         with self._engine.connect() as connection:
             first, last = connection.execute(_ends(query, batch_id)).one()
         for start in range(first or 0, (last or -1) + 1, AT_A_TIME):
@@ -155,26 +155,26 @@ def _is_old(before: datetime) -> tuple[Any, ...]:
     return Batch.state.in_(_FINISHED), Batch.created_at < before, ~changed
 
 
-# A sum keeps a database from an index: PostgreSQL would look for the lowest id from the table's beginning on, and the
-# others for some ids in the whole batch.
+# The added 0 keeps the database from using an index for the order: PostgreSQL would read the primary key from its
+# beginning, and the others the whole batch.
 
 
 def _ends(query: Select[Any], batch_id: int) -> Select[Any]:
-    """Return the query for the first and the last id: a batch's invitations were added together."""
+    """Return the query for the first and the last id: a batch's invitations have adjacent ids."""
     ends: tuple[Any, ...] = (func.min(Invitation.id + 0), func.max(Invitation.id + 0))
     return query.where(Invitation.batch_id == batch_id).with_only_columns(*ends)
 
 
 def _some(query: Select[Any], batch_id: int, start: int) -> Select[Any]:
-    """Return the query for those of a batch with the next few ids."""
+    """Return the query for the matching invitations among the next few ids."""
     ids = Invitation.id.between(start, start + AT_A_TIME - 1)
     return query.where(ids, Invitation.batch_id + 0 == batch_id).order_by(Invitation.id)
 
 
-def write_over(connection: Connection, addresses: dict[int, tuple[str, str]]) -> None:
-    """Replace recipients: for each invitation's id its address and what stands there from now on; their names go.
+def replace_recipients(connection: Connection, addresses: dict[int, tuple[str, str]]) -> None:
+    """Replace recipients: `id` of the invitation, current address and replacement; names are deleted.
 
-    What servers said is searched for the address, too: many repeat it.
+    The address is also replaced in server replies: many repeat it.
     """
     rows = [{"of": id_, "short": short} for id_, (_address, short) in addresses.items()]
     statement = update(Invitation).where(Invitation.id == bindparam("of")).values(address=bindparam("short"), name="")

@@ -1,4 +1,4 @@
-"""How everything stands, for operators: relays, what waits, who drains, what a death left behind. Read only."""
+"""Status of the platform for operators: relays, waiting invitations, drains, leftovers of crashed ones. Read only."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from own_smtp.storage.models import Batch, Invitation, Journal, Lease, Relay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RelayStanding:
-    """One relay with work, or with a problem."""
+class RelayStatus:
+    """One relay with work or a problem."""
 
     relay_id: int
     tenant_id: str
@@ -26,7 +26,7 @@ class RelayStanding:
     queued: int
     sending: int
     waiting_since: datetime | None
-    """Since when the oldest batch with something in it waits."""
+    """Time of the oldest batch with waiting invitations."""
     drained_by: str | None
     """The machine that drains it now."""
     wake_at: datetime | None
@@ -35,27 +35,27 @@ class RelayStanding:
 
     @property
     def needs_attention(self) -> bool:
-        """Whether something waits that will not leave by itself."""
+        """Whether invitations wait for a person's help."""
         return bool(self.queued + self.sending) and (self.state != RelayState.ACTIVE or self.failures > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class PlatformStatus:
     """The whole platform at one moment, by the database's clock."""
 
     at: datetime
-    relays: list[RelayStanding]
+    relays: list[RelayStatus]
     open_journals: int
-    """Drains that run, or that died and are not recovered yet."""
+    """Running drains, and crashed ones that are not recovered yet."""
     untold: int
-    """Changes that the host has not been told of."""
+    """Status changes that the host has not received yet."""
 
 
 _RELAY = (Relay.id, Relay.tenant_id, Relay.label, Relay.state, Relay.pause_reason)
 
 
-def read_standing(connection: Connection) -> Standing:
-    """Return how everything stands. Counts what waits by index, however much was sent before."""
+def read_status(connection: Connection) -> PlatformStatus:
+    """Return the platform's status. Waiting invitations are counted by index, however many were sent before."""
     now = read_clock(connection)
     counts = {row.relay_id: row for row in _count_waiting(connection)}
     rows = connection.execute(
@@ -64,9 +64,9 @@ def read_standing(connection: Connection) -> Standing:
         .where(Relay.deleted_at.is_(None))
         .order_by(Relay.id)
     )
-    return Standing(
+    return PlatformStatus(
         at=now,
-        relays=[_standing_of(row, counts.get(row.id), now) for row in rows],
+        relays=[_relay_status(row, counts.get(row.id), now) for row in rows],
         open_journals=connection.scalars(select(func.count()).select_from(Journal)).one(),
         untold=connection.scalars(
             select(func.count()).select_from(Invitation).where(Invitation.untold_since.is_not(None))
@@ -89,9 +89,9 @@ def _count_waiting(connection: Connection) -> Iterable[Row[Any]]:
     ).all()
 
 
-def _standing_of(row: Any, waiting: Row[Any] | None, now: datetime) -> RelayStanding:
+def _relay_status(row: Any, waiting: Row[Any] | None, now: datetime) -> RelayStatus:
     is_drained = row.expires_at is not None and row.expires_at > now
-    return RelayStanding(
+    return RelayStatus(
         relay_id=row.id,
         tenant_id=row.tenant_id,
         label=row.label,

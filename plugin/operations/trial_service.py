@@ -1,4 +1,4 @@
-"""What a person does to try a mail server: tests of settings, certificates that they show, test mails."""
+"""Acts that try a mail server: tests of settings, trust in a certificate shown in one, test mails."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from own_smtp.states import PauseReason
 
 
 def request_test(extension: Extension, acting: Acting, kept: Kept, relay_id: int | None, *, saves: bool = False) -> int:
-    """Have settings tested by a worker, and return the test's id. Raises `ConflictError` for too many of them.
+    """Have a worker test settings, and return the test's id. Raises `ConflictError` after too many tests.
 
-    With `saves` the settings are saved when they pass.
+    With `saves` the settings are saved if the test passes.
     """
     settings = extension.in_force()
     with act(extension, acting.tenant_id) as session:
@@ -35,9 +35,9 @@ def request_test(extension: Extension, acting: Acting, kept: Kept, relay_id: int
 
 
 def trust_certificate(extension: Extension, acting: Acting, test_id: int) -> int:
-    """Trust the certificate that a test was shown, and test again with it. Return the new test's id.
+    """Trust the certificate that a test received, and test again with it. Return the new test's id.
 
-    Raises `ConflictError` when there is none to be trusted, and for too many tests: then nothing is trusted.
+    Raises `ConflictError` without such a certificate, and after too many tests: then nothing is trusted.
     """
     settings = extension.in_force()
     with act(extension, acting.tenant_id) as session:

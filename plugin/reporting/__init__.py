@@ -1,9 +1,9 @@
-"""Statements about what was sent: reports, log, exports, causes, explanations, forecasts and charts.
+"""Statements about sent invitations: reports, log, exports, causes, explanations, forecasts and charts.
 
-A report tells only what can be known: "accepted by your server", never "delivered". `known_statuses` is the table of
-it, `error_catalogue` holds the sentences that explain a server's refusal.
+A report claims only what can be known: "accepted by your server", never "delivered". `known_statuses` is the table of
+these statuses; `error_catalogue` explains servers' refusals.
 
-It reads and never writes, and its queries take the same time for a hundred invitations and for a million. `__all__`
+This room reads and never writes. Its queries take the same time for a hundred invitations and for a million. `__all__`
 names the modules that other rooms may import.
 """
 

@@ -1,4 +1,4 @@
-"""The audit log as people read it: in words, with names instead of ids, on a page and as CSV."""
+"""The audit log for people: sentences with names instead of ids, on a page and as CSV."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGE = 50
 """Lines on one page."""
 
 MOST_NAMES = 10
-"""So many tenants are named in one line."""
+"""How many tenants one line names; a longer list is cut."""
 
 ACTIONS: dict[str, Text] = {
     AuditAction.RELAY_CREATED: _("Mail server added"),
@@ -113,11 +113,11 @@ SECURITIES: dict[str, Text] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One field that changed, in words."""
+    """One changed field: its name and its values as text."""
 
     name: str
     before: str
-    """Empty for nothing."""
+    """The value before; empty when there was none."""
     after: str
     is_secret: bool
 
@@ -137,18 +137,18 @@ class AuditLine:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What ids are called. An id that is not among them stands for itself."""
+    """Names for ids. An unknown id is shown as it is."""
 
     relays: Mapping[int, str]
     projects: Mapping[str, str]
     name_of: Callable[[str], str]
-    """Returns what a person is called."""
+    """Returns a person's name."""
     tenant_name: Callable[[str], str] = str
-    """Returns what a tenant is called."""
+    """Returns a tenant's name."""
 
 
 def relay_names(session: Session, tenant_id: str) -> dict[int, str]:
-    """Return the labels of all the tenant's relays, of deleted ones too."""
+    """Return the labels of all the tenant's relays, including deleted ones."""
     rows = session.execute(select(Relay.id, Relay.label).where(Relay.tenant_id == tenant_id))
     return {row.id: row.label for row in rows}
 
@@ -201,12 +201,12 @@ def _change(name: str, pair: Sequence[Any], names: Names) -> Change:
 
 
 def value_text(name: str, value: Any, names: Names) -> str:
-    """Say the value of one field; empty for nothing."""
-    return "" if value is None or value in ("", []) else _saying(name, names)(value)
+    """Return a field's value as text; empty for no value."""
+    return "" if value is None or value in ("", []) else _formatter(name, names)(value)
 
 
-def _saying(name: str, names: Names) -> Callable[[Any], str]:
-    """Return what says values of a field: ids by their names, others by their kind."""
+def _formatter(name: str, names: Names) -> Callable[[Any], str]:
+    """Return a function that turns a field's values into text: ids into names, others by their type."""
     match name:
         case "relay":
             return lambda relay_id: names.relays.get(relay_id, str(relay_id))
@@ -275,11 +275,11 @@ _SAY: dict[str, Callable[[Any], str]] = {
     "preset": _provider,
     "result": _result,
 }
-"""How values of some fields are said; others by their kind."""
+"""How to show the values of some fields; all others are shown by their type."""
 
 
 def change_text(change: Change) -> str:
-    """Say one change in one line."""
+    """Describe one change in one line."""
     if change.is_secret:
         return gettext("%(name)s: changed", name=change.name)
     before, after = isolated(change.before), isolated(change.after)

@@ -1,4 +1,4 @@
-"""What a sending waits for, in plain words and with the time when it goes on."""
+"""Blockers of a batch: why its invitations are waiting, in plain words, and when sending resumes."""
 
 from __future__ import annotations
 
@@ -17,60 +17,60 @@ from own_smtp.states import BatchState, PauseReason, RelayState
 from own_smtp.storage.models import Lease, Relay
 
 WORTH_SAYING = 60.0
-"""Seconds. What waits for less is the pace and no holdup."""
+"""Seconds. A shorter wait is ordinary pacing and not a blocker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holdup:
+class Blocker:
     """One thing that keeps invitations waiting."""
 
     text: str
     is_trouble: bool = False
-    """Whether it does not pass by itself as planned."""
+    """Whether it needs attention: it does not pass by itself as planned."""
     is_of_relay: bool = False
-    """Whether the relay's page says more."""
+    """Whether the relay's page has details."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """How a batch with something waiting in it stands at one moment."""
+    """The state of a batch with waiting invitations at one moment."""
 
     now: datetime
-    """By the database's clock."""
+    """The database's clock."""
     timezone: str
-    """The reader's."""
+    """The reader's time zone."""
     state: BatchState
     relay: Relay
     limits: Limits
     lease: Lease | None
     next_attempt_at: datetime | None
-    """When the first of those that wait may be tried; `None` when all of them are being sent."""
+    """When the first waiting invitation may be tried; `None` when all of them are being sent."""
     queue_is_up: bool
 
     def when(self, moment: datetime) -> str:
-        """Say when, with the zone."""
+        """Return a time as text, with its zone."""
         return f"{format_soon(moment, self.now, self.timezone)} ({zone_of(self.timezone).key})"
 
     @property
     def is_drained(self) -> bool:
-        """Whether a worker is at it."""
+        """Whether a worker holds the relay's lease."""
         return bool(self.lease and self.lease.expires_at and self.lease.expires_at > self.now)
 
     @property
     def rests_until(self) -> datetime | None:
-        """Until when the relay rests between two messages; `None` when it does not."""
+        """When the relay's rest between two messages ends; `None` when it does not rest."""
         wake_at = self.lease.wake_at if self.lease else None
         return wake_at if wake_at and wake_at > self.now else None
 
 
-def holdups(seen: Situation) -> list[Holdup]:
-    """Return what the batch waits for, the most important first; empty while it is being sent.
+def blockers(seen: Situation) -> list[Blocker]:
+    """Return the batch's blockers, the most important first; empty while it is being sent.
 
-    1. A person stopped the batch. 2. The relay may not send. 3. It cannot be reached. 4. Its limits do not allow more
-    for now. 5. The server put off all that is left. 6. Nobody has come to fetch it.
+    1. A person paused the batch. 2. The relay may not send. 3. It is unreachable. 4. Its limits do not allow more for
+    now. 5. The server deferred all remaining invitations. 6. No worker has taken the job.
     """
     if seen.state == BatchState.PAUSED:
-        return [Holdup(text=gettext("This sending is paused: what waits keeps waiting."))]
+        return [Blocker(text=gettext("This sending is paused: what waits keeps waiting."))]
     if seen.relay.state != RelayState.ACTIVE:
         return [_relay_is_closed(seen)]
     if seen.is_drained or seen.next_attempt_at is None:
@@ -81,11 +81,11 @@ def holdups(seen: Situation) -> list[Holdup]:
     return [*_put_off(seen)] or [*_unattended(seen)]
 
 
-def _relay_is_closed(seen: Situation) -> Holdup:
+def _relay_is_closed(seen: Situation) -> Blocker:
     relay = seen.relay
     if relay.state == RelayState.UNCONFIRMED or relay.paused_at is None or relay.pause_reason is None:
         text = gettext("The mail server “%(label)s” has not been confirmed yet.", label=relay.label)
-        return Holdup(text=text, is_trouble=True, is_of_relay=True)
+        return Blocker(text=text, is_trouble=True, is_of_relay=True)
     cause = explain("", None, None, PauseReason(relay.pause_reason), relay.pause_text or "").cause
     text = gettext(
         "“%(label)s” is paused since %(time)s: %(cause)s",
@@ -95,10 +95,10 @@ def _relay_is_closed(seen: Situation) -> Holdup:
     )
     if relay.probe_at:
         text += " " + gettext("It is tried again by itself: %(time)s.", time=seen.when(relay.probe_at))
-    return Holdup(text=text, is_trouble=True, is_of_relay=True)
+    return Blocker(text=text, is_trouble=True, is_of_relay=True)
 
 
-def _unreachable(seen: Situation) -> Iterator[Holdup]:
+def _unreachable(seen: Situation) -> Iterator[Blocker]:
     lease = seen.lease
     if lease is None or lease.failing_since is None:
         return
@@ -106,7 +106,7 @@ def _unreachable(seen: Situation) -> Iterator[Holdup]:
     text = gettext("There is no usable connection to “%(label)s” since %(time)s.", label=seen.relay.label, time=since)
     if seen.rests_until:
         text += " " + gettext("Next attempt: %(time)s.", time=seen.when(seen.rests_until))
-    yield Holdup(text=text, is_trouble=True, is_of_relay=True)
+    yield Blocker(text=text, is_trouble=True, is_of_relay=True)
 
 
 _QUOTAS: dict[str, Text] = {
@@ -115,38 +115,38 @@ _QUOTAS: dict[str, Text] = {
 }
 
 
-def _limited(seen: Situation) -> Iterator[Holdup]:
-    """What holds up longest is what counts: the rest is over by then."""
+def _limited(seen: Situation) -> Iterator[Blocker]:
+    """Yield the limit that blocks longest: the others are over by then."""
     now = seen.now.timestamp()
     pacer = Pacer(seen.limits, seen.lease.pace if seen.lease else None, float)
     found = {name: at for name, at in pacer.holdups(now).items() if at - now > WORTH_SAYING}
     if not pacer.is_slowed:
-        found.pop("spacing", None)  # that is the pace that somebody wanted
+        found.pop("spacing", None)  # ordinary pacing
     if not found:
         return
     name = max(found, key=lambda item: found[item])
     time = seen.when(datetime.fromtimestamp(pacer.next_at(now), UTC))
     if name == "hours":
-        yield Holdup(text=gettext("Outside the hours in which it may send; it goes on %(time)s.", time=time))
+        yield Blocker(text=gettext("Outside the hours in which it may send; it goes on %(time)s.", time=time))
     elif name in _QUOTAS:
         number = format_decimal(seen.limits.per_hour if name == "hour" else seen.limits.per_day)
-        yield Holdup(text=str(_QUOTAS[name]) % {"number": number, "time": time})
+        yield Blocker(text=str(_QUOTAS[name]) % {"number": number, "time": time})
     else:
-        yield Holdup(text=gettext("The server asked for a slower pace; it goes on %(time)s.", time=time))
+        yield Blocker(text=gettext("The server asked for a slower pace; it goes on %(time)s.", time=time))
 
 
-def _put_off(seen: Situation) -> Iterator[Holdup]:
+def _put_off(seen: Situation) -> Iterator[Blocker]:
     if seen.next_attempt_at and seen.next_attempt_at > seen.now:
-        yield Holdup(
+        yield Blocker(
             text=gettext(
                 "The server put off what is left; next attempt: %(time)s.", time=seen.when(seen.next_attempt_at)
             )
         )
 
 
-def _unattended(seen: Situation) -> Iterator[Holdup]:
+def _unattended(seen: Situation) -> Iterator[Blocker]:
     if not seen.queue_is_up:
         text = gettext("The platform's queue (Redis) takes no work at the moment.")
-        yield Holdup(text=f"{text} " + gettext("Waiting invitations are sent as soon as it is back; nothing is lost."))
+        yield Blocker(text=f"{text} " + gettext("Waiting invitations are sent as soon as it is back; nothing is lost."))
     else:
-        yield Holdup(text=gettext("No worker of the platform has taken it up yet."))
+        yield Blocker(text=gettext("No worker of the platform has taken it up yet."))

@@ -1,4 +1,4 @@
-"""Charts with their words: the figures of `own_smtp.reporting.charts` as a picture and as text."""
+"""Charts with their texts: the numbers of `own_smtp.reporting.charts` as a picture and as a table in words."""
 
 from __future__ import annotations
 
@@ -45,39 +45,39 @@ CLASSES: dict[int, Text] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """One column of a picture, and one line of its table."""
+    """One column of a chart, and one line of its table."""
 
     label: str
     x: float
     width: float
     parts: Sequence[Part]
     numbers: Sequence[int]
-    """As many as the picture has kinds."""
+    """One number for each kind of the chart."""
     share: str
-    """The share that was accepted; empty where nothing was tried."""
+    """The share of accepted attempts; empty when there were no attempts."""
     words: str
-    """All of it in a sentence."""
+    """The whole column as a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """Columns over time."""
+    """A chart with columns over time."""
 
     key: str
-    """For the ids in the page."""
+    """Prefix of the element ids in the page."""
     title: str
     summary: str
     kinds: Sequence[tuple[ChartKind, Text, int]]
-    """What occurs, with its name and how often."""
+    """The kinds that occur, with name and number."""
     axis: Sequence[str]
-    """The scale, from the top down."""
+    """The scale, from top to bottom."""
     marks: Sequence[str]
-    """What is written below, from the left to the right."""
+    """The labels below the columns, from left to right."""
     bars: Sequence[Bar]
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to see."""
+        """Whether there is anything to show."""
         return any(bar.parts for bar in self.bars)
 
 
@@ -92,7 +92,7 @@ class CodeLine:
 
 
 def sending_picture(figures: Sequence[Figure], timezone: str) -> Picture | None:
-    """Return accepted over time with refusals; `None` where nothing was tried."""
+    """Return a chart of accepted and refused attempts over time; `None` when there were no attempts."""
     chart = over_time(figures, zone_of(timezone))
     if chart is None:
         return None
@@ -101,14 +101,14 @@ def sending_picture(figures: Sequence[Figure], timezone: str) -> Picture | None:
 
 
 def health_picture(figures: Iterable[Figure], timezone: str, now: datetime) -> Picture:
-    """Return what share of each day's attempts a server accepted lately."""
+    """Return a chart of the accepted share of each day's attempts, over the last `HEALTH_DAYS` days."""
     chart = health_chart(figures, zone_of(timezone), now)
     axis = [format_percent(share) for share in (1, 0.5, 0)]
     return _picture("health", gettext("The last %(days)s days", days=HEALTH_DAYS), chart, axis, timezone)
 
 
 def code_lines(figures: Iterable[Figure]) -> list[CodeLine]:
-    """Return how often each reply code came, the most frequent first."""
+    """Return how often each reply code occurred, the most frequent first."""
     return [
         CodeLine(
             code=str(code) if code else gettext("none"),
@@ -149,7 +149,7 @@ def _bar(column: Column, chart: Chart, kinds: Sequence[ChartKind], timezone: str
 
 
 def _percent(share: float) -> str:
-    """Round down: a day with a single refusal is not one without."""
+    """Round down: a day with a single refusal must not show 100%."""
     return str(format_percent(int(share * 1000) / 1000, "#,##0.#%"))
 
 

@@ -1,7 +1,7 @@
-"""Pictures of figures, as geometry: a template makes SVG of it, without scripts and without a style of its own.
+"""Charts as geometry: templates turn them into SVG without scripts and without inline styles.
 
-Everything lies in hundredths of the picture's width and height, measured from its upper left corner, so that it fits
-a telephone as well as a desk. Words are not in the picture but beside it: they keep their size.
+All coordinates are hundredths of the chart's width and height, measured from its upper left corner, so that it scales
+from a telephone to a wide screen. Texts stand beside the chart and not in it: their size does not scale.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from own_smtp.states import State
 
 
 class ChartKind(StrEnum):
-    """What attempts came to, as pictures show it."""
+    """The result of an attempt, as charts show it."""
 
     ACCEPTED = "accepted"
     PUT_OFF = "put_off"
-    """Refused for now, and tried again."""
+    """Deferred: refused for now, to be retried."""
     REFUSED = "refused"
-    """Refused for good, or given up."""
+    """Refused for good, or out of retries."""
     UNKNOWN = "unknown"
 
 
@@ -36,18 +36,18 @@ KIND_OF = {
     State.FAILED: ChartKind.REFUSED,
     State.UNKNOWN: ChartKind.UNKNOWN,
 }
-"""What no attempt leaves behind has no picture."""
+"""The kind for each state after an attempt. States that no attempt leads to are not charted."""
 
 MOST_HOURS, MOST_COLUMNS, FEWEST_COLUMNS = 48, 62, 12
 GAP = 0.15
-"""The share of its place that a column leaves free."""
+"""The share of its slot that a column leaves empty."""
 LEAST_HEIGHT = 1.5
-"""A single refusal among thousands is still to be seen."""
+"""Minimum height: a single refusal among thousands stays visible."""
 HEALTH_DAYS = 30
 
 
 class Part(NamedTuple):
-    """A piece of a column."""
+    """One segment of a column."""
 
     kind: ChartKind
     y: float
@@ -56,10 +56,10 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One stretch of time."""
+    """One column: an hour, a day or several days."""
 
     start: datetime
-    """When it begins, in the tenant's time zone."""
+    """The start, in the tenant's time zone."""
     numbers: Counter[ChartKind]
     x: float
     width: float
@@ -71,7 +71,7 @@ class Column:
 
     @property
     def share(self) -> float | None:
-        """The share that was accepted; `None` where nothing was tried."""
+        """The accepted share; `None` when there were no attempts."""
         return self.numbers[ChartKind.ACCEPTED] / self.total if self.total else None
 
 
@@ -81,24 +81,24 @@ class Chart:
 
     columns: Sequence[Column]
     top: int
-    """What the full height stands for: a number of attempts, or 100 for shares."""
+    """The value at full height: a number of attempts, or 100 for shares."""
     by_hour: bool
     days: int
     """How many days a column covers; 0 where it covers an hour."""
 
     @property
     def totals(self) -> Counter[ChartKind]:
-        """What all columns came to."""
+        """The totals of all columns."""
         return sum((column.numbers for column in self.columns), Counter())
 
     @property
     def marks(self) -> list[Column]:
-        """The columns whose time is written below: the first, the middle and the last."""
+        """The columns with a time label: the first, the middle and the last."""
         return [self.columns[0], self.columns[len(self.columns) // 2], self.columns[-1]]
 
 
 def over_time(figures: Sequence[Figure], zone: ZoneInfo) -> Chart | None:
-    """Return how many attempts came to what in each stretch of time; `None` where there was none."""
+    """Return the attempts by result over time; `None` when there were none."""
     hours = [figure.hour for figure in figures]
     if not hours:
         return None
@@ -115,7 +115,7 @@ def over_time(figures: Sequence[Figure], zone: ZoneInfo) -> Chart | None:
 
 
 def health_chart(figures: Iterable[Figure], zone: ZoneInfo, now: datetime) -> Chart:
-    """Return which share of each day's attempts came to what, over `HEALTH_DAYS` up to today."""
+    """Return the shares of each day's attempts by result, over `HEALTH_DAYS` days up to today."""
     today = now.astimezone(zone).date()
     from_day = today - timedelta(days=HEALTH_DAYS - 1)
     numbers = _by(figures, _day_of(from_day, 1, zone))
@@ -123,7 +123,7 @@ def health_chart(figures: Iterable[Figure], zone: ZoneInfo, now: datetime) -> Ch
 
 
 def health_since(now: datetime, zone: ZoneInfo) -> datetime:
-    """Return from when on `health_chart` wants figures."""
+    """Return the start of the period that `health_chart` covers."""
     day = now.astimezone(zone).date() - timedelta(days=HEALTH_DAYS - 1)
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 
@@ -160,7 +160,9 @@ def _days(first: date, last: date, step: int, zone: ZoneInfo) -> list[datetime]:
 
 
 def _day_of(first: date, step: int, zone: ZoneInfo) -> Callable[[Figure], datetime]:
-    """Return what says to which column of days a figure belongs. An hour belongs to the day in which it begins."""
+    """Return a function that maps an hour's statistics to the start of its column. An hour belongs to the day it begins
+    in.
+    """
 
     def day(figure: Figure) -> datetime:
         passed = (figure.hour.astimezone(zone).date() - first).days
@@ -171,7 +173,7 @@ def _day_of(first: date, step: int, zone: ZoneInfo) -> Callable[[Figure], dateti
 
 
 def _by(figures: Iterable[Figure], start: Callable[[Figure], datetime]) -> dict[datetime, Counter[ChartKind]]:
-    # By UTC: within one zone Python takes both hours of a night in autumn for the same.
+    # Keys in UTC: within one zone Python treats both occurrences of an hour in autumn as equal.
     numbers: dict[datetime, Counter[ChartKind]] = {}
     for figure in figures:
         if figure.state in KIND_OF:
@@ -199,7 +201,7 @@ def _chart(
 
 
 def _parts(numbers: Counter[ChartKind], full: int) -> Iterator[Part]:
-    """Pile up from the bottom. What small pieces get more than their share is taken from the tallest."""
+    """Stack segments from the bottom. The extra height of small segments is taken from the tallest."""
     heights = {kind: max(100 * numbers[kind] / full, LEAST_HEIGHT) for kind in ChartKind if numbers[kind]}
     surplus = sum(heights.values()) - 100
     if surplus > 0:

@@ -1,4 +1,4 @@
-"""The delivery log: each invitation with all its attempts, in words, for pages, exports and commands. Read only."""
+"""The delivery log: each invitation with all its attempts, for pages, exports and commands. Read only."""
 
 from __future__ import annotations
 
@@ -45,27 +45,27 @@ STAGE_LABELS: dict[str, Text] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedAttempt:
-    """One try at one invitation."""
+    """One attempt at one invitation."""
 
     at: datetime
     state: State
-    """The invitation's state after it."""
+    """The invitation's state after the attempt."""
     route: Route
     server: str
-    """Host name and address that answered; empty when none did."""
+    """Host name and address of the server; empty when there was no connection."""
     stage: str
     code: int | None
     enhanced: str | None
     text: str
-    """The server's own words, or ours where it said nothing."""
+    """The server's reply, or our own text when there was none."""
     queue_id: str | None
-    """The message's id at the server that took it."""
+    """The message's id at the server that accepted it."""
     explanation: Explanation | None
-    """`None` for one that was accepted."""
+    """`None` for an accepted message."""
 
     @property
     def stage_label(self) -> Text:
-        """The stage in words."""
+        """The stage's name for people."""
         return STAGE_LABELS.get(self.stage, self.stage)
 
 
@@ -77,33 +77,33 @@ class LogLine:
     relay_id: int
     relay_label: str
     sent_at: datetime
-    """When its batch was written."""
+    """When the host handed over the batch."""
     attempts: tuple[LoggedAttempt, ...]
     """Oldest first."""
 
     @property
     def last(self) -> LoggedAttempt | None:
-        """Its last attempt; `None` before the first."""
+        """The last attempt; `None` before the first."""
         return self.attempts[-1] if self.attempts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPage:
-    """Some lines, and where to go on."""
+    """Some lines, and the positions of the pages before and after them."""
 
     lines: list[LogLine]
     before: str | None
-    """The position before which there are more; `None` when this is the first page."""
+    """Continue before this position; `None` on the first page."""
     after: str | None
-    """The position behind which there are more; `None` when this is the last page."""
+    """Continue after this position; `None` on the last page."""
 
 
 def page(
     where: Connection | Session, scope: LogScope, wanted: StatusFilter, *, before: str | None = None, size: int = PAGE
 ) -> LogPage:
-    """Return one page: behind `wanted.after`, or before `before`, or the first one.
+    """Return one page: after `wanted.after`, or before `before`, or the first one.
 
-    Raises `ValueError` for a position or a filter that is none.
+    Raises `ValueError` for an invalid position or filter.
     """
     if before is not None:
         return _page_before(where, scope, replace(wanted, after=before), size)
@@ -127,10 +127,10 @@ def _page_before(where: Connection | Session, scope: LogScope, wanted: StatusFil
 
 
 def stream(where: Connection | Session, scope: LogScope, wanted: StatusFilter) -> Iterator[LogLine]:
-    """Yield all lines, or `wanted.limit` of them, read in chunks: memory stays flat however many there are.
+    """Yield all lines, or `wanted.limit` of them, read in chunks: memory use does not depend on their number.
 
-    None comes twice, and none that there was when its batch was begun is left out. At each line the transaction may be
-    ended: nothing that is still to be read depends on it.
+    No line occurs twice, and no invitation that existed when its batch was reached is left out. The caller may end the
+    transaction at each line: the rest is read in new ones.
     """
     ids = islice(chain.from_iterable(listed(where, scope, wanted)), wanted.limit)
     while chunk := list(islice(ids, CHUNK)):
@@ -138,7 +138,7 @@ def stream(where: Connection | Session, scope: LogScope, wanted: StatusFilter) -
 
 
 def lines_at(where: Connection | Session, positions: Sequence[Position]) -> list[LogLine]:
-    """Return the lines at these positions, in their order; one that was deleted meanwhile is left out."""
+    """Return the lines at these positions, in their order; invitations deleted meanwhile are left out."""
     return _lines_of(where, [position.id for position in positions])
 
 

@@ -1,7 +1,8 @@
-"""The error catalogue: what servers' refusals mean, read from `error_catalogue.toml` beside this file.
+"""The error catalogue: explanations of servers' refusals, read from `error_catalogue.toml` beside this file.
 
-That file says how an entry is written; here it is read, checked and searched. Words are looked for literally, and what
-they are about is found by `own_smtp.smtp.replies.topics`. Its patterns are bounded: no server can make the search slow.
+The file's header documents the format of an entry; this module reads, checks and searches them. Fragments are matched
+literally, and `own_smtp.smtp.replies.topics` finds a reply's topic. Its patterns are bounded: no server can make the
+search slow.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ from own_smtp.states import PauseReason, State
 
 NAME = "error_catalogue.toml"
 GAP = "…"
-"""Between two parts of a fragment: whatever stands there."""
+"""Stands between two parts of a fragment for any text."""
 NO_REPLY = "none"
-"""Instead of a code: the server gave no reply."""
+"""Stands in place of a code when the server gave no reply."""
 
 
 class Who(StrEnum):
-    """Who can mend it."""
+    """Who can fix the cause."""
 
     YOU = "you"
     ADMINISTRATOR = "administrator"
-    """Of the tenant's mail server."""
+    """The administrator of the tenant's mail server."""
     RECIPIENT = "recipient"
     PLATFORM = "platform"
     NOBODY = "nobody"
-    """It passes by itself."""
+    """The cause passes without anyone's help."""
 
 
 WHO_LABELS: Mapping[Who, Text] = MappingProxyType(
@@ -55,31 +56,31 @@ WHO_LABELS: Mapping[Who, Text] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One entry. A condition that is empty holds always."""
+    """One entry. An empty condition matches everything."""
 
     id: str
     who: Who
     cause: str
-    """In English; so is `what_to_do`."""
+    """In English, like `what_to_do`."""
     what_to_do: str
     field: str | None = None
-    """The field of the relay form to look at."""
+    """The field of the relay form to check."""
     server: str | None = None
-    """Whose words they are; `None` means that they are common."""
+    """The server software or provider that uses these words; `None` means that they are common."""
     source: str | None = None
-    """The public page that they are from."""
+    """The public page that documents them."""
     stages: frozenset[Stage] = frozenset()
     codes: tuple[str, ...] = ()
     enhanced: tuple[str, ...] = ()
     says: tuple[str, ...] = ()
     about: frozenset[Topic] = frozenset()
-    """What the words are about, as the rules understand them."""
+    """The topics of the words, as the reply rules classify them."""
     pause: PauseReason | None = None
-    """The reason for which a server that says so is paused."""
+    """Why a server with this reply is paused."""
     samples: tuple[str, ...] = ()
 
-    def fits(self, stage: str, code: int | None, enhanced: str | None, words: str) -> bool:
-        """Whether a reply in that stage is meant."""
+    def matches(self, stage: str, code: int | None, enhanced: str | None, words: str) -> bool:
+        """Whether the entry matches a reply in that stage."""
         return (
             (not self.stages or stage in self.stages)
             and (not self.codes or (str(code) if code else NO_REPLY).startswith(self.codes))
@@ -88,15 +89,16 @@ class Entry:
         )
 
     def is_said(self, words: str) -> bool:
-        """Whether the words are among those that it knows, and about what it is about; also when it knows none."""
+        """Whether the words match the entry's fragments and topics; without fragments or topics, all words match."""
         is_known = not self.says or any(_contains(words.lower(), fragment.lower()) for fragment in self.says)
         return is_known and (not self.about or topic_of(Reply(code=500, text=words)) in self.about)
 
     def agrees_with(self, outcome: Outcome) -> bool:
-        """Whether what it says is what comes of the reply.
+        """Whether the entry's advice agrees with the reply's outcome.
 
-        1. Where the relay pauses, it is not the recipient's matter and does not pass, and the reason is the same.
-        2. What is refused does not pass, and the relay does not pause. 3. What is put off may be anything.
+        1. The relay pauses: the entry has the same reason for the pause; or it has none, and the cause is neither the
+        recipient's nor temporary. 2. Refused: the cause is not temporary, and the entry pauses no relay. 3. Deferred:
+        any entry agrees.
         """
         if outcome.pause is not None:
             return self.pause is outcome.pause or (self.pause is None and self.who not in {Who.RECIPIENT, Who.NOBODY})
@@ -116,18 +118,18 @@ class Catalogue:
     def recognise(
         self, stage: str, code: int | None, enhanced: str | None, words: str, outcome: Outcome | None = None
     ) -> Entry | None:
-        """Return the entry for a reply that is known and has this outcome; `None` for others."""
-        fitting = (entry for entry in self.known if entry.fits(stage, code, enhanced, words))
+        """Return the entry that matches the reply and agrees with its outcome; `None` when there is none."""
+        fitting = (entry for entry in self.known if entry.matches(stage, code, enhanced, words))
         return next((entry for entry in fitting if outcome is None or entry.agrees_with(outcome)), None)
 
     def recognise_pause(self, reason: PauseReason, words: str) -> Entry:
-        """Return the entry for a server that is paused for this reason and said this."""
+        """Return the entry for a server that was paused for this reason with these words."""
         exact = (entry for entry in self.known if entry.pause is reason and entry.is_said(words))
         return next(exact, self.pauses[reason])
 
     def fall_back(self, stage: str, code: int | None, enhanced: str | None) -> Entry:
-        """Return what a reply means that is not known."""
-        return next(entry for entry in self.fallbacks if entry.fits(stage, code, enhanced, ""))
+        """Return the general entry for an unknown reply."""
+        return next(entry for entry in self.fallbacks if entry.matches(stage, code, enhanced, ""))
 
     def __iter__(self) -> Iterator[Entry]:
         yield from (*self.known, *self.pauses.values(), *self.fallbacks)
@@ -154,7 +156,7 @@ def catalogue() -> Catalogue:
 
 
 def read_catalogue(text: str) -> Catalogue:
-    """Read a catalogue. Raises `ConfigurationError` that names the entry which is not as it must be."""
+    """Read a catalogue. Raises `ConfigurationError`, naming the invalid entry."""
     data = tomllib.loads(text)
     pauses = {name: {"id": f"paused-{name}", **raw} for name, raw in data["pauses"].items()}
     read = Catalogue(
@@ -164,9 +166,9 @@ def read_catalogue(text: str) -> Catalogue:
     )
     ids = [entry.id for entry in read]
     if len(ids) != len(set(ids)) or set(read.pauses) != set(PauseReason):
-        raise ConfigurationError(f"{NAME}: each id must stand once, and each reason for a pause must be there.")
-    if not read.fallbacks or not read.fallbacks[-1].fits("", None, None, ""):
-        raise ConfigurationError(f"{NAME}: the last fallback must fit everything.")
+        raise ConfigurationError(f"{NAME}: ids must be unique, and each reason for a pause needs an entry.")
+    if not read.fallbacks or not read.fallbacks[-1].matches("", None, None, ""):
+        raise ConfigurationError(f"{NAME}: the last fallback must match every reply.")
     return read
 
 
@@ -185,7 +187,7 @@ def _entry(raw: dict[str, Any]) -> Entry:
 def extract_texts(
     file: Any, _keywords: object, _comments: object, options: object
 ) -> Iterator[tuple[int, None, str, list[str]]]:
-    """Yield the texts to be translated: Babel calls it when it gathers the texts of the code."""
+    """Yield the texts to translate: Babel's extractor for the catalogue."""
     for entry in read_catalogue(file.read().decode("utf-8")):
         for text in (entry.cause, entry.what_to_do):
             yield 0, None, text, []

@@ -1,4 +1,4 @@
-"""By when invitations will have left through a relay, in numbers and in words: before sending and while it goes on."""
+"""Estimates of when invitations will have been sent through a relay, as numbers and texts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Relay
 
 SOON = timedelta(minutes=1)
-"""A wait shorter than this is not worth a word."""
+"""A shorter wait is not mentioned."""
 
 
 def estimate(
     session: Session, settings: Settings, relay: Relay, count: int, *, expires_at: datetime | None, timezone: str
 ) -> Estimate:
-    """Return by when `count` more invitations would have left through `relay`, beside what waits for it already."""
+    """Estimate when `count` more invitations would have been sent through `relay`, after those that wait for it
+    already.
+    """
     connection = session.connection()
     now = read_clock(connection)
     limits, pace = capped(limits_of(relay), settings), settlements.kept_pace(connection, relay.id)
@@ -55,21 +57,22 @@ def estimate(
 
 
 def is_after(end: datetime, starts_at: datetime | None, finishes_at: datetime | None) -> bool:
-    """Whether not all leave before `end`: the last one later, or, where nobody knows when that is, even the first."""
+    """Whether some would be sent after `end`: the last one, or even the first one when the finish is unknown."""
     return any(moment is not None and moment > end for moment in (starts_at, finishes_at))
 
 
 def finish_of_all(connection: Connection, settings: Settings, relay_id: int, limits: Limits) -> datetime | None:
-    """Return by when all that waits for a relay will have been offered; `None` when that cannot be said."""
+    """Return when everything that waits for a relay will have been tried; `None` when that is unknown."""
     waiting = totals.count_waiting(connection, relay_id)
     pace = settlements.kept_pace(connection, relay_id)
     return finish_time(capped(limits, settings), pace, waiting, read_clock(connection))
 
 
 def sent_before(count: int, others: Iterable[tuple[int, bool]], *, is_urgent: bool = False) -> int:
-    """Return how many invitations of other batches leave before the last of `count`.
+    """Return how many invitations of other batches are sent before the last of `count`.
 
-    `others` are pairs of how many wait in a batch and whether it is urgent. Urgent ones go first; the rest take turns.
+    `others` has a pair for each batch: the number of waiting invitations, and whether it is urgent. Urgent batches go
+    first; the others take turns.
     """
     if is_urgent:
         return sum(min(waiting, count) for waiting, urgent in others if urgent)
@@ -103,7 +106,7 @@ def _text(count: int, limits: Limits, pace: Mapping[str, Any] | None, *, since: 
 
 
 def speed_text(limits: Limits, pace: Mapping[str, Any] | None) -> str | None:
-    """Say what makes the pace in the long run; `None` when nothing is known that limits it."""
+    """Describe the limit that sets the long-term rate; `None` when no limit is known."""
     found = slowest_limit(limits, pace)
     if found is None:
         return None
@@ -112,7 +115,7 @@ def speed_text(limits: Limits, pace: Mapping[str, Any] | None) -> str | None:
 
 
 def how_many(unit: str, number: float) -> str:
-    """Say how many in a `second`, a `minute`, an `hour` or a `day`."""
+    """Return a rate as text: a number per `second`, `minute`, `hour` or `day`."""
     return str(_HOW_MANY[unit]) % {"number": format_decimal(number)}
 
 

@@ -1,7 +1,7 @@
-"""What a failure means in plain words: the cause, who can mend it, what to do, and the field of the form to look at.
+"""Explanations of failures in plain words: the cause, who can fix it, what to do, and the form field to check.
 
-The words themselves stand in the error catalogue. What it does not recognise is explained by what our own rules make of
-the reply, and then by the stage and the class of the code.
+The texts are the error catalogue's. A reply that it does not know is explained by its outcome under the reply rules,
+and then by its stage and the class of its code.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from own_smtp.states import PauseReason
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A failure, explained to a survey manager."""
+    """The explanation of a failure, for a survey manager."""
 
     cause: Text
     what_to_do: Text
     field: str | None = None
-    """The field of the relay form to look at."""
+    """The field of the relay form to check."""
     who: Who = Who.YOU
-    """Who can mend it."""
+    """Who can fix it."""
     key: str = ""
-    """The name of the catalogue's entry: failures with the same one have the same cause."""
+    """The id of the catalogue entry: failures with the same id have the same cause."""
     source: str | None = None
-    """A public page that says more."""
+    """A public page with more information."""
 
     @property
     def who_label(self) -> Text:
-        """Who can mend it, in words."""
+        """The text for `who`."""
         return WHO_LABELS[self.who]
 
 
 def explain(
     stage: str, code: int | None, enhanced: str | None, pause: PauseReason | None, text: str = ""
 ) -> Explanation:
-    """Explain a failure in `stage` with the server's reply, if there was one. `text` is the server's words.
+    """Explain a failure in `stage` with the server's reply, if there was one. `text` is the server's reply text.
 
-    With a `pause` it explains why a relay is paused: stage and codes need not be known then.
+    With a `pause` it explains why a relay is paused: stage and codes may then be unknown.
     """
     if pause is not None:
         return _explanation(catalogue().recognise_pause(pause, text))
@@ -55,7 +55,7 @@ def explain(
 
 
 def _outcome_of(stage: str, code: int | None, enhanced: str | None, text: str) -> Outcome | None:
-    """Return what our rules make of a reply; `None` when there was none, or in no stage of ours."""
+    """Return the reply's outcome under the reply rules; `None` without a reply, or for a stage without rules."""
     if code is None or stage not in set(Stage):
         return None
     return classify(Stage(stage), Reply(code=code, text=text, enhanced=enhanced))
@@ -74,4 +74,4 @@ def _explanation(entry: Entry) -> Explanation:
 
 
 BY_PAUSE = MappingProxyType({reason: _explanation(entry) for reason, entry in catalogue().pauses.items()})
-"""Why relays are paused, in general."""
+"""General explanations of each reason for a pause."""

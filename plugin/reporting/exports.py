@@ -1,6 +1,7 @@
 """The delivery log as files: for a spreadsheet, for a program, and for the administrator of a mail server.
 
-Each is written line by line from a stream: memory stays flat however many invitations there are. Times are in UTC.
+Each file is written line by line from a stream: memory use does not depend on the number of invitations. Times are in
+UTC.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from own_smtp.states import Route
 
 
 def write_table(lines: Iterable[LogLine]) -> Iterator[str]:
-    """Yield CSV: a row for each attempt, and one for an invitation without any."""
+    """Yield CSV: a row for each attempt, and one row for an invitation without attempts."""
     yield BEGINNING + csv_row(map(str, _HEADS))
     for line in lines:
         for attempt in line.attempts or (None,):
@@ -31,13 +32,15 @@ def write_table(lines: Iterable[LogLine]) -> Iterator[str]:
 
 
 def write_objects(lines: Iterable[LogLine]) -> Iterator[str]:
-    """Yield JSON Lines: an object for each invitation with its attempts, with the same names in all languages."""
+    """Yield JSON Lines: an object for each invitation with its attempts. The keys are the same in every language."""
     for line in lines:
         yield json.dumps(as_object(line), ensure_ascii=False) + "\n"
 
 
 def write_administrator(lines: Iterable[LogLine]) -> Iterator[str]:
-    """Yield CSV with what a message is found by in the log of the tenant's own server: a row for each attempt there."""
+    """Yield CSV with the details that find a message in the log of the tenant's own server: a row for each attempt
+    there.
+    """
     heads = (
         gettext("When"),
         gettext("Message-ID"),
@@ -68,7 +71,7 @@ def write_administrator(lines: Iterable[LogLine]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One of the files that a log can be downloaded as."""
+    """A file format of the log download."""
 
     label: Text
     mimetype: str
@@ -83,7 +86,7 @@ FILES = MappingProxyType(
     }
 )
 NAMES = ", ".join(f'"{name}"' for name in FILES)
-"""As an address's converter takes them."""
+"""The names of the formats, for a route's converter."""
 
 _HEADS: tuple[Text, ...] = (
     _("Recipient"),
@@ -181,12 +184,12 @@ def _reply(item: LoggedAttempt) -> str:
     return " ".join(str(part) for part in (item.code, item.enhanced, item.text) if part)
 
 
-# A spreadsheet takes a cell for a formula that begins with one of the four signs, also full-width or behind blanks. A
-# semicolon or a tab begins a further cell where the reader's list separator is one, whatever the quotes say.
+# Spreadsheets read a cell as a formula when it begins with one of these four signs, also in full width or after blanks.
+# Where the reader's list separator is a semicolon or a tab, these begin a further cell, even inside quotes.
 _FORMULA = re.compile(r'(?:^|[;\t\r\n])[\s\ufeff\0"]*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r])')
 
 BEGINNING = "\N{BYTE ORDER MARK}"
-"""Without it Excel takes the file for another encoding."""
+"""Without it Excel assumes another encoding."""
 
 
 def csv_row(cells: Iterable[object]) -> str:
@@ -197,5 +200,7 @@ def csv_row(cells: Iterable[object]) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return a cell's text with an apostrophe before whatever a spreadsheet would take for the sign of a formula."""
+    """Return a cell's text with an apostrophe before every sign that a spreadsheet would read as the start of a
+    formula.
+    """
     return _FORMULA.sub(r"\g<0>'", text)

@@ -1,4 +1,4 @@
-"""Why invitations of a batch were not accepted: each cause once, with the number of those that it kept back."""
+"""Causes of failure in a batch: each cause once, with the number of invitations that it affects."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from own_smtp.reporting.explanations import Explanation
 from own_smtp.states import State
 
 LOOKED_AT = 500
-"""So many are looked at: what keeps back more than these is among their causes."""
+"""How many invitations are examined; a cause that affects more than these is found among them."""
 
 KEPT_BACK = (State.REFUSED, State.FAILED, State.UNKNOWN, State.QUEUED)
-"""In the order in which they are looked at: of what waits there may be a million without an attempt."""
+"""The order of examination. Waiting invitations come last: there may be a million without an attempt."""
 
 
 @dataclass(slots=True)
@@ -27,13 +27,13 @@ class Cause:
 
     explanation: Explanation
     example: LoggedAttempt
-    """One of the answers that it is known from."""
+    """A reply that the cause was recognised by."""
     number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Causes:
-    """What keeps a batch's invitations back."""
+    """The causes of failure in a batch."""
 
     found: list[Cause]
     """The most frequent first."""
@@ -41,12 +41,12 @@ class Causes:
 
     @property
     def is_sample(self) -> bool:
-        """Whether there may be more than were looked at."""
+        """Whether there may be more invitations than were examined."""
         return self.looked_at >= LOOKED_AT
 
 
 def causes_of(where: Connection | Session, scope: LogScope, batch_id: int) -> Causes:
-    """Return why invitations of a batch were refused, given up, are unknown or have to wait for another try."""
+    """Return why invitations of a batch were refused, failed, are unknown or wait for a retry."""
     found: dict[str, Cause] = {}
     looked_at = 0
     for state in KEPT_BACK:

@@ -1,7 +1,7 @@
-"""By when a number of invitations will have been offered to a relay: limits, learned pace, quotas and sending windows.
+"""Forecast of the time at which a number of invitations will have been tried: limits, learned pace, quotas, windows.
 
-The plan is that of a drain (`own_smtp.relays.rate_limits`), for all messages at once: they leave in bursts, each as
-large and as early as the limits allow. Guesses err on the slow side, so that no page promises a time too early.
+It simulates a drain (`own_smtp.relays.rate_limits`) for all messages at once, in bursts as large and as early as the
+limits allow. Guesses err on the slow side, so that no page promises too early a time.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from own_smtp.relays.sending_windows import next_closing, next_open
 from own_smtp.smtp.values import Limits
 
 FARTHEST = timedelta(days=366)
-"""Beyond this a forecast says nothing that anybody could use."""
+"""A forecast beyond this is useless and is not made."""
 
 UNMEASURED = 10.0
-"""Messages a second that a server is taken to bear which has quotas, and whose own pace nobody has seen yet."""
+"""Messages a second. The assumed rate of a server that has quotas and no measured pace."""
 
 MANY_BURSTS = 1000
-"""A limit that is reached so often is as good as a steady pace."""
+"""A quota that would be used up more often than this counts as a steady rate."""
 
 
 def messages_per_second(limits: Limits, pace: Mapping[str, Any] | None) -> float | None:
-    """Return the pace in the long run; `None` when nothing is known that limits it.
+    """Return the long-term rate; `None` when no limit is known.
 
-    `pace` is what `own_smtp.relays.rate_limits.Pacer.keep` left: the learned spacing, and the rate that was last seen.
+    `pace` comes from `own_smtp.relays.rate_limits.Pacer.keep`: the learned spacing, and the last measured rate.
     """
     known = [_steady_rate(limits, pace or {}), *(limit / period for period, limit in _quotas(limits).values())]
     rates = [rate for rate in known if rate]
@@ -38,9 +38,9 @@ def messages_per_second(limits: Limits, pace: Mapping[str, Any] | None) -> float
 
 
 def slowest_limit(limits: Limits, pace: Mapping[str, Any] | None) -> tuple[str, float] | None:
-    """Return what makes the pace in the long run, as it is best said: how many a `minute`, an `hour` or a `day`.
+    """Return the limit that sets the long-term rate, in its own unit: a number per `minute`, `hour` or `day`.
 
-    `None` when nothing is known that limits it.
+    `None` when no limit is known.
     """
     steady = _steady_rate(limits, pace or {})
     found = [(limit / period, name, float(limit)) for name, (period, limit) in _quotas(limits).items()]
@@ -49,7 +49,7 @@ def slowest_limit(limits: Limits, pace: Mapping[str, Any] | None) -> tuple[str, 
 
 
 def _steady_rate(limits: Limits, pace: Mapping[str, Any]) -> float | None:
-    """Return how fast messages follow each other while no quota is used up."""
+    """Return the rate, in messages a second, while no quota is used up."""
     spacing = max(limits.min_interval or 0.0, float(pace.get("learned") or 0.0)) * (1 + limits.jitter / 2)
     rates = [1 / spacing if spacing else None, limits.per_second, pace.get("seen")]
     known = [float(rate) for rate in rates if rate]
@@ -57,15 +57,15 @@ def _steady_rate(limits: Limits, pace: Mapping[str, Any]) -> float | None:
 
 
 def _quotas(limits: Limits) -> dict[str, tuple[float, int]]:
-    """Return period and limit of each quota that is set."""
+    """Return period and limit of each quota of the relay."""
     counts = {"minute": limits.per_minute, "hour": limits.per_hour, "day": limits.per_day}
     return {name: (PERIODS[name], count) for name, count in counts.items() if count}
 
 
 def finish_time(limits: Limits, pace: Mapping[str, Any] | None, count: int, now: datetime) -> datetime | None:
-    """Return by when `count` messages will have been offered; `None` when that cannot be said.
+    """Return when `count` messages will have been tried; `None` when that is unknown.
 
-    What was sent lately counts against the quotas. Retries of single messages do not count.
+    Messages sent recently count against the quotas. Retries of single messages are ignored.
     """
     pace = pace or {}
     rate = messages_per_second(limits, pace)
@@ -77,9 +77,9 @@ def finish_time(limits: Limits, pace: Mapping[str, Any] | None, count: int, now:
 
 
 def start_time(limits: Limits, pace: Mapping[str, Any] | None, now: datetime) -> datetime | None:
-    """Return when the next message may leave: `now` or later, when sending hours or a used-up quota make it wait.
+    """Return when the next message may be sent: `now`, or later because of sending windows or a used-up quota.
 
-    It is known whatever is known of the server's pace. `None` when that is more than a year ahead.
+    The server's rate need not be known. `None` when it is more than a year ahead.
     """
     at = _Plan.of(limits, pace or {}, 1, now).first()
     return None if at is None else max(now, datetime.fromtimestamp(at, UTC))
@@ -87,12 +87,12 @@ def start_time(limits: Limits, pace: Mapping[str, Any] | None, now: datetime) ->
 
 @dataclass(slots=True)
 class _Quota:
-    """At most `limit` messages in any `period`, and what was sent already."""
+    """At most `limit` messages in any `period`, with those sent already."""
 
     period: float
     limit: int
     sent: deque[tuple[float, int]] = field(default_factory=deque)
-    """When each burst begins to be forgotten, and how many it was, oldest first."""
+    """Time at which each burst stops counting, and its size, oldest first."""
     total: int = 0
 
     def free(self, at: float) -> int:
@@ -101,7 +101,7 @@ class _Quota:
         return self.limit - self.total
 
     def free_at(self, at: float) -> float:
-        """Return when one more may be sent."""
+        """Return when one more message may be sent."""
         surplus = 1 - self.free(at)
         for forgotten_at, count in self.sent:
             if surplus <= 0:
@@ -117,7 +117,7 @@ class _Quota:
 
 @dataclass(slots=True)
 class _Plan:
-    """The bursts to come. Times are seconds since 1970."""
+    """The simulated bursts. Times are seconds since 1970."""
 
     limits: Limits
     start: float
@@ -125,7 +125,7 @@ class _Plan:
     quotas: list[_Quota]
     until: float
     closing: float = -inf
-    """When the window closes that is open."""
+    """When the current window closes."""
 
     @classmethod
     def of(cls, limits: Limits, pace: Mapping[str, Any], count: int, now: datetime) -> _Plan:
@@ -134,17 +134,17 @@ class _Plan:
         seldom = [quota for quota in quotas if count <= MANY_BURSTS * quota.limit]
         steady = [_steady_rate(limits, pace) or UNMEASURED]
         steady += [quota.limit / quota.period for quota in quotas if quota not in seldom]
-        # Whatever was sent before, a period later it is forgotten.
+        # Messages sent before stop counting after one period.
         start += max((quota.period for quota in quotas if quota not in seldom), default=0.0)
         return cls(limits, start, min(steady), seldom, (now + FARTHEST).timestamp())
 
     def first(self) -> float | None:
-        """Return when the first message may leave; `None` when that is too far off."""
+        """Return when the first message may be sent; `None` when that is beyond `until`."""
         at = self._next(self._open(self.start))
         return at if at <= self.until else None
 
     def finish(self, count: int) -> datetime | None:
-        """Return when the last of `count` messages has left; `None` when that is too far off."""
+        """Return when the last of `count` messages has been sent; `None` when that is beyond `until`."""
         at = self._open(self.start)
         while count > 0:
             at = self._next(at)
@@ -158,7 +158,7 @@ class _Plan:
         return datetime.fromtimestamp(at, UTC) if at <= self.until else None
 
     def _next(self, at: float) -> float:
-        """Return when one message may leave: every quota is free then, and a window open."""
+        """Return when one message may be sent: within every quota and inside a window."""
         while True:
             free_at = max([at, *(quota.free_at(at) for quota in self.quotas)])
             open_at = self._open(free_at)
@@ -169,10 +169,10 @@ class _Plan:
                 return at
 
     def _burst(self, at: float, count: int) -> int:
-        """Return how many leave one after the other from now on."""
+        """Return how many messages can be sent in a row from now on."""
         free = [count, *(quota.free(at) for quota in self.quotas)]
         if self.limits.sending_windows and self.closing < inf:
-            # The last one begins before the window closes, as a drain's does.
+            # The last message begins before the window closes, as in a drain.
             free.append(max(1, int((self.closing - at) * self.rate)))
         return min(free)
 
@@ -187,11 +187,11 @@ class _Plan:
 
 
 def _kept(name: str, quota: tuple[float, int], pace: Mapping[str, Any], start: float) -> _Quota:
-    """Return a quota with what was sent before."""
+    """Return a quota that includes the messages sent before."""
     period, limit = quota
     width = period / SLICES
     slices: Iterable[list[int]] = (pace.get("windows") or {}).get(name, [])
-    # A slice counts as a whole until its end is a period ago.
+    # A slice counts in full until one period after its end.
     sent = deque(((number + 1) * width + period, count) for number, count in slices)
     kept = _Quota(period, limit, sent, sum(count for _at, count in sent))
     kept.free(start)

@@ -1,4 +1,4 @@
-"""What the attempts of each hour came to: the figures behind pictures. Read only."""
+"""Attempts by hour and result: the numbers behind charts. Read only."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from own_smtp.storage.models import Batch, HourlyStat
 
 
 class Figure(NamedTuple):
-    """So many attempts of one hour came to the same."""
+    """The number of attempts in one hour with the same result."""
 
     hour: datetime
-    """When the hour began, in UTC."""
+    """The start of the hour, in UTC."""
     state: State
-    """The invitations' state after them; `queued` means that they are tried again."""
+    """The invitations' state after these attempts; `queued` means a retry."""
     code: int
     """The reply's code; 0 when there was none."""
     number: int
@@ -33,18 +33,18 @@ _SUMS: Select[Any] = (
 
 
 def stats_of_batch(session: Session, batch_id: int) -> Sequence[Figure]:
-    """Return the figures of one batch, oldest first."""
+    """Return the statistics of one batch, oldest first."""
     return _read(session, _SUMS.where(HourlyStat.batch_id == batch_id))
 
 
 def stats_of_project(session: Session, tenant_id: str, project_id: str) -> Sequence[Figure]:
-    """Return the figures of all of a project's batches, oldest first."""
+    """Return the statistics of all batches of a project, oldest first."""
     batches = select(Batch.id).where(Batch.tenant_id == tenant_id, Batch.project_id == project_id)
     return _read(session, _SUMS.where(HourlyStat.batch_id.in_(batches.scalar_subquery())))
 
 
 def of_relay(session: Session, relay_id: int, since: datetime) -> Sequence[Figure]:
-    """Return the figures of one relay from `since` on, oldest first."""
+    """Return the statistics of one relay since `since`, oldest first."""
     return _read(session, _SUMS.where(HourlyStat.relay_id == relay_id, HourlyStat.hour >= since))
 
 

@@ -1,7 +1,7 @@
-"""What can be known of an invitation, and why: one table, by the way that it leaves and by status.
+"""What can be known of an invitation, and why: one table, by route and status.
 
-With a server of the tenant's own the platform sees less: that server delivers, and takes the bounces. Pages, columns
-and the hook `survey_known_statuses` all read this table, and none of them says more.
+With a tenant's own server the platform sees less: that server delivers the messages and receives the bounces. Pages,
+columns and the hook `survey_known_statuses` all read this table, and none of them claims more.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from own_smtp.states import State
 
 
 class RouteKnowledge(StrEnum):
-    """How invitations leave, as far as it makes a difference for what is known."""
+    """The routes of an invitation, distinguished by what can be known on them."""
 
     PLATFORM = "platform"
     RELAY = "relay"
     RELAY_DSN = "relay_dsn"
-    """The tenant's server, where it offers delivery status notifications (RFC 3461)."""
+    """The tenant's server, if it offers delivery status notifications (RFC 3461)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What can be known of one status on one way."""
+    """What can be known of one status on one route."""
 
     knowledge: Knowledge
     reason: Text
@@ -66,7 +66,7 @@ STATUSES: Mapping[str, Text] = MappingProxyType(
         CLICKED: _("Clicked"),
     }
 )
-"""Every status that somebody may look for in a report, in the order of a report."""
+"""Every status that a report may have, in the order of a report."""
 
 KNOWLEDGE: Mapping[Knowledge, Text] = MappingProxyType(
     {
@@ -179,7 +179,7 @@ def _known(used: Collection[RouteKnowledge], counted: Collection[str]) -> Iterat
 
 
 def hidden_by_own_server() -> dict[str, Cell]:
-    """Return the statuses that an own server keeps to itself."""
+    """Return the statuses that the platform cannot see when a tenant's own server sends."""
     hidden = {Knowledge.NOT_KNOWN, Knowledge.ELSEWHERE}
     return {
         status: TABLE[RouteKnowledge.RELAY][status]

@@ -1,4 +1,4 @@
-"""A relay's limits, pace and sending windows in words."""
+"""A relay's limits, pace and sending windows as texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from own_smtp.storage.models import Relay
 
 
 def pace_texts(relay: Relay) -> list[str]:
-    """Say what the limits of a relay mean; empty when there are none."""
+    """Describe the limits of a relay; empty when there are none."""
     texts = [_spacing_text(relay)] if relay.min_interval else []
     limits = {
         "second": relay.per_second,
@@ -38,5 +38,5 @@ def _spacing_text(relay: Relay) -> str:
 
 
 def window_texts(relay: Relay) -> list[str]:
-    """Say in which hours a relay may send; empty means always."""
+    """Describe a relay's sending windows; empty means always."""
     return describe_windows(relay.sending_windows or ())

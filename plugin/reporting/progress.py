@@ -1,4 +1,4 @@
-"""How far a sending is: how fast it goes, by when it will be done, and what it waits for."""
+"""Progress of a batch: its rate, when it will be done, and its blockers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from own_smtp.i18n import gettext
 from own_smtp.outbox import totals
 from own_smtp.relays.rate_limits import capped
 from own_smtp.relays.store import limits_of
-from own_smtp.reporting.blockers import Holdup, Situation, holdups
+from own_smtp.reporting.blockers import Blocker, Situation, blockers
 from own_smtp.reporting.estimates import how_many, is_after, sent_before
 from own_smtp.reporting.forecast import finish_time, start_time
 from own_smtp.reporting.limit_texts import pace_texts
@@ -38,46 +38,47 @@ ORDER = (
 LEAST_WIDTH = 0.01
 
 LATELY = timedelta(minutes=1)
-"""What was tried in this time makes the present rate."""
+"""The period over which the current rate is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What the page of a sending says while something waits in it."""
+    """The progress of a batch with waiting invitations, for its page."""
 
-    holdups: Sequence[Holdup]
-    """What it waits for; empty while it is being sent."""
+    blockers: Sequence[Blocker]
+    """Why it is waiting; empty while it is being sent."""
     rate: str | None
-    """How many were tried lately, in words; `None` for none."""
+    """The current rate as text; `None` without recent attempts."""
     rests_until: str | None
-    """When the next one leaves, where the pace makes the server rest; `None` where it does not."""
+    """When the relay's rest ends and the next message is sent; `None` when it does not rest."""
     pace: Sequence[str]
-    """The limits, in words."""
+    """The limits, as texts."""
     learned: Sequence[str]
-    """What the server taught, in words: the slower pace that it asked for, and how many went out lately."""
+    """The learned pace, as texts: the reduced rate that the server asked for, and the rate measured last."""
     finishes_at: str | None
-    """By when the last will have been tried, in the tenant's time zone; `None` when that cannot be said."""
+    """When the last one will have been tried, in the tenant's time zone; `None` when that is unknown."""
     ends_at: str | None
-    """When it is too late; `None` means never."""
+    """The deadline; `None` means that there is none."""
     ends_with_survey: bool
-    """Whether that is when the survey closes."""
+    """Whether the deadline is the survey's end."""
     is_late: bool
-    """Whether it will not be done by then."""
+    """Whether it will not be done by the deadline."""
     gives_up: bool
-    """Whether what is left is given up then. Else it is sent in vain."""
+    """Whether the remaining invitations fail at the deadline. Otherwise they are sent although the survey is closed.
+    """
     fallback_at: str | None
-    """From when on the platform's own mail takes over; `None` when it does not."""
+    """When the platform's own mail server takes over; `None` when it does not."""
 
     @property
     def version(self) -> str:
-        """Changes whenever the page would."""
+        """Changes whenever the page would change."""
         facts = (self.rate, self.rests_until, self.learned, self.finishes_at, self.is_late)
-        return "|".join([*(item.text for item in self.holdups), *map(str, facts)])
+        return "|".join([*(item.text for item in self.blockers), *map(str, facts)])
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressPiece:
-    """The part of a bar that one state takes. In hundredths of its width."""
+    """The part of the progress bar for one state, in hundredths of its width."""
 
     state: State
     start: float
@@ -85,7 +86,7 @@ class ProgressPiece:
 
 
 def pieces_of(numbers: Counts) -> list[ProgressPiece]:
-    """Cut a bar by state, from what is done to what waits. The smallest number keeps a width that can be seen."""
+    """Divide a progress bar by state, from finished to waiting. Even the smallest number stays visible."""
     shares = {state: max(numbers[state] / numbers.total, LEAST_WIDTH) for state in ORDER if numbers[state]}
     whole = sum(shares.values())
     pieces, start = [], 0.0
@@ -105,7 +106,7 @@ def progress_of(
     timezone: str,
     queue_is_up: bool,
 ) -> Progress | None:
-    """Put together how far a batch is; `None` when nothing waits in it any more. `closes_at` is the survey's end."""
+    """Return the progress of a batch; `None` when it has no waiting invitations. `closes_at` is the survey's end."""
     if not summary.counts.waiting or summary.state not in UNFINISHED:
         return None
     seen = _look(session, settings, summary, timezone, queue_is_up)
@@ -113,7 +114,7 @@ def progress_of(
     finish = _finish(session, seen, summary, batch)
     end, fallback = batch.expires_at or closes_at, batch.fallback_at
     return Progress(
-        holdups=holdups(seen),
+        blockers=blockers(seen),
         rate=_rate(session, summary, seen.now),
         rests_until=seen.when(seen.rests_until) if seen.rests_until else None,
         pace=pace_texts(seen.relay),
@@ -143,14 +144,14 @@ def _look(session: Session, settings: Settings, summary: BatchSummary, timezone:
 
 
 def _start(seen: Situation) -> datetime | None:
-    """Return when the next one may leave; `None` while somebody must act first."""
+    """Return when the next message may be sent; `None` while a person must act first."""
     if seen.state != BatchState.OPEN or seen.relay.state != RelayState.ACTIVE:
         return None
     return start_time(seen.limits, seen.lease.pace if seen.lease else None, seen.now)
 
 
 def _finish(session: Session, seen: Situation, summary: BatchSummary, batch: Batch) -> datetime | None:
-    """Return when the last will have been tried; `None` while somebody must act first, or when nothing is known."""
+    """Return when the last one will have been tried; `None` while a person must act first, or when no rate is known."""
     if seen.state != BatchState.OPEN or seen.relay.state != RelayState.ACTIVE:
         return None
     connection = session.connection()
@@ -182,14 +183,14 @@ def _rate(session: Session, summary: BatchSummary, now: datetime) -> str | None:
     if not lately.count:
         return None
     ended = summary.counts.total - summary.counts.waiting - summary.counts[State.CANCELLED]
-    # Counted from the first attempt on, a single one of a moment ago would be many a minute.
+    # Over the time since the first attempt alone, a single attempt a moment ago would count as many a minute.
     seconds = (LATELY if ended > lately.count else max(now - lately.first, timedelta(seconds=1))).total_seconds()
     number = lately.count / seconds * 60
     return how_many("minute", round(number, 1) if number < 10 else round(number))
 
 
 def is_lately(moment: datetime | None, now: datetime) -> bool:
-    """Return whether something is recent enough to speak of a present rate."""
+    """Return whether a moment is recent enough for a current rate."""
     return moment is not None and moment > now - LATELY
 
 

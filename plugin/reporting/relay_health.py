@@ -1,4 +1,4 @@
-"""How a relay is: how much of what was tried it accepted, what it was last seen to be, and what is wrong with it."""
+"""Health of a relay: its share of accepted messages, facts learned about its server, and its last error."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ ALERTS: dict[AlertCause, Text] = {
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """What the attempts of some time came to."""
+    """The results of the attempts of one period."""
 
     attempts: int
     accepted: int
 
     @property
     def percent(self) -> float | None:
-        """How many of a hundred were accepted; `None` where nothing was tried."""
+        """The accepted share in percent; `None` when there were no attempts."""
         return 100 * self.accepted / self.attempts if self.attempts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayHealth:
-    """What the page of a relay says of its health."""
+    """The health of a relay, for its page."""
 
     day: Success
-    """The last 24 hours, to the hour."""
+    """The last 24 hours, rounded to the hour."""
     month: Success
     """The last 30 days."""
     used: int
-    """Messages of the last 24 hours, as the limit counts them."""
+    """Messages of the last 24 hours, counted as for the limit."""
     limit: int | None
-    """The most in 24 hours; `None` means any number."""
+    """The limit for 24 hours; `None` means unlimited."""
     oldest_at: datetime | None
-    """Since when the oldest batch is here in which something waits."""
+    """When the oldest batch with waiting invitations was handed over."""
     alerts: tuple[tuple[Text, datetime], ...]
-    """What is wrong at present, and since when that is known."""
+    """The current error, and since when it is known."""
     error_count: int
-    """How often the last error came in a row."""
+    """How often the last error occurred in a row."""
     error_since: datetime | None
     facts: ServerInfo | None
-    """`None` until a drain had a conversation."""
+    """`None` before the first conversation with the server."""
     days_left: int | None
-    """For how many days the certificate is still good, where that is worth a word; 0 or less when it has ended."""
+    """Days until the certificate expires, when that is soon; 0 or less when it has expired."""
 
 
 def health_of(session: Session, relay: Relay, warning: timedelta) -> RelayHealth:
-    """Put together how a relay is. `warning` is how long before its end a certificate is worth a word."""
+    """Return a relay's health. `warning` is how long before its expiry a certificate is mentioned."""
     now = read_clock(session.connection())
     lease = session.get(Lease, relay.id)
     day = _success(session, relay.id, now - DAY)
@@ -94,7 +94,9 @@ def _success(session: Session, relay_id: int, since: datetime) -> Success:
 
 
 def _used(lease: Lease | None, now: datetime) -> int:
-    """Count the last 24 hours, as `own_smtp.relays.rate_limits` does: a calendar day could be used twice at once."""
+    """Count the last 24 hours, as `own_smtp.relays.rate_limits` does: a limit per calendar day could be used twice in a
+    row.
+    """
     windows = ((lease.pace if lease else None) or {}).get("windows", {})
     oldest = (now.timestamp() - PERIODS["day"]) // (PERIODS["day"] / SLICES)
     return sum(int(count) for number, count in windows.get("day", ()) if number >= oldest)

@@ -1,4 +1,4 @@
-"""Lists of relays with their state and health, searched and in pages: for a tenant, and for the whole platform."""
+"""Lists of relays with state and health, searched and paginated: of one tenant, and of the whole platform."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ PAGE = 25
 
 
 class HealthFilter(StrEnum):
-    """What deliveries say of a relay, whatever people switched on or off."""
+    """The health of a relay by its deliveries, whether it is paused or not."""
 
     NEW = "new"
-    """Nothing was sent through it yet."""
+    """Nothing has been sent through it yet."""
     HEALTHY = "healthy"
     FAILING = "failing"
-    """There is no usable connection, or the last thing that happened was an error."""
+    """There is no usable connection, or the last event was an error."""
 
 
 class RelayStateFilter(StrEnum):
-    """Which relays of a list are shown."""
+    """Filter of a list of relays by state."""
 
     ALL = "all"
     ATTENTION = "attention"
@@ -55,7 +55,7 @@ class RelayLine:
 
     @property
     def health(self) -> HealthFilter:
-        """Whether its server takes mail."""
+        """Whether its server accepts mail."""
         if self.failing_since is not None:
             return HealthFilter.FAILING
         if self.last_error_at is not None and (
@@ -66,20 +66,20 @@ class RelayLine:
 
     @property
     def shown_error(self) -> str:
-        """The last error without anybody's address: a server's words may name a recipient."""
+        """The last error without addresses: a server's reply may name a recipient."""
         return mask_addresses(self.last_error or "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayQuery:
-    """What somebody looks for."""
+    """A search for relays."""
 
     tenant_id: str | None
     """`None` means every tenant."""
     text: str = ""
-    """Part of the label, the server's name, the sender address or the tenant's id."""
+    """Matches part of the label, the server's name, the sender address or the tenant's id."""
     tenants: Collection[str] = ()
-    """Tenants whose name has the text in it: their names are the host's."""
+    """Ids of tenants whose name matches the text: only the host knows their names."""
     show: RelayStateFilter = RelayStateFilter.ALL
     page: int = 1
 
@@ -91,13 +91,13 @@ class RelayList:
     wanted: RelayQuery
     lines: list[RelayLine]
     found: int
-    """How many there are on all pages."""
+    """The number of relays on all pages."""
     counts: Mapping[RelayStateFilter, int] = field(default_factory=dict)
-    """How many each choice would show, whatever was searched for."""
+    """The number of relays for each choice of the state filter, within the same search."""
 
     @property
     def pages(self) -> int:
-        """How many pages there are; one, when nothing was found."""
+        """The number of pages; at least one."""
         return max(1, -(-self.found // PAGE))
 
 
@@ -117,7 +117,7 @@ _SHOWN: dict[RelayStateFilter, ColumnElement[bool]] = {
 
 
 def find_relays(session: Session, wanted: RelayQuery) -> RelayList:
-    """Return the relays that somebody looks for: the tenant's default first, then by tenant and label."""
+    """Return the relays that match: the tenant's default first, then by tenant and label."""
     conditions = [*_of(wanted.tenant_id), *_matching(wanted)]
     if wanted.show in _SHOWN:
         conditions.append(_SHOWN[wanted.show])
@@ -152,7 +152,7 @@ def _matching(wanted: RelayQuery) -> list[ColumnElement[bool]]:
 
 
 def _counts(session: Session, tenant_id: str | None) -> dict[RelayStateFilter, int]:
-    """Count each choice in one query."""
+    """Count the relays for each choice in one query."""
     sums = [func.sum(case((condition, 1), else_=0)).label(show) for show, condition in _SHOWN.items()]
     row = session.execute(
         _joined(select(func.count(Relay.id).label(RelayStateFilter.ALL), *sums)).where(*_of(tenant_id))
@@ -180,18 +180,18 @@ def _line(relay: Relay, lease: Lease | None, waiting: int) -> RelayLine:
 
 
 def failing(session: Session, tenant_id: str) -> set[int]:
-    """Return the ids of those of a tenant's relays that deliveries fail at."""
+    """Return the ids of a tenant's failing relays."""
     return set(session.scalars(_joined(select(Relay.id)).where(*_of(tenant_id), _FAILS)))
 
 
 def tenants(session: Session, most: int) -> list[str]:
-    """Return the ids of the tenants that have relays, `most` at most."""
+    """Return the ids of tenants with relays, `most` at most."""
     query = select(Relay.tenant_id).where(Relay.deleted_at.is_(None)).distinct().order_by(Relay.tenant_id)
     return list(session.scalars(query.limit(most)))
 
 
 def count_by_tenant(session: Session, tenant_ids: Collection[str]) -> dict[str, int]:
-    """Return how many relays each of these tenants has; who has none is not among them."""
+    """Return how many relays each of these tenants has; tenants without relays are left out."""
     query = select(Relay.tenant_id, func.count()).where(Relay.deleted_at.is_(None), Relay.tenant_id.in_(tenant_ids))
     rows = session.execute(query.group_by(Relay.tenant_id)).all()
     return {row.tenant_id: row[1] for row in rows}

@@ -1,4 +1,4 @@
-"""What is known of invitations, read only: for pages, exports and hooks."""
+"""Reports on invitations, read only: for pages, exports and hooks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGE = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSummary:
-    """One press of "send"."""
+    """A batch: the invitations of one click on "send"."""
 
     batch_id: int
     kind: str
@@ -113,7 +113,7 @@ _REFUSED_BY_PLATFORM = (
     .where(Batch.fallback_at.is_not(None), Invitation.state == State.REFUSED, Invitation.route == Route.PLATFORM)
     .group_by(Batch.id)
 )
-"""By batch, how many the platform's mail took over and its server refused. Only acceptances are kept as a figure."""
+"""By batch: invitations that the platform's mail server tried and refused. Totals are kept of its acceptances only."""
 
 _KEPT = select_kept(
     func.sum(Batch.taken_count).label("taken"),
@@ -123,7 +123,7 @@ _KEPT = select_kept(
 
 
 def _counts(kept: Any, sending: int, refused_by_platform: int) -> Counts:
-    """Return the counts by state. What was not counted as ended waits, and what of that is claimed is being sent."""
+    """Return the counts by state: waiting = taken - finished; of those, claimed ones are being sent."""
     ended = {state: int(getattr(kept, state.value) or 0) for state in FINAL}
     queued = int(kept.taken or 0) - sum(ended.values()) - sending
     by_state = {**ended, State.SENDING: sending, State.QUEUED: max(queued, 0)}
@@ -148,7 +148,7 @@ def project_counts(session: Session, tenant_id: str, project_id: str) -> Counts:
 
 
 def sent_by_platform(session: Session, tenant_id: str, project_id: str) -> int:
-    """Return how many of the project's accepted invitations the platform's mail took over."""
+    """Return how many of the project's accepted invitations were sent by the platform's mail server."""
     taken_over = session.scalars(
         select(func.sum(BatchTotals.by_platform))
         .join(Batch, Batch.id == BatchTotals.batch_id)
@@ -158,7 +158,7 @@ def sent_by_platform(session: Session, tenant_id: str, project_id: str) -> int:
 
 
 def ways_of(session: Session, tenant_id: str, project_id: str) -> set[RouteKnowledge]:
-    """Return the ways that the project's invitations leave or left; empty where none of them is ours."""
+    """Return the routes that the project's invitations take or took; empty where the host alone sends."""
     route = project_routes.find_route(session, tenant_id, project_id)
     ways = {RouteKnowledge.RELAY} if route is not None and route.relay_id is not None else set()
     if session.execute(_batches_of(tenant_id, project_id).limit(1)).first():
@@ -176,7 +176,7 @@ def waiting_by_relay(session: Session, tenant_id: str) -> dict[int, int]:
 def refusals(
     session: Session, tenant_id: str, project_id: str, *, before: int | None = None, limit: int = PAGE
 ) -> list[Refusal]:
-    """Return what was refused, given up or is unknown, newest first, `limit` at a time.
+    """Return refused, failed and unknown invitations, newest first, `limit` at a time.
 
     `before` is the `invitation_id` of the last line seen.
     """
@@ -204,7 +204,9 @@ def _refusal(row: RowMapping) -> Refusal:
 
 
 def report_columns() -> list[ReportColumn]:
-    """Return the statuses that a report of invitations through an own server can show, and which it cannot and why."""
+    """Return the report's columns for a tenant's own server: statuses that it can show, and those that it cannot, with
+    the reason.
+    """
     known = [ReportColumn(key=state, label=str(label), is_known=True) for state, label in ANY_ROUTE_LABELS.items()]
     hidden = [
         ReportColumn(key=key, label=str(STATUSES[key]), is_known=False, reason=str(cell.reason))

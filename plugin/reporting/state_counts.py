@@ -1,4 +1,4 @@
-"""How many invitations came to which state and by which route, and what these are called."""
+"""Numbers of invitations by state and route, and the states' texts."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ STATE_LABELS: dict[State, Text] = {
 }
 
 ANY_ROUTE_LABELS: dict[State, Text] = {state: STATUSES[state] for state in STATE_LABELS}
-"""For choices that mean invitations of every route."""
+"""Labels for filters that cover both routes."""
 
 BY_PLATFORM_LABELS: dict[State, Text] = {
     State.ACCEPTED: _("Accepted by the platform's mail"),
     State.REFUSED: _("Refused by the platform's mail"),
 }
-"""Of invitations that the platform's mail took over: no server of the tenant's had a part in these."""
+"""Labels for invitations that the platform's mail server tried: the tenant's server had no part in their state."""
 
 BY_PLATFORM_MEANINGS: dict[State, Text] = {
     State.ACCEPTED: _("Your server had not taken it in time, so the platform's mail server did."),
@@ -48,7 +48,7 @@ STATE_MEANINGS: dict[State, Text] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountLine:
-    """How many invitations came to a state by one route."""
+    """The number of invitations in one state by one route."""
 
     state: State
     label: Text
@@ -62,7 +62,7 @@ class Counts:
 
     by_state: dict[State, int] = field(default_factory=dict)
     by_platform: dict[State, int] = field(default_factory=dict)
-    """How many of these the platform's mail took over, for the states that a server's answer makes."""
+    """Invitations that the platform's mail server tried, for the states that follow from a server's reply."""
 
     def __getitem__(self, state: State) -> int:
         return self.by_state.get(state, 0)
@@ -73,22 +73,22 @@ class Counts:
 
     @property
     def waiting(self) -> int:
-        """Those that a drain still has to do with."""
+        """Invitations that a drain still has to send."""
         return sum(self[state] for state in WAITING)
 
     @property
     def version(self) -> str:
-        """Changes whenever one of the numbers does."""
+        """Changes whenever one of the numbers changes."""
         numbers = [*sorted(self.by_state.items()), *sorted(self.by_platform.items())]
         return "|".join(f"{state}={number}" for state, number in numbers)
 
     def by_server(self, state: State) -> int:
-        """How many came to a state by the tenant's own server, or by none."""
+        """Return how many are in a state by the tenant's own server, or without any server."""
         return self[state] - self.by_platform.get(state, 0)
 
     @property
     def lines(self) -> list[CountLine]:
-        """Each state that there is, by route: what the platform's mail took over stands by itself."""
+        """One line for each state that occurs; the platform's mail server has lines of its own."""
         found = []
         for state in State:
             if number := self.by_server(state):
@@ -118,14 +118,14 @@ BY_PLATFORM_SENTENCE: dict[State, Text] = {
 
 
 def state_label(state: State, route: str) -> Text:
-    """Return what a state is called where the route is known: whose server accepted or refused."""
+    """Return a state's label for a known route: it names the server that accepted or refused."""
     if route == Route.PLATFORM and state in BY_PLATFORM_LABELS:
         return BY_PLATFORM_LABELS[state]
     return STATE_LABELS[state]
 
 
 def status_sentence(counts: Counts) -> str:
-    """Say in one sentence what became of the invitations."""
+    """Describe the results of a batch in one sentence."""
     if not counts.total:
         return gettext("Nothing was sent through your server yet.")
     said = [(text, counts.by_server(state)) for state, text in SENTENCE.items()]

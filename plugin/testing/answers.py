@@ -1,4 +1,4 @@
-"""Checks of what a host answers: who is there, what exists, and how pages look."""
+"""Checks of a host's answers: the signed-in person, tenants, people, projects, and the page layout."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from own_smtp.testing.case import Case, Problems
 NEXT_PATH = "/own-smtp/servers/1?page=2"
 
 
-def check_nobody(case: Case) -> Problems:
-    """Nobody is signed in, and nobody is named."""
+def check_signed_out(case: Case) -> Problems:
+    """The hook names no one while no one is signed in."""
     actor = case.hook.own_smtp_actor()
     if actor is not None:
         yield f"it returned {actor!r} although nobody is signed in; return None then."
 
 
 def check_sign_in_url(case: Case) -> Problems:
-    """There is a page to sign in at, and it keeps where to go on."""
+    """There is a page to sign in at, and its URL keeps the page to return to."""
     url = case.hook.own_smtp_sign_in_url(next_path=NEXT_PATH)
     if url is None:
         return
@@ -35,7 +35,7 @@ def check_sign_in_url(case: Case) -> Problems:
 
 
 def check_actor(case: Case) -> Problems:
-    """Whoever is signed in is named."""
+    """The hook names the signed-in person."""
     actor = case.hook.own_smtp_actor()
     if not isinstance(actor, Actor):
         yield f"it returned {actor!r}, not an Actor, although somebody is signed in."
@@ -47,7 +47,7 @@ def check_actor(case: Case) -> Problems:
 
 
 def check_may(case: Case) -> Problems:
-    """Each action is allowed, forbidden or left to us."""
+    """The hook allows or forbids each action, or leaves it to the default."""
     actor = case.hook.own_smtp_actor()
     for project_id in (None, *(project.project_id for project in case.projects(case.tenant_id))):
         for action in Action:
@@ -57,7 +57,7 @@ def check_may(case: Case) -> Problems:
 
 
 def check_tenant(case: Case) -> Problems:
-    """A tenant is known by its id, with a zone and a language."""
+    """A tenant is found by its id, with a time zone and a language."""
     tenant = case.hook.own_smtp_tenant(tenant_id=case.tenant_id)
     if not isinstance(tenant, Tenant):
         yield f"it returned {tenant!r} for {case.tenant_id!r}, not a Tenant."
@@ -79,7 +79,7 @@ def _is_locale(tag: object) -> bool:
 
 
 def check_notice_recipients(case: Case) -> Problems:
-    """Notices go to addresses that mail can be sent to."""
+    """Notices go to valid addresses."""
     found = case.hook.own_smtp_notice_recipients(tenant_id=case.tenant_id, relay_id=1)
     for address in () if found is None else found:
         try:
@@ -89,7 +89,7 @@ def check_notice_recipients(case: Case) -> Problems:
 
 
 def check_tenants(case: Case) -> Problems:
-    """All tenants are named, each once."""
+    """The hook lists all tenants, each once."""
     answers: list[object] = [*(case.hook.own_smtp_tenants() or ())]
     tenants = [item for item in answers if isinstance(item, Tenant)]
     if len(tenants) < len(answers):
@@ -106,7 +106,7 @@ def check_tenants(case: Case) -> Problems:
 
 
 def check_people(case: Case) -> Problems:
-    """A tenant's people are named, each once."""
+    """The hook lists a tenant's people, each once."""
     people = list(case.hook.own_smtp_people(tenant_id=case.tenant_id) or ())
     for person in people:
         if not isinstance(person, Person):
@@ -120,7 +120,7 @@ def check_people(case: Case) -> Problems:
 
 
 def check_user_name(case: Case) -> Problems:
-    """Names are texts, and nobody has none."""
+    """Names are texts; an unknown person has none."""
     actor = case.hook.own_smtp_actor()
     for user_id in (*([actor.user_id] if actor else []), "nobody"):
         name = case.hook.own_smtp_user_name(tenant_id=case.tenant_id, user_id=user_id)
@@ -129,7 +129,7 @@ def check_user_name(case: Case) -> Problems:
 
 
 def check_projects(case: Case) -> Problems:
-    """Projects are of the tenant that was asked about, and of no other."""
+    """The hook lists projects of the given tenant, and of no other."""
     answers: list[object] = [*case.projects(case.tenant_id)]
     own = [item for item in answers if isinstance(item, Project)]
     if len(own) < len(answers):
@@ -167,7 +167,7 @@ def _bad_texts(**texts: object) -> Problems:
 
 
 def check_layout(case: Case) -> Problems:
-    """The layout is there, with the blocks that pages fill."""
+    """The layout exists, with the blocks that pages fill."""
     name = case.hook.own_smtp_layout()
     if name is None:
         return

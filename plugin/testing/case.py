@@ -1,4 +1,4 @@
-"""What the checks of a host's hooks have at hand, and in which surroundings each is made."""
+"""The case that a host's hooks are checked with, and the contexts that Own SMTP calls them in."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Problems = Iterator[str]
 SignedIn = Callable[[], AbstractContextManager[object]]
 
 
-class Where(Enum):
-    """In which surroundings Own SMTP calls a hook."""
+class HookContext(Enum):
+    """The context in which Own SMTP calls a hook."""
 
-    NOBODY = auto()
-    """In a request before somebody has signed in."""
-    SOMEBODY = auto()
+    SIGNED_OUT = auto()
+    """In a request before sign-in."""
+    SIGNED_IN = auto()
     WORKER = auto()
     """In an application context without a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A host, and whom and what it is asked about."""
+    """A host, and the values that its hooks are called with."""
 
     app: Flask
     hook: Any
@@ -38,30 +38,30 @@ class Case:
     foreign_tenant_id: str
     references: tuple[str, ...]
 
-    def run(self, hook: str, where: Where, check: Callable[[Case], Problems]) -> list[str]:
-        """Return what a check finds wrong with a hook; nothing for one that is not implemented."""
+    def run(self, hook: str, where: HookContext, check: Callable[[Case], Problems]) -> list[str]:
+        """Return the problems that a check finds in a hook; none for a hook without an implementation."""
         if not getattr(self.hook, hook).get_hookimpls():
             return []
         try:
             with self._enter(where):
                 return list(check(self))
-        except Exception as error:  # noqa: BLE001 -- whatever the host's code raises is what is looked for
+        except Exception as error:  # noqa: BLE001 -- any exception of the host's code is a finding
             return [f"it raised {type(error).__name__}: {error}"]
 
     @contextmanager
-    def _enter(self, where: Where) -> Iterator[None]:
+    def _enter(self, where: HookContext) -> Iterator[None]:
         match where:
-            case Where.SOMEBODY:
+            case HookContext.SIGNED_IN:
                 with self.signed_in():
                     yield
-            case Where.NOBODY:
+            case HookContext.SIGNED_OUT:
                 with self.app.test_request_context(f"{self.app.extensions[KEY].settings.url_prefix}/"):
                     self.app.preprocess_request()
                     yield
-            case Where.WORKER:
+            case HookContext.WORKER:
                 with self.app.app_context():
                     yield
 
     def projects(self, tenant_id: str) -> list[Project]:
-        """Return the tenant's projects as the host names them."""
+        """Return the tenant's projects as the host lists them."""
         return list(self.hook.own_smtp_projects(tenant_id=tenant_id) or ())

@@ -1,4 +1,4 @@
-"""Checks of what a host does with what it is told."""
+"""Checks of a host's handling of events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from own_smtp.testing.case import Case, Problems
 
 
 def check_platform_mail(case: Case) -> Problems:
-    """A mail is taken, or left to Flask-Mail."""
+    """The host accepts a mail, or leaves it to Flask-Mail."""
     if not case.app.testing:
         return  # it might really be sent
     mail = PlatformMail(recipient="nobody@example.com", subject="A test", text="A test of own_smtp.testing.")
@@ -24,7 +24,7 @@ def check_platform_mail(case: Case) -> Problems:
 
 
 def check_changes(case: Case) -> Problems:
-    """News are written down and committed, and do no harm when they come twice or late."""
+    """Status events are stored and committed, and repeated or late ones do no harm."""
     session = case.app.extensions[KEY].db.session()
     events = _events(case)
     case.hook.own_smtp_invitations_changed(changes=events)
@@ -42,7 +42,7 @@ def check_changes(case: Case) -> Problems:
 
 
 def _events(case: Case) -> list[InvitationStatus]:
-    """Return what might be told of the references in the course of time, oldest first."""
+    """Return possible events about the references over time, oldest first."""
     projects = case.projects(case.tenant_id)
     now = datetime.now(UTC)
     return [
@@ -64,7 +64,7 @@ def _events(case: Case) -> list[InvitationStatus]:
 
 
 def _rows(case: Case, session: Session) -> dict[str, list[str]]:
-    """Return what the host's tables hold, without times: those may say when something was heard last."""
+    """Return the rows of the host's tables without times: these may record the last event."""
     tables: dict[str, Table] = case.app.extensions[KEY].db.metadata.tables
     return {name: _content(session, table) for name, table in tables.items()}
 
@@ -79,7 +79,7 @@ def _differences(one: dict[str, list[str]], other: dict[str, list[str]]) -> str:
 
 
 def check_relay_change(case: Case) -> Problems:
-    """Whatever becomes of a relay can be told."""
+    """Every relay change can be delivered."""
     for state in RelayState:
         reason = "535 5.7.8 Authentication failed" if state is RelayState.PAUSED else None
         change = RelayChange(relay_id=1, tenant_id=case.tenant_id, label="Acme", state=state, reason=reason)
@@ -88,7 +88,7 @@ def check_relay_change(case: Case) -> Problems:
 
 
 def check_relay_alert(case: Case) -> Problems:
-    """Whatever is wrong with a relay can be told."""
+    """Every relay alert can be delivered."""
     for cause in AlertCause:
         for is_over in (False, True):
             at = datetime(2026, 1, 1, tzinfo=UTC)

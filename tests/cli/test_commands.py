@@ -45,19 +45,19 @@ def test_status_says_what_waits_and_who_needs_help(with_redis: Platform, scripte
     """A healthy relay with work needs nobody; a paused one with work does, and the exit code says so."""
     relay = with_redis.add_relay(scripted, label="Mail")
     with_redis.send(relay, 3)
-    code, standing = read(with_redis, "status")
-    assert (code, standing["needs_attention"]) == (0, False)
-    assert [(item["label"], item["queued"], item["sending"]) for item in standing["relays"]] == [("Mail", 3, 0)]
+    code, status = read(with_redis, "status")
+    assert (code, status["needs_attention"]) == (0, False)
+    assert [(item["label"], item["queued"], item["sending"]) for item in status["relays"]] == [("Mail", 3, 0)]
     with_redis.change(relay, state="paused", pause_reason="credentials")
-    code, standing = read(with_redis, "status")
-    assert (code, standing["needs_attention"]) == (1, True)
+    code, status = read(with_redis, "status")
+    assert (code, status["needs_attention"]) == (1, True)
     assert "because of credentials, 3 queued" in run(with_redis, "status").output
 
 
 def test_status_says_that_redis_is_away(platform: Platform) -> None:
     """Without Redis nobody is woken: that needs attention."""
-    code, standing = read(platform, "status")
-    assert (code, standing["redis"]) == (1, False)
+    code, status = read(platform, "status")
+    assert (code, status["redis"]) == (1, False)
     assert "DOES NOT ANSWER" in run(platform, "status").output
 
 
@@ -69,16 +69,16 @@ def test_status_says_what_is_wrong_with_redis(
 ) -> None:
     """One that answers and takes no jobs needs attention as one that is away does."""
     monkeypatch.setattr(platform.own_smtp.wakeup, "problem", lambda: problem)
-    code, standing = read(platform, "status")
-    assert (code, standing["redis"], standing["redis_problem"]) == (1, False, problem)
+    code, status = read(platform, "status")
+    assert (code, status["redis"], status["redis_problem"]) == (1, False, problem)
     assert sentence in run(platform, "status").output
 
 
 def test_status_says_that_a_worker_cannot_write_its_journal(with_redis: Platform) -> None:
     """Nothing leaves from there, whatever the mail servers do."""
     periodic.take(with_redis.engine, periodic.NO_JOURNAL, timedelta(0))
-    code, standing = read(with_redis, "status")
-    assert (code, standing["journal"], standing["needs_attention"]) == (1, False, True)
+    code, status = read(with_redis, "status")
+    assert (code, status["journal"], status["needs_attention"]) == (1, False, True)
     assert "CANNOT WRITE ITS JOURNAL" in run(with_redis, "status").output
 
 
@@ -97,9 +97,9 @@ def test_status_knows_a_relay_that_cannot_be_reached(with_redis: Platform) -> No
         relay = with_redis.add_relay(closed)
         with_redis.send(relay, 1)
         with_redis.drain(relay)
-    code, standing = read(with_redis, "status")
+    code, status = read(with_redis, "status")
     assert code == 1
-    assert standing["relays"][0]["failures"] == 1
+    assert status["relays"][0]["failures"] == 1
     assert "next try" in run(with_redis, "status").output
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from own_smtp.operations.after_restore import RESTORED, doubt_what_waits
+from own_smtp.operations.after_restore import RESTORED, mark_waiting_unknown
 from own_smtp.outbox import actions
 from own_smtp.states import State
 from own_smtp.storage.models import Attempt, BatchTotals, Invitation
@@ -29,7 +29,7 @@ def test_what_waited_is_unknown_and_nothing_is_sent_again(outbox):
     outbox.send(relay, 3)
     refused = outbox.claim(taken, 1)
     outbox.settle(taken, [item.id for item in refused], REFUSED)
-    doubted = doubt_what_waits(outbox.engine)
+    doubted = mark_waiting_unknown(outbox.engine)
     assert (doubted.batches, doubted.invitations) == (3, 5)
     assert outbox.states() == {"unknown": 5, "cancelled": 1, "refused": 1}
     assert outbox.batch_states() == ["done", "cancelled", "done"]
@@ -43,17 +43,17 @@ def test_the_log_and_the_host_hear_of_it(outbox):
     """Each has an attempt with the reason, and is told like any other change; a second time there is nothing to do."""
     relay = outbox.relay()
     outbox.send(relay, 2)
-    doubt_what_waits(outbox.engine)
+    mark_waiting_unknown(outbox.engine)
     assert outbox.column(Attempt.text) == [RESTORED] * 2
     assert all(outbox.column(Invitation.untold_since))
-    assert doubt_what_waits(outbox.engine).invitations == 0
+    assert mark_waiting_unknown(outbox.engine).invitations == 0
 
 
 def test_a_person_may_risk_copies(outbox):
     """The batch can be sent again, by a word that says so."""
     relay = outbox.relay()
     batch = outbox.send(relay, 2).batch_id
-    doubt_what_waits(outbox.engine)
+    mark_waiting_unknown(outbox.engine)
     assert outbox(actions.retry, batch, [State.UNKNOWN]) == 2
     assert len(outbox.claim(outbox.take(relay))) == 2
 

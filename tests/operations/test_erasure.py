@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from own_smtp.hooks.events import Invitation
-from own_smtp.operations.erasure import finish_forgetting, forget_person
+from own_smtp.operations.erasure import finish_erasures, forget_person
 from own_smtp.operations.retention import Purge
 from own_smtp.outbox import actions
 from own_smtp.states import State
@@ -101,11 +101,11 @@ def test_what_a_drain_has_in_hand_is_forgotten_when_it_comes_back(outbox, relay,
     claimed = outbox.claim(taken)
     found = forget(outbox)
     assert (found.invitations, found.cancelled, found.in_hand) == (1, 0, 1)
-    assert finish_forgetting(outbox.engine) == 0
+    assert finish_erasures(outbox.engine) == 0
     forget(outbox)  # asked for twice
     outbox.settle(taken, [item.id for item in claimed], outcome)
     outbox.end(taken)
-    assert finish_forgetting(outbox.engine) == 1
+    assert finish_erasures(outbox.engine) == 1
     assert outbox.states() == {"refused" if outcome is REFUSED else "cancelled": 1}
     assert left_of_ann(outbox) == []
     assert outbox.column(Forgetting.invitation_id) == []

@@ -18,7 +18,7 @@ from own_smtp import OwnSMTP
 from own_smtp.delivery.workers import jobs
 from own_smtp.delivery.workers.dispatcher import Dispatcher
 from own_smtp.hooks.events import RelayAlert
-from own_smtp.operations.relay_alerts import Seen, Verdict, has_events, judge, look_after, overdue_waits
+from own_smtp.operations.relay_alerts import RelaySnapshot, Verdict, has_alerts, judge, overdue_waits, send_alerts
 from own_smtp.settings import Settings
 from own_smtp.states import AlertCause, Security
 from own_smtp.storage import periodic, schema
@@ -34,7 +34,7 @@ from tests.workers import worker_for
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-WELL = Seen(
+WELL = RelaySnapshot(
     now=NOW,
     relay_id=1,
     tenant_id="acme",
@@ -55,24 +55,24 @@ UNREACHABLE, QUEUE, CERTIFICATE = AlertCause.UNREACHABLE, AlertCause.QUEUE, Aler
 @pytest.mark.parametrize(
     ("changes", "cause", "verdict"),
     [
-        ({}, UNREACHABLE, Verdict.RIGHT),
-        ({}, QUEUE, Verdict.RIGHT),
-        ({}, CERTIFICATE, Verdict.RIGHT),
-        ({"failing_since": NOW - HOUR}, UNREACHABLE, Verdict.WRONG),
-        ({"failing_since": NOW - timedelta(minutes=1)}, UNREACHABLE, Verdict.OPEN),
-        ({"failing_since": NOW - HOUR, "state": "paused"}, UNREACHABLE, Verdict.MOOT),
-        ({"failing_since": NOW - HOUR, "state": "unconfirmed"}, UNREACHABLE, Verdict.MOOT),
-        ({"overdue_since": NOW - 2 * DAY}, QUEUE, Verdict.RIGHT),  # slow, but it goes on
-        ({"overdue_since": NOW - 2 * DAY, "last_success_at": NOW - 2 * DAY}, QUEUE, Verdict.WRONG),
-        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None}, QUEUE, Verdict.WRONG),
-        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "state": "unconfirmed"}, QUEUE, Verdict.WRONG),
-        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "state": "paused"}, QUEUE, Verdict.MOOT),
-        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "wake_at": NOW + HOUR}, QUEUE, Verdict.OPEN),
-        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "failing_since": NOW}, QUEUE, Verdict.OPEN),
-        ({"certificate_until": NOW + 10 * DAY}, CERTIFICATE, Verdict.WRONG),
-        ({"certificate_until": NOW - DAY}, CERTIFICATE, Verdict.WRONG),
-        ({"certificate_until": NOW + 10 * DAY, "is_pinned": True}, CERTIFICATE, Verdict.MOOT),
-        ({"certificate_until": None}, CERTIFICATE, Verdict.MOOT),
+        ({}, UNREACHABLE, Verdict.ABSENT),
+        ({}, QUEUE, Verdict.ABSENT),
+        ({}, CERTIFICATE, Verdict.ABSENT),
+        ({"failing_since": NOW - HOUR}, UNREACHABLE, Verdict.PRESENT),
+        ({"failing_since": NOW - timedelta(minutes=1)}, UNREACHABLE, Verdict.UNDECIDED),
+        ({"failing_since": NOW - HOUR, "state": "paused"}, UNREACHABLE, Verdict.IRRELEVANT),
+        ({"failing_since": NOW - HOUR, "state": "unconfirmed"}, UNREACHABLE, Verdict.IRRELEVANT),
+        ({"overdue_since": NOW - 2 * DAY}, QUEUE, Verdict.ABSENT),  # slow, but it goes on
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": NOW - 2 * DAY}, QUEUE, Verdict.PRESENT),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None}, QUEUE, Verdict.PRESENT),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "state": "unconfirmed"}, QUEUE, Verdict.PRESENT),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "state": "paused"}, QUEUE, Verdict.IRRELEVANT),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "wake_at": NOW + HOUR}, QUEUE, Verdict.UNDECIDED),
+        ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "failing_since": NOW}, QUEUE, Verdict.UNDECIDED),
+        ({"certificate_until": NOW + 10 * DAY}, CERTIFICATE, Verdict.PRESENT),
+        ({"certificate_until": NOW - DAY}, CERTIFICATE, Verdict.PRESENT),
+        ({"certificate_until": NOW + 10 * DAY, "is_pinned": True}, CERTIFICATE, Verdict.IRRELEVANT),
+        ({"certificate_until": None}, CERTIFICATE, Verdict.IRRELEVANT),
     ],
 )
 def test_each_cause_is_judged_by_itself(changes, cause, verdict):
@@ -131,15 +131,15 @@ def relay(outbox):
 def test_a_problem_is_told_once_and_its_end_once(outbox, relay, runtime):
     """Two machines that look, and look again, send one message for the problem and one for its end."""
     set_lease(outbox, relay, failing_since=-HOUR, last_error="connect: mail.acme.example cannot be reached.")
-    assert has_events(runtime)
-    assert [look_after(runtime) for _machine in range(3)] == [1, 0, 0]
-    assert not has_events(runtime)
+    assert has_alerts(runtime)
+    assert [send_alerts(runtime) for _machine in range(3)] == [1, 0, 0]
+    assert not has_alerts(runtime)
     alert = runtime.listener.heard[0]
     assert (alert.relay_id, alert.label, alert.address) == (relay, "Acme", "admin@acme.example")
     assert alert.reason == "connect: mail.acme.example cannot be reached."
     assert runtime.listener.lately() == [("unreachable", False)]
     set_lease(outbox, relay, failing_since=None)
-    assert [look_after(runtime) for _machine in range(2)] == [1, 0]
+    assert [send_alerts(runtime) for _machine in range(2)] == [1, 0]
     assert runtime.listener.lately() == [("unreachable", True)]
     assert outbox.column(Alert.id) == []
 
@@ -147,24 +147,24 @@ def test_a_problem_is_told_once_and_its_end_once(outbox, relay, runtime):
 def test_each_cause_has_a_message_of_its_own(outbox, relay, runtime):
     """A certificate that ends and a server that is away are two things."""
     set_lease(outbox, relay, failing_since=-HOUR, certificate_until=10 * DAY)
-    look_after(runtime)
+    send_alerts(runtime)
     assert sorted(runtime.listener.lately()) == [("certificate", False), ("unreachable", False)]
     set_lease(outbox, relay, certificate_until=100 * DAY)
-    look_after(runtime)
+    send_alerts(runtime)
     assert runtime.listener.lately() == [("certificate", True)]
 
 
 def test_invitations_that_wait_too_long_are_told_of(outbox, relay, runtime):
     """Although nothing failed: nobody may be delivering at all."""
     outbox.send(relay, 3)
-    assert look_after(runtime) == 0
+    assert send_alerts(runtime) == 0
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)
     outbox(lambda connection: connection.execute(update(Invitation).values(next_attempt_at=long_ago)))
-    assert look_after(runtime) == 1
+    assert send_alerts(runtime) == 1
     assert runtime.listener.heard[0].at == long_ago
     assert runtime.listener.lately() == [("queue", False)]
     outbox(lambda connection: connection.execute(update(Batch).values(state="paused")))
-    look_after(runtime)
+    send_alerts(runtime)
     assert runtime.listener.lately() == [("queue", True)]
 
 
@@ -172,16 +172,16 @@ def test_what_could_not_be_told_is_told_again(outbox, relay, runtime):
     """A platform whose mail is out of order for a minute loses no alert, and nobody hears an all-clear without one."""
     set_lease(outbox, relay, failing_since=-HOUR)
     runtime.listener.is_deaf = True
-    assert look_after(runtime) == 0
+    assert send_alerts(runtime) == 0
     runtime.listener.is_deaf = False
-    assert look_after(runtime) == 1
+    assert send_alerts(runtime) == 1
     assert runtime.listener.lately() == [("unreachable", False)] * 2
     set_lease(outbox, relay, certificate_until=DAY)
     runtime.listener.is_deaf = True
-    look_after(runtime)
+    send_alerts(runtime)
     set_lease(outbox, relay, certificate_until=100 * DAY)
     runtime.listener.lately()
-    assert look_after(runtime) == 0
+    assert send_alerts(runtime) == 0
     assert runtime.listener.lately() == []
 
 
@@ -189,10 +189,10 @@ def test_what_could_not_be_told_is_told_again(outbox, relay, runtime):
 def test_what_a_pause_or_a_deletion_says_is_not_said_twice(outbox, relay, runtime, change):
     """The alert ends without an all-clear: the pause has one of its own."""
     set_lease(outbox, relay, failing_since=-HOUR)
-    look_after(runtime)
+    send_alerts(runtime)
     runtime.listener.lately()
     outbox.change(Relay, relay, **change)
-    assert look_after(runtime) == 0
+    assert send_alerts(runtime) == 0
     assert runtime.listener.lately() == []
     assert outbox.column(Alert.id) == []
 
@@ -218,14 +218,14 @@ def test_a_certificate_that_ends_soon_is_told_of(platform: Platform, trusted: Au
         platform.drain(relay)
     ears = Ears()
     platform.with_parts(listener=ears)
-    assert look_after(platform.runtime) == 0
+    assert send_alerts(platform.runtime) == 0
     ends_at = platform.lease(relay).certificate_until
     left = ends_at - datetime.now(UTC)
     platform.with_parts(settings=replace(platform.runtime.settings, certificate_warning=left + DAY))
-    assert look_after(platform.runtime) == 1
+    assert send_alerts(platform.runtime) == 1
     assert (ears.heard[0].cause, ears.heard[0].at) == (CERTIFICATE, ends_at)
     platform.with_parts(settings=replace(platform.runtime.settings, certificate_warning=DAY))
-    assert look_after(platform.runtime) == 1
+    assert send_alerts(platform.runtime) == 1
     assert ears.lately() == [("certificate", False), ("certificate", True)]
 
 

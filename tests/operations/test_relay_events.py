@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, update
 
-from own_smtp.operations.relay_alerts import has_events, look_after
-from own_smtp.operations.relay_events import TOLD_WITHIN, RelayEventKind, notify_overdue_events, write_notice
+from own_smtp.operations.relay_alerts import has_alerts, send_alerts
+from own_smtp.operations.relay_events import NOTIFY_AGAIN_AFTER, RelayEventKind, notify_overdue_events, write_notice
 from own_smtp.relays import lifecycle
 from own_smtp.states import PauseReason
 from own_smtp.storage.clock import read_clock
@@ -27,7 +27,7 @@ def refusing(scripted: ScriptedServer) -> ScriptedServer:
 def age(platform: Platform) -> None:
     """Let all notices have been begun long ago."""
     with platform.engine.begin() as connection:
-        connection.execute(update(Notice).values(taken_at=read_clock(connection) - 2 * TOLD_WITHIN))
+        connection.execute(update(Notice).values(taken_at=read_clock(connection) - 2 * NOTIFY_AGAIN_AFTER))
 
 
 def heard(platform: Platform) -> list[tuple[str, str | None]]:
@@ -56,24 +56,24 @@ def test_a_pause_is_told_once(platform, refusing):
     platform.drain(relay)
     assert heard(platform) == [("paused", "sender")]
     assert platform.rows(Notice) == []
-    assert not has_events(platform.runtime)
-    assert look_after(platform.runtime) == 0
+    assert not has_alerts(platform.runtime)
+    assert send_alerts(platform.runtime) == 0
 
 
 def test_a_pause_that_the_host_could_not_take_is_told_again(platform, refusing):
     """Not at once, which would hurry a host that is in trouble, but until it is taken."""
     paused_in_silence(platform, refusing)
-    assert look_after(platform.runtime) == 0
+    assert send_alerts(platform.runtime) == 0
     age(platform)
     platform.host.is_deaf = True
-    assert has_events(platform.runtime)
-    assert look_after(platform.runtime) == 0
+    assert has_alerts(platform.runtime)
+    assert send_alerts(platform.runtime) == 0
     platform.host.is_deaf = False
-    assert look_after(platform.runtime) == 0
+    assert send_alerts(platform.runtime) == 0
     age(platform)
-    assert [look_after(platform.runtime) for _machine in range(2)] == [1, 0]
+    assert [send_alerts(platform.runtime) for _machine in range(2)] == [1, 0]
     assert heard(platform) == [("paused", "sender")]
-    assert not has_events(platform.runtime)
+    assert not has_alerts(platform.runtime)
 
 
 def test_a_pause_that_nobody_lived_to_tell_is_told(platform, refusing):
@@ -97,8 +97,8 @@ def test_what_is_true_no_longer_is_not_told(platform, refusing, change):
         values = {key: read_clock(connection) if value == "now" else value for key, value in change.items()}
         connection.execute(update(Relay).where(Relay.id == relay).values(**values))
     age(platform)
-    assert has_events(platform.runtime)
-    assert look_after(platform.runtime) == 0
+    assert has_alerts(platform.runtime)
+    assert send_alerts(platform.runtime) == 0
     assert heard(platform) == []
     assert platform.rows(Notice) == []
 
@@ -139,4 +139,4 @@ def test_that_a_relay_works_again_is_told_until_it_is_taken(platform, scripted):
 
 def test_the_time_to_tell_is_longer_than_a_look():
     """Else every look at all relays would tell what another one is just telling."""
-    assert timedelta(minutes=2) < TOLD_WITHIN
+    assert timedelta(minutes=2) < NOTIFY_AGAIN_AFTER

@@ -230,7 +230,7 @@ def test_long_answers_are_searched_quickly_by_design():
         (('who = "you"', 'who = "me"'), "me"),
         (('stages = ["auth"]', 'stages = ["auths"]'), "app-password"),
         (('pause = "credentials"', 'pauses = "credentials"'), "app-password"),
-        (('id = "browser-login"', 'id = "app-password"'), "once"),
+        (('id = "browser-login"', 'id = "app-password"'), "unique"),
         (('cause = "The provider wants an app', 'reason = "The provider wants an app'), "app-password"),
         (("[pauses.person]", "[pauses.somebody]"), "somebody"),
         (('id = "anything"', 'id = "anything"\nstages = ["rcpt"]'), "last fallback"),

@@ -18,7 +18,7 @@ from own_smtp.hooks.events import Project, Tenant
 from own_smtp.i18n import ensure_babel
 from own_smtp.relays.rate_limits import Pacer
 from own_smtp.reporting import progress, reports
-from own_smtp.reporting.blockers import Holdup, Situation, holdups
+from own_smtp.reporting.blockers import Blocker, Situation, blockers
 from own_smtp.reporting.estimates import sent_before
 from own_smtp.reporting.progress import Progress, pieces_of
 from own_smtp.reporting.state_counts import Counts
@@ -56,11 +56,11 @@ def used_up(limits: Limits, count: int, ago: timedelta) -> Lease:
     return Lease(pace=pacer.keep((NOW - ago).timestamp(), count))
 
 
-def found(seen: Situation) -> list[Holdup]:
+def found(seen: Situation) -> list[Blocker]:
     app = Flask("words")
     ensure_babel(app)
     with app.app_context():
-        return holdups(seen)
+        return blockers(seen)
 
 
 def words(seen: Situation) -> list[str]:
@@ -188,14 +188,14 @@ def test_it_is_known_how_fast_it_goes_and_when_it_ends(platform: Platform, scrip
     batch = platform.send(relay, 10, expires_at=soon).batch_id
     before = look(platform, batch, relay)
     assert before is not None
-    assert [item.text for item in before.holdups] == ["No worker of the platform has taken it up yet."]
+    assert [item.text for item in before.blockers] == ["No worker of the platform has taken it up yet."]
     assert before.rate is None
     assert before.is_late
     assert before.pace == ["4 a day"]
     platform.drain(relay)
     within = look(platform, batch, relay)
     assert within is not None
-    assert within.holdups[0].text.startswith("The daily quota of 4 is reached; it goes on ")
+    assert within.blockers[0].text.startswith("The daily quota of 4 is reached; it goes on ")
     assert within.rate is not None
     assert within.finishes_at is not None
     assert within.version != before.version

@@ -21,8 +21,8 @@ from own_smtp.delivery.due import find_due, find_fallbacks
 from own_smtp.delivery.workers.recovery import recover_all
 from own_smtp.delivery.workers.wakeup import Wakeup
 from own_smtp.errors import JournalError
-from own_smtp.operations.erasure import finish_forgetting
-from own_smtp.operations.relay_alerts import has_events
+from own_smtp.operations.erasure import finish_erasures
+from own_smtp.operations.relay_alerts import has_alerts
 from own_smtp.operations.retention import Purge
 from own_smtp.outbox import actions
 from own_smtp.relays import confirmations, dry_runs, lifecycle
@@ -174,7 +174,7 @@ class Dispatcher:
         self._tasks.take(periodic.LOOK, periodic.LOOK_EVERY)
 
     def _finish_forgetting(self) -> None:
-        finish_forgetting(self._runtime.engine)
+        finish_erasures(self._runtime.engine)
 
     def _purge(self) -> None:
         """Once a day for all machines: delete old rows, a few in each round."""
@@ -188,5 +188,5 @@ class Dispatcher:
 
     def _watch(self) -> None:
         """Once a minute for all machines: enqueue the job that sends alerts: the platform's mail may be slow."""
-        if self._tasks.take(periodic.ALERTS, WATCH_EVERY) and has_events(self._runtime):
+        if self._tasks.take(periodic.ALERTS, WATCH_EVERY) and has_alerts(self._runtime):
             self._wakeup.enqueue("look_after_relays")

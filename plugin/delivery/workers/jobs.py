@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from own_smtp.current import extension
 from own_smtp.delivery.workers.drain_job import run_drains_forked
-from own_smtp.operations.relay_alerts import look_after
+from own_smtp.operations.relay_alerts import send_alerts
 from own_smtp.states import Route
 
 
@@ -41,4 +41,4 @@ def _work(relay_id: int | None, route: Route = Route.RELAY) -> None:
 
 def look_after_relays() -> None:
     """Alert the owners of relays of what is wrong, and of what is right again."""
-    look_after(extension().runtime)
+    send_alerts(extension().runtime)

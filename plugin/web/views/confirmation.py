@@ -13,7 +13,7 @@ from own_smtp.current import extension
 from own_smtp.hooks.events import Tenant
 from own_smtp.i18n import format_time
 from own_smtp.operations import relay_service
-from own_smtp.operations.relay_service import Followed
+from own_smtp.operations.relay_service import ConfirmResult
 from own_smtp.relays import confirmations
 from own_smtp.relays.confirmations import LinkState
 from own_smtp.storage.models import Confirmation, Relay
@@ -34,19 +34,19 @@ def follow_confirmation(token: str) -> ResponseReturnValue:
     """Activate the relay, once."""
     if not ButtonForm().validate_on_submit():
         return show_confirmation(token)
-    followed = relay_service.confirm(extension(), token)
-    confirmation = db_session().get(Confirmation, followed.confirmation_id) if followed.confirmation_id else None
-    return _page(followed.state, confirmation, followed)
+    result = relay_service.confirm(extension(), token)
+    confirmation = db_session().get(Confirmation, result.confirmation_id) if result.confirmation_id else None
+    return _page(result.state, confirmation, result)
 
 
-def _page(state: LinkState, confirmation: Confirmation | None, followed: Followed | None = None) -> Response:
+def _page(state: LinkState, confirmation: Confirmation | None, result: ConfirmResult | None = None) -> Response:
     relay = db_session().get(Relay, confirmation.relay_id) if confirmation else None
     tenant = extension().host.tenant(relay.tenant_id) if relay else None
     with _language_of(tenant):
         page = render(
             "confirm.html",
-            state="done" if followed and state is LinkState.VALID else state,
-            waits_for=followed.waits_for if followed else (),
+            state="done" if result and state is LinkState.VALID else state,
+            waits_for=result.waits_for if result else (),
             relay=relay,
             tenant=tenant,
             expires=format_time(confirmation.expires_at, tenant.timezone) if confirmation and tenant else "",
