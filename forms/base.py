@@ -1,4 +1,4 @@
-"""The base of all forms, and the only way to a request's input: text that a database would refuse never comes in."""
+"""The base of all forms, and the only access to a request's input: it replaces characters that databases refuse."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from werkzeug.datastructures import ImmutableMultiDict, MultiDict
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
-# PostgreSQL takes no NUL in any text, and no database takes half of a surrogate pair: it has no UTF-8.
+# PostgreSQL accepts no NUL in text, and no database accepts half of a surrogate pair, which has no UTF-8 encoding.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
-    """Return the text with U+FFFD for each character that no database takes, as browsers do with NUL."""
+    """Return the text with U+FFFD for each character that a database would refuse, as browsers do with NUL."""
     return _UNSTORABLE.sub(REPLACEMENT, text)
 
 
 def arguments() -> MultiDict[str, str]:
-    """Return what the address asks for, behind its question mark."""
+    """Return the arguments of the request's address (its query string)."""
     return _storable_all(request.args)
 
 
 def typed_fields() -> MultiDict[str, str]:
-    """Return the fields that the browser sent."""
+    """Return the posted fields."""
     return _storable_all(request.form)
 
 
@@ -39,12 +39,12 @@ def _storable(value: Any) -> Any:
 
 
 class BaseForm(FlaskForm):
-    """A form that reads only what can be stored."""
+    """A form that reads storable text only."""
 
     class Meta(FlaskForm.Meta):
-        """Where WTForms takes the input from."""
+        """Tells WTForms where to read the input."""
 
         def wrap_formdata(self, form: FlaskForm, formdata: Any) -> MultiDict[str, Any] | None:
-            """Return the input, cleaned; `None` when nothing was sent."""
+            """Return the cleaned input; `None` when nothing was posted."""
             given = super().wrap_formdata(form, formdata)
             return None if given is None else _storable_all(given)

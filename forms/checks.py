@@ -1,4 +1,4 @@
-"""What several fields check, and what they make of what was typed."""
+"""Validators and filters that several fields share."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from own_smtp.i18n import lazy_gettext as _
 from own_smtp.smtp.addresses import parse_address
 
 CONTROL = re.compile("[\x00-\x1f\x7f\ufffd]")
-"""What no line of text holds: control characters, and what stands for one that could not be stored."""
+"""Characters that no line of text may have: control characters, and U+FFFD for those that could not be stored."""
 
 
 class Address:
-    """Takes one e-mail address and keeps it in its canonical form; an empty field passes."""
+    """Accepts one email address and normalises it; an empty field passes."""
 
     def __call__(self, _form: FlaskForm, item: Field) -> None:
         if not item.data:
@@ -33,30 +33,30 @@ class Address:
 
 
 def one_line(_form: FlaskForm, item: Field) -> None:
-    """Refuse control characters: a line end in a name would become a header of its own."""
+    """Reject control characters: a line end in a name would start another header."""
     if item.data and _has_controls(item.data):
         raise ValidationError(gettext("Line ends and other control characters are not possible here."))
 
 
 def readable(_form: FlaskForm, item: Field) -> None:
-    """Refuse control characters in text of several lines, and in a password."""
+    """Reject control characters in text of several lines, and in a password."""
     text = (item.data or "").replace("\n", "").replace("\r", "").replace("\t", "")
     if _has_controls(text):
         raise ValidationError(gettext("Control characters are not possible here."))
 
 
 def _has_controls(text: str) -> bool:
-    """Look for controls of direction as well: one in a name turns the sentences round that the name is put into."""
+    """Also detect direction controls: one in a name would reverse the sentence around it."""
     return bool(CONTROL.search(text)) or undirected(text) != text
 
 
 def stripped(text: str | None) -> str | None:
-    """Take the white space off both ends."""
+    """Remove white space at both ends."""
     return text.strip() if text else text
 
 
 def required() -> DataRequired:
-    """Refuse an empty field."""
+    """Reject an empty field."""
     return DataRequired(_("Please fill in this field."))
 
 

@@ -1,4 +1,4 @@
-"""The forms of the delivery log: its filter, and what to do with what was chosen."""
+"""The forms of the delivery log: its filter, and its bulk actions."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def _part(label: Any, help_text: Any = "") -> StringField:
 
 
 class LogFilter(BaseForm):
-    """What of the log is shown. It is sent by GET, so that a filtered log has an address of its own."""
+    """The log's filter. It is submitted by GET, so that a filtered log has an address of its own."""
 
     class Meta:
-        """It changes nothing."""
+        """No CSRF token: it changes nothing."""
 
         csrf = False
 
@@ -51,23 +51,23 @@ class LogFilter(BaseForm):
     batch = IntegerField(validators=[Optional(), NumberRange(0, LARGEST_ID)], widget=HiddenInput())
 
     def __init__(self, given: Any, labels: Mapping[State, Text]) -> None:
-        """`given` are the arguments of the address, `labels` the states' names."""
+        """`given` are the arguments of the address, `labels` the states' labels."""
         super().__init__(formdata=given)
         self.state.choices = list(labels.items())
         self.order.choices = [(NEWEST, gettext("Newest first")), (OLDEST, gettext("Oldest first"))]
 
     def validate_since(self, item: DateField) -> None:
-        """Refuse the first year and the last: no calendar goes on around them."""
+        """Reject the first and the last year: calendars cannot calculate beyond them."""
         _check_year(item)
 
     def validate_until(self, item: DateField) -> None:
-        """Refuse a period that ends before it begins."""
+        """Reject a period that ends before it begins."""
         _check_year(item)
         if item.data and self.since.data and item.data < self.since.data:
             raise ValidationError(gettext("This is before the beginning."))
 
     def wanted(self, timezone: str, after: str | None = None) -> StatusFilter:
-        """Return the filter; its days are those of a time zone. Only after `validate`."""
+        """Return the filter; its days are in the given time zone. Only after `validate`."""
         until = self.until.data + timedelta(days=1) if self.until.data else None
         return StatusFilter(
             batch_id=self.batch.data,
@@ -83,11 +83,11 @@ class LogFilter(BaseForm):
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it leaves anything out that a person can see."""
+        """Whether it excludes anything from the page."""
         return any(item.data for item in self if item.name not in {"order", "batch"})
 
     def arguments(self) -> dict[str, Any]:
-        """Return what an address must have to mean the same."""
+        """Return the arguments of an address with the same filter."""
         given = {item.name: item.data for item in self if item.data}
         given |= {name: given[name].isoformat() for name in ("since", "until") if name in given}
         if given.get("order") == NEWEST:
@@ -105,7 +105,7 @@ def _midnight(day: date | None, timezone: str) -> datetime | None:
 
 
 class SelectionForm(BaseForm):
-    """What is done with which of the log's invitations, first asked for, then confirmed."""
+    """The bulk action and the selected invitations: first asked for, then confirmed."""
 
     deed = SelectField(_("What to do"), [InputRequired()])
     ids = SelectMultipleField(coerce=int, validate_choice=False)
@@ -114,13 +114,13 @@ class SelectionForm(BaseForm):
     copies = BooleanField(_("I know that recipients of “unknown” invitations may get a second copy"))
 
     def __init__(self, deeds: list[str], most: int) -> None:
-        """`deeds` are what can be done; `most` is how many can be chosen one by one."""
+        """`deeds` are the possible actions; `most` is how many invitations can be selected one by one."""
         super().__init__()
         self.deed.choices = [(deed, deed) for deed in deeds]
         self._most = most
 
     def validate_ids(self, item: SelectMultipleField) -> None:
-        """Insist on a choice, of no more than a page holds."""
+        """Require a selection, no larger than a page."""
         if not self.everything.data and not item.data:
             raise ValidationError(gettext("Please tick at least one."))
         if len(item.data or ()) > self._most:

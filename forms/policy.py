@@ -1,4 +1,4 @@
-"""The form of the platform's policy: only what the page may change is a field of it."""
+"""The form of the platform's policy: it has fields only for settings that the page may change."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _NUMBER = _("A number from %(min)s to %(max)s, please.")
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A setting that the page only shows."""
+    """A setting that the page shows but cannot change."""
 
     name: str
     value: Any
     is_configured: bool
-    """Whether the configuration sets it; else it is open, but not to this page."""
+    """Whether the configuration sets it; otherwise it is open, but not to this page."""
 
     @property
     def key(self) -> str:
-        """Its name in the configuration."""
+        """The name of the setting in the configuration."""
         return key_of(self.name)
 
 
 class PolicyForm(BaseForm):
-    """Who may use own mail servers, and how."""
+    """Who may use their own mail servers, and how."""
 
     who = RadioField(_("Who may use own mail servers"))
     allowed_tenants = SelectMultipleField(
@@ -102,9 +102,10 @@ class PolicyForm(BaseForm):
     def __init__(
         self, policy: Policy, now: Settings, chosen: frozenset[str], tenants: Sequence[Tenant] | None = None
     ) -> None:
-        """`now` is what is in force, `chosen` the tenants that are chosen, whether that counts now or not.
+        """`now` are the current values, `chosen` the selected tenants, whether the selection applies or not.
 
-        `tenants` are those to choose from; `None` means that there are too many for a form: `chosen` stays as it is.
+        `tenants` are the tenants to choose from; `None` means that there are too many for a form: `chosen` stays as it
+        is.
         """
         super().__init__(data=_values(now) | {"allowed_tenants": sorted(chosen)})
         self.policy = policy
@@ -123,13 +124,13 @@ class PolicyForm(BaseForm):
             del self["allowed_tenants"]
 
     def validate_allowed_tenants(self, item: Field) -> None:
-        """Take only tenants that were offered; none at all means that nobody may."""
+        """Accept only tenants that were offered; an empty selection means that no tenant may."""
         known = {key for key, _name in item.choices}
         if not set(item.data or ()) <= known:
             raise ValidationError(gettext("There is no such tenant."))
 
     def validate_test_recipients(self, item: Field) -> None:
-        """Take addresses, domains and the star."""
+        """Accept addresses, domains and the star."""
         for entry in read_value("test_recipients", item.data or ""):
             local, at, domain = entry.rpartition("@")
             try:
@@ -140,7 +141,7 @@ class PolicyForm(BaseForm):
                 ) from error
 
     def validate_allowed_ports(self, item: Field) -> None:
-        """Take numbers, and further ones only where the configuration lets the page open them."""
+        """Accept port numbers; further ports only where the configuration lets the page open them."""
         ports = _read("allowed_ports", item.data, gettext("Ports are numbers from 1 to 65535."))
         if not ports:
             raise ValidationError(gettext("Ports are numbers from 1 to 65535."))
@@ -152,7 +153,7 @@ class PolicyForm(BaseForm):
             )
 
     def validate_allowed_networks(self, item: Field) -> None:
-        """Take private networks only: what else is not public, the configuration opens or nobody."""
+        """Accept private networks only: other networks that are not public can be opened in the configuration alone."""
         networks: tuple[Network, ...] = _read(
             "allowed_networks", item.data, gettext("Networks look like 10.1.0.0/16, or fd12:3456::/48.")
         )
@@ -166,7 +167,7 @@ class PolicyForm(BaseForm):
             )
 
     def values(self) -> dict[str, Any]:
-        """Return the settings as they were typed. Only after `validate`."""
+        """Return the submitted settings. Only after `validate`."""
         values = {name: self._value(name) for name in EDITABLE if name in self._fields}
         return values | {"allowed_tenants": self._allowed()} if "who" in self._fields else values
 

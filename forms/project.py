@@ -1,4 +1,4 @@
-"""The form that chooses how a project's invitations leave."""
+"""The form for a project's route."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_HOURS = 30 * 24
 
 
 class ProjectForm(BaseForm):
-    """The platform's mail, or one of the tenant's servers, with or without a way out."""
+    """The platform's mail, or one of the tenant's servers with or without platform fallback."""
 
     route = RadioField(_("Invitations of this project leave through"))
     falls_back = BooleanField(
@@ -40,9 +40,9 @@ class ProjectForm(BaseForm):
         *,
         can_fall_back: bool,
     ) -> None:
-        """`suggested` is selected where nobody made a choice yet.
+        """`suggested` is preselected as long as no choice was made.
 
-        Without `can_fall_back` the platform has no mail that could take over, and nobody is asked whether it may.
+        Without `can_fall_back` the platform has no mail server that could take over, and the form does not offer it.
         """
         super().__init__(data=_values(chosen) if chosen or not suggested else {"route": str(suggested.id)})
         self.route.choices = [(PLATFORM, gettext("The platform's mail"))] + [

@@ -1,4 +1,4 @@
-"""The form of a mail server. It turns what a person typed into a `RelayDraft`, or says field by field what is wrong."""
+"""The form of a mail server. It turns the input into a `RelayDraft`, or reports errors field by field."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNUSUAL = {
     (Security.IMPLICIT, 2525),
     (Security.NONE, 465),
 }
-"""Pairs of security and port that hardly any server answers to."""
+"""Pairs of encryption and port that hardly any server supports."""
 
 EHLO_NAME = re.compile(r"(?=.{4,255}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}", re.IGNORECASE)
 
@@ -52,13 +52,13 @@ class RelayForm(RelayFields):
     ) -> None:
         """`timezone` is the tenant's, for a new relay. `preset` names the provider whose values are filled in.
 
-        `tested` are settings that were typed before: they fill the form, and their password need not be typed again.
+        `tested` are settings that were tested before: they fill the form, and their password need not be typed again.
         """
         values = _values(relay) if relay else {"timezone": timezone, "sending_windows": rows_of(())}
         values |= PRESETS[preset].values() if preset and preset in PRESETS else {}
         filled = tested.typed if tested and request.method == "GET" else None
         typed = [(name, text) for name, texts in (filled or {}).items() for text in texts]
-        # Without `formdata` a form reads what was just sent, if anything was.
+        # Without `formdata` a form reads the posted data, if any.
         super().__init__(data=values, **({"formdata": MultiDict(typed)} if typed else {}))
         self.settings = settings
         self.relay = relay
@@ -76,12 +76,12 @@ class RelayForm(RelayFields):
 
     @property
     def trusted(self) -> str | None:
-        """The fingerprint of the one certificate that is trusted; `None` means the usual authorities."""
+        """The fingerprint of the one trusted certificate; `None` means certificate authorities."""
         origin = self.tested or self.relay
         return origin.fingerprint if origin else None
 
     def validate_host(self, item: Field) -> None:
-        """Take the name out of a pasted address; a port in it counts when none was typed."""
+        """Extract the host name from a pasted address; its port is used when none was typed."""
         try:
             item.data, port = clean_host(item.data)
         except TargetError as error:
@@ -90,18 +90,18 @@ class RelayForm(RelayFields):
             self.port.data = port
 
     def validate_ehlo_name(self, item: Field) -> None:
-        """Insist on a full host name: servers refuse others."""
+        """Require a full host name: servers reject others."""
         if not EHLO_NAME.fullmatch(item.data):
             raise ValidationError(gettext("A full host name is needed, for example mail.example.com."))
 
     def validate_max_connections(self, item: Field) -> None:
-        """Keep to the platform's ceiling."""
+        """Enforce the platform's maximum."""
         ceiling = self.settings.ceiling_connections
-        if item.data is not None and item.data > ceiling:  # what is no number was refused already
+        if item.data is not None and item.data > ceiling:  # not a number: rejected already
             raise ValidationError(gettext("This platform allows at most %(number)s.", number=ceiling))
 
     def validate(self, extra_validators: Any = None) -> bool:
-        """Check each field, then those that must fit together."""
+        """Check each field, then combinations of fields."""
         fields_are_fine: bool = super().validate(extra_validators)
         checks = (self._check_port(), self._check_account(), self._check_windows())
         return fields_are_fine and all(checks)
@@ -134,7 +134,7 @@ class RelayForm(RelayFields):
         rows = [row.form for row in self.sending_windows]
         if not self.sending_windows.errors and all(row.is_whole or row.is_empty for row in rows):
             return True
-        # One text for the whole field: WTForms would leave a list of dictionaries.
+        # One error for the whole field: WTForms would store a list of dictionaries.
         self.sending_windows.errors = ()
         return _refuse(self.sending_windows, gettext("Each line needs days and two times, such as 08:00 and 18:00."))
 
@@ -145,16 +145,16 @@ class RelayForm(RelayFields):
 
     @property
     def has_windows(self) -> bool:
-        """Whether the hours hold something that a person should see."""
+        """Whether the sending windows have input or errors to show."""
         return bool(self.sending_windows.errors) or any(row.form.is_whole for row in self.sending_windows)
 
     @property
     def is_unusual(self) -> bool:
-        """Whether encryption and port hardly ever go together."""
+        """Whether encryption and port hardly ever occur together."""
         return (self.security.data, self.port.data) in UNUSUAL
 
     def draft(self) -> RelayDraft:
-        """Return what was typed. Only after `validate`."""
+        """Return the input as a draft. Only after `validate`."""
         values = {name: self._fields[name].data for name in RELAY_FIELDS if name in self._fields}
         values |= {
             "security": Security(values["security"]),
@@ -169,13 +169,13 @@ class RelayForm(RelayFields):
         return self._with_tested_password(RelayDraft(**values))
 
     def _fingerprint(self) -> str | None:
-        """Return the certificate to trust: never that of another server, and none when the usual ones are wanted."""
+        """Return the certificate to trust: never that of another server, and none when authorities are used."""
         origin = self.tested or self.relay
         is_same = origin is not None and origin.host == self.host.data
         return self.trusted if is_same and not self.usual_authorities.data else None
 
     def _with_tested_password(self, draft: RelayDraft) -> RelayDraft:
-        """Put the password of the test in, for the server and the user that it was typed for."""
+        """Insert the test's password, for the server and the user that it was typed for."""
         tested = self.tested
         if tested is None or draft.username is None or draft.password is not None:
             return draft
@@ -183,12 +183,12 @@ class RelayForm(RelayFields):
         return replace(draft, password=tested.password) if is_same else draft
 
     def typed(self) -> Typed:
-        """Return the fields as the browser sent them, to fill the form with again. A password is never shown again."""
+        """Return the fields as posted, to fill the form again. A password is never shown again."""
         not_shown = {self.meta.csrf_field_name, "test", "password"}
         return {name: values for name, values in typed_fields().lists() if name not in not_shown}
 
     def is_open(self, names: tuple[str, ...]) -> bool:
-        """Whether a folded group holds something that a person should see."""
+        """Whether a collapsed group has input or errors to show."""
         items = [self._fields[name] for name in names]
         return any(item.errors or item.data not in (None, "", item.default) for item in items)
 

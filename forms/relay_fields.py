@@ -1,4 +1,4 @@
-"""The fields of a mail server's form. What is checked of them together, and what becomes of them, is in `relay`."""
+"""The fields of a mail server's form. `relay` has the checks that combine them, and turns them into a draft."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ DEFAULT_CONNECTIONS = 4
 
 
 def known_preset(key: str | None) -> str | None:
-    """Take a preset's key; anything else counts for nothing."""
+    """Accept a preset's key; ignore anything else."""
     return key if key in PRESETS else None
 
 
 class RelayFields(BaseForm):
-    """What a person types for one mail server."""
+    """The input for one mail server."""
 
     label = StringField(
         _("Name of this server"),

@@ -15,7 +15,7 @@ from own_smtp.states import State
 
 
 class RetryForm(BaseForm):
-    """Which of those that were not accepted are sent again, and whether a second copy is accepted for it."""
+    """The final states to send again, and the consent to a possible second copy."""
 
     states = SelectMultipleField(
         _("Send again"),
@@ -27,11 +27,11 @@ class RetryForm(BaseForm):
     copies = BooleanField(_("I know that recipients of “unknown” invitations may get a second copy"))
 
     def __init__(self, labels: Mapping[State, Text]) -> None:
-        """`labels` holds the states that the batch has invitations in."""
+        """`labels` has the states that occur in the batch."""
         super().__init__()
         self.states.choices = list(labels.items())
 
     def validate_copies(self, item: BooleanField) -> None:
-        """Insist on it where a copy may exist."""
+        """Require the consent where a copy may exist."""
         if State.UNKNOWN in (self.states.data or ()) and not item.data:
             raise ValidationError(gettext("Please confirm this, or leave the unknown ones out."))

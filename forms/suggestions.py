@@ -1,4 +1,4 @@
-"""The form that says for whom a mail server is suggested."""
+"""The form for a mail server's suggestions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forms of the page that chooses tenants: ticks on a page of the list, and many at once."""
+"""The forms for selecting tenants: ticks on one page of the list, and many at once."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from own_smtp.i18n import gettext, list_some
 from own_smtp.i18n import lazy_gettext as _
 
 MOST_NAMED = 5
-"""So many lines that mean nothing are named in an error."""
+"""The maximum number of unknown lines that an error names."""
 
 
 class TicksForm(BaseForm):
-    """The tenants that a page showed, and those of them that were ticked when it was sent."""
+    """The tenants that a page showed, and those that were ticked when it was posted."""
 
     shown = SelectMultipleField(_("Tenants"), validate_choice=False)
     chosen = SelectMultipleField(_("Tenants"), validate_choice=False)
 
     def __init__(self, tenants: Sequence[Tenant]) -> None:
-        """`tenants` are all that there are."""
+        """`tenants` are all existing ones."""
         super().__init__()
         self.known = {tenant.tenant_id for tenant in tenants}
 
     def validate_shown(self, item: Field) -> None:
-        """Take only tenants that there are."""
+        """Accept only existing tenants."""
         if not {*(item.data or ()), *(self.chosen.data or ())} <= self.known:
             raise ValidationError(gettext("There is no such tenant."))
 
     @property
     def added(self) -> frozenset[str]:
-        """Those with a tick. Only after `validate`."""
+        """Tenants with a tick. Only after `validate`."""
         return frozenset(self.chosen.data or ())
 
     @property
     def removed(self) -> frozenset[str]:
-        """Those that were shown and have none. Only after `validate`."""
+        """Tenants that were shown and have no tick. Only after `validate`."""
         return frozenset(self.shown.data or ()) - self.added
 
 
 class ManyForm(BaseForm):
-    """Tenants to choose, written or pasted one a line."""
+    """Tenants to select, typed or pasted one a line."""
 
     many = TextAreaField(
         _("Names or ids of tenants"), [required()], description=_("One a line, each exactly as it is in the list.")
     )
 
     def __init__(self, tenants: Sequence[Tenant]) -> None:
-        """`tenants` are all that there are."""
+        """`tenants` are all existing ones."""
         super().__init__()
         self._by_id = {tenant.tenant_id for tenant in tenants}
         self._by_name: defaultdict[str, list[str]] = defaultdict(list)
@@ -61,15 +61,15 @@ class ManyForm(BaseForm):
             self._by_name[tenant.name.strip().casefold()].append(tenant.tenant_id)
 
     removed: frozenset[str] = frozenset()
-    """Nobody."""
+    """None: this form only adds."""
 
     @property
     def added(self) -> frozenset[str]:
-        """The ids of the tenants that the lines mean. Only after `validate`."""
+        """The ids of the tenants in the lines. Only after `validate`."""
         return frozenset(tenant_id for line in self._lines() for tenant_id in self._meant(line))
 
     def validate_many(self, _item: Field) -> None:
-        """Take only lines that mean one tenant each."""
+        """Accept only lines that match exactly one tenant each."""
         meant = {line: self._meant(line) for line in self._lines()}
         unknown = [line for line, ids in meant.items() if not ids]
         if unknown:

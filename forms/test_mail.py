@@ -14,7 +14,7 @@ from own_smtp.settings import Settings
 
 
 class TestMailForm(BaseForm):
-    """Whom the test mail goes to. Where the platform allows nobody else, the field is not shown."""
+    """The recipient of a test mail. If the platform allows no other recipients, the field is not shown."""
 
     address = StringField(_("Recipient"), [required(), Address()], filters=[stripped])
 
@@ -27,11 +27,11 @@ class TestMailForm(BaseForm):
             del self.address
 
     def validate_address(self, item: StringField) -> None:
-        """Keep to what the platform allows."""
+        """Enforce the recipients that the platform allows."""
         if not may_go_to(self.settings, self.own, item.data):
             raise ValidationError(gettext("This platform does not allow test mails to this address."))
 
     @property
     def recipient(self) -> str:
-        """Where the mail goes. Only after `validate`."""
+        """The recipient's address. Only after `validate`."""
         return str(self.address.data) if self.address else self.own

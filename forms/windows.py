@@ -1,4 +1,4 @@
-"""Rows of the relay form that say in which hours of the week a server may be used."""
+"""Rows of the relay form for sending windows: hours of the week in which a server may be used."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from own_smtp.i18n import lazy_gettext as _
 from own_smtp.relays.window_texts import DAYS
 
 ROWS = 2
-"""Rows that are there without being filled; each filled one brings a further one."""
+"""Number of empty rows; each filled row adds another."""
 MOST_ROWS = 14
 
 
 class WindowForm(Form):
-    """One row: on these days, from this hour to that. An empty row counts for nothing."""
+    """One row: on these days, from one hour to another. An empty row is ignored."""
 
     days = SelectMultipleField(_("Days"), coerce=int, widget=ListWidget(), option_widget=CheckboxInput())
     start = TimeField(_("Starts"), [Optional()])
@@ -32,12 +32,12 @@ class WindowForm(Form):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was typed."""
+        """Whether the row has no input."""
         return not (self.days.data or any(self.start.raw_data or ()) or any(self.end.raw_data or ()))
 
     @property
     def is_whole(self) -> bool:
-        """Whether it can be read."""
+        """Whether the row is complete."""
         return bool(self.days.data) and self.start.data is not None and self.end.data is not None
 
 
@@ -47,7 +47,7 @@ def window_rows() -> FieldList:
 
 
 def rows_of(windows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return stored windows as the rows take them, with empty ones after them."""
+    """Return stored windows as data for the rows, with empty rows after them."""
     filled: list[dict[str, Any]] = [
         {**window, "start": time.fromisoformat(window["start"]), "end": time.fromisoformat(window["end"])}
         for window in windows
@@ -56,7 +56,7 @@ def rows_of(windows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def windows_of(rows: FieldList) -> list[dict[str, Any]] | None:
-    """Return what was typed as it is stored; `None` means that it may always send. Only after `validate`."""
+    """Return the input in the stored format; `None` means no restriction. Only after `validate`."""
     typed = [row.form for row in rows if row.form.is_whole]
     windows = [
         {"days": sorted(row.days.data), "start": f"{row.start.data:%H:%M}", "end": f"{row.end.data:%H:%M}"}
@@ -66,6 +66,6 @@ def windows_of(rows: FieldList) -> list[dict[str, Any]] | None:
 
 
 def zone_choices(present: str) -> list[tuple[str, str]]:
-    """Return the time zones to choose from: those named after places, UTC, and the present one."""
+    """Return the time zones to choose from: those named after places, UTC, and the current one."""
     names = {name for name in available_timezones() if "/" in name and not name.startswith("Etc/")}
     return [(name, name.replace("_", " ")) for name in sorted(names | {"UTC", present})]

@@ -3,7 +3,7 @@
 (() => {
   const INTERVAL = 3000;
 
-  // The layout is the host's: its language may be written `de_DE`, or be none at all. The browser's own is meant then.
+  // The host's layout may write its language as `de_DE`, or omit it. Without a valid one the browser's language is used.
   function language() {
     try {
       return Intl.getCanonicalLocales(document.documentElement.lang.replaceAll("_", "-"));
@@ -12,7 +12,7 @@
     }
   }
 
-  // A page that watches something is fetched again when that has changed, and its live part replaced in place.
+  // A live page polls its status, and is fetched again after a change: then its live part is replaced in place.
   const live = () => document.getElementById("own-smtp-live");
 
   async function look() {
@@ -32,7 +32,7 @@
     if (!fresh) return;
     const held = live().contains(document.activeElement) && document.activeElement.getAttribute("href");
     live().replaceWith(document.adoptNode(fresh));
-    // Who goes by keyboard stays on the link that the old part had.
+    // Keyboard focus stays on the same link in the new part.
     if (held) live().querySelector(`a[href="${CSS.escape(held)}"]`)?.focus();
     for (const part of document.querySelectorAll("[data-own-smtp-follows]")) {
       const follower = page.getElementById(part.id);
@@ -40,15 +40,15 @@
     }
   }
 
-  // What somebody is about to press, has ticked or has opened stays as it is.
+  // A part with the focus, a ticked box or open details is not replaced.
   const inUse = (part) => part.contains(document.activeElement) || part.querySelector("input:checked, details[open]");
 
-  // A lost connection is nothing to report: the next look tries again.
+  // A lost connection is not reported: the next poll retries.
   const interval = () => Number(live()?.dataset.interval) || INTERVAL;
   const watch = () => look().catch(() => {}).finally(() => setTimeout(watch, interval()));
   if (live()) setTimeout(watch, interval());
 
-  // Choosing the encryption fills in its usual port, unless another one was typed.
+  // Selecting an encryption fills in its usual port, unless another one was typed.
   const ports = { starttls: "587", implicit: "465", none: "25" };
   const port = document.getElementById("port");
   for (const option of document.querySelectorAll('.own-smtp input[name="security"]')) {
@@ -58,7 +58,7 @@
     });
   }
 
-  // Encryption and port that hardly ever go together are said to be so before they are saved.
+  // Warns of unusual combinations of encryption and port before they are saved.
   const warning = document.querySelector("[data-own-smtp-unusual]");
   function warn() {
     if (!warning) return;
@@ -77,7 +77,7 @@
     warn();
   });
 
-  // A limit is shown as what it means, while it is typed.
+  // Shows a limit converted to other units while it is typed.
   const seconds = { min_interval: (n) => n, per_second: (n) => 1 / n, per_minute: (n) => 60 / n, per_hour: (n) => 3600 / n, per_day: (n) => 86400 / n };
   const written = new Intl.NumberFormat(language(), { maximumSignificantDigits: 3 });
   for (const meaning of document.querySelectorAll("[data-own-smtp-means]")) {

@@ -1,4 +1,4 @@
-"""Who may open a page: the one place where the host is asked."""
+"""Access to pages: the only place that asks the host for permissions."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ def current_actor() -> Actor:
 
 
 def acting() -> Acting:
-    """Return the person behind the request as acts want it. Only for pages behind `requires`."""
+    """Return the person behind the request as the acts of `own_smtp.operations` take it. Only for pages behind
+    `requires`.
+    """
     actor = current_actor()
     return Acting(tenant_id=actor.tenant_id, user_id=actor.user_id, address=own_address() or None)
 
 
 def own_address() -> str:
-    """Return the acting person's address; empty when the host gives none that mail could go to."""
+    """Return the acting person's address; empty when the host gives no valid one."""
     try:
         return parse_address(current_actor().email)
     except AddressError:
@@ -41,10 +43,10 @@ def own_address() -> str:
 
 
 def requires(action: Action) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let only those through who may do `action`: 401 for nobody, 403 for somebody else.
+    """Require `action`: 401 when signed out, 403 when not permitted.
 
-    A page with `project_id` in its address is asked about that project, and answers 404 when the actor's tenant has
-    no such project.
+    With `project_id` in the page's address the action is checked for that project; the page answers 404 when the
+    actor's tenant has no such project.
     """
 
     def guard(page: Callable[P, R]) -> Callable[P, R]:
@@ -71,12 +73,12 @@ def _enter(action: Action, project_id: str | None) -> None:
 
 
 def is_admitted(tenant_id: str) -> bool:
-    """Return whether the platform's policy lets a tenant use own mail servers."""
+    """Return whether the platform's policy lets a tenant use its own mail servers."""
     return NetworkPolicy.from_settings(extension().in_force()).admits(tenant_id)
 
 
-def insist_on_admission() -> None:
-    """Raise `ConflictError` for what a tenant may not do that may not use own mail servers."""
+def require_admission() -> None:
+    """Raise `ConflictError` when the policy does not let the tenant use its own mail servers."""
     if not is_admitted(current_actor().tenant_id):
         raise ConflictError(gettext("This platform does not offer own mail servers to your account at present."))
 
@@ -96,5 +98,5 @@ def find_project(tenant_id: str, project_id: str) -> Project:
 
 
 def may(action: Action, project_id: str | None = None) -> bool:
-    """Return whether the present actor may do `action`, for what a page offers."""
+    """Return whether the acting person may do `action`: decides what a page offers."""
     return extension().host.may(current_actor(), action, project_id)

@@ -1,4 +1,4 @@
-"""What the page of a test shows: each step in words, and what the whole came to."""
+"""View model of a dry run's page: each step, and the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from own_smtp.states import PauseReason, RelayTestState, Security
 from own_smtp.storage.models import Relay, RelayTest
 
 LATE = timedelta(seconds=6)
-"""After this, a test that nobody took up is said to wait."""
+"""After this, the page says that no worker has started the test."""
 
 TITLES: dict[Stage, Text] = {
     Stage.CONNECT: _("Connect"),
@@ -32,24 +32,24 @@ TITLES: dict[Stage, Text] = {
 }
 
 AGAIN_LATER = _("Test again in a few minutes, or save: what is sent later is tried again by itself.")
-"""In the place of the advice for invitations, which are tried again; a test is not."""
+"""In place of the catalogue's advice for invitations, which are retried; a test is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRow:
-    """One step on the page."""
+    """One step of the test."""
 
     title: Text
     mark: str
     """`done`, `failed`, `running` or `open`."""
     detail: str = ""
     seconds: float | None = None
-    """How long it took; `None` where that is not said."""
+    """The step's duration; `None` when it is not shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestPanel:
-    """A test with all that its page says about it."""
+    """A test with everything that its page shows."""
 
     test: RelayTest
     relay: Relay | None
@@ -57,25 +57,25 @@ class TestPanel:
     is_kept: bool
     """Whether the settings can still be saved."""
     is_change: bool
-    """Whether saving would change something."""
+    """Whether saving would change anything."""
     is_late: bool
-    """Whether no worker took it up in time."""
+    """Whether no worker started it in time."""
     is_lost: bool
-    """Whether nothing more will come of it."""
+    """Whether the test is over."""
     explanation: Explanation | None
     words: str
-    """The server's own words, or ours where it said nothing."""
+    """The server's reply, or our own text when there was none."""
     certificate: Certificate | None
     is_over: bool
-    """Whether the certificate's time is over."""
+    """Whether the certificate has expired."""
     days_left: int | None
-    """For how many days the certificate is still good, when these are few."""
+    """Days until the certificate expires, when these are few."""
     pinned: str | None
-    """The fingerprint that is trusted in the place of authorities, as other programs show it."""
+    """The fingerprint that is trusted instead of authorities, as other programs show it."""
 
     @property
     def can_trust(self) -> bool:
-        """Whether the certificate could be trusted by its fingerprint."""
+        """Whether the certificate can be trusted by its fingerprint."""
         return self.test.pause_reason == PauseReason.CERTIFICATE and self.certificate is not None and self.is_kept
 
     @property
@@ -85,7 +85,7 @@ class TestPanel:
 
     @property
     def version(self) -> str:
-        """Changes whenever the page would."""
+        """Changes whenever the page would change."""
         test = self.test
         parts = (test.state, len(test.steps), self.is_late, self.is_lost, test.saved_at, test.settings is None)
         return "|".join(str(part) for part in parts)
@@ -94,9 +94,9 @@ class TestPanel:
 def dry_run_panel(
     test: RelayTest, kept: Kept | None, relay: Relay | None, now: datetime, warning: timedelta
 ) -> TestPanel:
-    """Put together what the page says.
+    """Return the view model.
 
-    `kept` is `None` once the settings were saved. `warning` is how long before its end a certificate is warned of.
+    `kept` is `None` once the settings were saved. `warning` is how long before its expiry a certificate is mentioned.
     """
     certificate = Certificate.from_json(test.certificate) if test.certificate else None
     age = now - test.created_at
@@ -129,7 +129,7 @@ def _explained(test: RelayTest) -> Explanation | None:
 
 
 def _rows(test: RelayTest, kept: Kept | None, relay: Relay | None) -> tuple[StepRow, ...]:
-    """Return the steps that were done, the present or failed one, and those that would follow."""
+    """Return the finished steps, the current or failed one, and those to follow."""
     origin = kept.draft if kept else relay
     stages = plan(Security(origin.security), signs_in=origin.username is not None) if origin else []
     done = {step["stage"]: step for step in test.steps}
@@ -155,7 +155,7 @@ def _done(stage: Stage, step: Mapping[str, Any]) -> StepRow:
 
 
 def _detail(stage: Stage, facts: Mapping[str, Any]) -> str:
-    """Say what a step found."""
+    """Describe a step's result."""
     match stage:
         case Stage.CONNECT:
             return str(facts["server"])

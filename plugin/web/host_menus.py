@@ -1,4 +1,4 @@
-"""The pages of Own SMTP, for the host's menus."""
+"""Links and sender choices for the host's own pages and menus."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from own_smtp.smtp.network import NetworkPolicy
 
 
 def settings_links(host: Host, tenant_id: str) -> list[Link]:
-    """Return the settings page, for people who may see it."""
+    """Return the link to the settings page, for people who may see it."""
     if not _may_view(host, tenant_id, None):
         return []
     return [Link(key="own_smtp", label=gettext("Own SMTP server"), url=url_for("own_smtp.overview"))]
 
 
 def project_links(host: Host, tenant_id: str, project_id: str) -> list[Link]:
-    """Return the project's page and its report, for people who may see them."""
+    """Return the links to the project's page and its report, for people who may see them."""
     if not _may_view(host, tenant_id, project_id):
         return []
     return [
@@ -43,7 +43,7 @@ def project_links(host: Host, tenant_id: str, project_id: str) -> list[Link]:
 
 
 def batch_url(batch: InvitationBatch, batch_id: int) -> str | None:
-    """Return the page of a sending; `None` outside a request, where no address can be made."""
+    """Return the address of a batch's page; `None` outside a request, where no address can be built."""
     if not has_request_context():
         return None
     return url_for("own_smtp.show_batch", project_id=batch.project_id, batch_id=batch_id)
@@ -57,8 +57,8 @@ def _may_view(host: Host, tenant_id: str, project_id: str | None) -> bool:
 def senders(session: Session, host: Host, policy: Policy, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
     """Return the relays that the acting person may use in a project; outside a request all that the tenant may.
 
-    Who may not choose how the project's invitations leave is offered what is chosen, and no other. A tenant that the
-    policy refuses sees what is chosen with the reason why it cannot be used.
+    A person who may not choose the project's route is offered the chosen one only. If the policy excludes the tenant,
+    the chosen one is offered with the reason why it cannot be used.
     """
     actor = host.actor() if has_request_context() else None
     if has_request_context() and (actor is None or actor.tenant_id != tenant_id):
@@ -76,9 +76,9 @@ def senders(session: Session, host: Host, policy: Policy, tenant_id: str, projec
 
 
 def has_pages(session: Session, host: Host, policy: Policy, tenant_id: str) -> bool:
-    """Return whether a tenant has any use for our pages: not when the policy lets it have no servers, and it has none.
+    """Return whether a tenant has any use for the pages: not when the policy excludes it and it has no servers.
 
-    Administrators of the platform always have: theirs lead there, too.
+    Administrators of the platform always have, because they find the platform's pages there.
     """
     if _admits(session, policy, tenant_id) or store.list_relays(session, tenant_id):
         return True
@@ -87,7 +87,7 @@ def has_pages(session: Session, host: Host, policy: Policy, tenant_id: str) -> b
 
 
 def refusal(session: Session, policy: Policy, tenant_id: str) -> str | None:
-    """Return why the policy lets nothing leave through a tenant's own servers; `None` when it does."""
+    """Return why the policy excludes a tenant's own servers; `None` when it does not."""
     if _admits(session, policy, tenant_id):
         return None
     return gettext("This platform does not offer own mail servers to your account at present.")

@@ -1,4 +1,4 @@
-"""The blueprint that all pages hang on, and what every page has in common."""
+"""The blueprint of all pages, and the code that every page shares."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OWN_LAYOUT = "own_smtp/layout.html"
 NOTES = "own_smtp_notes"
 
 DOWNLOAD_PART = 500
-"""Rows of a file that go out at a time."""
+"""Rows of a download that are sent at a time."""
 
 blueprint = Blueprint(
     "own_smtp",
@@ -64,35 +64,35 @@ ERRORS = {
 
 
 _FIND = ("q", "show", "page", "projects")
-"""What an address may say of a list: what is looked for, and which page of it."""
+"""The arguments of a list's address: its search, and the page."""
 
 
 class ButtonForm(BaseForm):
-    """A form that is only a button: it holds the CSRF token."""
+    """A form with only a button: it holds the CSRF token."""
 
 
 def check_button() -> None:
-    """Raise `ConflictError` for a button whose token is over: it was pressed on a page from long ago."""
+    """Raise `ConflictError` for a button on a page that has been open for too long: its token has expired."""
     if not ButtonForm().validate_on_submit():
         raise ConflictError(gettext("This page was open for too long. Go back, reload it and try again."))
 
 
 def asked_id(name: str) -> int | None:
-    """Return an id that the page's address asks for; `None` where there is none, or none that can be."""
+    """Return the id in an argument of the page's address; `None` when it is missing or cannot be an id."""
     number = arguments().get(name, type=int)
     return number if number is not None and abs(number) <= LARGEST_ID else None
 
 
 def db_session() -> Session:
-    """Return the session that the host and we share in this request."""
+    """Return the session that this request shares with the host."""
     return extension().db.session()
 
 
 def render(name: str, **values: Any) -> str:
-    """Render a page into the host's layout, or into our own where the host names none.
+    """Render a page into the host's layout, or into our own when the host provides none.
 
-    In two steps, so that neither side hides a name of the other: first the page by itself, with our names and without
-    the host's context processors; then the layout around it, with the host's names and one of ours, `own_smtp`.
+    This takes two steps, so that neither side hides a name of the other: first the page alone, with our names and
+    without the host's context processors; then the layout around it, with the host's names and one of ours, `own_smtp`.
     """
     layout = extension().host.layout() or OWN_LAYOUT
     frame = Namespace(
@@ -115,17 +115,17 @@ def render(name: str, **values: Any) -> str:
 
 
 def download(write: Callable[[Session], Iterator[str]], filename: str, mimetype: str) -> Response:
-    """Answer with a file that is written while it is read.
+    """Stream a file while it is read.
 
-    The database's connection is given back before each part goes out: a client that reads slowly, or not at all, holds
-    none. `write` yields rows, reads only by the session that it gets, and leaves nothing open between two rows.
+    The database connection is returned before each part is sent: a client that reads slowly, or not at all, holds none.
+    `write` yields rows, reads only through the session that it gets, and leaves nothing open between two rows.
     """
     headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     return Response(stream_with_context(_released(write)), mimetype=mimetype, headers=headers)
 
 
 def _released(write: Callable[[Session], Iterator[str]]) -> Iterator[str]:
-    # By now the request is over and its session closed: the hooks that are asked from here on share this one.
+    # The request is over by now and its session closed: hooks that are called from here on share this one.
     rows = write(db_session())
     while part := "".join(islice(rows, DOWNLOAD_PART)):
         db_session().rollback()
@@ -133,9 +133,9 @@ def _released(write: Callable[[Session], Iterator[str]]) -> Iterator[str]:
 
 
 def note(text: str, kind: str = "success") -> None:
-    """Show `text` on the next page. Not `flash`: a host's layout shows those too, and each would appear twice.
+    """Show `text` on the next page. Not with `flash`: a host's layout shows those too, and each would appear twice.
 
-    `kind` is Bootstrap's word: `success`, `warning` or `danger`.
+    `kind` is a Bootstrap class: `success`, `warning` or `danger`.
     """
     session[NOTES] = [*session.get(NOTES, []), (kind, text)]
 
@@ -150,7 +150,7 @@ def _format_moment(moment: datetime | None) -> str:
 
 
 def again(**changes: Any) -> str:
-    """Return the address of the present page with some of its arguments changed."""
+    """Return the address of the current page with some arguments changed."""
     given = {name: value for name, value in arguments().items() if name in _FIND}
     return url_for(str(request.endpoint), **{**(request.view_args or {}), **given, **changes})
 
@@ -161,8 +161,8 @@ def _pause_cause(relay: Relay) -> str:
 
 
 def _badge_questions() -> dict[str, Any]:
-    """Return what a badge asks of a relay: whether the policy lets it send, and whether deliveries fail at it."""
-    # Once for each tenant, and only for this page: both may be otherwise on the next one.
+    """Return two functions for a relay's badge: does the policy let it send, and do deliveries through it fail?"""
+    # Read once for each tenant, and for this page only: both may change before the next one.
     admitted, failing_of = cache(is_admitted), cache(partial(failing, db_session()))
     return {
         "admits": lambda relay: admitted(relay.tenant_id),
@@ -174,7 +174,7 @@ def _language() -> str:
     return str(get_locale() or "en").replace("_", "-")
 
 
-# Handed to each template by name: as globals they would reach into the host's own pages.
+# Passed to each template by name: as globals they would leak into the host's own pages.
 _COMMON: dict[str, Any] = {
     "tr": gettext,
     "ntr": ngettext,
@@ -195,14 +195,14 @@ _COMMON: dict[str, Any] = {
 
 @blueprint.url_value_preprocessor
 def refuse_impossible_ids(_endpoint: str | None, values: dict[str, Any] | None) -> None:
-    """Raise `NotFoundError` for an address with a number that no id can be."""
+    """Raise `NotFoundError` for an address with a number that cannot be an id."""
     if any(isinstance(value, int) and value > LARGEST_ID for value in (values or {}).values()):
         raise NotFoundError("There is no such id.")
 
 
 @blueprint.errorhandler(NotFoundError)
 def show_not_found(_error: NotFoundError) -> Response:
-    """Answer 404 without a word on whether the thing exists for somebody else."""
+    """Answer 404, with the same page whether the thing does not exist or belongs to another tenant."""
     return _error_page(404)
 
 
@@ -214,14 +214,16 @@ def show_conflict(error: ConflictError) -> Response:
 
 @blueprint.errorhandler(HTTPException)
 def show_error(error: HTTPException) -> HTTPException | Response:
-    """Answer an error with a page that says what to do next; redirects and ready answers pass."""
+    """Answer an error with a page that advises what to do; redirects and finished responses pass."""
     if error.code is None or error.code < 400 or error.response is not None:
         return error
     return _sign_in() if error.code == 401 else _error_page(error.code)
 
 
 def _sign_in() -> Response:
-    """Lead who opens a page to the host's sign-in, and back. Scripts, and forms that were sent, get a 401."""
+    """Redirect a person who opens a page to the host's sign-in, and back afterwards. Scripts and posted forms get a
+    401.
+    """
     is_page = request.method == "GET" and request.accept_mimetypes.accept_html
     here = f"{request.script_root}{request.full_path.removesuffix('?')}" if is_page else url_for("own_smtp.overview")
     url = extension().host.sign_in_url(here)
@@ -229,7 +231,7 @@ def _sign_in() -> Response:
         response = make_response(redirect(url))
     else:
         response = _error_page(401, sign_in_url=url)
-        # Browsers have no dialogue of their own for it; a 401 must name a scheme (RFC 9110, 15.5.2).
+        # Browsers have no dialogue of their own for this scheme; a 401 must name one (RFC 9110, section 15.5.2).
         response.headers["WWW-Authenticate"] = 'Cookie realm="platform"'
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -244,7 +246,7 @@ def _error_page(code: int, text: str | None = None, sign_in_url: str | None = No
 
 @blueprint.after_request
 def keep_private(response: Response) -> Response:
-    """Keep pages out of caches and other sites' frames; a confirmation link out of Referer headers."""
+    """Keep pages out of caches and other sites' frames, and a confirmation link out of Referer headers."""
     if request.endpoint != "own_smtp.static":
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")

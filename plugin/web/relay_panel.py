@@ -1,4 +1,4 @@
-"""What the pages show of a relay, put together from its parts."""
+"""View model of a relay's page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OF_LEASE = ("last_success_at", "last_error_at", "last_error", "failing_since", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailReport:
-    """What became of a confirmation mail."""
+    """The state of a confirmation mail."""
 
     state: MailState
     address: str
@@ -38,45 +38,45 @@ class MailReport:
     code: int | None
     enhanced: str | None
     words: str
-    """The server's own words, or ours where it said nothing."""
+    """The server's reply, or our own text when there was none."""
     also: tuple[str, ...] = ()
-    """Further addresses whose links are needed as well."""
+    """Further addresses that must confirm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayPanel:
-    """A relay with all that its page says about it."""
+    """A relay with everything that its page shows."""
 
     relay: Relay
     mail: MailReport | None
     """`None` unless the relay waits for its confirmation."""
     again_at: datetime | None
-    """From when on the mail can be asked for again; `None` means now."""
+    """When the mail can be requested again; `None` means now."""
     pause: Explanation | None
     last_success_at: datetime | None
     last_error_at: datetime | None
     last_error: str | None
     waiting: int
     failing_since: datetime | None = None
-    """Since when there was no usable connection; `None` when the last one was."""
+    """Since when there is no usable connection; `None` when the last one was usable."""
     fallback_since: datetime | None = None
-    """Since when the platform's mail takes over what was told so."""
+    """Since when the platform's mail takes over invitations of projects that allow it."""
     next_at: datetime | None = None
-    """Before this nothing is sent; `None` means that nothing must be waited for."""
+    """Nothing is sent before this; `None` means that nothing delays sending."""
     learned: float | None = None
-    """Seconds between two messages that the server's answers taught."""
+    """The learned spacing: seconds between two messages."""
     probes: float | None = None
-    """Seconds between two messages while the server takes none; `None` when it does."""
+    """Seconds between two attempts while the server accepts no messages; `None` when it does."""
     per_connection: int | None = None
-    """After how many messages the server ends a connection; `None` when it was not seen to."""
+    """After how many messages the server closes a connection; `None` when it was not observed to."""
     seen: float | None = None
-    """Messages a second that went out lately."""
+    """Messages a second, as last measured."""
     finishes_at: datetime | None = None
-    """By when all that waits will have been offered; `None` when that cannot be said."""
+    """When everything waiting will have been tried; `None` when that is unknown."""
 
     @property
     def version(self) -> str:
-        """Changes whenever the page would."""
+        """Changes whenever the page would change."""
         mail = (
             (self.mail.state, self.mail.requested_at, self.mail.next_attempt_at, self.mail.address, self.mail.also)
             if self.mail
@@ -88,14 +88,14 @@ class RelayPanel:
 
 
 def relay_panel(session: Session, settings: Settings, relay: Relay, waiting: int) -> RelayPanel:
-    """Put together what the relay's page says."""
+    """Return the view model of a relay's page."""
     now = read_clock(session.connection())
     newest = confirmations.latest(session, relay.id)
     confirmation = newest if relay.state == RelayState.UNCONFIRMED else None
     again_at = confirmations.cooldown_until(confirmation, settings)
     lease = session.get(Lease, relay.id)
     sending = _sending_of(settings, relay, lease, waiting, now)
-    # The confirmation mail came through this server as well, and no drain knows of it.
+    # The confirmation mail was sent through this server as well, and no drain knows of it.
     sending["last_success_at"] = sending["last_success_at"] or (newest.sent_at if newest else None)
     return RelayPanel(
         relay=relay,
@@ -108,7 +108,7 @@ def relay_panel(session: Session, settings: Settings, relay: Relay, waiting: int
 
 
 def _sending_of(settings: Settings, relay: Relay, lease: Lease | None, waiting: int, now: datetime) -> dict[str, Any]:
-    """Return what the last drain left to be known."""
+    """Return the facts that the last drain recorded."""
     pace = (lease.pace if lease else None) or {}
     values = {name: getattr(lease, name) if lease else None for name in _OF_LEASE}
     is_sending = lease is not None and is_lately(lease.last_success_at, now)

@@ -1,4 +1,4 @@
-"""What the next page says when a server was saved, whichever page it was saved on."""
+"""Saving a server, from any page: the message for the next page."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from own_smtp.operations import relay_service
 from own_smtp.operations.relay_service import Saved
 from own_smtp.relays.edits import RelayDraft
 from own_smtp.storage.models import Relay, RelayTest
-from own_smtp.web.access import acting, insist_on_admission
+from own_smtp.web.access import acting, require_admission
 from own_smtp.web.pages import note
 
 
 def save(relay: Relay | None, draft: RelayDraft, test: RelayTest | None = None) -> ResponseReturnValue:
-    """Save a server, a new one if `relay` is `None`, and go to its page. `test` is where the settings come from."""
+    """Save a server, a new one if `relay` is `None`, and redirect to its page. `test` is the test that tried the
+    settings.
+    """
     test_id = test.id if test else None
     if relay is None:
-        insist_on_admission()
+        require_admission()
         return report(relay_service.save_new(extension(), acting(), draft, test_id), draft)
     return report(relay_service.save_change(extension(), acting(), relay.id, draft, test_id), draft)
 
 
 def report(saved: Saved, draft: RelayDraft) -> ResponseReturnValue:
-    """Say what came of it, and go to the server's page."""
+    """Announce the result on the server's page, and redirect to it."""
     if saved.refusal is not None:
         note(saved.refusal, "warning")
     elif not saved.mails:
@@ -40,5 +42,5 @@ def report(saved: Saved, draft: RelayDraft) -> ResponseReturnValue:
 
 
 def back_to(relay_id: int) -> ResponseReturnValue:
-    """Go to the server's page."""
+    """Redirect to the server's page."""
     return redirect(url_for("own_smtp.show_relay", relay_id=relay_id))

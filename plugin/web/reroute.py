@@ -1,20 +1,20 @@
-"""Waiting invitations whose way is about to be closed: what a person chose for them, and what came of it."""
+"""Waiting invitations whose route is about to be closed: the person's choice for them, and its result."""
 
 from __future__ import annotations
 
-from own_smtp.forms.leftovers import LeftoversForm
+from own_smtp.forms.reroute import RerouteForm
 from own_smtp.i18n import ngettext
 from own_smtp.operations.project_service import WaitingChoice
 from own_smtp.web.pages import note
 
 
-def choice_of(form: LeftoversForm) -> WaitingChoice:
-    """Return what was chosen. Only after `validate`."""
+def choice_of(form: RerouteForm) -> WaitingChoice:
+    """Return the choice. Only after `validate`."""
     return WaitingChoice(target_id=form.target_id, cancels=form.cancels)
 
 
-def say_settled(choice: WaitingChoice, number: int) -> None:
-    """Say on the next page how many invitations were moved or cancelled."""
+def announce_settled(choice: WaitingChoice, number: int) -> None:
+    """Announce on the next page how many invitations were moved or cancelled."""
     if choice.target_id is not None:
         note(ngettext("%(num)s invitation was moved.", "%(num)s invitations were moved.", number))
     elif choice.cancels:

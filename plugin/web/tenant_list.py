@@ -1,4 +1,4 @@
-"""The platform's tenants as its administrators look for them: all of them, those that are chosen, and the others."""
+"""The platform's tenants for its administrators: all of them, the selected ones, and the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from own_smtp.reporting import relay_lists
 from own_smtp.web.access import current_actor
 
 MOST_UNNAMED = 2000
-"""Of tenants that only have servers here and that the host does not name, so many are known."""
+"""Limit on tenants that have servers here but are not listed by the host."""
 PAGE = 50
 """Tenants on one page."""
 
@@ -29,13 +29,13 @@ class TenantFilter(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantQuery:
-    """What somebody looks for."""
+    """A search for tenants."""
 
     text: str = ""
     """Part of the name or of the id."""
     show: TenantFilter = TenantFilter.ALL
     page: int = 1
-    """From 1; a page that there is not means the last one."""
+    """From 1; a number beyond the end means the last page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +55,11 @@ class TenantList:
     lines: list[TenantLine]
     pages: int
     counts: Mapping[TenantFilter, int]
-    """How many each choice would show, whatever was searched for."""
+    """The number of tenants for each choice of the filter, within the same search."""
 
 
 def every(session: Session, chosen: Collection[str] = ()) -> list[Tenant]:
-    """Return the tenants that the host names, else those that are known here; what was chosen among them."""
+    """Return the tenants that the host lists, else those with servers here; `chosen` ones are always included."""
     host = extension().host
     named = list(host.all_tenants())
     known = {tenant.tenant_id for tenant in named}
@@ -71,7 +71,7 @@ def every(session: Session, chosen: Collection[str] = ()) -> list[Tenant]:
 def find_tenants(
     session: Session, tenants: Collection[Tenant], chosen: Collection[str], wanted: TenantQuery
 ) -> TenantList:
-    """Return one page of those tenants that somebody looks for, in the given order."""
+    """Return one page of the tenants that match, in the given order."""
     listed = [tenant for tenant in tenants if tenant.tenant_id in chosen]
     others = [tenant for tenant in tenants if tenant.tenant_id not in chosen]
     parts = {TenantFilter.ALL: tenants, TenantFilter.CHOSEN: listed, TenantFilter.OTHERS: others}

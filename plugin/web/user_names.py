@@ -1,4 +1,4 @@
-"""What the people of a tenant are called. Their ids are the host's, and say nothing to anybody."""
+"""Names of a tenant's people. Their ids are the host's and mean nothing to readers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from own_smtp.web.access import current_actor
 
 
 def people() -> list[Person]:
-    """Return the people of the acting person's tenant, whoever acts among them."""
+    """Return the people of the acting person's tenant, including the acting person."""
     actor = current_actor()
     named = list(extension().host.people(actor.tenant_id))
     if any(person.user_id == actor.user_id for person in named):
@@ -19,7 +19,7 @@ def people() -> list[Person]:
 
 
 def name_of(user_id: str) -> str:
-    """Return what somebody is called; the id where nobody knows. Asks the host once in a request for each person."""
+    """Return a person's name; the id if the host knows none. Asks the host once in a request for each person."""
     known: dict[str, str] | None = g.get("own_smtp_names")
     if known is None:
         known = g.own_smtp_names = {person.user_id: person.name for person in people()}

@@ -40,7 +40,7 @@ def go_on(page: Page, name: str) -> None:
     if name == LEAVE:
         page.get_by_label("platform").or_(page.get_by_label("Plattform")).first.check()
         page.locator("main form button").last.click()
-        page.wait_for_selector("input[name=leftovers]")
+        page.wait_for_selector("input[name=waiting]")
 
 
 def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]:

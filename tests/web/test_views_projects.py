@@ -215,7 +215,7 @@ def test_switching_away_asks_what_becomes_of_what_waits(web, relay, db_session, 
     db_session.expire_all()
     assert db_session.query(ProjectRoute).one().relay_id == relay.id
 
-    web.post(SETTINGS, data={**typed, "leftovers": f"move:{other.id}" if answer == "move" else answer})
+    web.post(SETTINGS, data={**typed, "waiting": f"move:{other.id}" if answer == "move" else answer})
     db_session.expire_all()
     assert db_session.query(ProjectRoute).one().relay_id == other.id
     assert {item.state for item in db_session.query(Invitation).where(Invitation.state != "accepted")} == {state}

@@ -275,7 +275,7 @@ def test_what_waits_moves_before_its_server_is_deleted(web, relay, db_session, t
     """The other server is woken for what it was given."""
     other = add_relay(db_session, thin, active=True, label="Other")
     _wait(db_session, relay, 2)
-    web.post(f"/own-smtp/servers/{relay.id}/delete", data={"leftovers": f"move:{other.id}"})
+    web.post(f"/own-smtp/servers/{relay.id}/delete", data={"waiting": f"move:{other.id}"})
     db_session.expire_all()
     assert relay.deleted_at is not None
     assert db_session.query(Batch).one().relay_id == other.id
@@ -286,13 +286,13 @@ def test_nothing_moves_to_another_tenants_server(web, relay, db_session, thin):
     """A forged choice is no choice."""
     foreign = add_relay(db_session, thin, tenant_id="evil", active=True)
     _wait(db_session, relay)
-    assert web.post(f"/own-smtp/servers/{relay.id}/delete", data={"leftovers": f"move:{foreign.id}"}).status_code == 422
+    assert web.post(f"/own-smtp/servers/{relay.id}/delete", data={"waiting": f"move:{foreign.id}"}).status_code == 422
 
 
 def test_what_waits_is_cancelled_with_its_server(web, relay, db_session):
     """Cancelled invitations say so in the report."""
     _wait(db_session, relay, 2)
-    page = web.post(f"/own-smtp/servers/{relay.id}/delete", data={"leftovers": "cancel"}, follow_redirects=True).text
+    page = web.post(f"/own-smtp/servers/{relay.id}/delete", data={"waiting": "cancel"}, follow_redirects=True).text
     assert "2 invitations were cancelled." in page
     assert {item.state for item in db_session.query(Invitation)} == {State.CANCELLED}
 

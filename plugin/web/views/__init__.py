@@ -1,4 +1,4 @@
-"""All pages, on one blueprint: importing this package adds each page to it."""
+"""All pages, on one blueprint: importing this package registers each of them."""
 
 from __future__ import annotations
 

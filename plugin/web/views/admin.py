@@ -1,4 +1,4 @@
-"""The pages of those who administer the whole platform: its policy, and the mail servers of all tenants."""
+"""The pages for administrators of the platform: its policy, and the mail servers of all tenants."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from own_smtp.web.pages import blueprint, db_session, note, render
 from own_smtp.web.views.overview import asked
 
 FEW = 20
-"""So many tenants are chosen by boxes on the page itself; more have a page of their own."""
+"""Up to this number of tenants, the page itself has a box for each; more have a page of their own."""
 
 
 @blueprint.route("/platform/policy", methods=["GET", "POST"])
 @requires(Action.ADMINISTER)
 def show_policy() -> ResponseReturnValue:
-    """Show who may use own mail servers and how, and change what the configuration leaves open."""
+    """Show who may use their own mail servers and how, and change what the configuration leaves open."""
     session, policy, now = db_session(), extension().policy, extension().in_force()
     chosen = policy.chosen(session)
     every = tenant_list.every(session, chosen)
@@ -60,7 +60,7 @@ def _value_text(item: Fixed) -> str:
 @blueprint.get("/platform/servers")
 @requires(Action.ADMINISTER)
 def show_all_relays() -> ResponseReturnValue:
-    """Show the mail servers of all tenants and how they are: no secrets, and nobody's address but the senders'."""
+    """Show the mail servers of all tenants with their health: no secrets, and no addresses but the senders'."""
     wanted, session = asked(None), db_session()
     if wanted.text:
         every = tenant_list.every(session)

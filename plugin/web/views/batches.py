@@ -1,4 +1,4 @@
-"""The page of one sending: paused, resumed, cancelled, sent again."""
+"""The page of one batch, with its buttons: pause, resume, cancel, send again."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from own_smtp.web.access import acting, current_actor, current_project, requires
 from own_smtp.web.pages import ButtonForm, blueprint, check_button, db_session, note, render, tenant
 
 AGAIN = (State.REFUSED, State.FAILED, State.UNKNOWN, State.CANCELLED)
-"""What a person may send again, in the order in which the page offers it."""
+"""The final states that a person may send again, in the order in which the page offers them."""
 assert set(AGAIN) == RETRYABLE | {State.UNKNOWN}
 
 
 @blueprint.get("/projects/<path:project_id>/batches/<int:batch_id>")
 @requires(Action.VIEW)
 def show_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
-    """Show one sending and what can be done with it."""
+    """Show one batch and the possible acts."""
     batch = _batch(project_id, batch_id)
     return _page(batch, _retry_form(batch))
 
@@ -41,7 +41,7 @@ def show_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
 @blueprint.get("/projects/<path:project_id>/batches/<int:batch_id>/status")
 @requires(Action.VIEW)
 def batch_status(project_id: str, batch_id: int) -> ResponseReturnValue:
-    """Say whether the page would look different now; asked by the page's script."""
+    """Return whether the page would look different now; the page's script polls it."""
     batch = _batch(project_id, batch_id)
     return {"version": _version(batch, _progress(batch))}
 
@@ -49,28 +49,28 @@ def batch_status(project_id: str, batch_id: int) -> ResponseReturnValue:
 @blueprint.post("/projects/<path:project_id>/batches/<int:batch_id>/pause")
 @requires(Action.ENABLE)
 def pause_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
-    """Stop a sending; what waits in it keeps waiting."""
+    """Pause a batch; its waiting invitations stay queued."""
     return _change(project_id, batch_id, batch_service.pause)
 
 
 @blueprint.post("/projects/<path:project_id>/batches/<int:batch_id>/resume")
 @requires(Action.ENABLE)
 def resume_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
-    """Go on with a sending."""
+    """Resume a batch."""
     return _change(project_id, batch_id, batch_service.resume)
 
 
 @blueprint.post("/projects/<path:project_id>/batches/<int:batch_id>/cancel")
 @requires(Action.ENABLE)
 def cancel_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
-    """Withdraw what waits in a sending."""
+    """Cancel a batch's waiting invitations."""
     return _change(project_id, batch_id, batch_service.cancel)
 
 
 @blueprint.post("/projects/<path:project_id>/batches/<int:batch_id>/retry")
 @requires(Action.ENABLE)
 def retry_batch(project_id: str, batch_id: int) -> ResponseReturnValue:
-    """Send again what a person chose among those that were not accepted."""
+    """Send invitations in the selected final states again."""
     batch = _batch(project_id, batch_id)
     form = _retry_form(batch)
     if form is None:

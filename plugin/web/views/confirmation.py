@@ -1,4 +1,4 @@
-"""The page behind a confirmation link. No account needed: GET shows and POST confirms, as scanners follow links."""
+"""The page behind a confirmation link, without sign-in. GET shows and POST confirms, because scanners follow links."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CODES = {LinkState.UNKNOWN: 404, LinkState.USED: 410, LinkState.EXPIRED: 410, Li
 
 @blueprint.get("/confirm/<token>")
 def show_confirmation(token: str) -> ResponseReturnValue:
-    """Say what the link is for, and offer the button."""
+    """Describe what the link confirms, and show the button."""
     state, confirmation = confirmations.look_up(db_session(), token)
     return _page(state, confirmation)
 
@@ -60,7 +60,7 @@ def _page(state: LinkState, confirmation: Confirmation | None, result: ConfirmRe
 
 @contextmanager
 def _language_of(tenant: Tenant | None) -> Iterator[None]:
-    """Speak the language of the mail that the link came in."""
+    """Use the language of the mail that contained the link."""
     if tenant is None:
         yield
     else:

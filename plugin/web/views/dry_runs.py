@@ -1,4 +1,4 @@
-"""The pages of a test: begun from the form or from a server's page, watched, trusted, saved."""
+"""The pages of a test: started from the form or a server's page, watched, its certificate trusted, saved."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from own_smtp.relays.edits import GUARDS_PASSWORD, RelayDraft
 from own_smtp.states import RelayTestState
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Relay, RelayTest
-from own_smtp.web.access import acting, current_actor, insist_on_admission, may, requires
+from own_smtp.web.access import acting, current_actor, may, require_admission, requires
 from own_smtp.web.dry_run_panel import TestPanel, dry_run_panel
 from own_smtp.web.pages import ButtonForm, asked_id, blueprint, check_button, db_session, note, render
 from own_smtp.web.relay_saving import back_to, save
 
 
 def is_wanted() -> bool:
-    """Whether the form's other button was pressed: to test, and not to save."""
+    """Whether the form's "test" button was pressed, and not "save"."""
     if "test" not in typed_fields():
         return False
     if not may(Action.TEST):
@@ -34,7 +34,7 @@ def is_wanted() -> bool:
 
 
 def tested_settings(session: Session, relay: Relay | None) -> tuple[RelayTest | None, Kept | None]:
-    """Return the test that the form's address names, with what was typed for it; nothing when it was swept."""
+    """Return the test in the form's address, with the values typed for it; nothing when it was deleted."""
     test_id = asked_id("test")
     if test_id is None:
         return None, None
@@ -45,7 +45,7 @@ def tested_settings(session: Session, relay: Relay | None) -> tuple[RelayTest | 
     except (NotFoundError, SecretError):
         kept = None
     if kept is None and test is not None and test.saved_at is not None and request.method == "POST":
-        dry_runs.unsaved_settings(extension().vault, test)  # a second press must not make a second server
+        dry_runs.unsaved_settings(extension().vault, test)  # a second click must not create a second server
     if kept is None or test is None or test.relay_id != (relay.id if relay else None):
         if request.method == "GET":
             note(gettext("What was typed for the test is not kept any more."), "warning")
@@ -53,19 +53,19 @@ def tested_settings(session: Session, relay: Relay | None) -> tuple[RelayTest | 
     return test, kept
 
 
-def vouches_for(test: RelayTest | None, tested: Kept | None, draft: RelayDraft) -> bool:
-    """Whether a test was passed with what the password depends on."""
+def covers_draft(test: RelayTest | None, tested: Kept | None, draft: RelayDraft) -> bool:
+    """Whether a test passed with the settings that the password depends on."""
     if test is None or tested is None or test.state != RelayTestState.PASSED:
         return False
     return all(getattr(tested.draft, name) == getattr(draft, name) for name in (*GUARDS_PASSWORD, "password"))
 
 
 def begin(kept: Kept, relay: Relay | None, *, saves: bool = False) -> ResponseReturnValue | None:
-    """Ask for a test and go to its page; `None` when there were too many of them, with a word for the next page.
+    """Request a test and redirect to its page; `None` after too many tests, with a message for the next page.
 
-    With `saves` what passes is saved, and the caller saves what cannot be tested.
+    With `saves` settings that pass are saved, and the caller saves settings that cannot be tested.
     """
-    insist_on_admission()
+    require_admission()
     try:
         test_id = trial_service.request_test(extension(), acting(), kept, relay.id if relay else None, saves=saves)
     except LimitError as error:
@@ -78,7 +78,7 @@ def begin(kept: Kept, relay: Relay | None, *, saves: bool = False) -> ResponseRe
 @blueprint.post("/servers/<int:relay_id>/test")
 @requires(Action.TEST)
 def test_relay(relay_id: int) -> ResponseReturnValue:
-    """Test a server as it is saved."""
+    """Test a server's saved settings."""
     relay = store.get_relay(db_session(), current_actor().tenant_id, relay_id)
     check_button()
     return begin(Kept(dry_runs.draft_of(relay), None), relay) or back_to(relay_id)
@@ -87,7 +87,7 @@ def test_relay(relay_id: int) -> ResponseReturnValue:
 @blueprint.get("/tests/<int:test_id>")
 @requires(Action.VIEW)
 def show_test(test_id: int) -> ResponseReturnValue:
-    """Show how far a test is, and then what it came to."""
+    """Show a test's progress, and then its result."""
     panel = _panel(test_id)
     return render(
         "relay_test.html",
@@ -101,24 +101,24 @@ def show_test(test_id: int) -> ResponseReturnValue:
 @blueprint.get("/tests/<int:test_id>/status")
 @requires(Action.VIEW)
 def test_status(test_id: int) -> ResponseReturnValue:
-    """Say whether the page would look different now; asked by the page's script."""
+    """Return whether the page would look different now; the page's script polls it."""
     return {"version": _panel(test_id).version}
 
 
 @blueprint.post("/tests/<int:test_id>/again")
 @requires(Action.TEST)
 def test_again(test_id: int) -> ResponseReturnValue:
-    """Test the same settings once more."""
-    test, kept, relay = _pressed(test_id)
+    """Run the test with the same settings again."""
+    test, kept, relay = _test_of_button(test_id)
     return begin(kept, relay, saves=test.saves) or _to_test(test_id)
 
 
 @blueprint.post("/tests/<int:test_id>/trust")
 @requires(Action.EDIT)
 def trust_certificate(test_id: int) -> ResponseReturnValue:
-    """Trust the certificate that the test showed, by its fingerprint, and test again with it."""
-    _pressed(test_id)
-    insist_on_admission()
+    """Trust the certificate that the test received, by its fingerprint, and test again with it."""
+    _test_of_button(test_id)
+    require_admission()
     try:
         return _to_test(trial_service.trust_certificate(extension(), acting(), test_id))
     except LimitError as error:
@@ -130,12 +130,12 @@ def trust_certificate(test_id: int) -> ResponseReturnValue:
 @requires(Action.EDIT)
 def save_test(test_id: int) -> ResponseReturnValue:
     """Save the settings of a test."""
-    test, kept, relay = _pressed(test_id)
+    test, kept, relay = _test_of_button(test_id)
     return save(relay, kept.draft, test)
 
 
-def _pressed(test_id: int) -> tuple[RelayTest, Kept, Relay | None]:
-    """Return the test whose button was pressed, with its settings and its server."""
+def _test_of_button(test_id: int) -> tuple[RelayTest, Kept, Relay | None]:
+    """Return the test of the button, with its settings and its server."""
     session = db_session()
     test = _own(session, test_id)
     check_button()

@@ -1,4 +1,4 @@
-"""The page that says what can be known of invitations, and why no more."""
+"""The page that lists what can be known of invitations, and why no more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from own_smtp.web.pages import blueprint, db_session, render
 @blueprint.get("/projects/<path:project_id>/known")
 @requires(Action.VIEW)
 def show_known(project_id: str) -> ResponseReturnValue:
-    """Show the table of what can be known, with the ways marked that the project uses."""
+    """Show the table of what can be known, with the project's routes marked."""
     return render(
         "known.html",
         project=current_project(),

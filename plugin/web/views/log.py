@@ -1,4 +1,4 @@
-"""The delivery log of a project and of a mail server: filtered, paged, downloaded, and acted on."""
+"""The delivery log of a project and of a mail server: filter, pages, downloads and bulk actions."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from own_smtp.web.pages import blueprint, db_session, download, note, render, te
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a log hangs: at a project, or at a mail server."""
+    """The owner of a log: a project or a mail server."""
 
     scope: LogScope
     kind: str
-    """`project` or `relay`, as the names of its pages begin."""
+    """`project` or `relay`: the prefix of its endpoints' names."""
     key: dict[str, Any]
-    """What its addresses need."""
+    """The arguments of its URLs."""
     relay: Relay | None = None
 
     def url(self, page: str, filters: LogFilter | None = None, **more: Any) -> str:
-        """Return the address of one of its pages, with the same filter."""
+        """Return the URL of one of its pages, with the same filter."""
         arguments = filters.arguments() if filters else {}
         return url_for(f"own_smtp.{self.kind}_log{page}", **self.key, **arguments, **more)
 
@@ -64,28 +64,28 @@ def relay_log(relay_id: int) -> ResponseReturnValue:
 @blueprint.get(f"/projects/<path:project_id>/log/<any({exports.NAMES}):name>")
 @requires(Action.VIEW)
 def project_log_file(project_id: str, name: str) -> ResponseReturnValue:
-    """Download what the filter finds in a project."""
+    """Download the filtered log of a project."""
     return _download(_of_project(project_id), name)
 
 
 @blueprint.get(f"/servers/<int:relay_id>/log/<any({exports.NAMES}):name>")
 @requires(Action.VIEW)
 def relay_log_file(relay_id: int, name: str) -> ResponseReturnValue:
-    """Download what the filter finds for a mail server."""
+    """Download the filtered log of a mail server."""
     return _download(_of_relay(relay_id, Action.VIEW), name)
 
 
 @blueprint.post("/projects/<path:project_id>/log/selection")
 @requires(Action.ENABLE)
 def project_log_selection(project_id: str) -> ResponseReturnValue:
-    """Send again or withdraw chosen invitations of a project."""
+    """Send again or cancel selected invitations of a project."""
     return _act(_of_project(project_id))
 
 
 @blueprint.post("/servers/<int:relay_id>/log/selection")
 @requires(Action.VIEW)
 def relay_log_selection(relay_id: int) -> ResponseReturnValue:
-    """Send again or withdraw chosen invitations for a mail server, of the projects that the actor may change."""
+    """Send again or cancel selected invitations of a mail server, of the projects that the actor may change."""
     place = _of_relay(relay_id, Action.ENABLE)
     if not place.scope.project_ids:
         abort(403)
@@ -144,7 +144,7 @@ def _common(place: Place, filters: LogFilter) -> dict[str, Any]:
 
 
 def _batch(place: Place, filters: LogFilter) -> Any:
-    """Return the one sending that the log is narrowed to; `None` when it is not, or in a server's log."""
+    """Return the batch that the log is filtered by; `None` without such a filter, or in a server's log."""
     if not isinstance(filters.batch.data, int) or filters.batch.errors or place.kind != "project":
         return None
     return project_batch(db_session(), place.scope.tenant_id, place.key["project_id"], filters.batch.data)
@@ -182,7 +182,7 @@ def _act(place: Place) -> ResponseReturnValue:
 
 
 def _wanted(filters: LogFilter, place: Place, after: str | None = None) -> StatusFilter:
-    """Return what a person looks for, a recipient whose address was shortened included."""
+    """Return the person's filter; it also finds recipients whose address was shortened."""
     wanted = filters.wanted(tenant().timezone, after=after)
     return with_shortened(wanted, extension().vault, place.scope.tenant_id)
 
@@ -194,7 +194,9 @@ def _selection(place: Place, form: SelectionForm, wanted: StatusFilter) -> Selec
 
 
 def _ask(place: Place, filters: LogFilter, form: SelectionForm, deed: Deed, chosen: Selection) -> ResponseReturnValue:
-    """Show what would be done to how many, and ask; to send what is unknown again needs a tick besides."""
+    """Show the action and the number of invitations, and ask for confirmation; sending unknown ones again needs a tick
+    too.
+    """
     counts = bulk_actions.count_selected(db_session().connection(), chosen)
     meant = {state: number for state, number in counts.items() if state in STATES[deed]}
     left_alone = {state: number for state, number in counts.items() if state not in STATES[deed]}

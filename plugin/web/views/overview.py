@@ -1,4 +1,4 @@
-"""The first page: what is in force, how mail can leave, and a tenant's servers and projects."""
+"""The first page: the current routes, the possible routes, and a tenant's servers and projects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from own_smtp.web.pages import blueprint, db_session, render
 @blueprint.get("/")
 @requires(Action.VIEW)
 def overview() -> ResponseReturnValue:
-    """Show what is in force, the tenant's servers and its projects."""
+    """Show the current routes, the tenant's servers and its projects."""
     session, tenant_id = db_session(), current_actor().tenant_id
     wanted, routes = asked(tenant_id), project_routes.list_routes(session, tenant_id)
     every = {relay.id: relay for relay in store.list_relays(session, tenant_id)}
@@ -52,7 +52,7 @@ def overview() -> ResponseReturnValue:
 
 
 def asked(tenant_id: str | None) -> RelayQuery:
-    """Return what the page's address asks for. What it cannot mean counts for nothing."""
+    """Return the filter in the page's address. Invalid values are ignored."""
     show = arguments().get("show", RelayStateFilter.ALL, type=RelayStateFilter)
     page = max(1, min(arguments().get("page", 1, type=int), 10_000))
     return RelayQuery(tenant_id=tenant_id, text=arguments().get("q", "").strip()[:100], show=show, page=page)
@@ -71,13 +71,13 @@ def _users(
 
 
 def _shown(every: Mapping[int, Relay]) -> Relay | None:
-    """Return the server that stands for all of them on the card: the default, else one that may send."""
+    """Return the server to show on the card: the default, else one that may send."""
     ranked = sorted(every.values(), key=lambda relay: (not relay.is_default, relay.state != RelayState.ACTIVE))
     return next(iter(ranked), None)
 
 
 def _in_force(users: Mapping[str, Relay], every: Mapping[int, Relay], *, is_admitted: bool) -> str:
-    """Say in one sentence what is in force now, and in another where something waits."""
+    """Describe the current routes in one sentence, and waiting invitations in another."""
     if not every:
         return gettext("In force now: all invitations leave by the platform's mail.")
     if not users:

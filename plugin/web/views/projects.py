@@ -1,4 +1,4 @@
-"""The pages of one project: how its invitations leave, and what became of them."""
+"""The pages of one project: its route, and the report on its invitations."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from flask.typing import ResponseReturnValue
 
 from own_smtp.current import extension
 from own_smtp.forms.base import typed_fields
-from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.project import ProjectForm
+from own_smtp.forms.reroute import RerouteForm
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext
 from own_smtp.operations import project_service
@@ -25,21 +25,21 @@ from own_smtp.reporting.reports import BatchSummary
 from own_smtp.reporting.state_counts import Counts, state_label, status_sentence
 from own_smtp.storage.models import ProjectRoute, Relay
 from own_smtp.web import user_names
-from own_smtp.web.access import acting, current_actor, current_project, insist_on_admission, may, requires
+from own_smtp.web.access import acting, current_actor, current_project, may, require_admission, requires
 from own_smtp.web.pages import asked_id, blueprint, db_session, note, render, tenant
-from own_smtp.web.reroute import choice_of, say_settled
+from own_smtp.web.reroute import announce_settled, choice_of
 
 CARDS = 9
-"""So many ways are shown as cards; further servers are a list."""
+"""Up to this number, routes are shown as cards; further servers are a list."""
 
 MOST_UNDER_WAY = 5
-"""So many sendings that are under way are shown with what they wait for."""
+"""The maximum number of running batches that are shown with their blockers."""
 
 
 @blueprint.get("/projects/<path:project_id>/settings")
 @requires(Action.VIEW)
 def show_project(project_id: str) -> ResponseReturnValue:
-    """Show how the project's invitations leave, with the form for those who may change it."""
+    """Show the project's route, with the form for people who may change it."""
     actor = current_actor()
     route, suggested = project_routes.find_route(db_session(), actor.tenant_id, project_id), None
     if route is None and may(Action.ENABLE, project_id):
@@ -52,30 +52,30 @@ def show_project(project_id: str) -> ResponseReturnValue:
 @blueprint.post("/projects/<path:project_id>/settings")
 @requires(Action.ENABLE)
 def route_project(project_id: str) -> ResponseReturnValue:
-    """Choose how the project's invitations leave, and what becomes of those that wait to leave another way."""
+    """Choose the project's route, and settle invitations that wait for the previous one."""
     session, actor = db_session(), current_actor()
     form = ProjectForm(_relays(), None, can_fall_back=_can_fall_back())
     if not form.validate_on_submit():
         return _project_page(project_id, form), 422
     relay = store.get_relay(session, actor.tenant_id, form.relay_id) if form.relay_id is not None else None
     if relay is not None:
-        insist_on_admission()
-    leftovers = _leftovers_form(project_id, relay)
-    if leftovers and not leftovers.validate_on_submit():
-        return _ask_about_leftovers(form, leftovers, relay)
-    choice, consequence = choice_of(leftovers) if leftovers else None, _consequence(relay)
+        require_admission()
+    reroute_form = _reroute_form(project_id, relay)
+    if reroute_form and not reroute_form.validate_on_submit():
+        return _ask_about_waiting(form, reroute_form, relay)
+    choice, consequence = choice_of(reroute_form) if reroute_form else None, _consequence(relay)
     routed = project_service.choose_route(
         extension(), acting(), project_id, form.relay_id, fallback_after=form.fallback_after, choice=choice
     )
     if choice is not None:
-        say_settled(choice, routed.settled)
+        announce_settled(choice, routed.settled)
     if routed.is_new:
         note(consequence, "success")
     return redirect(url_for("own_smtp.show_project", project_id=project_id))
 
 
-def _leftovers_form(project_id: str, relay: Relay | None) -> LeftoversForm | None:
-    """Return the question what becomes of waiting invitations; `None` when the way stays, or nothing waits."""
+def _reroute_form(project_id: str, relay: Relay | None) -> RerouteForm | None:
+    """Return the form for waiting invitations; `None` when the route stays the same, or none wait."""
     session, tenant_id = db_session(), current_actor().tenant_id
     route = project_routes.find_route(session, tenant_id, project_id)
     relay_id = relay.id if relay else None
@@ -83,7 +83,7 @@ def _leftovers_form(project_id: str, relay: Relay | None) -> LeftoversForm | Non
         return None
     if not reroute.count_elsewhere(session.connection(), _scope(), relay_id):
         return None
-    return LeftoversForm([relay] if relay else [], can_stay=True)
+    return RerouteForm([relay] if relay else [], can_stay=True)
 
 
 def _scope() -> Scope:
@@ -91,16 +91,16 @@ def _scope() -> Scope:
     return Scope(tenant_id=project.tenant_id, project_id=project.project_id)
 
 
-def _ask_about_leftovers(form: ProjectForm, leftovers: LeftoversForm, relay: Relay | None) -> ResponseReturnValue:
+def _ask_about_waiting(form: ProjectForm, reroute_form: RerouteForm, relay: Relay | None) -> ResponseReturnValue:
     waiting = reroute.count_elsewhere(db_session().connection(), _scope(), relay.id if relay else None)
     is_answered = "is_answered" in typed_fields()
     if not is_answered:
-        leftovers.leftovers.errors = ()  # it was only the choice before that was sent
+        reroute_form.waiting.errors = ()  # only the route was posted
     page = render(
         "project_leave.html",
         project=current_project(),
         form=form,
-        leftovers=leftovers,
+        reroute_form=reroute_form,
         relay=relay,
         waiting=waiting,
         is_answered=is_answered,
@@ -135,7 +135,7 @@ def _project_page(project_id: str, form: ProjectForm, suggested: Relay | None = 
 @blueprint.get("/projects/<path:project_id>/report")
 @requires(Action.VIEW)
 def show_report(project_id: str) -> ResponseReturnValue:
-    """Show what is known of the project's invitations, and why no more is known."""
+    """Show the report on the project's invitations, and why no more is known."""
     session, tenant_id = db_session(), current_actor().tenant_id
     counts = reports.project_counts(session, tenant_id, project_id)
     batches = reports.project_batches(session, tenant_id, project_id)
@@ -163,7 +163,7 @@ def show_report(project_id: str) -> ResponseReturnValue:
 @blueprint.get("/projects/<path:project_id>/status")
 @requires(Action.VIEW)
 def report_status(project_id: str) -> ResponseReturnValue:
-    """Say whether the report would look different now; asked by the page's script."""
+    """Return whether the report would look different now; the page's script polls it."""
     session, tenant_id = db_session(), current_actor().tenant_id
     counts = reports.project_counts(session, tenant_id, project_id)
     batches = reports.project_batches(session, tenant_id, project_id) if counts.waiting else []
@@ -175,7 +175,7 @@ def _version(counts: Counts, under_way: list[tuple[BatchSummary, Progress]]) -> 
 
 
 def _under_way(batches: list[BatchSummary]) -> list[tuple[BatchSummary, Progress]]:
-    """Return the newest batches that something waits in, with how far each is."""
+    """Return the newest batches with waiting invitations, each with its progress."""
     waiting = [batch for batch in batches if batch.counts.waiting][:MOST_UNDER_WAY]
     if not waiting:
         return []
@@ -198,7 +198,7 @@ def _under_way(batches: list[BatchSummary]) -> list[tuple[BatchSummary, Progress
 
 
 def _ranked(route: ProjectRoute | None, suggested: Relay | None) -> list[Relay]:
-    """Return the tenant's relays, that in force and that suggested in front."""
+    """Return the tenant's relays, with the current and the suggested one first."""
     in_front = {route.relay_id if route else None, suggested.id if suggested else None}
     return sorted(_relays(), key=lambda relay: relay.id not in in_front)
 

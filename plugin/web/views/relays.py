@@ -8,8 +8,8 @@ from flask.typing import ResponseReturnValue
 from own_smtp.current import extension
 from own_smtp.errors import LimitError
 from own_smtp.forms.base import arguments
-from own_smtp.forms.leftovers import LeftoversForm
 from own_smtp.forms.relay import UNUSUAL, RelayForm
+from own_smtp.forms.reroute import RerouteForm
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext, zone_of
 from own_smtp.operations import relay_service
@@ -26,19 +26,19 @@ from own_smtp.states import WITHOUT_WORDS
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Relay
 from own_smtp.web import user_names
-from own_smtp.web.access import acting, current_actor, insist_on_admission, requires
+from own_smtp.web.access import acting, current_actor, require_admission, requires
 from own_smtp.web.pages import ButtonForm, blueprint, check_button, db_session, note, render, tenant
 from own_smtp.web.relay_panel import RelayPanel, relay_panel
 from own_smtp.web.relay_saving import back_to, save
-from own_smtp.web.reroute import choice_of, say_settled
+from own_smtp.web.reroute import announce_settled, choice_of
 from own_smtp.web.views import dry_runs
 
 
 @blueprint.route("/servers/new", methods=["GET", "POST"])
 @requires(Action.EDIT)
 def new_relay() -> ResponseReturnValue:
-    """Enter a new server."""
-    insist_on_admission()
+    """Create a server."""
+    require_admission()
     session = db_session()
     test, tested = dry_runs.tested_settings(session, None)
     zone = zone_of(tenant().timezone).key
@@ -57,14 +57,14 @@ def edit_relay(relay_id: int) -> ResponseReturnValue:
     """Change a server. A new password of a confirmed one is tested before it is saved."""
     session, actor = db_session(), current_actor()
     relay = store.get_relay(session, actor.tenant_id, relay_id)
-    insist_on_admission()
+    require_admission()
     test, tested = dry_runs.tested_settings(session, relay)
     form = RelayForm(settings=extension().in_force(), relay=relay, preset=arguments().get("preset"), tested=tested)
     if not form.validate_on_submit() or not _has_password(form, relay):
         return _form_page(form, relay)
     draft = form.draft()
     saves = not dry_runs.is_wanted()
-    if saves and (not edits.is_password_only(relay, draft) or dry_runs.vouches_for(test, tested, draft)):
+    if saves and (not edits.is_password_only(relay, draft) or dry_runs.covers_draft(test, tested, draft)):
         return save(relay, draft, test)
     answer = dry_runs.begin(Kept(draft, form.typed()), relay, saves=saves)
     if answer is None:
@@ -79,7 +79,7 @@ def _form_page(form: RelayForm, relay: Relay | None) -> ResponseReturnValue:
 
 
 def _has_password(form: RelayForm, relay: Relay | None) -> bool:
-    """Refuse a draft that must not reach the stored password's server, or another, without its password."""
+    """Require the password when the draft would use the stored one for another server or user."""
     if not edits.needs_password(relay, form.draft()):
         return True
     form.password.errors = (
@@ -91,7 +91,7 @@ def _has_password(form: RelayForm, relay: Relay | None) -> bool:
 @blueprint.get("/servers/<int:relay_id>")
 @requires(Action.VIEW)
 def show_relay(relay_id: int) -> ResponseReturnValue:
-    """Show one server: its state and what to do now."""
+    """Show one server: its state and the next step."""
     panel = _panel(relay_id)
     needs_queue = panel.waiting or (panel.mail and panel.mail.next_attempt_at)
     return render(
@@ -122,7 +122,7 @@ def _health(relay_id: int) -> Picture:
 @blueprint.get("/servers/<int:relay_id>/status")
 @requires(Action.VIEW)
 def relay_status(relay_id: int) -> ResponseReturnValue:
-    """Say whether the page would look different now; asked by the page's script."""
+    """Return whether the page would look different now; the page's script polls it."""
     return {"version": _panel(relay_id).version}
 
 
@@ -136,9 +136,9 @@ def _panel(relay_id: int) -> RelayPanel:
 @blueprint.post("/servers/<int:relay_id>/confirmation")
 @requires(Action.TEST)
 def send_confirmation_again(relay_id: int) -> ResponseReturnValue:
-    """Send the confirmation mail once more, unless that was done a moment ago."""
+    """Send the confirmation mail again, unless that was done a moment ago."""
     _check_press(relay_id)
-    insist_on_admission()
+    require_admission()
     try:
         relay_service.request_confirmation(extension(), acting(), relay_id)
     except LimitError as error:
@@ -149,7 +149,7 @@ def send_confirmation_again(relay_id: int) -> ResponseReturnValue:
 @blueprint.post("/servers/<int:relay_id>/pause")
 @requires(Action.EDIT)
 def pause_relay(relay_id: int) -> ResponseReturnValue:
-    """Stop a server; what waits for it keeps waiting."""
+    """Pause a server; its invitations wait."""
     _check_press(relay_id)
     relay_service.pause(extension(), acting(), relay_id)
     return back_to(relay_id)
@@ -158,7 +158,7 @@ def pause_relay(relay_id: int) -> ResponseReturnValue:
 @blueprint.post("/servers/<int:relay_id>/resume")
 @requires(Action.EDIT)
 def resume_relay(relay_id: int) -> ResponseReturnValue:
-    """Let a paused server go on; with `refusals=accept` what it refused everybody with is about the recipients."""
+    """Resume a paused server; with `refusals=accept` its refusals are taken as being about the recipients."""
     _check_press(relay_id)
     accepts = arguments().get("refusals") == "accept"
     relay_service.resume(extension(), acting(), relay_id, accepts_refusals=accepts)
@@ -168,26 +168,26 @@ def resume_relay(relay_id: int) -> ResponseReturnValue:
 @blueprint.route("/servers/<int:relay_id>/delete", methods=["GET", "POST"])
 @requires(Action.EDIT)
 def delete_relay(relay_id: int) -> ResponseReturnValue:
-    """Ask once more, and what becomes of invitations that wait for it; then delete."""
+    """Ask for confirmation and for a choice on waiting invitations; then delete the server."""
     session, actor = db_session(), current_actor()
     relay = store.get_relay(session, actor.tenant_id, relay_id)
     waiting = reports.waiting_by_relay(session, actor.tenant_id).get(relay_id, 0)
     others = [other for other in store.list_relays(session, actor.tenant_id) if other.id != relay_id]
-    form: LeftoversForm | ButtonForm = LeftoversForm(others, can_stay=False) if waiting else ButtonForm()
+    form: RerouteForm | ButtonForm = RerouteForm(others, can_stay=False) if waiting else ButtonForm()
     if not form.validate_on_submit():
         users = project_routes.using(session, relay_id)
         page = render("relay_delete.html", relay=relay, form=form, waiting=waiting, users=users)
         return page, 422 if form.is_submitted() else 200
     label = relay.label
-    choice = choice_of(form) if isinstance(form, LeftoversForm) else None
+    choice = choice_of(form) if isinstance(form, RerouteForm) else None
     settled = relay_service.delete(extension(), acting(), relay_id, choice)
     if choice is not None:
-        say_settled(choice, settled)
+        announce_settled(choice, settled)
     note(gettext("“%(label)s” is deleted.", label=label), "success")
     return redirect(url_for("own_smtp.overview"))
 
 
 def _check_press(relay_id: int) -> None:
-    """Refuse a button that was pressed on another site, or for a server of somebody else."""
+    """Reject a button that was pressed on another site, or for another tenant's server."""
     store.get_relay(db_session(), current_actor().tenant_id, relay_id)
     check_button()

@@ -1,4 +1,4 @@
-"""For whom a mail server is suggested: its page."""
+"""The page of a mail server's suggestions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from own_smtp.web.pages import blueprint, db_session, note, render
 @blueprint.route("/servers/<int:relay_id>/suggestions", methods=["GET", "POST"])
 @requires(Action.EDIT)
 def suggest_relay(relay_id: int) -> ResponseReturnValue:
-    """Choose the people and projects for whom a server is selected until somebody chooses another way."""
+    """Choose the people and projects for whom a server is preselected until they choose another route."""
     session, actor = db_session(), current_actor()
     relay = store.get_relay(session, actor.tenant_id, relay_id)
     chosen = suggestions.by_relay(session, actor.tenant_id).get(relay_id, Subjects())
@@ -46,7 +46,7 @@ def suggest_relay(relay_id: int) -> ResponseReturnValue:
 
 
 def _with_former(chosen: Subjects) -> list[Person]:
-    """Return the tenant's people, and whoever was chosen and is not among them any more."""
+    """Return the tenant's people, and selected persons who are no longer among them."""
     present = user_names.people()
     known = {person.user_id for person in present}
     return present + [Person(user_id=key, name=user_names.name_of(key)) for key in chosen.users if key not in known]

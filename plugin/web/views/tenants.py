@@ -1,4 +1,4 @@
-"""The page on which administrators choose the tenants that may use own mail servers, however many there are."""
+"""The page on which administrators select the tenants that may use their own mail servers, however many there are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from own_smtp.web.tenant_list import TenantFilter, TenantQuery
 @blueprint.route("/platform/tenants", methods=["GET", "POST"])
 @requires(Action.ADMINISTER)
 def show_tenants() -> ResponseReturnValue:
-    """Show the tenants, found by name or id and in pages; keep the ticks of a page, or choose many at once."""
+    """Show the tenants, found by name or id and in pages; save the ticks of a page, or select many at once."""
     session, policy = db_session(), extension().policy
     if not policy.may_edit("allowed_tenants"):
         raise ConflictError(gettext("The configuration says which tenants may use own mail servers."))
@@ -53,7 +53,7 @@ def _saved(form: TicksForm | ManyForm) -> ResponseReturnValue:
 
 
 def _asked() -> TenantQuery:
-    """Return what the page's address asks for. What it cannot mean counts for nothing."""
+    """Return the filter in the page's address. Invalid values are ignored."""
     show = arguments().get("show", TenantFilter.ALL, type=TenantFilter)
     page = max(1, arguments().get("page", 1, type=int))
     return TenantQuery(text=arguments().get("q", "").strip()[:100], show=show, page=page)

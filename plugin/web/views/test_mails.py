@@ -1,4 +1,4 @@
-"""The page of a test mail: sent to the acting person, and watched until the server has answered."""
+"""The page of a test mail: send it to the acting person, and watch it until the server has replied."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from own_smtp.smtp.replies.queue_ids import queue_id
 from own_smtp.smtp.replies.rules import SPEECHLESS
 from own_smtp.states import WAITING, State
 from own_smtp.storage.models import Lease, Relay
-from own_smtp.web.access import acting, current_actor, insist_on_admission, own_address, requires
+from own_smtp.web.access import acting, current_actor, own_address, require_admission, requires
 from own_smtp.web.pages import blueprint, db_session, note, render, tenant
 
 
 @blueprint.route("/servers/<int:relay_id>/test-mail", methods=["GET", "POST"])
 @requires(Action.TEST)
 def show_test_mail(relay_id: int) -> ResponseReturnValue:
-    """Offer a test mail, send it, and show what became of the newest one."""
+    """Offer a test mail, send it, and show the state of the newest one."""
     session, actor = db_session(), current_actor()
     relay = store.get_relay(session, actor.tenant_id, relay_id)
     form = TestMailForm(extension().in_force(), own_address())
@@ -55,14 +55,14 @@ def show_test_mail(relay_id: int) -> ResponseReturnValue:
 @blueprint.get("/servers/<int:relay_id>/test-mail/status")
 @requires(Action.TEST)
 def test_mail_status(relay_id: int) -> ResponseReturnValue:
-    """Say whether the page would look different now; asked by the page's script."""
+    """Return whether the page would look different now; the page's script polls it."""
     session, actor = db_session(), current_actor()
     relay = store.get_relay(session, actor.tenant_id, relay_id)
     return {"version": _version(relay, test_mails.newest(session, relay, actor.user_id))}
 
 
 def _send(relay: Relay, recipient: str) -> None:
-    insist_on_admission()
+    require_admission()
     try:
         trial_service.send_test_mail(extension(), acting(), relay.id, _content(relay), recipient)
     except ConflictError as error:

@@ -1,4 +1,4 @@
-"""The form that asks what becomes of invitations whose way is closed."""
+"""The form for invitations whose route is closed."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from own_smtp.storage.models import Relay
 KEEP, CANCEL, MOVE = "keep", "cancel", "move:"
 
 
-class LeftoversForm(BaseForm):
-    """Deliver the old way, move to another server, or cancel."""
+class RerouteForm(BaseForm):
+    """Keep the old route, move to another server, or cancel."""
 
-    leftovers = RadioField(_("What shall become of them?"), [DataRequired(_("Please choose one."))])
+    waiting = RadioField(_("What shall become of them?"), [DataRequired(_("Please choose one."))])
 
     def __init__(self, targets: Sequence[Relay], *, can_stay: bool) -> None:
         super().__init__()
         stay = [(KEEP, gettext("Deliver them the old way"))] if can_stay else []
         moves = [(f"{MOVE}{relay.id}", _move_to(relay)) for relay in targets]
-        self.leftovers.choices = [*stay, *moves, (CANCEL, gettext("Cancel them: they are not sent at all"))]
+        self.waiting.choices = [*stay, *moves, (CANCEL, gettext("Cancel them: they are not sent at all"))]
 
     @property
     def target_id(self) -> int | None:
         """The relay to move to; `None` when they do not move. Only after `validate`."""
-        choice: str = self.leftovers.data
+        choice: str = self.waiting.data
         return int(choice.removeprefix(MOVE)) if choice.startswith(MOVE) else None
 
     @property
     def cancels(self) -> bool:
-        """Whether they are withdrawn. Only after `validate`."""
-        return bool(self.leftovers.data == CANCEL)
+        """Whether they are cancelled. Only after `validate`."""
+        return bool(self.waiting.data == CANCEL)
 
 
 def _move_to(relay: Relay) -> str:
-    """Offer a server, and say of one that may not send that they would go on waiting there."""
+    """Return a server's label; if the server may not send, it says that invitations would wait there."""
     text = gettext("Move them to “%(label)s”", label=relay.label)
     if relay.state == RelayState.PAUSED:
         return f"{text} " + gettext("(paused: they wait there)")
