@@ -1,1 +1,1 @@
-"""How fast Own SMTP is, beside its peers, in one run: `python -m benchmarks`. See `docs/performance.md`."""
+"""Speed of Own SMTP and its peers, measured in one run: `python -m benchmarks`. See `docs/performance.md`."""

@@ -1,4 +1,4 @@
-"""Run the benchmarks that are named, or all of them, and print one table."""
+"""Run the named benchmarks, or all of them, and print one table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def composed(_plan: Plan) -> list[Row]:
         return [from_mapping(row) for row in alone.submit(composing.run).result()]
 
 
-def taken_in(_plan: Plan) -> list[Row]:
+def intake_rows(_plan: Plan) -> list[Row]:
     """The host's "send" of 100,000 invitations."""
     if find_spec("benchmarks.intake") is None:
         raise NotInstalledError("benchmarks.intake")
@@ -37,7 +37,7 @@ BENCHMARKS: dict[str, Sequence[Callable[[Plan], list[Row]]]] = {
     "P3": [throughput.p3],
     "P4": [throughput.p4],
     "P5": [round_trips.p5],
-    "P6": [taken_in],
+    "P6": [intake_rows],
     "P7": [paces.p7],
     "P8": [isolation.p8],
     "P9": [growth.p9],
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run(name: str, plan: Plan) -> list[Row]:
-    """Run one benchmark; what it lacks is a line of the table, too."""
+    """Run one benchmark; a missing peer or server becomes a line of the table, too."""
     print(f"{name} ...", file=sys.stderr, flush=True)
     started = time.monotonic()
     rows = [row for measure in BENCHMARKS[name] for row in _rows(name, measure, plan)]

@@ -1,4 +1,4 @@
-"""A server that notes when each message begins and when it has taken it."""
+"""A server that records when each message begins and when it is accepted."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.scripted import PASS, Behaviour, Moment, ScriptedServer
 
 
 class Timed:
-    """A scripted server with its notes, in seconds of one steady clock."""
+    """A scripted server with its records, in seconds of one monotonic clock."""
 
     def __init__(self, server: ScriptedServer) -> None:
         self.server = server
         self.host, self.port = server.host, server.port
         self.begun: list[float] = []
-        """When each MAIL came: what servers count their limits by."""
+        """The time of each MAIL command: servers count their limits by it."""
         self.taken: list[float] = []
         server.on("mail", self._note(self.begun))
         server.on("dot", self._note(self.taken))
@@ -30,19 +30,19 @@ class Timed:
         return note
 
     def wait_for(self, count: int, seconds: float) -> None:
-        """Wait until so many messages were taken."""
+        """Wait until so many messages were accepted."""
         self.server.wait_for(lambda: len(self.taken) >= count, seconds)
 
 
 @contextmanager
 def timed() -> Iterator[Timed]:
-    """A server with notes."""
+    """Run a server that records times."""
     with ScriptedServer() as server:
         yield Timed(server)
 
 
 def worst_window(times: list[float], period: float = 1.0) -> int:
-    """Return the most that came in any period, its end not included."""
+    """Return the highest number in any period, excluding its end."""
     ordered, first, worst = sorted(times), 0, 0
     for last, time_ in enumerate(ordered):
         while ordered[first] <= time_ - period:

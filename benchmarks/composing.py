@@ -1,6 +1,7 @@
-"""P11: what it costs to compose a personalised message of 3 KB, against `EmailMessage` and Flask-Mail.
+"""P11: the cost of composing a personalised message of 3 KB, against `EmailMessage` and Flask-Mail.
 
-All three say the same to the same recipients: text and HTML, seven placeholders, one name in five beyond ASCII.
+All three compose the same messages for the same recipients: text and HTML, seven placeholders, one name in five with
+characters outside ASCII.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def recipients(count: int) -> Iterator[tuple[int, Values]]:
 
 
 def substitute(template: str, values: Values) -> str:
-    """Fill in a text, for those who have no compiled one."""
+    """Fill in a text, for peers without a compiled one."""
     return Template(template).fill(values)
 
 
@@ -119,7 +120,7 @@ def by_flask_mail(number: int, values: Values) -> bytes:
 
 
 def run() -> list[dict[str, Any]]:
-    """Return one row against each peer (medians of rounds taken in turn), and one for memory."""
+    """Return one row against each peer (medians of alternating rounds), and one for memory."""
     app = flask.Flask(__name__)
     flask_mail.Mail(app)
     with app.app_context():
@@ -141,7 +142,7 @@ def run() -> list[dict[str, Any]]:
 
 
 def memory() -> dict[str, Any]:
-    """Return how much the process grows from the 2,000th to the 100,000th composed message."""
+    """Return the process's growth from the 2,000th to the 100,000th composed message."""
     compose, grown = ours(), [0.0, 0.0]
     for number, values in recipients(100_000):
         compose(number, values)

@@ -1,4 +1,4 @@
-"""P9: what a message costs, and what a page costs, when a million invitations wait instead of ten thousand."""
+"""P9: the cost of a message, and of a page, when a million invitations wait instead of ten thousand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.waiting import COPIED as FEW
 from benchmarks.waiting import QUERIES
 
 SECONDS = 4
-"""How long each drain runs: a part of what waits."""
+"""Duration of each drain: it sends a part of the waiting invitations."""
 
 
 def p9(plan: Plan) -> list[Row]:
@@ -42,7 +42,7 @@ def _stage(url: str, path: Path) -> Stage:
 
 
 def _measure(port: int, many: int, stages: Mapping[str, Stage]) -> dict[str, Figures]:
-    """Return what each platform costs. Its drain comes last: that changes it."""
+    """Return each platform's costs. The drain is measured last, because it changes the platform."""
     dumped = {name: stage.dump() for name, stage in stages.items()}
     waiting = {"few": FEW, "many": many}
     relays = {
@@ -53,7 +53,7 @@ def _measure(port: int, many: int, stages: Mapping[str, Stage]) -> dict[str, Fig
 
 
 def run_waiting(action: str, **given: Any) -> Figures:
-    """Do one of the actions of `benchmarks.waiting` in a process of its own."""
+    """Run one of the actions of `benchmarks.waiting` in a process of its own."""
     return run_json([sys.executable, "-m", "benchmarks.waiting", action, json.dumps(given)])
 
 

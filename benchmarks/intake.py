@@ -1,8 +1,8 @@
 """P6: the host's "send" of 100,000 invitations, against a bare bulk insert of the same rows.
 
-Ours is everything that the host's request waits for: `outbox.add` from a generator of invitations, the addresses
+We measure everything that the host's request waits for: `outbox.add` from a generator of invitations, the addresses
 checked, in one transaction. The peer is SQLAlchemy's executemany of the finished rows in the same chunks, which checks
-nothing. Both in turns within one run, on SQLite and, where it is installed, on PostgreSQL.
+nothing. Both alternate within one run, on SQLite and, where it is installed, on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CONTENT = Content(subject="Your opinion, {FIRSTNAME}", text="Dear {FIRSTNAME} {L
 
 
 def people(count: int) -> Iterator[Invited]:
-    """Yield invitations as a survey platform makes them."""
+    """Yield invitations as a survey platform creates them."""
     for number in range(count):
         yield Invited(
             reference=f"participant-{number}",
@@ -52,20 +52,20 @@ def people(count: int) -> Iterator[Invited]:
 
 
 def ours(connection: Connection, relay_id: int, count: int) -> None:
-    """What the host's request waits for."""
+    """The whole call that the host's request waits for."""
     batch = InvitationBatch(tenant_id="t", project_id="p", content=CONTENT, invitations=people(count))
     assert actions.add(connection, batch, profile(relay_id), fallback_after=None).taken == count
 
 
 def bare(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
-    """The same rows, ready-made."""
+    """The same rows, prepared."""
     source = iter(rows)
     while chunk := list(islice(source, CHUNK)):
         connection.execute(insert(Invitation), chunk)
 
 
 def stored_rows(connection: Connection, batch_id: int) -> list[dict[str, Any]]:
-    """Return what `ours` wrote, as rows of another batch."""
+    """Return the rows that `ours` wrote, as rows of another batch."""
     columns = [column for column in Invitation.__table__.c if column.name != "id"]
     found = connection.execute(select(*columns).where(Invitation.batch_id == batch_id))
     return [{**row._mapping, "batch_id": batch_id} for row in found]
@@ -93,7 +93,7 @@ def measure(engine: Engine, name: str) -> list[dict[str, object]]:
         relay_id = connection.execute(insert(Relay).values(**row, state="active")).inserted_primary_key[0]
 
     def rolled_back(work: Callable[[Connection], None]) -> Callable[[], None]:
-        """Nothing stays, so that every round meets the same tables."""
+        """Roll back, so that every round finds the same tables."""
 
         def run() -> None:
             with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""P8: what a healthy relay's tenant notices of 50 relays that do not answer."""
+"""P8: the effect of 50 unresponsive relays on a healthy relay's tenant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.clock import Timed, timed
 from benchmarks.latency import FarAway
 from benchmarks.measure import Plan
 from benchmarks.table import Row
-from benchmarks.workers import Works, works
+from benchmarks.workers import WorkerPool, worker_pool
 from own_smtp.storage.models import Lease
 from tests.scripted import BlackHole, SilentPort
 from tests.servers.process import eventually
@@ -25,12 +25,12 @@ WORKERS = 2
 
 
 def p8(plan: Plan) -> list[Row]:
-    """500 invitations over a server that is 20 ms away, first alone, then beside the dead."""
+    """500 invitations over a server that is 20 ms away, first alone, then beside the unresponsive relays."""
     rounds = plan.pick(5, 1)
-    with works() as running, timed() as server, FarAway(server.port) as healthy, black_holes() as dead:
-        running.hire(WORKERS)
+    with worker_pool() as running, timed() as server, FarAway(server.port) as healthy, black_holes() as dead:
+        running.start(WORKERS)
         alone = [_send(running, server, healthy, number) for number in range(rounds)]
-        _bury(running, dead)
+        _wait_for_dead(running, dead)
         beside = [_send(running, server, healthy, rounds + number) for number in range(rounds)]
     mine, theirs = statistics.median(beside), statistics.median(alone)
     return [
@@ -45,8 +45,8 @@ def p8(plan: Plan) -> list[Row]:
     ]
 
 
-def _send(running: Works, server: Timed, healthy: FarAway, number: int) -> float:
-    """Return the seconds from the host's commit to the last message at the server, over a relay of its own."""
+def _send(running: WorkerPool, server: Timed, healthy: FarAway, number: int) -> float:
+    """Return the seconds from the host's commit to the last message at the server, through a new relay."""
     relay_id = running.platform.add_relay(healthy, max_connections=4)
     target = len(server.taken) + HEALTHY
     running.platform.fill(relay_id, HEALTHY, f"healthy-{number}")
@@ -57,13 +57,13 @@ def _send(running: Works, server: Timed, healthy: FarAway, number: int) -> float
 
 @contextmanager
 def black_holes() -> Iterator[list[Any]]:
-    """Ports of two kinds: where a connection never comes about, and where it does and nothing follows."""
+    """Ports of two kinds: one where no connection is established, and one where it is but no reply follows."""
     with ExitStack() as stack:
         yield [stack.enter_context(BlackHole() if number % 2 else SilentPort()) for number in range(DEAD)]
 
 
-def _bury(running: Works, dead: list[Any]) -> None:
-    """Let the workers have all of the dead in hand."""
+def _wait_for_dead(running: WorkerPool, dead: list[Any]) -> None:
+    """Wait until the workers are handling all unresponsive relays."""
     for number, port in enumerate(dead):
         relay_id = running.platform.add_relay(port, label=f"Dead {number}")
         running.platform.fill(relay_id, 20, f"dead-{number}")

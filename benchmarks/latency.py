@@ -1,7 +1,7 @@
-"""A network that is far away: passes TCP on, each way some milliseconds later.
+"""A distant network: forwards TCP, delayed by some milliseconds in each direction.
 
-`python -m benchmarks.latency TARGET_PORT SECONDS` prints its port and runs until its standard input ends, in a process
-of its own, so that it takes no time from what is measured.
+`python -m benchmarks.latency TARGET_PORT SECONDS` prints its port and runs until its standard input ends. It is a
+process of its own, so that it takes no processor time from the measured one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class FarAway:
 
 
 class Proxy:
-    """Connects each client with the server at `target_port`."""
+    """Forwards each client to the server at `target_port`."""
 
     def __init__(self, target_port: int, one_way: float) -> None:
         self._target_port = target_port
@@ -55,13 +55,13 @@ class Proxy:
         self._directions: set[asyncio.Task[None]] = set()
 
     async def start(self) -> int:
-        """Begin to listen, and return the port."""
+        """Start listening, and return the port."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=CHUNK)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     async def close(self) -> None:
-        """Stop listening, and let go of every connection."""
+        """Stop listening, and close every connection."""
         self._server.close()
         for direction in self._directions:
             direction.cancel()
@@ -79,9 +79,9 @@ class Proxy:
             back.close()
 
     async def _pass_on(self, source: StreamReader, target: StreamWriter) -> None:
-        """Each piece arrives in its order, `one_way` after it left, however many are on their way."""
+        """Forward each piece in order, `one_way` later, without limiting how many are in transit."""
         loop = asyncio.get_running_loop()
-        with suppress(ConnectionError):  # it is over then, and the other side is told so
+        with suppress(ConnectionError):  # the connection has ended; the other side is closed, too
             while data := await source.read(CHUNK):
                 loop.call_later(self._one_way, target.write, data)
         await asyncio.sleep(self._one_way)

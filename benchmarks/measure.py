@@ -1,4 +1,4 @@
-"""Running things in turn and in processes of their own, and what to make of their figures."""
+"""Runs things alternately and in processes of their own, and evaluates their figures."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 240.0
-"""Seconds after which anything that is measured counts as hung."""
+"""Timeout of a measurement, in seconds."""
 
 Figures = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is done: everything, or just enough to see that it works."""
+    """The size of the run: everything, or just enough to see that it works."""
 
     is_quick: bool
 
     def pick(self, full: int, quick: int) -> int:
-        """Return the size that suits."""
+        """Return the size for this plan."""
         return quick if self.is_quick else full
 
     @property
     def rounds(self) -> int:
-        """How often what is compared takes its turns."""
+        """The number of rounds of a comparison."""
         return self.pick(5, 2)
 
 
 class NotInstalledError(Exception):
-    """A peer or a server is not there. The text names its package."""
+    """A peer or a server is missing. The text names its package."""
 
     def __str__(self) -> str:
         return f"not installed: {self.args[0]}"
 
 
 class Rounds:
-    """Several things measured in turn, again and again: whatever slows the machine down slows them all.
+    """Several things measured alternately: anything that slows the machine down affects them all.
 
     One that is not installed is left out; `problem` says so.
     """
@@ -68,34 +68,34 @@ class Rounds:
             self._problems[name] = str(error)
 
     def problem(self, name: str) -> str | None:
-        """Return why there are no figures of it."""
+        """Return why it has no figures."""
         return self._problems.get(name)
 
     def median(self, name: str, figure: str = "rate") -> float | None:
-        """Return the middle one of its figures; `None` when there are none."""
+        """Return the median of its figures; `None` when there are none."""
         if name in self._problems:
             return None
         return float(statistics.median(each[figure] for each in self._figures[name]))
 
     def ratio(self, name: str, other: str, figure: str = "rate") -> float | None:
-        """Return the middle one of the ratios within the rounds; `None` when one of them is not there."""
+        """Return the median of the ratios within the rounds; `None` when one of them is missing."""
         if name in self._problems or other in self._problems:
             return None
         pairs = zip(self._figures[name], self._figures[other], strict=True)
         return float(statistics.median(mine[figure] / theirs[figure] for mine, theirs in pairs))
 
-    def told(self, name: str, unit: str = "msg/s") -> str:
-        """Return its middle rate in words, or why there is none."""
+    def rate_of(self, name: str, unit: str = "msg/s") -> str:
+        """Return its median rate as text, or why there is none."""
         return self.problem(name) or f"{self.median(name):,.0f} {unit}"
 
 
 def run_python(module: str, arguments: Mapping[str, Any], **environment: str) -> Figures:
-    """Run a module of ours in a process of its own; return the figures that it prints as its last line."""
+    """Run one of our modules in a process of its own; return the figures in its last line of output."""
     return run_json([sys.executable, "-m", module, json.dumps(arguments)], **environment)
 
 
 def run_json(command: list[str], **environment: str) -> Figures:
-    """Run a program that prints its figures as JSON in its last line; the rate of its messages, if any, is added."""
+    """Run a program whose last line of output is JSON; return it, with the rate of its messages, if any."""
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=LONGEST, cwd=ROOT, env=runtime(**environment)
     )
@@ -111,13 +111,13 @@ def with_rate(figures: Figures) -> Figures:
 
 
 def runtime(**environment: str) -> dict[str, str]:
-    """Return the environment of a process that finds our modules."""
+    """Return the environment of a process that can import our modules."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return {**os.environ, "PYTHONPATH": path, **environment}
 
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
+    """A temporary folder."""
     with tempfile.TemporaryDirectory(prefix="own-smtp-benchmark-") as name:
         yield Path(name)

@@ -1,4 +1,4 @@
-"""P11: the memory of a real worker's processes from their first messages to their last."""
+"""P11: the memory of a real worker's processes, from the first to the last message."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from sqlalchemy import Engine, func, select
 from benchmarks.measure import Plan
 from benchmarks.sinks import Sink
 from benchmarks.table import Row
-from benchmarks.workers import Works, works
+from benchmarks.workers import WorkerPool, worker_pool
 from own_smtp.storage.models import Attempt
 
 EARLY = 2_000
 MIB = 1 << 20
 
 
-class Grown:
-    """The most that a process had, early and in all, in MiB."""
+class PeakMemory:
+    """A process's peak memory, early and overall, in MiB."""
 
     def __init__(self, process: psutil.Process) -> None:
         self.early = self.late = 0.0
@@ -35,15 +35,15 @@ class Grown:
 def p11(plan: Plan) -> list[Row]:
     """One worker, one job, 100,000 messages."""
     messages = plan.pick(100_000, 6_000)
-    with Sink() as sink, works(slice=600, allowed_ports=[sink.port]) as running:
+    with Sink() as sink, worker_pool(slice=600, allowed_ports=[sink.port]) as running:
         relay_id = running.platform.add_relay(sink, max_connections=10)
         running.platform.fill(relay_id, messages)
-        running.hire()
+        running.start()
         sender, outbox = _watch(running, sink.port, messages)
     return [_row("sends", sender, messages), _row("keeps the books", outbox, messages)]
 
 
-def _row(does: str, grown: Grown, messages: int) -> Row:
+def _row(does: str, grown: PeakMemory, messages: int) -> Row:
     return Row(
         id="P11",
         what=f"memory of a worker's process that {does} (RSS) up to {messages:,} messages, against up to {EARLY:,}",
@@ -55,10 +55,10 @@ def _row(does: str, grown: Grown, messages: int) -> Row:
     )
 
 
-def _watch(running: Works, port: int, messages: int) -> tuple[Grown, Grown]:
-    """Watch the process that sends and the one that keeps its books until the last message."""
+def _watch(running: WorkerPool, port: int, messages: int) -> tuple[PeakMemory, PeakMemory]:
+    """Measure the sending and the bookkeeping process until the last message."""
     sender = running.wait_for_sender(port)[1]
-    watched = (Grown(sender), Grown(sender.children()[0]))
+    watched = (PeakMemory(sender), PeakMemory(sender.children()[0]))
     written, deadline = 0, time.monotonic() + 240
     while written < messages and time.monotonic() < deadline:
         written = _written(running.platform.engine)

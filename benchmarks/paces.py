@@ -1,4 +1,4 @@
-"""P7: a limit is used up and never passed, at the server's clock, over kills and while drains change workers."""
+"""P7: a limit is used up and never exceeded, by the server's clock, across kills and changes of worker."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from benchmarks.clock import Timed, timed, worst_window
 from benchmarks.measure import Plan
 from benchmarks.table import Row
-from benchmarks.workers import Works, works
+from benchmarks.workers import WorkerPool, worker_pool
 from own_smtp.settings import Settings
 
 SHORT_SLICE = 2.0
-"""Seconds after which a drain ends and another worker may go on: many changes in little time."""
+"""Duration of a job, in seconds: short, so that the worker changes often."""
 SHORT_LEASE = 3.0
 TOLERANCE = 0.99
-"""The share of a second in which messages are counted: what lies between sending and arriving varies a little."""
+"""Tolerance of a second in which messages are counted: the delay between sending and arriving varies a little."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """A limit, the rate it allows, and how many of its messages may go at once."""
+    """A limit, the rate it allows, and the size of a burst."""
 
     what: str
     allowed: float
@@ -36,27 +36,29 @@ SPACED = Pace("100 ms between two messages", 10, 1, {"min_interval": 0.1})
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """When messages came under a pace."""
+    """The times of messages under one limit."""
 
     pace: Pace
     times: list[float]
 
     @property
     def rate(self) -> float:
-        """Messages a second. A window's messages may come at its beginning: the last of them stand for all of it."""
+        """Messages a second. The messages of a window may arrive at its beginning: its last one counts for the whole
+        window.
+        """
         ordered, burst = sorted(self.times), self.pace.burst
         windows = (len(ordered) - 1) // burst
         return windows * burst / (ordered[windows * burst] - ordered[0])
 
     @property
     def fullest(self) -> float:
-        """The most in any second, as a share of what is allowed there."""
+        """The highest number in any second, as a share of the limit."""
         most = self.pace.limits.get("per_second") or self.pace.allowed
         return worst_window(self.times, TOLERANCE) / float(most)
 
 
 def p7(plan: Plan) -> list[Row]:
-    """Paces from slow to fast, then with changes of workers, then with kills."""
+    """Paces from slow to fast, then with changes of worker, then with kills."""
     seconds = plan.pick(12, 4)
     steady = [_steady(pace, int(seconds * pace.allowed) + 1) for pace in (SLOW, MIDDLE, FAST, SPACED)]
     changing = _changing(plan.pick(15, 5))
@@ -83,7 +85,7 @@ def _row(run: Run) -> Row:
 
 
 def _changes_row(run: Run) -> Row:
-    """Changes are made more often than they happen: what one costs is counted once a slice."""
+    """Workers change more often here than in production: the cost of one change is counted once for each slice."""
     seconds = max(run.times) - min(run.times)
     lost = seconds - seconds * run.rate / run.pace.allowed
     changes = max(1, int(seconds / SHORT_SLICE))
@@ -98,8 +100,8 @@ def _changes_row(run: Run) -> Row:
 
 
 def _steady(pace: Pace, messages: int) -> Run:
-    with works() as running, timed() as server:
-        running.hire(2)
+    with worker_pool() as running, timed() as server:
+        running.start(2)
         _begin(running, server, messages, pace)
         server.wait_for(messages, 30 + 2 * messages / pace.allowed)
         return Run(pace, server.begun)
@@ -107,30 +109,30 @@ def _steady(pace: Pace, messages: int) -> Run:
 
 def _changing(seconds: int) -> Run:
     messages = int(seconds * MIDDLE.allowed)
-    with works(slice=SHORT_SLICE) as running, timed() as server:
-        running.hire(2)
+    with worker_pool(slice=SHORT_SLICE) as running, timed() as server:
+        running.start(2)
         _begin(running, server, messages, MIDDLE)
         server.wait_for(messages, 30 + 3 * seconds)
         return Run(MIDDLE, server.begun)
 
 
 def _killed(kills: int) -> Run:
-    """Kill in turn the process that sends and its whole worker, whom a new one replaces."""
-    with works(lease=SHORT_LEASE) as running, timed() as server:
-        running.hire(2)
+    """Kill the sending process and its whole worker in turn; a new worker replaces it."""
+    with worker_pool(lease=SHORT_LEASE) as running, timed() as server:
+        running.start(2)
         _begin(running, server, 100 * (kills + 1), MIDDLE)
         for kill in range(kills):
             server.wait_for(len(server.taken) + 25, 60)
             worker, process = running.wait_for_sender(server.port)
             if kill % 2:
                 worker.kill()
-                running.hire()
+                running.start()
             else:
                 process.kill()
         server.wait_for(len(server.taken) + 25, 60)
         return Run(MIDDLE, list(server.begun))
 
 
-def _begin(running: Works, server: Timed, messages: int, pace: Pace) -> None:
+def _begin(running: WorkerPool, server: Timed, messages: int, pace: Pace) -> None:
     relay_id = running.platform.add_relay(server, max_connections=2, **pace.limits)
     running.platform.fill(relay_id, messages)

@@ -1,4 +1,4 @@
-"""P5: what a message costs when the server is 20 ms away, in round trips, on one connection."""
+"""P5: the cost of a message when the server is 20 ms away, in round trips, on one connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WINDOW = 16
 
 
 def p5(plan: Plan) -> list[Row]:
-    """With PIPELINING against smtp-sink, with CHUNKING against a scripted server, and what libraries take."""
+    """With PIPELINING against smtp-sink, with CHUNKING against a scripted server, and the libraries' costs."""
     few, many = plan.pick(400, 100), plan.pick(4_000, 800)
     with (
         Sink() as sink,
@@ -45,7 +45,7 @@ def p5(plan: Plan) -> list[Row]:
 
 
 def ours(port: int, messages: int, **settings: object) -> Figures:
-    """Send through one connection, on record as always."""
+    """Send through one connection, with all records."""
     with folder() as path:
         stage = Stage.on_sqlite(path, **settings)
         given = {"stage": stage.dump(), "port": port, "messages": messages, "connections": 1}
@@ -57,7 +57,7 @@ def _peer(library: str, port: int, messages: int) -> Figures:
 
 
 def _in_round_trips(port: int, measure: Callable[[], Figures]) -> Callable[[], Figures]:
-    """Hold the time of a message against a round trip that is measured beside it."""
+    """Divide a message's time by a round trip that is measured beside it."""
 
     def measured() -> Figures:
         before = round_trip(port)
@@ -69,7 +69,7 @@ def _in_round_trips(port: int, measure: Callable[[], Figures]) -> Callable[[], F
 
 
 def round_trip(port: int) -> float:
-    """Return the middle time of a NOOP, in seconds."""
+    """Return the median duration of a NOOP, in seconds."""
     times = []
     with smtplib.SMTP("127.0.0.1", port, timeout=10) as connection:
         for _ in range(9):
@@ -89,7 +89,7 @@ def _row(rounds: Rounds, name: str, what: str, peers: str, bar: str) -> Row:
     best = rounds.ratio(name, "smtplib", "trips")
     return Row(
         id="P5",
-        what=f"round trips a message at 20 ms, one connection: {what} ({rounds.told(name)})",
+        what=f"round trips a message at 20 ms, one connection: {what} ({rounds.rate_of(name)})",
         ours=f"{trips:.3f}",
         peer=peers,
         ratio=best,

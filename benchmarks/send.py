@@ -1,4 +1,4 @@
-"""Fill an outbox and drain it, in a process of its own, and print what that took: `python -m benchmarks.send JSON`."""
+"""Fill an outbox and drain it, in a process of its own, and print the figures: `python -m benchmarks.send JSON`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from benchmarks.stage import Platform, Stage
 from own_smtp.delivery.workers import drain_job
 
 
-class At:
-    """Where a relay is."""
+class RelayAddress:
+    """The address of a relay."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
 
 
 def send(stage: Stage, *, port: int, messages: int, connections: int, **relay: Any) -> Figures:
-    """Send `messages` through a relay, the whole way, and prove that all of it happened."""
+    """Send `messages` through a relay, with every step, and verify the result."""
     platform = stage.open(prepare=True)
-    relay_id = platform.add_relay(At("127.0.0.1", port), max_connections=connections, **relay)
+    relay_id = platform.add_relay(RelayAddress("127.0.0.1", port), max_connections=connections, **relay)
     platform.fill(relay_id, messages)
     figures = drain(platform, relay_id)
     check(platform, messages)
@@ -33,8 +33,8 @@ def send(stage: Stage, *, port: int, messages: int, connections: int, **relay: A
 
 
 def drain(platform: Platform, relay_id: int, jobs: int = 100) -> Figures:
-    """Run workers' jobs until nothing is due, or so many. The processor's time is that of both of a job's processes."""
-    runtime = platform.runtime  # opening the journal's folder is a worker's start, not a message's
+    """Run workers' jobs until nothing is due, or at most so many. Processor time is that of both processes of a job."""
+    runtime = platform.runtime  # opening the journal's folder is part of a worker's start, not of a message
     started, worked = time.perf_counter(), time.process_time() + _time_of_children()
     for _ in range(jobs):
         if not drain_job.run_drains_forked(runtime, relay_id):
@@ -49,16 +49,16 @@ def _time_of_children() -> float:
 
 
 def most_memory() -> float:
-    """Return the most that this process had resident, in MiB. `getrusage` would count its parent's, too."""
+    """Return the peak resident memory of this process, in MiB. `getrusage` would include its parent's."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def check(platform: Platform, messages: int) -> None:
-    """Raise unless each invitation was accepted, has one attempt on record, and the host was told of it."""
-    found = (platform.counts(), platform.count_attempts(), platform.host.told)
+    """Raise unless each invitation was accepted, has one recorded attempt, and was reported to the host."""
+    found = (platform.counts(), platform.count_attempts(), platform.host.notified)
     if found != ({"accepted": messages}, messages, messages):
-        raise RuntimeError(f"States, attempts and changes told should all be {messages}, and are {found}.")
+        raise RuntimeError(f"States, attempts and reported changes should all be {messages}, and are {found}.")
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""P18: how much of what a server's own limits allow is used, when nobody told Own SMTP of them.
+"""P18: the share of a server's own limits that is used when they are not configured.
 
-Each kind of limit beside the best rate that it allows: for a number of messages per connection, the same server with
-that number entered by hand, in the same run; for a second and a minute, as much as the server lets through; for a
-storm, the rate before it. Messages count at the server, from the first one on.
+Each kind of limit is compared with the best rate that it allows: for messages per connection, the same server with that
+number configured, in the same run; for a second and a minute, the most that the server accepts; for a storm, the rate
+before it. Messages count at the server, from the first one on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.measure import Plan
 from benchmarks.table import Row
-from benchmarks.workers import works
+from benchmarks.workers import worker_pool
 from tests.scripted import CLOSE, PASS, Behaviour, Moment, ScriptedServer
 from tests.servers.process import eventually
 
@@ -25,11 +25,11 @@ PER_CONNECTION = 5
 PER_SECOND = 20
 PER_MINUTE = 120
 LATENCY = 0.02
-"""Seconds that the server with storms thinks about what it was told: its own speed is a limit, too."""
+"""Seconds that the server with storms takes for each message: its own speed is a limit, too."""
 
 
 class Limited:
-    """A server that takes only so much, and notes when it took what."""
+    """A server with a limit, which records when it accepted each message."""
 
     def __init__(self, server: ScriptedServer, refuses: Callable[[Moment, float], Behaviour | None]) -> None:
         self.server = server
@@ -67,7 +67,7 @@ class Window:
 
 
 class Storm:
-    """Nothing is taken from `start` to `end`, in seconds since the first message."""
+    """The server refuses everything from `start` to `end`, in seconds since the first message."""
 
     def __init__(self, start: float, end: float) -> None:
         self._start, self._end = start, end
@@ -78,7 +78,7 @@ class Storm:
         return "451 4.3.2 try again later" if self._start <= now - self.began_at < self._end else None
 
     def rates(self, taken: list[float], until: float) -> tuple[float, float]:
-        """Return the rates before the storm and from its end on, both in messages a second."""
+        """Return the rates before and after the storm, in messages a second."""
         assert self.began_at is not None
         before = sum(at < self.began_at + self._start for at in taken) / self._start
         after = sum(at >= self.began_at + self._end for at in taken) / (until - self.began_at - self._end)
@@ -93,9 +93,9 @@ def too_many_on_this(moment: Moment, _now: float) -> Behaviour | None:
 def sending(refuses: Callable[[Moment, float], Behaviour | None], messages: int, **relay: Any) -> Iterator[Limited]:
     """Two workers that send through such a server."""
     gather = relay.pop("gather", 0.0)
-    with works() as running, ScriptedServer(gather=gather) as scripted:
+    with worker_pool() as running, ScriptedServer(gather=gather) as scripted:
         server = Limited(scripted, refuses)
-        running.hire(2)
+        running.start(2)
         relay_id = running.platform.add_relay(server, **{"max_connections": 4, **relay})
         running.platform.fill(relay_id, messages)
         eventually(lambda: server.taken, "the first message was taken", 60)
@@ -104,7 +104,7 @@ def sending(refuses: Callable[[Moment, float], Behaviour | None], messages: int,
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a server took, beside the most that it would have."""
+    """The messages that a server accepted, and the most that it would have accepted."""
 
     rate: float
     best: float
@@ -133,7 +133,7 @@ def _row(what: str, found: Found) -> Row:
 
 
 def _per_connection(plan: Plan) -> Found:
-    """Learned, and entered by hand."""
+    """Learned, and configured."""
     messages, rounds = plan.pick(2_000, 300), plan.pick(3, 1)
     pairs = [
         (_whole_rate(messages), _whole_rate(messages, messages_per_connection=PER_CONNECTION)) for _ in range(rounds)
@@ -153,7 +153,7 @@ def _window(limit: int, period: float, seconds: float) -> Found:
         began_at = server.taken[0]
         eventually(lambda: time.monotonic() >= began_at + seconds, "the time is over", seconds + 30)
         taken = sum(at < began_at + seconds for at in server.taken)
-        # Full windows only: the first one is free at once, and the last one need not be over.
+        # Full windows only: the first one is free at once, and the last one may not be over.
         return Found(taken / seconds, limit / period, server.refused / taken)
 
 

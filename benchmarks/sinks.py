@@ -1,4 +1,4 @@
-"""Servers that take everything at once."""
+"""Servers that accept everything at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def find(*names: str, package: str, folders: tuple[str, ...] = ()) -> str:
 
 
 class Sink(Server):
-    """Postfix's smtp-sink, which takes messages and forgets them. A context manager."""
+    """Postfix's smtp-sink, which accepts and discards messages. A context manager."""
 
     host = "127.0.0.1"
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL that waits for its disk, which may be made slower than it is."""
+"""A PostgreSQL on a disk that may be slowed down."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ int fdatasync(int file) { return slowly("fdatasync", file); }
 
 
 class BenchPostgreSQL(PostgreSQL):
-    """PostgreSQL as it is run in production; each fsync takes `delay` seconds longer."""
+    """PostgreSQL with its settings for production; each fsync takes `delay` seconds longer."""
 
     def __init__(self, delay: float = 0.0) -> None:
         try:
@@ -44,7 +44,7 @@ class BenchPostgreSQL(PostgreSQL):
 
 
 def build_shim(folder: Path, delay: float) -> Path:
-    """Compile the library that makes fsync wait. Raises `NotInstalledError` without a C compiler."""
+    """Compile the library that delays fsync. Raises `NotInstalledError` without a C compiler."""
     compiler = find("cc", "gcc", "clang", package="gcc")
     source, library = folder / "slow_fsync.c", folder / "slow_fsync.so"
     source.write_text(SHIM, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A platform that sends what the benchmarks send, described so that other processes can join it.
+"""A platform that sends the benchmarks' messages, described so that other processes can join it.
 
 Workers import this: it loads nothing that a platform's worker would not.
 """
@@ -25,13 +25,13 @@ from own_smtp.storage.models import Attempt, ProjectRoute, Relay
 from own_smtp.storage.models import Invitation as InvitationRow
 
 VARIABLE = "OWN_SMTP_BENCHMARK"
-"""The environment variable in which a worker finds its stage."""
+"""The environment variable that gives a worker its stage."""
 TENANT = "acme"
 PROJECT = "survey"
 
 
 class Server(Protocol):
-    """Where a relay is."""
+    """The address of a relay."""
 
     host: str
     port: int
@@ -39,12 +39,12 @@ class Server(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where a platform's database and journal are, and how it is set."""
+    """A platform's database, journal folder and settings."""
 
     url: str
     folder: str
     settings: dict[str, Any] = field(default_factory=dict)
-    """`OWN_SMTP_*` keys in small letters without the prefix; JSON must be able to hold them."""
+    """`OWN_SMTP_*` keys in lower case without the prefix; the values must be JSON."""
 
     @classmethod
     def on_sqlite(cls, folder: Path, **settings: Any) -> Stage:
@@ -58,17 +58,17 @@ class Stage:
         return cls(**json.loads(text))
 
     def open(self, *, prepare: bool = False) -> Platform:
-        """Join the platform; with `prepare` an empty database becomes one."""
+        """Join the platform; with `prepare` the tables are created first."""
         platform = Platform(self)
         if prepare:
-            from own_smtp.storage import schema  # loads Alembic, which has no place in a worker
+            from own_smtp.storage import schema  # loads Alembic, which a worker never loads
 
             with platform.app.app_context():
                 schema.upgrade(platform.engine)
         return platform
 
     def config(self) -> dict[str, Any]:
-        """Return the platform's configuration: as it comes, but for networks, ports and TLS on loopback."""
+        """Return the platform's configuration: the defaults, except for networks, ports and TLS on loopback."""
         settings = {
             "allowed_networks": "127.0.0.0/8",
             "allowed_ports": range(1, 65536),
@@ -83,22 +83,22 @@ class Stage:
 
 
 class Host:
-    """A host that listens, and keeps no more than a count, in memory that all processes of a job share."""
+    """A host that counts events, in memory shared by all processes of a job."""
 
     def __init__(self) -> None:
-        self._told = multiprocessing.Value("q")
+        self._notified = multiprocessing.Value("q")
 
     @property
-    def told(self) -> int:
-        return self._told.value
+    def notified(self) -> int:
+        return self._notified.value
 
     def own_smtp_invitations_changed(self, changes: Sequence[InvitationStatus]) -> None:
-        with self._told.get_lock():
-            self._told.value += len(changes)
+        with self._notified.get_lock():
+            self._notified.value += len(changes)
 
 
 class Platform:
-    """An application with Own SMTP, whose invitations are those that all peers send, too. A context manager."""
+    """An application with Own SMTP, whose invitations are the same that all peers send. A context manager."""
 
     def __init__(self, stage: Stage) -> None:
         self.app = Flask("platform")
@@ -134,7 +134,7 @@ class Platform:
         return int(key[0])
 
     def fill(self, relay_id: int, count: int, project_id: str = PROJECT) -> Receipt:
-        """Add a batch of `count` invitations by the host's own call, and commit."""
+        """Add a batch of `count` invitations by the host's own hook call, and commit."""
         with self.engine.begin() as connection:
             row = {"tenant_id": TENANT, "project_id": project_id, "relay_id": relay_id}
             connection.execute(insert(ProjectRoute).values(**row))
@@ -160,12 +160,12 @@ class Platform:
 
 
 def invitations(count: int) -> Iterator[Invitation]:
-    """Yield what a host hands over, one after the other."""
+    """Yield invitations as a host hands them over."""
     for number, values in recipients(count):
         name = f"{values['FIRSTNAME']} {values['LASTNAME']}"
         yield Invitation(reference=str(number), address=f"person{number}@example.net", name=name, values=values)
 
 
 def create_app() -> Flask:
-    """Make the application of a worker: `flask --app benchmarks.stage own-smtp worker`."""
+    """Create the application of a worker: `flask --app benchmarks.stage own-smtp worker`."""
     return Stage.load(os.environ[VARIABLE]).open().app

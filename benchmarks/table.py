@@ -1,4 +1,4 @@
-"""What a benchmark found, and the Markdown table of it."""
+"""Results of the benchmarks, and their Markdown table."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _SIGNS = {">=": "≥", "<=": "≤"}
 class Row:
     """One line of the table.
 
-    `bar` is `>= number` or `<= number`, and empty for a line that only informs. It is held against `ratio`, or against
-    `measured`, where that is given: then the bar has a unit behind its number. Both `None`: nothing could be measured.
+    `bar` is `>= number` or `<= number`, and empty for a line that only informs. It is compared with `ratio`, or with
+    `measured`, if that is given: then the bar has a unit behind its number. If both are `None`, nothing could be
+    measured.
     """
 
     id: str
@@ -34,7 +35,7 @@ class Row:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the bar is met; `None` when there is none, or nothing to hold against it."""
+        """Whether the bar is met; `None` without a bar or a figure."""
         value = self.ratio if self.measured is None else self.measured
         if not self.bar or value is None:
             return None
@@ -57,14 +58,14 @@ class Row:
 
 
 def in_short(number: float) -> str:
-    """Write a figure with three significant digits, and whole thousands with commas."""
+    """Format a figure with three significant digits, and thousands with commas."""
     if abs(number) >= 100:
         return f"{number:,.0f}"
     return f"{number:.1f}" if abs(number) >= 10 else f"{number:.2f}"
 
 
 def from_mapping(row: dict[str, Any]) -> Row:
-    """Return the row that a dictionary with its fields stands for."""
+    """Return the row with these fields."""
     return Row(**row)
 
 
@@ -75,7 +76,7 @@ def markdown(rows: Iterable[Row]) -> str:
 
 
 def write_between(path: Path, text: str) -> None:
-    """Replace what stands between the two markers in a file. Raises `ValueError` when they are not there."""
+    """Replace the text between the two markers in a file. Raises `ValueError` when they are missing."""
     before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _old, end, after = rest.partition(END)
     if not begin or not end:
@@ -84,5 +85,5 @@ def write_between(path: Path, text: str) -> None:
 
 
 def missed(rows: Sequence[Row]) -> list[Row]:
-    """Return those that do not meet their bar."""
+    """Return the rows that do not meet their bar."""
     return [row for row in rows if row.is_met is False]

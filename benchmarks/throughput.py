@@ -1,4 +1,4 @@
-"""P1 to P4: from the outbox to "accepted", whole and on record, against what sends as fast as it can."""
+"""P1 to P4: from the outbox to "accepted", with all records, against the fastest senders."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def p1(plan: Plan) -> list[Row]:
 
 
 def p2(plan: Plan) -> list[Row]:
-    """PostgreSQL against smtp-source, on the disk as it is and on a slower one."""
+    """PostgreSQL against smtp-source, on the unchanged disk and on a slower one."""
     what = f"the same on PostgreSQL, {plan.pick(20_000, 2_000):,} messages, against `smtp-source -s 10 -d`: "
     return [
         _with_postgresql(plan, what + "the disk as it is", ">= 0.45", delay=0.0),
@@ -75,7 +75,7 @@ def _with_postgresql(plan: Plan, what: str, bar: str, *, delay: float) -> Row:
 
 
 def p3(plan: Plan) -> list[Row]:
-    """Against what Flask platforms do."""
+    """Against the usual designs of Flask platforms."""
     messages, few, jobs = plan.pick(20_000, 2_000), plan.pick(1_000, 200), plan.pick(150, 40)
     with Sink() as sink, Redis() as redis:
         rounds = Rounds().run(
@@ -94,7 +94,7 @@ def p3(plan: Plan) -> list[Row]:
 
 
 def p4(plan: Plan) -> list[Row]:
-    """Against the engines of most web tools."""
+    """Against the libraries of most web tools."""
     messages, fewer = plan.pick(20_000, 2_000), plan.pick(5_000, 1_000)
     with Sink() as sink:
         rounds = Rounds().run(
@@ -114,5 +114,10 @@ def p4(plan: Plan) -> list[Row]:
 
 def _row(rounds: Rounds, name: str, what: str, peer: str, bar: str) -> Row:
     return Row(
-        id=name, what=what, ours=rounds.told("ours"), peer=rounds.told(peer), ratio=rounds.ratio("ours", peer), bar=bar
+        id=name,
+        what=what,
+        ours=rounds.rate_of("ours"),
+        peer=rounds.rate_of(peer),
+        ratio=rounds.ratio("ours", peer),
+        bar=bar,
     )

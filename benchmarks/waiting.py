@@ -1,6 +1,7 @@
-"""Platforms where a few or very many invitations wait: what a drain and a page cost then.
+"""Platforms with few or very many waiting invitations: the cost of a drain and of a page.
 
-`python -m benchmarks.waiting fill|ask|drain JSON` fills an outbox, asks two of them what pages ask, or drains a part.
+`python -m benchmarks.waiting fill|ask|drain JSON` fills an outbox, runs the pages' queries on two of them, or drains a
+part.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sqlalchemy import Table, insert, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from benchmarks.measure import Figures
-from benchmarks.send import At, drain
+from benchmarks.send import RelayAddress, drain
 from benchmarks.stage import PROJECT, TENANT, Platform, Stage
 from own_smtp.delivery.due import find_due
 from own_smtp.hooks.events import StatusFilter
@@ -26,9 +27,9 @@ from own_smtp.reporting import delivery_log, reports
 from own_smtp.storage.models import Batch, Invitation
 
 COPIED = 10_000
-"""So many are added as a host does it; the others are copies of theirs."""
+"""How many are added through the host's call; the others are copies of their rows."""
 ROUNDS = 31
-"""How often each page is asked for, in turn with the other platform's."""
+"""How often each query is run, alternating with the other platform's."""
 
 QUERIES: dict[str, Callable[[Session], object]] = {
     "project_batches": lambda session: reports.project_batches(session, TENANT, PROJECT),
@@ -42,7 +43,7 @@ LOG = LogScope(tenant_id=TENANT, project_ids=frozenset({PROJECT}))
 
 
 def _middle(session: Session) -> str:
-    """Return the position of the invitation in the middle."""
+    """Return the log position of the invitation in the middle."""
     last = session.scalars(select(Invitation.id).order_by(Invitation.id.desc()).limit(1)).one()
     columns = select(Invitation.batch_id, Invitation.next_attempt_at, Invitation.id)
     found = session.execute(columns.where(Invitation.id <= last // 2).order_by(Invitation.id.desc()).limit(1)).one()
@@ -50,9 +51,9 @@ def _middle(session: Session) -> str:
 
 
 def fill(stage: str, *, port: int, waiting: int) -> Figures:
-    """Let `waiting` invitations wait."""
+    """Add `waiting` invitations."""
     platform = Stage.load(stage).open(prepare=True)
-    relay_id = platform.add_relay(At("127.0.0.1", port), max_connections=10)
+    relay_id = platform.add_relay(RelayAddress("127.0.0.1", port), max_connections=10)
     receipt = platform.fill(relay_id, COPIED)
     for _ in range(waiting // COPIED - 1):
         _double(platform, receipt.batch_id)
@@ -61,7 +62,7 @@ def fill(stage: str, *, port: int, waiting: int) -> Figures:
 
 
 def _double(platform: Platform, batch_id: int) -> None:
-    """Copy the first invitations of the batch once more, with references of their own."""
+    """Copy the first invitations of the batch, with new references."""
     table = Invitation.__table__
     assert isinstance(table, Table)
     with platform.engine.begin() as connection:
@@ -74,7 +75,7 @@ def _double(platform: Platform, batch_id: int) -> None:
 
 
 def _tidy(platform: Platform) -> None:
-    """Do what PostgreSQL does by itself, but some time after so many rows were written."""
+    """Run the maintenance that PostgreSQL does by itself, but only some time after so many writes."""
     if platform.engine.dialect.name == "postgresql":
         with platform.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE"))
@@ -82,7 +83,7 @@ def _tidy(platform: Platform) -> None:
 
 
 def ask(stages: dict[str, str]) -> dict[str, Figures]:
-    """Return for each platform how long each query takes, in milliseconds: they are asked in turn."""
+    """Return each query's duration for each platform, in milliseconds: they alternate."""
     platforms = {name: Stage.load(stage).open() for name, stage in stages.items()}
     times: dict[str, dict[str, list[float]]] = {name: {} for name in stages}
     for _ in range(ROUNDS):
@@ -107,7 +108,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def drain_once(stage: str, *, relay_id: int) -> Figures:
-    """Drain for a slice, and return what that took."""
+    """Drain for a slice, and return its figures."""
     platform = Stage.load(stage).open()
     figures = drain(platform, relay_id, jobs=1)
     messages = platform.count_attempts()

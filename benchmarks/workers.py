@@ -22,7 +22,7 @@ PATIENCE = 30.0
 
 
 class Worker:
-    """One worker with what it forks: its dispatcher, and a process for each job. A context manager."""
+    """One worker and its forks: its dispatcher, and a process for each job. A context manager."""
 
     def __init__(self, stage: Stage, log: Path) -> None:
         self._environment = runtime(**{VARIABLE: stage.dump()})
@@ -50,17 +50,17 @@ class Worker:
 
     @property
     def processes(self) -> list[psutil.Process]:
-        """Return the worker and what it forked."""
+        """Return the worker and its forks."""
         with suppress(psutil.NoSuchProcess):
             return [self.process, *self.process.children(recursive=True)]
         return []
 
     def sender(self, port: int) -> psutil.Process | None:
-        """Return the process that has a connection to this port of a mail server."""
+        """Return the process with a connection to this port of a mail server."""
         return next((process for process in self.processes[1:] if _is_connected(process, port)), None)
 
     def kill(self) -> None:
-        """End all of it at once, as a machine that loses its power does."""
+        """Kill all of it at once, as a power failure does."""
         for process in self.processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -76,8 +76,8 @@ def _is_connected(process: psutil.Process, port: int) -> bool:
     return False
 
 
-class Works:
-    """A platform with workers that come and go."""
+class WorkerPool:
+    """A platform with workers that can be started and killed."""
 
     def __init__(self, stage: Stage, platform: Platform) -> None:
         self.platform = platform
@@ -85,19 +85,19 @@ class Works:
         self._running = ExitStack()
         self.workers: list[Worker] = []
 
-    def hire(self, count: int = 1) -> None:
+    def start(self, count: int = 1) -> None:
         """Start workers, and wait until they run."""
         for _ in range(count):
             log = Path(self._stage.folder, f"worker-{len(self.workers)}.log")
             self.workers.append(self._running.enter_context(Worker(self._stage, log)))
 
     def sender(self, port: int) -> tuple[Worker, psutil.Process] | None:
-        """Return who has a connection to this port, and the process that has it."""
+        """Return the worker with a connection to this port, and the process that has it."""
         found = ((worker, worker.sender(port)) for worker in self.workers)
         return next(((worker, process) for worker, process in found if process is not None), None)
 
     def wait_for_sender(self, port: int) -> tuple[Worker, psutil.Process]:
-        """Wait until somebody has a connection to this port, and return who."""
+        """Wait until a worker has a connection to this port, and return it."""
         found: tuple[Worker, psutil.Process] = eventually(lambda: self.sender(port), "somebody sends", PATIENCE)
         return found
 
@@ -106,12 +106,12 @@ class Works:
 
 
 @contextmanager
-def works(**settings: Any) -> Iterator[Works]:
-    """A platform on SQLite with a Redis, and no worker yet."""
+def worker_pool(**settings: Any) -> Iterator[WorkerPool]:
+    """A platform on SQLite with a Redis, without workers at first."""
     with folder() as path, Redis() as redis:
         stage = Stage.on_sqlite(path, redis_url=redis.url, **settings)
         with stage.open(prepare=True) as platform:
-            running = Works(stage, platform)
+            running = WorkerPool(stage, platform)
             try:
                 yield running
             finally:

@@ -18,7 +18,7 @@ from playwright.sync_api import Page
 from sqlalchemy import create_engine, update
 from sqlalchemy.pool import NullPool
 
-from demo.children import Household, Program
+from demo.children import ProcessGroup, Program
 from demo.programs import FLASK
 from own_smtp.storage import schema
 from own_smtp.storage.encryption import generate_key
@@ -103,7 +103,7 @@ class Running:
 @contextmanager
 def running(folder: Path) -> Iterator[Running]:
     """Run it in a folder of its own; all of it is gone afterwards."""
-    with Redis() as redis, Postfix() as postfix, SelfSignedPostfix() as self_signed, Household(folder) as household:
+    with Redis() as redis, Postfix() as postfix, SelfSignedPostfix() as self_signed, ProcessGroup(folder) as processes:
         port = free_port()
         site = Running(
             url=f"http://127.0.0.1:{port}",
@@ -113,7 +113,7 @@ def running(folder: Path) -> Iterator[Running]:
         )
         _make_tables(folder, site.database_url)
         environment = _environment(site, folder, redis)
-        household.start(
+        processes.start(
             Program(
                 name="worker",
                 command=[*FLASK, "own-smtp", "worker"],
@@ -121,7 +121,7 @@ def running(folder: Path) -> Iterator[Running]:
                 is_ready=lambda: bool(redis.client().exists("rq:workers")),
             )
         )
-        household.start(
+        processes.start(
             Program(
                 name="platform",
                 command=[*FLASK, "run", "--no-reload", "--port", str(port)],

@@ -1,1 +1,1 @@
-"""What else sends mail: each peer sends the same messages to the same recipients, and says how long that took."""
+"""Other programs that send mail: each peer sends the same messages to the same recipients and reports the duration."""

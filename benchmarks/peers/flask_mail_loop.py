@@ -1,4 +1,4 @@
-"""Flask-Mail as most platforms use it: one job that sends to all, over one connection that it keeps."""
+"""Flask-Mail as most platforms use it: one job that sends all mails over one persistent connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""smtplib and aiosmtplib with ready-made messages on one connection that they keep."""
+"""smtplib and aiosmtplib with prepared messages on one persistent connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The obvious design: one RQ job for each message, which Flask-Mail sends over a connection of its own."""
+"""The obvious design: one RQ job for each message, sent by Flask-Mail over a connection of its own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def app() -> flask.Flask:
 
 
 def send(number: int, values: dict[str, str]) -> None:
-    """What a job does."""
+    """Send one message: the job."""
     with app().app_context():
         app().extensions["mail"].send(message(number, values))

@@ -1,4 +1,4 @@
-"""Enqueue one job a message, and work through them with one of RQ's forking workers."""
+"""Enqueue one job per message, and process them with one of RQ's forking workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.peers import rq_jobs
 def main() -> None:
     given = json.loads(sys.argv[1])
     os.environ[rq_jobs.PORT] = str(given["port"])
-    rq_jobs.app()  # made before the first fork, as RQ advises: no job waits for imports
+    rq_jobs.app()  # imported before the first fork, as RQ advises: no job waits for imports
     connection = redis.Redis.from_url(given["redis"])
     connection.flushall()
     queue = Queue("peer", connection=connection)

@@ -1,4 +1,4 @@
-"""How each peer is found, installed where it can be, and run."""
+"""Finds, installs and runs each peer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PHPMAILER = Path("/usr/share/php/libphp-phpmailer/autoload.php")
 
 
 def smtp_source(port: int, messages: int, connections: int, *, reuse: bool) -> Figures:
-    """Postfix's load generator: written in C, without a database, with nothing on record."""
+    """Postfix's load generator: written in C, without a database or records."""
     command = [find("smtp-source", package="postfix"), "-s", str(connections), "-m", str(messages)]
     command += ["-l", str(message_size()), "-f", IDENTITY.address, "-t", "person@example.net"]
     command += ["-d"] if reuse else []
@@ -36,7 +36,7 @@ def smtp_source(port: int, messages: int, connections: int, *, reuse: bool) -> F
 
 @cache
 def message_size() -> int:
-    """Return the middle size of our messages in octets."""
+    """Return the median size of our messages in octets."""
     compose = ours()
     sizes = sorted(len(compose(number, values)) for number, values in recipients(5))
     return sizes[2]
@@ -65,7 +65,7 @@ def nodemailer(port: int, messages: int, connections: int) -> Figures:
 
 
 def phpmailer(port: int, messages: int, connections: int) -> Figures:
-    """PHP has one connection a process: as many processes as the others have connections."""
+    """PHP has one connection per process: it runs as many processes as the others have connections."""
     php = _php()
     given = json.dumps(_given(port, messages // connections))
     command = [php, "-d", "opcache.enable_cli=1", str(HERE / "phpmailer.php"), given, str(PHPMAILER)]
@@ -105,7 +105,7 @@ def _nodemailer() -> str:
 
 @cache
 def _aiosmtplib() -> str:
-    """Install aiosmtplib beside our packages, not among them, and return what makes it found."""
+    """Install aiosmtplib in a folder apart from our packages, and return the environment that finds it."""
     folder = INSTALLED / "python"
     if importlib.util.find_spec("aiosmtplib") is None and not (folder / "aiosmtplib").exists():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -115,7 +115,7 @@ def _aiosmtplib() -> str:
 
 @cache
 def _php() -> str:
-    """Return PHP, with PHPMailer there; both are installed where we are root and there is Debian's apt-get."""
+    """Return PHP with PHPMailer; both are installed if we are root and Debian's apt-get exists."""
     packages = [name for name in ("php-cli", "libphp-phpmailer") if not servers.is_installed(name)]
     if packages and os.geteuid() == 0 and Path("/usr/bin/apt-get").exists():
         servers.install(packages)

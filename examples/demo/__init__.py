@@ -1,1 +1,1 @@
-"""A demonstration of Own SMTP: a survey platform, a worker, Redis and a mail server that keeps all it accepts."""
+"""A demonstration of Own SMTP: a survey platform, a worker, Redis, and a mail server that stores all accepted mail."""

@@ -1,4 +1,4 @@
-"""`python -m demo` runs the demo until Ctrl-C; `python -m demo --walk` does the main job in it and checks it."""
+"""`python -m demo` runs the demo until Ctrl-C; `python -m demo --walk` sends a survey in it and checks the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0 when all went well, 1 when something is wrong, 130 for a walk that was interrupted."""
+    """Return the exit code: 0 on success, 1 on an error, 130 for an interrupted walk."""
     options = _options(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)

@@ -1,4 +1,4 @@
-"""A certificate authority of the demo's own, and the mail server's certificate signed by it."""
+"""The demo's own certificate authority, and the mail server's certificate signed by it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_USAGE = {
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """PEM files: whom clients trust, and what the server shows."""
+    """PEM files: the authority that clients trust, and the server's certificate and key."""
 
     authority: Path
     certificate: Path
@@ -38,7 +38,7 @@ class CertificateFiles:
 
 
 def ensure_certificates(folder: Path) -> CertificateFiles:
-    """Return the files in `folder`, made anew when they are missing or about to expire."""
+    """Return the files in `folder`; they are created when missing or about to expire."""
     files = CertificateFiles(folder / "authority.pem", folder / "mail-server.pem", folder / "mail-server-key.pem")
     if not _are_usable(files):
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,15 +19,15 @@ from demo.controls import Form, NotOnPageError, pick_one
 from demo.dom import Node, parse_html
 
 TIMEOUT = 30.0
-"""Seconds that one answer may take."""
+"""Timeout of a request, in seconds."""
 
 
 class BrowsingError(Exception):
-    """A page did not come, or did not hold what it should. The text says which page."""
+    """A page could not be read, or lacks expected content. The text names the page."""
 
 
 class Page:
-    """One answer, read."""
+    """A parsed page."""
 
     def __init__(self, url: str, status: int, content: bytes) -> None:
         self.url = url
@@ -41,11 +41,11 @@ class Page:
 
     @property
     def text(self) -> str:
-        """All that is to be read."""
+        """The visible text."""
         return self.root.text
 
     def link(self, text: str) -> str:
-        """Return the address behind the link with these words. Raises `BrowsingError`."""
+        """Return the address of the link with this text. Raises `BrowsingError`."""
         links = {
             (node.text or node.attributes.get("aria-label", ""), urljoin(self.url, node.attributes["href"])): None
             for node in self.root.find("a")
@@ -57,7 +57,7 @@ class Page:
             raise self.problem(str(error)) from error
 
     def form(self, button: str) -> Form:
-        """Return the form that has a button with these words. Raises `BrowsingError`."""
+        """Return the form that has a button with this text. Raises `BrowsingError`."""
         forms = [Form(node, self.root) for node in self.root.find("form")]
         try:
             return pick_one(button, [(item.text, form) for form in forms for item in form.buttons], "a button")
@@ -72,12 +72,12 @@ class Page:
         ]
 
     def expect(self, words: str) -> None:
-        """Raise `BrowsingError` unless these words are to be read on the page."""
+        """Raise `BrowsingError` unless the page shows this text."""
         if words not in self.text:
             raise self.problem(f"“{words}” is not to be read there")
 
     def problem(self, what: str) -> BrowsingError:
-        """Return an error that says where it happened and what the page complains of."""
+        """Return an error that names the page and the errors that it shows."""
         alerts = [node.text for node in self.root.walk() if node.attributes.get("role") == "alert" and node.text]
         heard = f" The page says: {' / '.join(alerts)}" if alerts else ""
         return BrowsingError(f"On “{self.title}” ({self.url}): {what}.{heard}")
@@ -87,15 +87,15 @@ class Browser:
     """Keeps the cookies between pages."""
 
     def __init__(self) -> None:
-        # Without a proxy: everything is on the loopback interface, whatever the environment says.
+        # No proxy, whatever the environment says: everything is on the loopback interface.
         self._opener = build_opener(ProxyHandler({}), HTTPCookieProcessor(CookieJar()))
 
     def open(self, url: str) -> Page:
-        """Get a page. Raises `BrowsingError` when it does not come or is an error page."""
+        """Get a page. Raises `BrowsingError` on a failure or an error page."""
         return self._page(_request(url))
 
     def read(self, url: str) -> bytes:
-        """Get something that is no page. Raises `BrowsingError`."""
+        """Get a resource that is not a page. Raises `BrowsingError`."""
         return self._fetch(_request(url))[2]
 
     def follow(self, page: Page, link: str) -> Page:
@@ -103,7 +103,7 @@ class Browser:
         return self.open(page.link(link))
 
     def press(self, page: Page, form: Form, text: str) -> Page:
-        """Press a button of a form and get the page that comes of it. Raises `BrowsingError`."""
+        """Press a form's button and return the next page. Raises `BrowsingError`."""
         button = form.button(text)
         pairs = form.pairs(button)
         url = urljoin(page.url, button.action) if button.action else page.url

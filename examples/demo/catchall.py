@@ -1,4 +1,4 @@
-"""A mail server on the loopback interface that keeps what it accepts, and a page that shows it.
+"""A mail server on the loopback interface that stores all accepted mail, and a page that shows it.
 
 `python -m demo.catchall --folder .demo --smtp-port 2525 --inbox-port 8025` runs both in one process until TERM.
 """
@@ -25,43 +25,43 @@ from werkzeug.serving import make_server
 
 from demo.authority import CertificateFiles, ensure_certificates
 from demo.inbox import create_inbox
-from demo.recipients import Doorkeeper, Greylist
+from demo.recipients import Greylist, RecipientPolicy
 from demo.store import Store
 
 LOOPBACK = "127.0.0.1"
 USERNAME = "demo"
 PASSWORD = "correct horse battery staple"
-"""Not a secret: it opens nothing but a mail server that only this machine can reach."""
+"""Not a secret: it protects only a mail server that this machine alone can reach."""
 GREYLIST_DELAY = 2.0
-"""In seconds; real ones say minutes."""
+"""In seconds; real servers use minutes."""
 
 
 class Handler:
-    """What happens at RCPT and after the final dot. aiosmtpd calls these methods by their names."""
+    """Handles RCPT and the end of a message. aiosmtpd calls these methods by name."""
 
-    def __init__(self, store: Store, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, store: Store, recipients: RecipientPolicy) -> None:
         self._store = store
-        self._doorkeeper = doorkeeper
+        self._recipients = recipients
 
     async def handle_RCPT(  # noqa: N802 - the name is aiosmtpd's
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: Sequence[str]
     ) -> str:
-        """Take or refuse one recipient."""
-        if objection := self._doorkeeper.objection(envelope.mail_from or "", address):
-            return objection
+        """Accept or refuse one recipient."""
+        if refusal := self._recipients.refusal(envelope.mail_from or "", address):
+            return refusal
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 Ok"
 
     async def handle_DATA(  # noqa: N802 - the name is aiosmtpd's
         self, _server: SMTP, _session: Session, envelope: Envelope
     ) -> str:
-        """Keep the message; 250 is said only when it is on disk (RFC 5321 section 4.2.5)."""
+        """Store the message; reply 250 only once it is on disk (RFC 5321 section 4.2.5)."""
         number = self._store.add(envelope.mail_from or "", envelope.rcpt_tos, envelope.original_content or b"")
         return f"250 2.0.0 Ok: kept as message {number}"
 
 
 def authenticate(_server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: Any) -> AuthResult:
-    """Take the demo's account only; aiosmtpd answers any other with 535."""
+    """Accept the demo's account only; aiosmtpd answers any other with 535."""
     if not isinstance(data, LoginPassword):
         return AuthResult(success=False, handled=False)
     given = b"%b\0%b" % (data.login or b"", data.password or b"")
@@ -69,10 +69,10 @@ def authenticate(_server: SMTP, _session: Session, _envelope: Envelope, _mechani
 
 
 class MailServer:
-    """The mail server in a thread of its own, between entering and leaving."""
+    """The mail server in a thread of its own. A context manager."""
 
     def __init__(self, handler: Handler, certificates: CertificateFiles, port: int = 0) -> None:
-        """`port` 0 lets the system choose a free one."""
+        """With `port` 0 the system chooses a free one."""
         self._handler = handler
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.load_cert_chain(certificates.certificate, certificates.key)
@@ -81,7 +81,7 @@ class MailServer:
         self._conversations: WeakSet[SMTP] = WeakSet()
         self._wanted_port = port
         self.port = 0
-        """Where it listens, once entered."""
+        """The port, once entered."""
 
     def __enter__(self) -> Self:
         listening = self._loop.create_server(self._protocol, LOOPBACK, self._wanted_port)
@@ -127,10 +127,10 @@ class MailServer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until TERM."""
     options = _options(arguments)
-    # aiosmtpd warns of its own use of what it deprecates, once for every login.
+    # aiosmtpd uses an API that it has deprecated, and warns at every sign-in.
     logging.getLogger("mail.log").setLevel(logging.ERROR)
     store = Store(options.folder / "inbox.sqlite3")
-    handler = Handler(store, Doorkeeper(Greylist(GREYLIST_DELAY, time.monotonic)))
+    handler = Handler(store, RecipientPolicy(Greylist(GREYLIST_DELAY, time.monotonic)))
     inbox = make_server(LOOPBACK, options.inbox_port, create_inbox(store), threaded=True)
     signal(SIGTERM, lambda _number, _frame: sys.exit(0))
     with MailServer(handler, ensure_certificates(options.folder / "certificates"), options.smtp_port) as server:

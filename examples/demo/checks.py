@@ -1,4 +1,4 @@
-"""What must be true after the walk: plain comparisons of what was sent with what arrived and with what was reported."""
+"""Checks after the walk: plain comparisons of the sent, received and reported invitations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from demo.recipients import REFUSED
 SURVEY_LINK = re.compile(r"https?://[^\s/]+/s/\d+/[\w-]+")
 WAITING = ("Waiting", "Being sent")
 SHOWN = 5
-"""How many examples of one kind of problem are named."""
+"""The maximum number of examples of one problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +28,28 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One message that the catch-all holds."""
+    """One message in the catch-all."""
 
     recipients: tuple[str, ...]
-    """The envelope's."""
+    """The address in the envelope."""
     shown_to: tuple[str, ...]
-    """The header's."""
+    """The address in the header."""
     message_id: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What the report page says."""
+class Reported:
+    """The content of the report page."""
 
     numbers: Mapping[str, int | None]
-    """State to number; `None` where the page says that it is not known."""
+    """Numbers by state; `None` where the page says that it is not known."""
     refusals: Mapping[str, str]
-    """Address to what the server said, or what happened."""
+    """The server's reply, or our own text, by address."""
 
     @property
     def settled(self) -> int:
-        """How many invitations do not wait any more."""
+        """How many invitations are no longer waiting."""
         return sum(number or 0 for state, number in self.numbers.items() if state not in WAITING)
 
 
@@ -61,7 +61,7 @@ def read_people(path: Path) -> list[Person]:
 
 
 def problems_with_mails(people: Sequence[Person], links: Mapping[str, str], mails: Sequence[Mail]) -> Iterator[str]:
-    """Yield what is wrong with the invitations; `links` has each address's own link, as the platform shows it."""
+    """Yield problems with the received mails; `links` has each address's own link, as shown by the platform."""
     expected = {person.address: person for person in people if person.address not in REFUSED}
     arrived = Counter(address for mail in mails for address in mail.recipients)
     wrong = [mail.recipients[0] for mail in mails if not _fits(mail, expected, links)]
@@ -75,20 +75,20 @@ def problems_with_mails(people: Sequence[Person], links: Mapping[str, str], mail
         yield f"{len(people)} people have {len(set(links.values()))} distinct links."
 
 
-def problems_with_report(people: Sequence[Person], told: Told) -> Iterator[str]:
-    """Yield where the report is wrong: all are accepted but the refused, and those with the server's words."""
+def problems_with_report(people: Sequence[Person], reported: Reported) -> Iterator[str]:
+    """Yield problems with the report: all must be accepted except the refused ones, which show the server's reply."""
     expected = {"accepted": len(people) - len(REFUSED), "refused": len(REFUSED)}
     for state, number in expected.items():
-        found = [value for label, value in told.numbers.items() if label.casefold().startswith(state)]
+        found = [value for label, value in reported.numbers.items() if label.casefold().startswith(state)]
         if found != [number]:
             yield f"The report should say {number} {state}, and says {found[0] if found else 'nothing'}."
     for address, reply in REFUSED.items():
-        words = told.refusals.get(address)
+        words = reported.refusals.get(address)
         if words is None or reply.split(" ", 2)[2] not in words:
             yield f"The report should quote “{reply}” for {address}, and says “{words or ''}”."
-    yield from _listed("are reported as not accepted", told.refusals.keys() - REFUSED.keys())
+    yield from _listed("are reported as not accepted", reported.refusals.keys() - REFUSED.keys())
     for state in ("Delivered", "Bounced for now", "Bounced for good"):
-        if told.numbers.get(state, 0) is not None:
+        if reported.numbers.get(state, 0) is not None:
             yield f"The report must not claim to know what was {state.casefold()}."
 
 

@@ -1,4 +1,4 @@
-"""The demo's processes: started one after the other, watched, and all stopped at the end."""
+"""The demo's processes: started one after the other, monitored, and stopped at the end."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from types import TracebackType
 from typing import Self
 
 START_TIMEOUT = 60.0
-"""Seconds until a process must answer. Slow on purpose: a loaded machine is no error."""
+"""Seconds until a process must be ready. Generous on purpose: a loaded machine is not an error."""
 STOP_TIMEOUT = 15.0
-"""Seconds that all processes together have to stop by themselves."""
+"""Seconds that all processes together have to stop after TERM."""
 PAUSE = 0.1
 LOG_LINES = 15
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class DemoError(Exception):
-    """Something is wrong. The text says what, and what to do about it."""
+    """A failure of the demo. The text says what happened, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """How to run one process."""
+    """How to run one program."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Beside what the demo itself was started with."""
+    """Variables added to the demo's own environment."""
     is_ready: Callable[[], bool]
-    """Whether it does its work by now."""
+    """Returns whether the program is ready."""
 
 
 class Child:
-    """One running process, its output kept in a file. It leads its own session: Ctrl-C reaches only the launcher."""
+    """One running process, with its output in a file. It leads its own session: Ctrl-C reaches only the launcher."""
 
     def __init__(self, program: Program, log: Path) -> None:
         self.program = program
@@ -60,7 +60,7 @@ class Child:
         return self._process.poll() is None
 
     def wait_until_ready(self) -> None:
-        """Return when it does its work. Raises `DemoError` when it ends or stays silent instead."""
+        """Return once it is ready. Raises `DemoError` when it ends, or is not ready in time."""
         deadline = time.monotonic() + START_TIMEOUT
         while not self.program.is_ready():
             self.check()
@@ -79,7 +79,7 @@ class Child:
             self._process.terminate()
 
     def stop_by(self, deadline: float) -> None:
-        """Wait for the end until `deadline`, then end the process and what it started by force, and say so."""
+        """Wait for its end until `deadline`, then kill the process and its children, and report it."""
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -90,9 +90,9 @@ class Child:
 
 
 def _end_session(leader: int) -> None:
-    """End what a process has started and left behind: the child of a killed worker goes on by itself.
+    """Kill the remaining children of a process: the child of a killed worker keeps running.
 
-    Where the system has no `/proc` that child is left to end its work, which takes it a minute.
+    On systems without `/proc` that child finishes its work, which takes it a minute.
     """
     for number in [int(path.name) for path in Path("/proc").glob("[0-9]*")]:
         with suppress(ProcessLookupError, PermissionError):
@@ -100,8 +100,8 @@ def _end_session(leader: int) -> None:
                 os.kill(number, signal.SIGKILL)
 
 
-class Household:
-    """All processes. A context manager: when it is left, for whatever reason, they are stopped."""
+class ProcessGroup:
+    """All processes. A context manager: leaving it always stops them."""
 
     def __init__(self, log_folder: Path) -> None:
         self._log_folder = log_folder
@@ -117,7 +117,7 @@ class Household:
         self.stop()
 
     def start(self, program: Program) -> None:
-        """Start a process and wait until it does its work. Raises `DemoError`."""
+        """Start a process and wait until it is ready. Raises `DemoError`."""
         log = self._log_folder / f"{program.name.lower().replace(' ', '-')}.log"
         log.unlink(missing_ok=True)
         try:
@@ -133,13 +133,13 @@ class Household:
             child.check()
 
     def watch(self) -> None:
-        """Return never, but raise `DemoError` as soon as a process ends."""
+        """Wait until a process ends, then raise `DemoError`. Never returns."""
         while True:
             self.check()
             time.sleep(PAUSE * 5)
 
     def stop(self) -> None:
-        """Stop those that run, the last one first: what serves the others goes last."""
+        """Stop the running processes in reverse order: those that others depend on stop last."""
         deadline = time.monotonic() + STOP_TIMEOUT
         with _undisturbed():
             while self._children:
@@ -150,7 +150,7 @@ class Household:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let nothing interrupt the stopping, which takes a bounded time: an impatient Ctrl-C would leave processes."""
+    """Block interruptions during the stop, which takes a bounded time: a second Ctrl-C would leave processes behind."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTIONS}
     try:
         yield
@@ -160,7 +160,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def run_to_end(name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-    """Run a command that ends by itself. Raises `DemoError` when it fails."""
+    """Run a command to its end. Raises `DemoError` when it fails."""
     with log.open("wb") as output:
         result = subprocess.run(
             command,
@@ -175,12 +175,12 @@ def run_to_end(name: str, command: Sequence[str], environment: Mapping[str, str]
 
 
 def describe_exit(code: int) -> str:
-    """Say how a process ended."""
+    """Describe a process's exit code."""
     return f"by signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def last_lines(log: Path) -> str:
-    """Return the end of a log, ready to be put behind a sentence."""
+    """Return the end of a log, formatted to follow a sentence."""
     lines = log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
     if not lines:
         return f" It wrote nothing to {log}."

@@ -1,4 +1,4 @@
-"""Forms as a person fills them in: fields found by their labels, buttons by their words."""
+"""Forms as a person fills them in: fields found by their labels, buttons by their texts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Thing = TypeVar("Thing")
 
 
 class NotOnPageError(Exception):
-    """Something that a person would look for is not there. The text lists what is."""
+    """The page lacks something that a person would look for. The text lists what there is."""
 
 
 @dataclass(slots=True)
 class Control:
-    """One field and what it holds now."""
+    """One field and its current value."""
 
     name: str
     kind: str
@@ -28,16 +28,16 @@ class Control:
     label: str
     value: str
     is_on: bool = True
-    """Whether it is sent; for a check box or a radio button, whether it is chosen."""
+    """Whether it is sent; for a check box or a radio button, whether it is checked."""
     options: dict[str, str] = field(default_factory=dict)
-    """A list's words and the value behind each."""
+    """A list's labels and their values."""
     file: tuple[str, bytes] | None = None
     """The name and content of an attached file."""
 
 
 @dataclass(slots=True)
 class Button:
-    """Something to press."""
+    """A button."""
 
     text: str
     name: str
@@ -68,7 +68,7 @@ class Form:
         )
 
     def fill(self, label: str, value: str) -> None:
-        """Write `value` into the text field, or choose it in the list, that is labelled so."""
+        """Type `value` into the text field, or select it in the list, with this label."""
         control = self.control(label)
         if control.options:
             control.value = control.options[pick(value, control.options, f"an option of “{control.label}”")]
@@ -76,7 +76,7 @@ class Form:
             control.value = value
 
     def tick(self, label: str, is_on: bool = True) -> None:
-        """Tick a check box or choose a radio button."""
+        """Check a check box or a radio button."""
         control = self.control(label, "checkbox", "radio")
         if control.kind == "radio":
             for other in self.controls:
@@ -84,20 +84,20 @@ class Form:
         control.is_on = is_on
 
     def attach(self, label: str, filename: str, content: bytes) -> None:
-        """Choose a file."""
+        """Select a file."""
         self.control(label, "file").file = (filename, content)
 
     def control(self, label: str, *kinds: str) -> Control:
-        """Return the visible field labelled so. Raises `NotOnPageError`."""
+        """Return the visible field with this label. Raises `NotOnPageError`."""
         visible = [c for c in self.controls if c.kind != "hidden" and (not kinds or c.kind in kinds)]
         return pick_one(label, [(c.label, c) for c in visible], "a field")
 
     def button(self, text: str) -> Button:
-        """Return the button with these words. Raises `NotOnPageError`."""
+        """Return the button with this text. Raises `NotOnPageError`."""
         return pick_one(text, [(button.text, button) for button in self.buttons], "a button")
 
     def pairs(self, button: Button) -> list[tuple[str, str | tuple[str, bytes]]]:
-        """Return what a browser would send when `button` is pressed, files as name and content."""
+        """Return the pairs that a browser would send when `button` is pressed, files as name and content."""
         sent: list[tuple[str, str | tuple[str, bytes]]] = [
             (control.name, control.file or ("", b"") if control.kind == "file" else control.value)
             for control in self.controls
@@ -107,9 +107,9 @@ class Form:
 
 
 def pick_one(wanted: str, offered: Sequence[tuple[str, Thing]], what: str) -> Thing:
-    """Return the thing whose words are `wanted`, or begin so, or hold it: the first rule that fits, and only one thing.
+    """Return the one thing whose text equals `wanted`, or begins with it, or contains it: the first rule with a match.
 
-    Raises `NotOnPageError`.
+    Raises `NotOnPageError` when there is no match, or more than one.
     """
     key = _folded(wanted)
     for fits in (str.__eq__, str.startswith, str.__contains__):
@@ -123,7 +123,7 @@ def pick_one(wanted: str, offered: Sequence[tuple[str, Thing]], what: str) -> Th
 
 
 def pick(wanted: str, offered: Iterable[str], what: str) -> str:
-    """Return the words of `offered` that `wanted` means. Raises `NotOnPageError`."""
+    """Return the text in `offered` that matches `wanted`. Raises `NotOnPageError`."""
     return pick_one(wanted, [(words, words) for words in offered], what)
 
 

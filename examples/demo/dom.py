@@ -1,4 +1,4 @@
-"""A page as a tree, read with the standard library's parser: enough to find what a person would see."""
+"""A page as a tree, parsed with the standard library: enough to find the content that a person sees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNSEEN = frozenset({"script", "style", "template", "head"})
 
 
 class Node:
-    """One element, its attributes and what is in it."""
+    """One element with its attributes and content."""
 
     __slots__ = ("attributes", "children", "parent", "tag")
 
@@ -21,18 +21,18 @@ class Node:
         self.children: list[Node | str] = []
 
     def walk(self) -> Iterator[Node]:
-        """Yield this element and all below it, in the order of the page."""
+        """Yield this element and all its descendants, in document order."""
         yield self
         for child in self.children:
             if isinstance(child, Node):
                 yield from child.walk()
 
     def find(self, *tags: str) -> Iterator[Node]:
-        """Yield the elements of these kinds below this one."""
+        """Yield the descendants with these tags."""
         return (node for node in self.walk() if node.tag in tags and node is not self)
 
     def ancestors(self) -> Iterator[Node]:
-        """Yield the elements around this one, the nearest first."""
+        """Yield the enclosing elements, the nearest first."""
         node = self.parent
         while node is not None:
             yield node
@@ -40,12 +40,12 @@ class Node:
 
     @property
     def text(self) -> str:
-        """What is to be read in it, with single spaces."""
+        """The visible text, with single spaces."""
         return " ".join("".join(self._pieces()).split())
 
     @property
     def raw_text(self) -> str:
-        """What stands in it, as in a textarea."""
+        """The unchanged text, as in a textarea."""
         return "".join(child if isinstance(child, str) else child.raw_text for child in self.children)
 
     def _pieces(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The inbox page of the catch-all: what arrived, as people and as programs read it."""
+"""The inbox page of the catch-all: received mail, for people and for programs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ HTML_POLICY = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:;"
     " form-action 'none'; frame-ancestors 'self'"
 )
-"""For the HTML of a message: no script, nothing loaded from elsewhere; links open a new tab."""
+"""For a message's HTML: no scripts, nothing loaded from elsewhere; links open a new tab."""
 
 
 def create_inbox(store: Store) -> Flask:
-    """Make the application; it needs no configuration and keeps nothing but what `store` holds."""
+    """Create the application; it needs no configuration and stores nothing but the contents of `store`."""
     app = Flask("demo")
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it, its base has not.
     app.after_request(_harden)

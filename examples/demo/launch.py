@@ -1,4 +1,4 @@
-"""Starting the whole demo, and saying what can be done with it."""
+"""Starting the whole demo, and explaining its use."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo.catchall import PASSWORD, USERNAME
-from demo.children import Household, run_to_end
+from demo.children import ProcessGroup, run_to_end
 from demo.programs import FLASK, programs
 from demo.stage import PARTICIPANTS, Stage, prepared
 
 SEEDED = re.compile(r"(\S+@\S+)  (\S+)  \((.+)\)")
 SETUP = (("init-db",), ("own-smtp", "db", "upgrade"), ("seed",))
-"""What a host's operator runs once, or after an update, before starting anything."""
+"""Commands that a host's operator runs once, or after an update, before starting the services."""
 
 
 @contextmanager
-def running_demo(folder: Path, *, afresh: bool = False) -> Iterator[tuple[Stage, Household]]:
-    """Run everything inside the context, and stop it on leaving. Raises `DemoError` when something does not start."""
-    with prepared(folder, afresh=afresh) as stage, Household(stage.folder / "log") as household:
+def running_demo(folder: Path, *, afresh: bool = False) -> Iterator[tuple[Stage, ProcessGroup]]:
+    """Run everything inside the context, and stop it at the end. Raises `DemoError` when a process does not start."""
+    with prepared(folder, afresh=afresh) as stage, ProcessGroup(stage.folder / "log") as processes:
         _set_up(stage)
         for program in programs(stage):
             print(f"Starting {program.name} …", flush=True)
-            household.start(program)
-        yield stage, household
+            processes.start(program)
+        yield stage, processes
 
 
 def run(folder: Path, *, afresh: bool = False) -> None:
-    """Run the demo until it is interrupted. Raises `DemoError` when something is wrong."""
-    with running_demo(folder, afresh=afresh) as (stage, household):
+    """Run the demo until it is interrupted. Raises `DemoError` on a failure."""
+    with running_demo(folder, afresh=afresh) as (stage, processes):
         print(f"\nThe demo is running. Press Ctrl-C to stop it.\n\n{describe(stage)}\n", flush=True)
-        household.watch()
+        processes.watch()
 
 
 def _set_up(stage: Stage) -> None:
@@ -45,23 +45,23 @@ def _set_up(stage: Stage) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who can sign in."""
+    """An account to sign in with."""
 
     email: str
     password: str
     role: str
-    """With the tenant, as people read it."""
+    """Name and tenant, for people."""
 
 
 def accounts(stage: Stage) -> list[Account]:
-    """Return who can sign in, as `flask seed` listed them."""
+    """Return the accounts, as listed by `flask seed`."""
     lines = (stage.folder / "log" / "seed.log").read_text("utf-8").splitlines()
     found = [SEEDED.fullmatch(line) for line in lines]
     return [Account(match[1], match[2], match[3].replace("_", " ")) for match in found if match]
 
 
 def describe(stage: Stage) -> str:
-    """Return what a person needs to know to use the demo."""
+    """Return the text that a person needs to use the demo."""
     lines = [
         ("Survey platform", stage.platform_url + "/"),
         *((f"  {account.role}", f"{account.email} / {account.password}") for account in accounts(stage)),

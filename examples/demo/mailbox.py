@@ -1,4 +1,4 @@
-"""The catch-all's inbox, as a program reads it."""
+"""A client of the catch-all's inbox."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from demo.checks import Mail
 
 
 class Mailbox:
-    """Reads over HTTP what has arrived so far."""
+    """Reads received mail over HTTP."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._browser = Browser()
 
     def mails(self) -> list[Mail]:
-        """Return all messages, the newest first. Raises `BrowsingError` when the inbox does not answer."""
+        """Return all messages, newest first. Raises `BrowsingError` when the inbox does not reply."""
         answer = json.loads(self._browser.read(f"{self._url}/api/messages"))
         return [
             Mail(tuple(item["recipients"]), tuple(item["shown_to"]), item["message_id"], item["text"])

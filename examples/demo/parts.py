@@ -33,7 +33,7 @@ def attachments(message: EmailMessage) -> Iterator[Part]:
 
 
 def html_document(message: EmailMessage) -> str | None:
-    """Return the HTML with its own images inside it and links that open a new tab; `None` when there is none."""
+    """Return the HTML with its own images embedded and links that open a new tab; `None` without HTML."""
     body = message.get_body(("html",))
     if body is None:
         return None

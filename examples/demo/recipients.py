@@ -1,4 +1,4 @@
-"""How the catch-all answers particular recipients: real servers say no in their own words."""
+"""The catch-all's replies to particular recipients, in the words of real servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REFUSED = MappingProxyType(
         "hanako.yamada@kaisha.example": "550 5.1.1 No mailbox here by that name: hanako.yamada",
     }
 )
-"""Addresses that never exist, and the reply to each (RFC 5321 section 4.2.3, RFC 3463 section 3.2)."""
+"""Addresses that never exist, with the reply to each (RFC 5321 section 4.2.3, RFC 3463 section 3.2)."""
 
 DELAYED = frozenset({"lucja.czekaj@poczta.example", "samer.albatee@example.org"})
 """Addresses that are greylisted."""
@@ -24,29 +24,29 @@ GREYLISTED = "451 4.7.1 Greylisted, please try again in a few seconds"
 
 
 class Greylist:
-    """Defers the first tries of a sender and recipient, as RFC 6647 describes, and takes the pair after `delay`."""
+    """Defers the first attempts for a sender and recipient, as RFC 6647 describes, and accepts them after `delay`."""
 
     def __init__(self, delay: float, clock: Callable[[], float]) -> None:
-        """`delay` is in seconds, as is the answer of `clock`, which must not go backwards."""
+        """`delay` and the values of `clock` are in seconds; `clock` must not go backwards."""
         self._delay = delay
         self._clock = clock
         self._first_seen: dict[tuple[str, str], float] = {}
 
     def takes(self, sender: str, recipient: str) -> bool:
-        """Whether this try is late enough; a first try never is."""
+        """Whether this attempt is late enough; a first one never is."""
         now = self._clock()
         first = self._first_seen.setdefault((sender, recipient), now)
         return first < now and now - first >= self._delay
 
 
-class Doorkeeper:
-    """Says for each recipient whether mail is taken."""
+class RecipientPolicy:
+    """Decides for each recipient whether mail is accepted."""
 
     def __init__(self, greylist: Greylist) -> None:
         self._greylist = greylist
 
-    def objection(self, sender: str, recipient: str) -> str | None:
-        """Return the reply that turns `recipient` away, or `None` when mail for it is taken."""
+    def refusal(self, sender: str, recipient: str) -> str | None:
+        """Return the reply that refuses `recipient`, or `None` when it is accepted."""
         key = recipient.lower()
         if key in REFUSED:
             return REFUSED[key]

@@ -1,4 +1,4 @@
-"""What the demo keeps between two runs: keys, ports and data, in one folder that git ignores."""
+"""Data that the demo keeps between runs: keys, ports and files, in one folder that git ignores."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from demo.children import DemoError
 EXAMPLES = Path(__file__).resolve().parent.parent
 PARTICIPANTS = EXAMPLES / "survey_host" / "data" / "participants.csv"
 FIRST_RETRY = 3
-"""Seconds after which a deferred invitation is tried again; a platform that is not a demo waits half an hour."""
+"""Seconds until a deferred invitation is retried; other platforms wait half an hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where each server listens on the loopback interface."""
+    """Each server's port on the loopback interface."""
 
     platform: int
     inbox: int
@@ -36,7 +36,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Everything that the processes need to know, and where it is kept."""
+    """The configuration of all processes, and the folder of their data."""
 
     folder: Path
     ports: Ports
@@ -70,7 +70,7 @@ class Stage:
         }
 
     def _mail_settings(self) -> dict[str, str]:
-        """Return where the platform's own mails go: into the same inbox."""
+        """Return the settings of the platform's own mail: it goes to the same inbox."""
         return {
             "MAIL_SERVER": "localhost",
             "MAIL_PORT": str(self.ports.smtp),
@@ -93,7 +93,7 @@ class Stage:
 
 @contextmanager
 def prepared(folder: Path, *, afresh: bool = False) -> Iterator[Stage]:
-    """Yield the stage kept in `folder`, which nobody else can use meanwhile; `afresh` forgets all that was there.
+    """Yield the stage kept in `folder`, locked against other runs; `afresh` deletes its data first.
 
     Raises `DemoError` when another demo runs there.
     """
@@ -162,12 +162,12 @@ def _keep(path: Path, stage: Stage) -> None:
 
 
 def choose_ports(wanted: Mapping[str, int]) -> Ports:
-    """Return the ports of the last run, so that links and relays still fit, and free ones for those not known.
+    """Return the ports of the last run, so that links and relays stay valid, and free ones for the rest.
 
-    Raises `DemoError` when another program has taken a port of the last run.
+    Raises `DemoError` when another program uses a port of the last run.
     """
     names = [item.name for item in fields(Ports)]
-    # All stay bound until the last one is found: the system may give a port twice otherwise.
+    # All stay bound until the last one is found: otherwise the system may assign a port twice.
     with ExitStack() as bound:
         sockets = [bound.enter_context(_bound(name, wanted.get(name, 0))) for name in names]
         return Ports(*[int(item.getsockname()[1]) for item in sockets])

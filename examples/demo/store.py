@@ -1,4 +1,4 @@
-"""The messages that the catch-all accepted, in one SQLite file."""
+"""The catch-all's messages, in one SQLite file."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ class Stored:
     id: int
     received_at: datetime
     sender: str
-    """The envelope sender (MAIL FROM), which need not be what the header says."""
+    """The envelope sender (MAIL FROM); the header may name another."""
     recipients: tuple[str, ...]
     """The envelope recipients (RCPT TO)."""
     shown_to: tuple[str, ...]
-    """The addresses that the header names (To), which need not be the recipients."""
+    """The addresses in the header (To); the recipients may be others."""
     message_id: str
     subject: str
     text: str
-    """The plain text part, decoded; empty when there is none."""
+    """The plain text part, decoded; empty without one."""
     size: int
     """In octets, as received."""
 
 
 class Store:
-    """Keeps messages. Safe to use from several threads: every call opens its own connection."""
+    """Stores messages. Thread-safe: every call opens its own connection."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -63,7 +63,7 @@ class Store:
             connection.execute(SCHEMA)
 
     def add(self, sender: str, recipients: list[str], raw: bytes) -> int:
-        """Keep a message and return its id, once it is on disk."""
+        """Store a message and return its id, once it is on disk."""
         message = parse(raw)
         subject, text = str(message.get("Subject", "")), plain_text(message)
         headers = [str(message.get(name, "")) for name in ("From", "To")]
@@ -80,13 +80,13 @@ class Store:
         return cast(int, cursor.lastrowid)
 
     def count(self, query: str = "") -> int:
-        """How many messages hold `query` in an address, the subject or the text; all for an empty one."""
+        """Count the messages with `query` in an address, the subject or the text; all of them for an empty `query`."""
         with self._connection() as connection:
             row = connection.execute(COUNT + MATCHING, _needle(query)).fetchone()
         return int(row[0])
 
     def find(self, query: str = "", limit: int = -1, offset: int = 0) -> list[Stored]:
-        """Return what `count` counts, newest first; `limit` -1 means all."""
+        """Return the messages that `count` counts, newest first; `limit` -1 means all."""
         with self._connection() as connection:
             rows = connection.execute(
                 SELECT + MATCHING + "ORDER BY id DESC LIMIT ? OFFSET ?", (*_needle(query), limit, offset)
@@ -94,13 +94,13 @@ class Store:
         return [_stored(row) for row in rows]
 
     def get(self, message_id: int) -> Stored | None:
-        """Return one message, or `None` when there is none by that id."""
+        """Return one message, or `None` for an unknown id."""
         with self._connection() as connection:
             row = connection.execute(SELECT + "WHERE id = ?", (message_id,)).fetchone()
         return _stored(row) if row else None
 
     def raw(self, message_id: int) -> bytes | None:
-        """Return a message's octets as they were received, or `None` when there is none by that id."""
+        """Return a message's octets as received, or `None` for an unknown id."""
         with self._connection() as connection:
             row = connection.execute("SELECT raw FROM message WHERE id = ?", (message_id,)).fetchone()
         return bytes(row[0]) if row else None
@@ -112,12 +112,12 @@ class Store:
 
 
 def parse(raw: bytes) -> EmailMessage:
-    """Read a message's octets."""
+    """Parse a message's octets."""
     return message_from_bytes(raw, policy=default)
 
 
 def plain_text(message: EmailMessage) -> str:
-    """Return the text a person would read in a reader without HTML; empty when there is none."""
+    """Return the text that a mail program without HTML would show; empty without one."""
     body = message.get_body(("plain",))
     return str(body.get_content()) if body else ""
 

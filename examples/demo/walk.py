@@ -1,4 +1,4 @@
-"""The main job, done over HTTP as a person would do it, and then checked."""
+"""Sends a survey over HTTP as a person would, and checks the result."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from demo.browser import Browser, BrowsingError, Page
 from demo.catchall import PASSWORD, USERNAME
-from demo.checks import Mail, Told, problems_with_mails, problems_with_report, read_people
-from demo.children import DemoError, Household, last_lines
+from demo.checks import Mail, Reported, problems_with_mails, problems_with_report, read_people
+from demo.children import DemoError, ProcessGroup, last_lines
 from demo.controls import NotOnPageError
 from demo.launch import accounts, running_demo
 from demo.mailbox import Mailbox
@@ -35,21 +35,21 @@ T = TypeVar("T")
 
 
 def walk(folder: Path) -> None:
-    """Do the main job in a fresh demo and check what came of it. Raises `DemoError` when anything is off."""
-    with running_demo(folder, afresh=True) as (stage, household):
-        walker = Walker(stage, household)
+    """Send a survey in a fresh demo and check the result. Raises `DemoError` on any failure."""
+    with running_demo(folder, afresh=True) as (stage, processes):
+        walker = Walker(stage, processes)
         print(flush=True)
         for number, step in enumerate(walker.steps, start=1):
-            print(f"{number:>2}. {_done(step, stage, household)}", flush=True)
-        print(f"\nThe report:\n\n{report_table(walker.told)}\n\nAll is as it should be.", flush=True)
+            print(f"{number:>2}. {_done(step, stage, processes)}", flush=True)
+        print(f"\nThe report:\n\n{report_table(walker.reported)}\n\nAll checks passed.", flush=True)
 
 
-def _done(step: Callable[[], str], stage: Stage, household: Household) -> str:
-    """Do one step. What is off becomes a `DemoError` that names the step, or the process that died meanwhile."""
+def _done(step: Callable[[], str], stage: Stage, processes: ProcessGroup) -> str:
+    """Do one step. A failure becomes a `DemoError` that names the step, or the process that ended meanwhile."""
     try:
         return step()
     except (BrowsingError, NotOnPageError) as error:
-        household.check()
+        processes.check()
         what = step.__name__.replace("_", " ")
         log = stage.folder / "log" / "worker.log"
         where = f"The logs are in {log.parent}.{last_lines(log)}"
@@ -57,13 +57,13 @@ def _done(step: Callable[[], str], stage: Stage, household: Household) -> str:
 
 
 class Walker:
-    """One person's way through the platform. Each step returns what was done, in words."""
+    """One person's way through the platform. Each step returns a description of what it did."""
 
-    def __init__(self, stage: Stage, household: Household) -> None:
-        self.told = Told({}, {})
-        """What the report said last."""
+    def __init__(self, stage: Stage, processes: ProcessGroup) -> None:
+        self.reported = Reported({}, {})
+        """The last content of the report."""
         self._stage = stage
-        self._household = household
+        self._processes = processes
         self._browser = Browser()
         self._mailbox = Mailbox(stage.inbox_url)
         self._people = read_people(PARTICIPANTS)
@@ -152,7 +152,7 @@ class Walker:
         return f"ConfirmResult the report until nothing waited, {time.monotonic() - begin:.0f} s later."
 
     def check_the_report(self) -> str:
-        _insist(problems_with_report(self._people, self.told))
+        _insist(problems_with_report(self._people, self.reported))
         return f"The report says {len(self._people) - len(REFUSED)} accepted and {len(REFUSED)} refused, and why."
 
     def check_the_inbox(self) -> str:
@@ -181,12 +181,14 @@ class Walker:
         return str(links[0])
 
     def _nothing_waits(self) -> bool:
-        before = self.told
-        self.told = read_report(self._browser.follow(self._project, "What became of the invitations"))
-        if self.told != before:
-            known = [f"{number} {state.lower()}" for state, number in self.told.numbers.items() if number is not None]
+        before = self.reported
+        self.reported = read_report(self._browser.follow(self._project, "What became of the invitations"))
+        if self.reported != before:
+            known = [
+                f"{number} {state.lower()}" for state, number in self.reported.numbers.items() if number is not None
+            ]
             print(f"      {', '.join(known)}", flush=True)
-        return self.told.settled == len(self._people)
+        return self.reported.settled == len(self._people)
 
     def _links_on_the_platform(self) -> dict[str, str]:
         """Return each participant's own link, as the platform shows it to the survey's manager."""
@@ -194,12 +196,12 @@ class Walker:
         return {address: self._browser.open(url).link(f"{self._stage.platform_url}/s/") for address, url in pages}
 
     def _until(self, look: Callable[[], T | None], seconds: float, what: str) -> T:
-        """Return the first answer of `look` that is true. Raises `BrowsingError` when there is none in time."""
+        """Return the first true result of `look`. Raises `BrowsingError` after the deadline."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if found := look():
                 return found
-            self._household.check()
+            self._processes.check()
             time.sleep(PAUSE)
         raise BrowsingError(f"Waited {seconds:g} s for {what}, in vain.")
 
@@ -207,4 +209,4 @@ class Walker:
 def _insist(problems: Iterable[str]) -> None:
     found = list(problems)
     if found:
-        raise BrowsingError("\n".join(["What came of it is not what should have:", *(f"  - {text}" for text in found)]))
+        raise BrowsingError("\n".join(["The result is wrong:", *(f"  - {text}" for text in found)]))

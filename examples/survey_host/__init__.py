@@ -1,4 +1,4 @@
-"""A small survey platform that Own SMTP can be installed into, and that also runs without it."""
+"""A small survey platform for the example: it runs with Own SMTP installed, and without."""
 
 from survey_host.app import create_app
 

@@ -1,4 +1,4 @@
-"""Who is signed in, in which tenant, and what that person may see and do."""
+"""The signed-in person, their tenant, and their permissions."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Row = TypeVar("Row", Participant, Question, SendRun)
 
-# Checked for unknown addresses too, so that the time an answer takes does not tell which addresses exist.
+# Checked for unknown addresses too, so that response times do not reveal which addresses exist.
 _NOBODY = generate_password_hash("nobody has this password")
 
 _RANK = {Role.SURVEY_MANAGER: 0, Role.TENANT_ADMIN: 1, Role.PLATFORM_ADMIN: 2}
 
 
 def verify(email: str, password: str) -> Account | None:
-    """Return the active account of these credentials, or `None`."""
+    """Return the active account with these credentials, or `None`."""
     account = db.session.scalar(select(Account).where(Account.email == email.strip().lower()))
     fits = check_password_hash(account.password_hash if account else _NOBODY, password)
     return account if account and fits and account.is_active else None
 
 
 def sign_in(account: Account) -> None:
-    """Begin a fresh session for `account`."""
+    """Start a fresh session for `account`."""
     session.clear()
     session["account_id"] = account.id
 
@@ -44,7 +44,7 @@ def sign_out() -> None:
 
 
 def load_account() -> None:
-    """Put the signed-in account, or `None`, and the tenant it works in into `g`. Runs before each request."""
+    """Load the signed-in account, or `None`, and its current tenant into `g`. Runs before each request."""
     account_id = session.get("account_id")
     account = db.session.get(Account, account_id) if account_id is not None else None
     g.account = account if account and account.is_active else None
@@ -52,7 +52,7 @@ def load_account() -> None:
 
 
 def _tenant_of(account: Account) -> Tenant | None:
-    """A platform administrator works in the tenant chosen last, else in the first one."""
+    """A platform administrator works in the tenant selected last, else in the first one."""
     if account.role != Role.PLATFORM_ADMIN:
         return db.session.get(Tenant, account.tenant_id)
     chosen = db.session.get(Tenant, session["tenant_id"]) if "tenant_id" in session else None
@@ -65,7 +65,7 @@ def has_role(role: Role) -> bool:
 
 
 def needs(role: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a view run only for people with at least this role: others sign in first, or get 403."""
+    """Require this role or a higher one: otherwise redirect to the sign-in, or answer 403."""
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
@@ -84,13 +84,13 @@ def needs(role: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def sign_in_url() -> str:
-    """Return where to sign in, and to come back from to the page that was asked for."""
+    """Return the address of the sign-in, which leads back to the requested page."""
     here = request.full_path.rstrip("?") if request.method == "GET" else None
     return url_for("auth.sign_in", next=here)
 
 
 def safe_path(target: str | None) -> str:
-    """Return `target` if it is a path on this site, else the start page: nobody is sent elsewhere after signing in.
+    """Return `target` if it is a path on this site, else the start page: sign-in never redirects to another site.
 
     Browsers read `//`, a backslash and stripped control characters as the beginning of another site's address.
     """
@@ -104,7 +104,7 @@ def safe_path(target: str | None) -> str:
 
 
 def own_survey(survey_id: int) -> Survey:
-    """Return a survey of the present tenant. Any other does not exist: 404."""
+    """Return a survey of the current tenant, or answer 404."""
     survey = db.session.get(Survey, survey_id)
     if survey is None or survey.tenant_id != g.tenant.id:
         abort(404)
@@ -120,7 +120,7 @@ def own_child(model: type[Row], survey: Survey, child_id: int) -> Row:
 
 
 def participant_of(survey_id: int, token: str) -> tuple[Survey, Participant]:
-    """Return the survey and the participant that a link in a mail is about, or answer 404."""
+    """Return the survey and the participant of a link in a mail, or answer 404."""
     query = select(Participant).where(Participant.survey_id == survey_id, Participant.token == token)
     participant = db.session.scalar(query)
     if participant is None:

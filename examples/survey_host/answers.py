@@ -1,4 +1,4 @@
-"""Reading answers from a survey's page, and writing them as CSV."""
+"""Answers: read from a survey's page, written as CSV."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def field_name(question: Question) -> str:
 
 
 def read_all(questions: Iterable[Question], form: MultiDict[str, str]) -> tuple[dict[str, Answer], dict[int, str]]:
-    """Return the answers by question id, and what is wrong with them by question id."""
+    """Return the answers by question id, and the errors by question id."""
     answers: dict[str, Answer] = {}
     problems: dict[int, str] = {}
     for question in questions:
@@ -64,7 +64,7 @@ def shown(answer: Answer) -> str:
 
 
 def as_csv(questions: Sequence[Question], responses: Iterable[Response]) -> Iterator[str]:
-    """Yield the lines of a CSV file, with a byte order mark for spreadsheets, and no cell that one would calculate."""
+    """Yield the lines of a CSV file, with a byte order mark for spreadsheets and without formulas."""
     yield "\ufeff" + _line(["submitted_at", "email", "first_name", "last_name", *(q.text for q in questions)])
     for response in responses:
         person = response.participant
@@ -79,5 +79,5 @@ def _line(cells: Iterable[Any]) -> str:
 
 
 def harmless(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula (CWE-1236)."""
+    """Return a cell that no spreadsheet reads as a formula (CWE-1236)."""
     return f"'{cell}" if cell.lstrip().startswith(("=", "+", "-", "@")) or cell.startswith(("\t", "\r")) else cell

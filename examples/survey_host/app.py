@@ -1,4 +1,4 @@
-"""The application factory: the only place where the platform is put together."""
+"""The application factory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from survey_host.views import BLUEPRINTS
 
 
 def create_app(given: Mapping[str, Any] | None = None) -> Flask:
-    """Return a survey platform configured by the environment and, before that, by `given`.
+    """Return a survey platform configured by `given` and the environment; `given` takes precedence.
 
     Raises `survey_host.config.ConfigurationError` when a setting is missing or wrong.
     """

@@ -1,4 +1,4 @@
-"""The root of the platform's tables, and times that mean the same in every database."""
+"""The base class of the platform's tables, and a column type for times that behaves the same in every database."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sqlalchemy.orm import DeclarativeBase, registry
 
 
 class Moment(types.TypeDecorator[datetime]):
-    """An aware datetime in UTC; SQLite and MariaDB forget the zone, so it is put back."""
+    """An aware datetime in UTC; SQLite and MariaDB drop the zone, so it is restored."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        """Ask MariaDB to keep the microseconds, which it drops by default."""
+        """Make MariaDB keep the microseconds, which it drops by default."""
         if dialect.name in {"mysql", "mariadb"}:
             from sqlalchemy.dialects.mysql import DATETIME
 
@@ -49,9 +49,9 @@ NAMES = {
 
 
 class Base(DeclarativeBase):
-    """The root of all tables of the platform."""
+    """The base class of all tables of the platform."""
 
-    # A registry, because Flask-SQLAlchemy copies this class and a copied type map would be refused.
+    # A registry, because Flask-SQLAlchemy copies this class, and a copied type map would be rejected.
     registry = registry(metadata=MetaData(naming_convention=NAMES), type_annotation_map={datetime: Moment()})
 
 

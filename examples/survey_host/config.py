@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 class ConfigurationError(RuntimeError):
-    """A setting is missing or wrong: the platform does not start."""
+    """A setting is missing or invalid: the platform does not start."""
 
 
 DEFAULTS: dict[str, Any] = {
@@ -23,7 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "SURVEY_LOAD_PLUGINS": True,
     "SURVEY_NAME": "Survey Host",
     "SURVEY_PUBLIC_URL": "http://127.0.0.1:5000",
-    # A page may stay open all day; the token still dies with the session.
+    # A page may stay open all day; the token still ends with the session.
     "WTF_CSRF_TIME_LIMIT": None,
 }
 _FROM_ENVIRONMENT = ("SECRET_KEY", "SQLALCHEMY_DATABASE_URI", "SURVEY_", "MAIL_", "OWN_SMTP_")
@@ -31,15 +31,15 @@ _TEXTS = ("SECRET_KEY", "SQLALCHEMY_DATABASE_URI", "MAIL_PASSWORD", "MAIL_USERNA
 
 
 def load(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the whole configuration; `given` wins over the environment, that over the defaults.
+    """Return the whole configuration; `given` overrides the environment, which overrides the defaults.
 
-    Environment values are read as JSON where they are JSON, so that `25` and `true` mean what they say. Raises
-    `ConfigurationError` when the platform could not work with the result.
+    Environment values that are valid JSON, such as `25` and `true`, are parsed as JSON. Raises `ConfigurationError`
+    when the result is unusable.
     """
     config = DEFAULTS | _environment() | dict(given or {})
     _check(config)
     config["SURVEY_PUBLIC_URL"] = config["SURVEY_PUBLIC_URL"].rstrip("/")
-    # The extension, where it is installed, calls the platform by the same name and address.
+    # The extension, if installed, uses the platform's own name and address.
     config.setdefault("OWN_SMTP_PLATFORM_NAME", config["SURVEY_NAME"])
     config.setdefault("OWN_SMTP_PUBLIC_URL", config["SURVEY_PUBLIC_URL"])
     config.setdefault("SESSION_COOKIE_SECURE", config["SURVEY_PUBLIC_URL"].startswith("https:"))
@@ -62,7 +62,7 @@ def _read(key: str, value: str) -> Any:
 def _check(config: Mapping[str, Any]) -> None:
     if not config.get("SECRET_KEY"):
         raise ConfigurationError(
-            "SECRET_KEY is not set: without it nobody can sign in safely. Set it in the environment; "
+            "SECRET_KEY is not set: sign-in is not secure without it. Set it in the environment; "
             "`python -c 'import secrets; print(secrets.token_hex(32))'` makes one."
         )
     url = urlsplit(str(config["SURVEY_PUBLIC_URL"]))

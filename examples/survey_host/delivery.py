@@ -1,7 +1,7 @@
-"""The platform's own sending, by Flask-Mail, for runs that no plugin took.
+"""The platform's own sending, by Flask-Mail, for runs that no plugin accepted.
 
-It runs inside the request, one mail after the other, which is fine for the few hundred people of an example. Each
-mail is marked before it is sent and settled after, so that a crash never sends one twice.
+It runs inside the request, one mail after the other, which is fine for the few hundred people of an example. Each mail
+is marked before and settled after it is sent, so that a crash never sends one twice.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from sqlalchemy import CursorResult, and_, func, select, update
 
 from survey_host import mailer, sending, texts
 from survey_host.extensions import db, mail
+from survey_host.mail_events import reference_of
 from survey_host.models import Kind, MailState, Participant, SendRun, Survey, SurveyText
-from survey_host.news import reference_of
 
 
 def waiting(run: SendRun) -> int:
-    """Return how many mails of a run the platform has still to send."""
+    """Return how many mails of a run the platform has yet to send."""
     if run.is_taken_over:
         return 0
     query = select(func.count()).select_from(Participant).where(Participant.run_id == run.id, _TO_SEND)
@@ -33,7 +33,7 @@ _TO_SEND = and_(
 
 
 def deliver(run: SendRun) -> None:
-    """Send what waits of `run`, committing as it goes. What stops it is kept in `run.problem`; call again to go on."""
+    """Send the waiting mails of `run`, committing each. An error is stored in `run.problem`; call again to continue."""
     survey = db.session.get_one(Survey, run.survey_id)
     kinds = sending.texts_of(survey, Kind(run.kind))
     _give_up_interrupted(run)
@@ -51,7 +51,7 @@ def deliver(run: SendRun) -> None:
 
 
 def _give_up_interrupted(run: SendRun) -> None:
-    """Nobody can tell whether a mail whose answer never came was sent: say so instead of sending it again."""
+    """Mark mails without a reply as unknown: they may have been sent, and are not sent again."""
     lost = update(Participant).where(Participant.run_id == run.id, Participant.mail_state == MailState.SENDING)
     note = "The connection was lost before the mail server answered."
     db.session.execute(lost.values(mail_state=MailState.UNKNOWN, mail_note=note))
@@ -77,7 +77,7 @@ def _deliver_one(
 
 
 def _mark(number: int) -> bool:
-    """Claim one mail; `False` when another request has it."""
+    """Claim one mail; `False` when another request has claimed it."""
     change = update(Participant).where(Participant.id == number, _TO_SEND).values(mail_state=MailState.SENDING)
     changed = cast("CursorResult[Any]", db.session.execute(change)).rowcount
     db.session.commit()
@@ -92,7 +92,7 @@ def _refuse(run: SendRun, person: Participant, reason: str) -> None:
 
 
 def _words(error: SMTPRecipientsRefused | SMTPDataError | UnicodeError) -> str:
-    """Return the server's own words."""
+    """Return the server's reply text."""
     if isinstance(error, UnicodeError):
         return "The address has characters that the mail server does not take."
     if isinstance(error, SMTPRecipientsRefused):

@@ -1,4 +1,4 @@
-"""The Flask extensions that the platform uses, not yet bound to an application."""
+"""The platform's Flask extensions, not yet bound to an application."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sqlalchemy import Engine, event
 from survey_host.base import Base
 
 MAIL_TIMEOUT = 15.0
-"""Seconds that the platform's mail server may stay silent."""
+"""Timeout of the platform's mail server, in seconds."""
 
 
 class TimedConnection(Connection):
-    """Flask-Mail's connection, with a time-out and with TLS that verifies the server."""
+    """Flask-Mail's connection, with a timeout and with TLS that verifies the server."""
 
     def configure_host(self) -> smtplib.SMTP | smtplib.SMTP_SSL:
-        """Connect, start TLS and sign in as configured. Raises `OSError`, or its child `smtplib.SMTPException`."""
+        """Connect, start TLS and sign in as configured. Raises `OSError`, or its subclass `smtplib.SMTPException`."""
         settings, context = self.mail, ssl.create_default_context()
         host: smtplib.SMTP | smtplib.SMTP_SSL
         if settings.use_ssl:
@@ -37,10 +37,10 @@ class TimedConnection(Connection):
 
 
 class PlatformMail(Mail):
-    """Flask-Mail over `TimedConnection`."""
+    """Flask-Mail with `TimedConnection`."""
 
     def connect(self) -> Connection:
-        """Return a connection to the platform's mail server, to be opened by `with`."""
+        """Return a connection to the platform's mail server, for a `with` statement."""
         return TimedConnection(super().connect().mail)
 
 
@@ -51,7 +51,7 @@ babel = Babel()
 
 
 def prepare_sqlite(engine: Engine) -> None:
-    """Make SQLite keep foreign keys, and let readers and a writer work at the same time; leave others alone."""
+    """Make SQLite enforce foreign keys, and allow readers during writes; leave other databases unchanged."""
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
 

@@ -37,7 +37,7 @@ QUESTION_KINDS = {
 
 
 def choices(labels: Mapping[Any, Any]) -> Callable[[], list[tuple[str, Any]]]:
-    """Return the choices of a select or radio field, as each version of WTForms takes them: by a function.
+    """Return the choices of a select or radio field, as a function, which every version of WTForms accepts.
 
     `labels` maps values to texts.
     """
@@ -87,11 +87,11 @@ class QuestionForm(FlaskForm):
     is_required = BooleanField(_("An answer is required"))
 
     def lines(self) -> list[str]:
-        """Return the choices that were entered, each once."""
+        """Return the lines, each once."""
         return list(dict.fromkeys(line.strip() for line in (self.options.data or "").splitlines() if line.strip()))
 
     def validate_options(self, _field: TextAreaField) -> None:
-        """Choices need at least two."""
+        """Require at least two choices."""
         if self.kind.data in {QuestionKind.SINGLE, QuestionKind.MULTIPLE} and len(self.lines()) < 2:
             raise ValidationError(_("Enter at least two choices, one a line."))
 
@@ -104,7 +104,7 @@ class TextForm(FlaskForm):
     )
 
     def validate_subject(self, field: StringField) -> None:
-        """Refuse placeholders that stand for nothing: they would be sent as they are."""
+        """Reject unknown placeholders: they would be sent as they are."""
         names = texts.unknown_placeholders(field.data or "")
         if names:
             listed = ", ".join(f"{{{name}}}" for name in names)
@@ -113,7 +113,7 @@ class TextForm(FlaskForm):
     validate_html = validate_subject
 
     def validate_text(self, field: TextAreaField) -> None:
-        """Without its address nobody finds the survey."""
+        """Require the placeholder of the survey's address."""
         self.validate_subject(field)
         if "{SURVEYURL}" not in (field.data or ""):
             raise ValidationError(_("The text must contain {SURVEYURL}, or nobody finds the survey."))
@@ -143,7 +143,7 @@ class TenantForm(FlaskForm):
     timezone = StringField(_("Time zone"), [DataRequired()], default="UTC", description=_("For example Europe/Berlin."))
 
     def validate_timezone(self, field: StringField) -> None:
-        """Only names of the IANA data base."""
+        """Accept only names of the IANA time zone database."""
         if field.data not in available_timezones():
             raise ValidationError(_("This is not a time zone such as Europe/Berlin."))
 

@@ -1,4 +1,4 @@
-"""What the platform answers to its plugins. Imported only where the contract is installed."""
+"""The platform's hook implementations. Imported only if the contract is installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flask import g, url_for
 from sqlalchemy import select
 
 from own_smtp.hooks import Action, Actor, InvitationStatus, Person, PlatformMail, Project, Tenant, hookimpl
-from survey_host import access, mailer, models, news
+from survey_host import access, mail_events, mailer, models
 from survey_host.extensions import db
 from survey_host.models import Role
 
@@ -23,7 +23,7 @@ _NEEDED = {
 
 @hookimpl
 def own_smtp_actor() -> Actor | None:
-    """The signed-in person, in the tenant that a platform administrator has chosen."""
+    """The signed-in person, in the tenant that a platform administrator has selected."""
     if g.get("account") is None or g.tenant is None:
         return None
     return Actor(user_id=str(g.account.id), tenant_id=str(g.tenant.id), name=g.account.name, email=g.account.email)
@@ -31,13 +31,13 @@ def own_smtp_actor() -> Actor | None:
 
 @hookimpl
 def own_smtp_sign_in_url(next_path: str) -> str | None:
-    """The platform's sign-in leads on to where somebody wanted to go."""
+    """The sign-in leads back to the requested page."""
     return url_for("auth.sign_in", next=next_path)
 
 
 @hookimpl
 def own_smtp_may(actor: Actor, action: Action, project_id: str | None) -> bool | None:
-    """By role; on a project only where it is the tenant's own."""
+    """By role; for a project, only if it is the tenant's own."""
     if project_id is not None and _survey(actor.tenant_id, project_id) is None:
         return False
     return access.has_role(_NEEDED[action])
@@ -68,7 +68,7 @@ def own_smtp_tenants() -> Iterable[Tenant] | None:
 
 @hookimpl
 def own_smtp_people(tenant_id: str) -> Iterable[Person] | None:
-    """The tenant's accounts that may sign in."""
+    """The tenant's active accounts."""
     if not tenant_id.isdecimal():
         return None
     query = select(models.Account).where(models.Account.tenant_id == int(tenant_id), models.Account.is_active)
@@ -78,14 +78,14 @@ def own_smtp_people(tenant_id: str) -> Iterable[Person] | None:
 
 @hookimpl
 def own_smtp_user_name(tenant_id: str, user_id: str) -> str | None:
-    """Of any account: the platform's administrators act in every tenant."""
+    """Any account: the platform's administrators act in every tenant."""
     account = db.session.get(models.Account, int(user_id)) if user_id.isdecimal() else None
     return account.name if account is not None else None
 
 
 @hookimpl
 def own_smtp_projects(tenant_id: str) -> Iterable[Project] | None:
-    """The tenant's surveys, as its survey list shows them."""
+    """The tenant's surveys, in the order of its survey list."""
     if not tenant_id.isdecimal():
         return None
     query = select(models.Survey).where(models.Survey.tenant_id == int(tenant_id))
@@ -97,18 +97,18 @@ def own_smtp_projects(tenant_id: str) -> Iterable[Project] | None:
 
 @hookimpl
 def own_smtp_send_platform_mail(mail: PlatformMail) -> bool | None:
-    """By Flask-Mail. An error is the plugin's to hear of."""
+    """By Flask-Mail. The plugin handles errors."""
     mailer.send_to_staff(mail.recipient, mail.subject, mail.text, mail.html)
     return True
 
 
 @hookimpl
 def own_smtp_invitations_changed(changes: Sequence[InvitationStatus]) -> None:
-    """Kept per participant; the same news twice, or late, changes nothing."""
-    news.take_note(changes)
+    """Stored by participant; repeated or late events change nothing."""
+    mail_events.record_changes(changes)
 
 
 @hookimpl
 def own_smtp_layout() -> str | None:
-    """The platform's own frame."""
+    """The platform's own layout."""
     return "base.html"

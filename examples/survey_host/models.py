@@ -1,4 +1,4 @@
-"""What the platform keeps: tenants, people, surveys, participants, sends and responses."""
+"""The platform's tables: tenants, people, surveys, participants, sends and responses."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ LANGUAGES = {"en": "English", "de": "Deutsch"}
 
 
 class Role(StrEnum):
-    """What a person may do."""
+    """A person's permissions."""
 
     PLATFORM_ADMIN = "platform_admin"
     """Everything, in every tenant."""
     TENANT_ADMIN = "tenant_admin"
-    """Everything in one tenant, its people and settings included."""
+    """Everything in one tenant, including its people and settings."""
     SURVEY_MANAGER = "survey_manager"
     """Surveys of one tenant: questions, participants, sends, responses."""
 
 
 class Kind(StrEnum):
-    """What a mail to a participant is about."""
+    """The kinds of mails to participants."""
 
     INVITATION = "invitation"
     REMINDER = "reminder"
 
 
 class QuestionKind(StrEnum):
-    """How a question is answered."""
+    """The kinds of answers to a question."""
 
     TEXT = "text"
     SINGLE = "single"
@@ -44,18 +44,18 @@ class QuestionKind(StrEnum):
 
 
 class MailState(StrEnum):
-    """What the platform itself knows of a participant's last mail; plugins report words of their own besides."""
+    """The platform's own states of a participant's last mail; plugins report further ones."""
 
     QUEUED = "queued"
-    """Claimed by a send: it waits, here or with the plugin that took it."""
+    """Claimed by a send: waiting, here or in the plugin that accepted it."""
     SENDING = "sending"
-    """Handed to a mail server whose answer is not known yet."""
+    """Handed to a mail server that has not replied yet."""
     SENT = "sent"
-    """Taken by the platform's own mail server."""
+    """Accepted by the platform's own mail server."""
     NOT_TAKEN = "not_taken"
-    """Refused at once; the reason is kept."""
+    """Refused at once; the reason is stored."""
     UNKNOWN = "unknown"
-    """The connection was lost before the platform's mail server answered: it may have been sent."""
+    """The connection was lost before the platform's mail server replied: it may have been sent."""
 
 
 def _token() -> str:
@@ -104,7 +104,7 @@ class Survey(Base):
     welcome: Mapped[str] = mapped_column(Text, default="")
     thanks: Mapped[str] = mapped_column(Text, default="")
     language: Mapped[str] = mapped_column(String(10), default="en")
-    """The language for participants whose own has no text."""
+    """The language for participants in whose language there is no text."""
     closes_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
     tenant: Mapped[Tenant] = relationship()
@@ -114,7 +114,7 @@ class Survey(Base):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it takes no more responses."""
+        """Whether it accepts no more responses."""
         return self.closes_at is not None and self.closes_at <= now()
 
 
@@ -130,14 +130,14 @@ class Question(Base):
     kind: Mapped[str] = mapped_column(String(20))
     text: Mapped[str] = mapped_column(String(1000))
     options: Mapped[list[str]] = mapped_column(JSON, default=list)
-    """The choices; for a scale the words at its two ends."""
+    """The choices; for a scale the labels of its two ends."""
     points: Mapped[int] = mapped_column(default=5)
-    """How many steps a scale has."""
+    """The number of steps of a scale."""
     is_required: Mapped[bool] = mapped_column(default=False)
 
 
 class SurveyText(Base):
-    """What an invitation or a reminder says in one language."""
+    """The text of an invitation or a reminder in one language."""
 
     __tablename__ = "survey_text"
     __table_args__ = (UniqueConstraint("survey_id", "kind", "language"), TABLE_OPTIONS)
@@ -152,7 +152,7 @@ class SurveyText(Base):
 
 
 class SendRun(Base):
-    """One press of "send", and what came of it."""
+    """One click on "send", and its result."""
 
     __tablename__ = "send_run"
     __table_args__ = (UniqueConstraint("survey_id", "nonce"), TABLE_OPTIONS)
@@ -160,15 +160,15 @@ class SendRun(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     survey_id: Mapped[int] = mapped_column(ForeignKey("survey.id", ondelete="CASCADE"))
     nonce: Mapped[str] = mapped_column(String(64))
-    """From the form: a second press of the same form finds the first one's run."""
+    """From the form: a second post of the same form finds the first one's run."""
     kind: Mapped[str] = mapped_column(String(20))
     audience: Mapped[str] = mapped_column(String(20))
     sender: Mapped[str] = mapped_column(String(255))
-    """What the person chose."""
+    """The person's choice."""
     is_taken_over: Mapped[bool] = mapped_column(default=False)
     """Whether a plugin delivers it; otherwise the platform does."""
     batch_id: Mapped[int | None]
-    """The plugin's own number for it."""
+    """The plugin's own id of it."""
     claimed: Mapped[int] = mapped_column(default=0)
     taken: Mapped[int] = mapped_column(default=0)
     refused_count: Mapped[int] = mapped_column(default=0)
@@ -176,7 +176,7 @@ class SendRun(Base):
     waits_for: Mapped[str | None] = mapped_column(Text)
     finishes_at: Mapped[datetime | None]
     url: Mapped[str | None] = mapped_column(String(500))
-    """The plugin's page that follows it."""
+    """The plugin's page about it."""
     problem: Mapped[str | None] = mapped_column(Text)
     """Why the platform's own sending stopped early."""
     created_by: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="SET NULL"))
@@ -184,7 +184,7 @@ class SendRun(Base):
 
 
 class Participant(Base):
-    """A person who is asked."""
+    """A person invited to a survey."""
 
     __tablename__ = "participant"
     __table_args__ = (
@@ -203,16 +203,16 @@ class Participant(Base):
     token: Mapped[str] = mapped_column(String(64), default=_token)
     attributes: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     invited_at: Mapped[datetime | None]
-    """When the invitation was taken over, by a plugin or by the platform's mail server."""
+    """When the invitation was accepted, by a plugin or by the platform's mail server."""
     reminders: Mapped[int] = mapped_column(default=0)
     run_id: Mapped[int | None] = mapped_column(ForeignKey("send_run.id", ondelete="SET NULL"))
-    """The send that its last mail belongs to."""
+    """The send of its last mail."""
     mail_state: Mapped[str | None] = mapped_column(String(20))
-    """A `MailState`, or the word that a plugin told."""
+    """A `MailState`, or the state that a plugin reported."""
     mail_note: Mapped[str | None] = mapped_column(Text)
-    """What the server said, or what happened."""
+    """The server's reply, or a description of the error."""
     mail_changed_at: Mapped[datetime | None]
-    """When the plugin says that `mail_state` began; older news are ignored."""
+    """When `mail_state` began, according to the plugin; older events are ignored."""
     opted_out_at: Mapped[datetime | None]
     answered_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -232,15 +232,15 @@ class Response(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     survey_id: Mapped[int] = mapped_column(ForeignKey("survey.id", ondelete="CASCADE"), index=True)
     participant_id: Mapped[int] = mapped_column(ForeignKey("participant.id", ondelete="CASCADE"), unique=True)
-    """Unique: nobody answers twice, not even with two windows."""
+    """Unique: no participant answers twice, not even in two windows."""
     answers: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """Question id to a text, a number or a list of texts."""
+    """Maps question ids to a text, a number or a list of texts."""
     submitted_at: Mapped[datetime] = mapped_column(default=now)
     participant: Mapped[Participant] = relationship()
 
 
 class ImportDraft(Base):
-    """An uploaded file with bad rows, kept until its owner decides about the good ones."""
+    """An uploaded file with bad rows, stored until its owner decides on the good ones."""
 
     __tablename__ = "import_draft"
     __table_args__ = (UniqueConstraint("survey_id", "account_id"), TABLE_OPTIONS)

@@ -1,4 +1,4 @@
-"""What every page has: navigation, security headers, friendly errors, the person's language and time zone."""
+"""The common parts of every page: navigation, security headers, error pages, the person's language and time zone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEADERS = {
 
 
 def init_app(app: Flask) -> None:
-    """Hook all of it into `app`."""
+    """Register all of it in `app`."""
     app.before_request(access.load_account)
     app.after_request(add_headers)
     app.context_processor(lambda: {"site": Site()})
@@ -37,7 +37,7 @@ def init_app(app: Flask) -> None:
 
 
 def add_headers(response: Response) -> Response:
-    """Forbid what no page needs; a page that needs something else has set it itself."""
+    """Forbid everything that no page needs; a page with other needs sets the header itself."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if g.get("account") is not None:
@@ -46,7 +46,7 @@ def add_headers(response: Response) -> Response:
 
 
 class Site:
-    """What templates can ask, under one name of their own: plugins' pages bring variables of theirs."""
+    """Functions for templates, under one name of their own: plugins' pages have variables of theirs."""
 
     roles = Role
 
@@ -70,7 +70,7 @@ class Site:
 
     @cached_property
     def tenants(self) -> list[Tenant]:
-        """Those that the signed-in person can work in, when there is a choice."""
+        """The tenants that the signed-in person can switch between."""
         if not self.has_role(Role.PLATFORM_ADMIN):
             return []
         return list(db.session.scalars(select(Tenant).order_by(Tenant.name)))
@@ -87,7 +87,7 @@ class Site:
 
 
 def language() -> str:
-    """Return the page's language: the participant's, the person's, else the browser's best."""
+    """Return the page's language: the participant's, the person's, else the best match of the browser's."""
     if "language" in g:
         return str(g.language)
     if g.get("account") is not None:
@@ -101,12 +101,12 @@ def timezone() -> str:
 
 
 def moment(value: datetime | None) -> str:
-    """Return a time for people, in the tenant's time zone."""
+    """Return a time as text, in the tenant's time zone."""
     return f"{format_date(to_user_timezone(value))}, {format_time(value, 'short')}" if value is not None else ""
 
 
 def state_label(state: str | None) -> str:
-    """Return a mail's state for people; a plugin's word that is not known here stays as it is."""
+    """Return a mail state's label; an unknown state of a plugin is shown as it is."""
     labels = {
         None: _("not invited"),
         MailState.QUEUED: _("waiting"),
@@ -123,7 +123,7 @@ def state_label(state: str | None) -> str:
 
 
 def error_page(error: HTTPException) -> Any:
-    """Return the platform's page for an error, in plain words."""
+    """Return the platform's error page, in plain words."""
     if error.code is None or error.code < 400:
         return error
     if error.code == 401 and g.get("account") is None:

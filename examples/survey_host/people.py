@@ -1,4 +1,4 @@
-"""Adding participants, and changing what hangs on their address."""
+"""Adding participants, changing their address, and erasing them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from survey_host.people_csv import Person, Reading, Taken, read
 
 
 def read_file(survey: Survey, data: bytes) -> Reading:
-    """Read a CSV file against the participants of `survey`. Raises `people_csv.FileError`."""
+    """Read a CSV file and check it against the participants of `survey`. Raises `people_csv.FileError`."""
     rows = db.session.execute(select(Participant.email, Participant.token).where(Participant.survey_id == survey.id))
     pairs = [tuple(row) for row in rows]
     return read(data, Taken.by([email for email, _ in pairs], [token for _, token in pairs]), survey.language)
@@ -39,7 +39,7 @@ def _participant(survey: Survey, person: Person) -> Participant:
 
 
 def is_taken(survey: Survey, email: str, participant: Participant | None = None) -> bool:
-    """Return whether another participant of the survey has this address, case ignored."""
+    """Return whether another participant of the survey has this address, ignoring case."""
     query = select(Participant.id).where(
         Participant.survey_id == survey.id, func.lower(Participant.email) == email.lower()
     )
@@ -48,7 +48,7 @@ def is_taken(survey: Survey, email: str, participant: Participant | None = None)
 
 
 def move_to(participant: Participant, email: str) -> None:
-    """Change the address. Nobody was invited at the new one yet."""
+    """Change the address. The new one counts as not invited."""
     if participant.email != email:
         participant.email = email
         participant.invited_at = participant.run_id = None
@@ -57,27 +57,29 @@ def move_to(participant: Participant, email: str) -> None:
 
 
 def keep_draft(survey: Survey, account: Account, data: bytes) -> None:
-    """Keep an upload until its owner decides; it takes the place of an earlier one."""
+    """Store an upload until its owner decides; it replaces an earlier one."""
     drop_draft(survey, account)
     db.session.add(ImportDraft(survey_id=survey.id, account_id=account.id, data=data))
 
 
 def draft_of(survey: Survey, account: Account) -> ImportDraft | None:
-    """Return the upload that waits for its owner's decision."""
+    """Return the stored upload."""
     return db.session.scalar(
         select(ImportDraft).where(ImportDraft.survey_id == survey.id, ImportDraft.account_id == account.id)
     )
 
 
 def drop_draft(survey: Survey, account: Account) -> None:
-    """Forget the upload."""
+    """Delete the upload."""
     db.session.execute(
         delete(ImportDraft).where(ImportDraft.survey_id == survey.id, ImportDraft.account_id == account.id)
     )
 
 
 def forget(tenant: Tenant, email: str) -> int:
-    """Delete a person with all answers from all of a tenant's surveys, and return from how many; the caller commits."""
+    """Delete a person with all answers from all of a tenant's surveys; return the number of surveys. The caller
+    commits.
+    """
     query = select(Participant).join(Survey, Survey.id == Participant.survey_id)
     found = db.session.scalars(
         query.where(Survey.tenant_id == tenant.id, func.lower(Participant.email) == email.lower())

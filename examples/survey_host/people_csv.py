@@ -1,4 +1,4 @@
-"""Reading participants from a CSV file, as people really export them. Nothing here touches a database."""
+"""Reads participants from a CSV file, as other programs export them. No database access."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _ATTRIBUTE = "attribute:"
 _LIMITS = {"first_name": 120, "last_name": 120, "email": 254}
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EXCEL = re.compile(r'\s*"?sep=(.)"?[ \t]*(?:\r\n|\r|\n)', re.IGNORECASE)
-"""The line by which Excel is told the delimiter. It is no heading."""
+"""The line that tells Excel the delimiter. It is no heading."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class FileError(ValueError):
-    """Nothing in the file can be used. The text says why."""
+    """The file is unusable. The text says why."""
 
 
 class RowError(ValueError):
-    """One row cannot be used. The text says why."""
+    """One row is unusable. The text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """A good row."""
+    """A valid row."""
 
     line: int
     first_name: str = ""
@@ -53,17 +53,17 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be used."""
+    """An invalid row."""
 
     line: int
-    """Where it begins, counted from 1 as an editor does."""
+    """Its first line, counted from 1 as in an editor."""
     content: str
     reason: str
 
 
 @dataclass(slots=True)
 class Reading:
-    """What is in a file."""
+    """The content of a file."""
 
     delimiter: str
     good: list[Person] = field(default_factory=list)
@@ -72,18 +72,18 @@ class Reading:
 
 @dataclass(slots=True)
 class Taken:
-    """Addresses (case ignored) and tokens that are in use; those of earlier rows say in which line."""
+    """Addresses (ignoring case) and tokens in use; those of earlier rows with their line."""
 
     emails: dict[str, str]
     tokens: dict[str, str]
 
     @classmethod
     def by(cls, emails: Collection[str], tokens: Collection[str]) -> Taken:
-        """Begin with those of the participants who are there already."""
+        """Start with those of existing participants."""
         return cls({email.casefold(): "a participant" for email in emails}, dict.fromkeys(tokens, "a participant"))
 
     def add(self, person: Person) -> None:
-        """Take note of a row. Raises `RowError` when its address or token is in use."""
+        """Add a row. Raises `RowError` when its address or token is in use."""
         for kind, key, used in (
             ("This address", person.email.casefold(), self.emails),
             ("This token", person.token, self.tokens),
@@ -99,8 +99,8 @@ def read(data: bytes, taken: Taken, language: str) -> Reading:
     """Read a CSV file in UTF-8, with or without a byte order mark, separated by `;`, `,` or tabs.
 
     The first row names the columns, in English or German; columns with other names become attributes. A line `sep=;`
-    above it, as Excel knows it, says the delimiter. `language` is for rows without one. Raises `FileError` when the
-    file as a whole cannot be used.
+    above it, as for Excel, sets the delimiter. `language` is for rows without one. Raises `FileError` when the whole
+    file is unusable.
     """
     text = _decode(data)
     said = _EXCEL.match(text)
@@ -143,13 +143,13 @@ def _said_delimiter(sign: str) -> str:
 
 
 def _delimiter(text: str) -> str:
-    """Return the delimiter that the heading has most of, outside quotes."""
+    """Return the delimiter that occurs most often in the heading, outside quotes."""
     heading = re.sub(r'"[^"]*"', "", text.lstrip().splitlines()[0])
     return max(DELIMITERS, key=heading.count)
 
 
 def _rows(text: str, delimiter: str, first: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row with the line where it begins; a quoted cell may hold line ends."""
+    """Yield each row with its first line; a quoted cell may contain line ends."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = first
     try:
@@ -159,7 +159,7 @@ def _rows(text: str, delimiter: str, first: int) -> Iterator[tuple[int, list[str
             yield line, cells
             line = reader.line_num + first
     except csv.Error as error:
-        # The reader's own words speak of delimiters and name no cause.
+        # The reader's own error speaks of delimiters and names no cause.
         reason = "a quote is never closed" if "end of data" in str(error) else "something follows a closing quote"
         raise FileError(
             f"The row that begins in line {line} cannot be read: {reason}. Addresses with quotes, such as "
@@ -168,7 +168,7 @@ def _rows(text: str, delimiter: str, first: int) -> Iterator[tuple[int, list[str
 
 
 def _columns(heading: Sequence[str]) -> list[str]:
-    """Return what each column is: a field, or `attribute:` and its heading."""
+    """Return the meaning of each column: a field, or `attribute:` and its heading."""
     columns = [_meaning(cell.strip()) for cell in heading]
     doubles = {column for column in columns if column and columns.count(column) > 1}
     if doubles:

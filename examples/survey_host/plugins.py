@@ -1,7 +1,7 @@
-"""The one place that knows of plugins, and that works without any.
+"""The platform's only access to plugins; it also works without any.
 
-The contract comes from `own_smtp.hooks`. Where that is not installed, every question here has the empty answer and
-the platform sends its mail itself.
+The contract comes from `own_smtp.hooks`. If that is not installed, every call here returns an empty answer and the
+platform sends its mail itself.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from flask import Flask, current_app
 from survey_host.extensions import db
 
 PROJECT: str | None
-"""The name of the contract's pluggy project; `None` where the contract is not installed."""
+"""The name of the contract's pluggy project; `None` if the contract is not installed."""
 try:
     from own_smtp.hooks import PROJECT as _PROJECT
 except ModuleNotFoundError as error:
-    # Only its absence is fine; an installation that misses a part must be heard of.
+    # Only a missing package is fine; an incomplete installation must raise.
     if error.name not in {"own_smtp", "own_smtp.hooks"}:
         raise
     PROJECT = None
@@ -33,19 +33,19 @@ GROUP = "survey.plugins"
 
 
 class Plugins:
-    """The platform's plugins: what it fires and what comes back, with an empty answer for none."""
+    """The platform's plugins: calls their hooks, and returns an empty answer if there are none."""
 
     def __init__(self, manager: Any = None) -> None:
         self.manager = manager
-        """The `pluggy.PluginManager`, or `None` where the contract is not installed."""
+        """The `pluggy.PluginManager`, or `None` if the contract is not installed."""
 
     @property
     def are_possible(self) -> bool:
-        """Whether the contract is installed, so that there can be any."""
+        """Whether the contract is installed, so that there can be plugins."""
         return self.manager is not None
 
     def _fire(self, hook: str, **arguments: Any) -> list[Any]:
-        """Return one answer per plugin. A hook that nobody implements has no answers."""
+        """Return one answer per plugin; none for a hook without an implementation."""
         caller = getattr(self.manager.hook, hook, None) if self.manager is not None else None
         return caller(**arguments) or [] if caller is not None else []
 
@@ -67,13 +67,13 @@ class Plugins:
         return self._gather("survey_project_links", tenant_id=tenant_id, project_id=project_id)
 
     def senders(self, tenant_id: str, project_id: str) -> list[SenderChoice]:
-        """Return the senders on offer beside the platform's own."""
+        """Return the senders offered besides the platform's own."""
         return self._gather("survey_senders", tenant_id=tenant_id, project_id=project_id)
 
     def estimate(
         self, tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None
     ) -> Estimate | None:
-        """Return by when so many mails would have left; `None` where the platform would send them."""
+        """Estimate when so many mails would have been sent; `None` if the platform sends them."""
         caller = getattr(self.manager.hook, "survey_estimate", None) if self.manager is not None else None
         if caller is None:
             return None
@@ -84,13 +84,13 @@ class Plugins:
         return found
 
     def known_statuses(self, tenant_id: str, project_id: str, counted: Sequence[str]) -> list[KnownStatus]:
-        """Return what can be known of a survey's mails; nothing that is used means the platform's own report."""
+        """Return what can be known of a survey's mails; an empty answer means the platform's own report."""
         return self._gather("survey_known_statuses", tenant_id=tenant_id, project_id=project_id, counted=counted)
 
     def statuses(
         self, tenant_id: str, project_id: str, references: Sequence[str] | None = None
     ) -> Iterable[InvitationStatus]:
-        """Stream what is known of a survey's invitations, newest batch first."""
+        """Stream the statuses of a survey's invitations, newest batch first."""
         answers = self._fire(
             "survey_invitation_statuses",
             tenant_id=tenant_id,
@@ -101,20 +101,20 @@ class Plugins:
         return (status for answer in answers for status in answer or ())
 
     def project_deleted(self, tenant_id: str, project_id: str) -> None:
-        """Say, inside the transaction, that a survey is deleted."""
+        """Announce, inside the transaction, that a survey is deleted."""
         self._fire("survey_project_deleted", tenant_id=tenant_id, project_id=project_id)
 
     def person_deleted(self, tenant_id: str, address: str) -> None:
-        """Say, inside the transaction, that somebody is to be forgotten."""
+        """Announce, inside the transaction, that a person's data must be erased."""
         self._fire("survey_person_deleted", tenant_id=tenant_id, address=address)
 
     def tenant_deleted(self, tenant_id: str) -> None:
-        """Say, inside the transaction, that a tenant is deleted."""
+        """Announce, inside the transaction, that a tenant is deleted."""
         self._fire("survey_tenant_deleted", tenant_id=tenant_id)
 
 
 def init_app(app: Flask) -> Plugins:
-    """Start the plugins of `app` and tell them of it. Call it last: they find everything else in its place."""
+    """Load the plugins of `app` and pass it to them. Call it last: they rely on everything else."""
     plugins = Plugins(_manager(app, PROJECT) if PROJECT else None)
     app.extensions["survey_plugins"] = plugins
     plugins._fire("survey_init_app", app=app, db=db, plugins=plugins.manager)

@@ -1,4 +1,4 @@
-"""What can be told of a survey's mails: from the plugins where they know, else from the platform's own records."""
+"""The report on a survey's mails: from the plugins if they deliver them, else from the platform's own records."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from sqlalchemy import func, select
 
 from survey_host import plugins
 from survey_host.extensions import db
+from survey_host.mail_events import words_of
 from survey_host.models import MailState, Participant, SendRun, Survey
-from survey_host.news import words_of
 
 if TYPE_CHECKING:
     from own_smtp.hooks import KnownStatus
 
 MAX_PROBLEMS = 200
 COUNTED: Sequence[str] = ()
-"""Statuses that this platform counts itself: none, it wants to know who answers and not who reads."""
+"""Statuses that this platform counts itself: none; it tracks answers, not opened mails."""
 LEFT_OUT = {"opened", "clicked"}
-"""What would only be a line without a number on this platform."""
+"""Statuses that would never have a number on this platform."""
 _BAD = {"refused", "failed", "unknown", "cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One status and how many mails have it, `None` where that cannot be known; and why it is known or is not."""
+    """One status and its number of mails, `None` if that cannot be known; and the reason."""
 
     label: str
     count: int | None
@@ -37,7 +37,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A mail that did not arrive, or perhaps not."""
+    """A mail that did not arrive, or may not have arrived."""
 
     address: str
     state: str
@@ -46,7 +46,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Report:
-    """What the report page shows."""
+    """The content of the report page."""
 
     columns: list[Column]
     problems: list[Problem] = field(default_factory=list)
@@ -64,7 +64,7 @@ def mails(survey: Survey) -> Report:
 
 
 def _columns(known: Sequence[KnownStatus], counts: Counter[str]) -> list[Column]:
-    """Show what any route reports as a number and the rest greyed, with reasons; leave out what nobody misses."""
+    """Show statuses that any route reports as numbers and the rest greyed, with reasons; leave out irrelevant ones."""
     columns = []
     for status in dict.fromkeys(item.status for item in known):
         cells = [item for item in known if item.status == status]
@@ -76,7 +76,7 @@ def _columns(known: Sequence[KnownStatus], counts: Counter[str]) -> list[Column]
 
 
 def _statuses(survey: Survey) -> tuple[Counter[str], list[Problem]]:
-    """Read all statuses as a stream and keep counts and the first problems only."""
+    """Stream all statuses, and keep only the counts and the first problems."""
     counts: Counter[str] = Counter()
     problems: list[Problem] = []
     for status in plugins.current().statuses(str(survey.tenant_id), str(survey.id)):
@@ -107,5 +107,5 @@ def _own_problems(survey: Survey) -> list[Problem]:
 
 
 def runs(survey: Survey) -> list[SendRun]:
-    """Return what was sent, newest first."""
+    """Return the runs, newest first."""
     return list(db.session.scalars(select(SendRun).where(SendRun.survey_id == survey.id).order_by(SendRun.id.desc())))

@@ -15,12 +15,12 @@ from survey_host.base import now
 from survey_host.models import Account, Kind, Question, QuestionKind, Role, Survey, SurveyText, Tenant
 
 PASSWORD = "survey-demo"
-"""Everybody's password; only for demonstrations."""
+"""Every account's password; only for demonstrations."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """What a person signs in with."""
+    """A person's credentials."""
 
     email: str
     password: str
@@ -33,11 +33,11 @@ _TENANTS = (("North University", "north.example", "Europe/Berlin"), ("South Clin
 _TITLES = ("Student satisfaction", "Working here"), ("Patient survey",)
 
 _TEXTS = Path(__file__).parent / "data" / "texts"
-"""Named by kind and language. The first line of a text is its subject."""
+"""By kind and language. The first line of a text is its subject."""
 
 
 def seed(db: SQLAlchemy) -> Sequence[SignIn]:
-    """Add the demonstration data, unless it is there, and return what its people sign in with."""
+    """Add the demonstration data, unless it exists, and return the accounts' credentials."""
     people = [SignIn("admin@platform.example", PASSWORD, Role.PLATFORM_ADMIN, None)]
     for tenant, domain, _zone in _TENANTS:
         people.append(SignIn(f"admin@{domain}", PASSWORD, Role.TENANT_ADMIN, tenant))

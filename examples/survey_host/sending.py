@@ -1,4 +1,4 @@
-"""Who gets a mail, and handing it over: to a plugin that takes it, else to the platform's own mail server."""
+"""Selects recipients and hands their mails to a plugin that accepts them, else to the platform's own mail server."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sqlalchemy.exc import IntegrityError
 from survey_host import plugins, texts
 from survey_host.base import now
 from survey_host.extensions import db
+from survey_host.mail_events import participant_id_of, reference_of
 from survey_host.models import Account, Kind, MailState, Participant, SendRun, Survey, SurveyText
-from survey_host.news import participant_id_of, reference_of
 
 if TYPE_CHECKING:
     from own_smtp.hooks import Content, Estimate, Invitation, InvitationBatch, Receipt, SenderChoice
 
 PLATFORM = "platform"
-"""The sender that is always there: the platform's own mail."""
+"""The sender that always exists: the platform's own mail."""
 CHUNK = 500
-"""Participants read, and rows changed, at a time."""
+"""Number of participants read, and of rows changed, at a time."""
 
 _WAITING = (MailState.QUEUED, MailState.SENDING)
 _MISSED = ("refused", "failed", "cancelled")
-"""Words of plugins for a mail that did not arrive and that they do not try again."""
+"""Plugins' states of a mail that did not arrive and is not retried."""
 
 
 class Audience(StrEnum):
-    """Who a send is for."""
+    """The recipients of a send."""
 
     NEW = "new"
     REMINDER = "reminder"
@@ -39,28 +39,28 @@ class Audience(StrEnum):
 
     @property
     def kind(self) -> Kind:
-        """Which text they get."""
+        """The kind of text that they get."""
         return Kind.REMINDER if self is Audience.REMINDER else Kind.INVITATION
 
 
 class NothingToSendError(Exception):
-    """Nobody is left in the audience."""
+    """The audience is empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a person asked for on the send page."""
+    """The input of the send page."""
 
     survey: Survey
     audience: Audience
     sender: str | None
-    """`PLATFORM`, the key that a plugin offered, or `None` where no plugin offered one."""
+    """`PLATFORM`, the key that a plugin offered, or `None` if no plugin offered one."""
     nonce: str
     account: Account
 
 
 def belongs_to(audience: Audience) -> ColumnElement[bool]:
-    """Return the condition on a participant. Nobody who opted out or answered belongs to any audience."""
+    """Return the SQL condition on a participant. People who opted out or answered belong to no audience."""
     state = Participant.mail_state
     if audience is Audience.NEW:
         chosen = and_(Participant.invited_at.is_(None), or_(state.is_(None), state == MailState.NOT_TAKEN))
@@ -78,12 +78,12 @@ def count(survey: Survey, condition: ColumnElement[bool]) -> int:
 
 
 def audiences(survey: Survey) -> dict[Audience, int]:
-    """Return how many people each audience has at the moment."""
+    """Return the current size of each audience."""
     return {audience: count(survey, belongs_to(audience)) for audience in Audience}
 
 
 def estimates(survey: Survey, senders: Sequence[SenderChoice]) -> dict[str, dict[Audience, Estimate]]:
-    """Return by when each audience would have its mail through each sender that can be chosen."""
+    """Estimate when each audience would have its mail through each sender."""
     numbers = {audience: number for audience, number in audiences(survey).items() if number}
     found: dict[str, dict[Audience, Estimate]] = {}
     for sender in senders if numbers else ():
@@ -107,7 +107,7 @@ def texts_of(survey: Survey, kind: Kind) -> dict[str, SurveyText]:
 def hand_over(order: Order) -> tuple[SendRun, bool]:
     """Claim the audience, offer it to the plugins and commit; return the run and whether it is a new one.
 
-    A run that no plugin took waits for `delivery.deliver`. Raises `NothingToSendError` for an empty audience.
+    A run that no plugin accepted waits for `delivery.deliver`. Raises `NothingToSendError` for an empty audience.
     """
     known = db.session.scalar(_same_form(order))
     if known is not None:
@@ -115,7 +115,7 @@ def hand_over(order: Order) -> tuple[SendRun, bool]:
     try:
         run = _begin(order)
     except IntegrityError:
-        # The same form was pressed twice at the same moment, and the other press was first.
+        # The same form was posted twice at the same moment, and the other post was first.
         db.session.rollback()
         return db.session.scalars(_same_form(order)).one(), False
     _take_over(run, order)
@@ -146,7 +146,7 @@ def _begin(order: Order) -> SendRun:
 
 
 def _claim(run: SendRun, audience: Audience) -> int:
-    """Mark everybody in the audience as this run's. Two sends at the same time share nobody."""
+    """Claim the audience for this run. Two simultaneous sends never share a participant."""
     change = update(Participant).where(Participant.survey_id == run.survey_id, belongs_to(audience))
     values = {"run_id": run.id, "mail_state": MailState.QUEUED, "mail_note": None, "mail_changed_at": None}
     if audience is Audience.REMINDER:
@@ -205,7 +205,7 @@ def claimed(run: SendRun, *conditions: ColumnElement[bool]) -> Iterator[list[Par
 
 
 def _invitations(run: SendRun, survey: Survey, kinds: Mapping[str, SurveyText]) -> Iterator[Invitation]:
-    """Stream the run's invitations; those in another language than the survey's bring their own content."""
+    """Stream the run's invitations; those in another language than the survey's carry their own content."""
     base = current_app.config["SURVEY_PUBLIC_URL"]
     contents = {language: _content(text) for language, text in kinds.items() if language != survey.language}
     for chunk in claimed(run):
@@ -239,7 +239,7 @@ def _keep(run: SendRun, order: Order, receipt: Receipt) -> None:
 
 
 def _reasons(run: SendRun, order: Order, receipt: Receipt) -> dict[int, str]:
-    """Return participant id to reason for all that were not taken, also beyond those that the receipt lists."""
+    """Return the reason by participant id for all that were not accepted, also beyond those that the receipt lists."""
     numbers = ((participant_id_of(item.reference), item.reason) for item in receipt.refused)
     listed = {number: reason for number, reason in numbers if number is not None}
     if receipt.refused_count <= len(receipt.refused):
@@ -253,7 +253,7 @@ def _reasons(run: SendRun, order: Order, receipt: Receipt) -> dict[int, str]:
 
 
 def release(run: SendRun, reasons: Mapping[int, str]) -> None:
-    """Let go of participants whose mail was not taken: they count as not invited, or not reminded, by this run."""
+    """Release participants whose mail was not accepted: they count as not invited, or not reminded, by this run."""
     numbers: Sequence[int] = sorted(reasons)
     for start in range(0, len(numbers), CHUNK):
         some = numbers[start : start + CHUNK]

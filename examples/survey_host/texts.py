@@ -1,4 +1,4 @@
-"""Placeholders in invitations and reminders, and the links that they stand for. Nothing here touches a database."""
+"""Placeholders in invitations and reminders, and the links that replace them. No database access."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLACEHOLDER = re.compile(r"\{([A-Z][A-Z0-9_:]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What one participant reads."""
+    """The text for one participant."""
 
     subject: str
     text: str
@@ -28,12 +28,12 @@ def survey_url(base: str, participant: Participant) -> str:
 
 
 def opt_out_url(base: str, participant: Participant) -> str:
-    """Return the address at which a participant asks for no more mail."""
+    """Return a participant's address for opting out."""
     return f"{base}/opt-out/{participant.survey_id}/{participant.token}"
 
 
 def values_for(survey: Survey, participant: Participant, base: str) -> dict[str, str]:
-    """Return what each placeholder stands for, `ATTRIBUTE_<NAME>` for each attribute included."""
+    """Return the value of each placeholder, including `ATTRIBUTE_<NAME>` for each attribute."""
     attributes = {f"ATTRIBUTE_{attribute_name(key)}": value for key, value in participant.attributes.items()}
     return attributes | {
         "FIRSTNAME": participant.first_name,
@@ -47,12 +47,12 @@ def values_for(survey: Survey, participant: Participant, base: str) -> dict[str,
 
 
 def attribute_name(column: str) -> str:
-    """Return a column's heading as it is written in a placeholder: capitals, digits and `_`."""
+    """Return a column's heading as a placeholder: capitals, digits and `_`."""
     return re.sub(r"[^A-Z0-9]+", "_", column.upper()).strip("_")
 
 
 def fill(template: str, values: Mapping[str, str], *, html: bool = False) -> str:
-    """Replace placeholders, once and from left to right; an unknown one stays as it is written."""
+    """Replace placeholders, once and from left to right; an unknown one stays as it is."""
 
     def value(match: re.Match[str]) -> str:
         found = values.get(match[1])
@@ -64,7 +64,9 @@ def fill(template: str, values: Mapping[str, str], *, html: bool = False) -> str
 
 
 def compose(text: SurveyText, values: Mapping[str, str]) -> Letter:
-    """Return what one participant reads. A value cannot begin a new header: line ends in the subject become spaces."""
+    """Return the text for one participant. Line ends in the subject become spaces, so that no value can begin a new
+    header.
+    """
     return Letter(
         subject=" ".join(fill(text.subject, values).split()),
         text=fill(text.text, values),
@@ -73,11 +75,11 @@ def compose(text: SurveyText, values: Mapping[str, str]) -> Letter:
 
 
 def unknown_placeholders(template: str) -> list[str]:
-    """Return the placeholders in `template` that stand for nothing, attributes excepted."""
+    """Return the unknown placeholders in `template`, except attributes."""
     names = dict.fromkeys(_PLACEHOLDER.findall(template))
     return [name for name in names if name not in PLACEHOLDERS and not name.startswith("ATTRIBUTE_")]
 
 
 def text_for(texts: Mapping[str, SurveyText], survey: Survey, language: str) -> SurveyText:
-    """Return the text in the participant's language, else in the survey's. Raises `KeyError` where that is missing."""
+    """Return the text in the participant's language, else in the survey's. Raises `KeyError` if that is missing."""
     return texts.get(language) or texts[survey.language]

@@ -9,7 +9,7 @@ import pytest
 from demo.authority import ensure_certificates
 from demo.catchall import PASSWORD, USERNAME, Handler, MailServer
 from demo.inbox import create_inbox
-from demo.recipients import DELAYED, REFUSED, Doorkeeper, Greylist
+from demo.recipients import DELAYED, REFUSED, Greylist, RecipientPolicy
 from demo.store import Store
 
 SENDER = "surveys@tenant.example"
@@ -43,7 +43,7 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture
 def server(store, clock, certificates):
-    with MailServer(Handler(store, Doorkeeper(Greylist(DELAY, clock))), certificates) as running:
+    with MailServer(Handler(store, RecipientPolicy(Greylist(DELAY, clock))), certificates) as running:
         yield running
 
 
@@ -186,7 +186,7 @@ def test_a_message_is_kept_octet_for_octet(signed_in, store):
 
 def test_stopping_ends_open_conversations(store, clock, certificates):
     """A client that stays connected does not keep the server from stopping."""
-    with MailServer(Handler(store, Doorkeeper(Greylist(DELAY, clock))), certificates) as server:
+    with MailServer(Handler(store, RecipientPolicy(Greylist(DELAY, clock))), certificates) as server:
         client = smtplib.SMTP("localhost", server.port, timeout=10)
         client.ehlo()
     with pytest.raises(smtplib.SMTPServerDisconnected):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from demo.browser import Page
-from demo.checks import Mail, Person, Told, problems_with_mails, problems_with_report, read_people
+from demo.checks import Mail, Person, Reported, problems_with_mails, problems_with_report, read_people
 from demo.reading import columns_of, drawn, read_report, report_table
 from demo.recipients import REFUSED
 from demo.stage import PARTICIPANTS
@@ -67,7 +67,7 @@ def test_many_problems_of_one_kind_are_counted_and_sampled():
 
 
 QUOTES = dict(REFUSED)
-TRUE = Told(
+TRUE = Reported(
     {
         "Accepted by your server": 2,
         "Refused by your server": 3,
@@ -86,7 +86,7 @@ def test_a_true_report_has_no_problem():
 
 
 @pytest.mark.parametrize(
-    ("told", "complaint"),
+    ("shown", "complaint"),
     [
         (replace(TRUE, numbers=TRUE.numbers | {"Accepted by your server": 1}), "should say 2 accepted, and says 1."),
         (
@@ -98,9 +98,9 @@ def test_a_true_report_has_no_problem():
         (replace(TRUE, refusals=QUOTES | {"a@example.org": "x"}), "are reported as not accepted: a@example.org."),
     ],
 )
-def test_each_wrong_report_is_noticed(told, complaint):
+def test_each_wrong_report_is_noticed(shown, complaint):
     """A wrong number, a missing quotation, a claim that cannot be known: every one is named."""
-    assert any(complaint in problem for problem in problems_with_report(PEOPLE, told))
+    assert any(complaint in problem for problem in problems_with_report(PEOPLE, shown))
 
 
 def test_the_file_is_read_as_it_is():
@@ -121,9 +121,9 @@ PAGE = """
 
 def test_the_report_page_is_read():
     """Numbers with separators, unknown numbers and quotations come out as they stand there."""
-    told = read_report(Page("http://x/", 200, PAGE.encode()))
-    assert told == Told({"Waiting": 1, "Accepted": 1497, "Delivered": None}, {"a@b.example": "550 5.1.1 No"})
-    assert told.settled == 1497
+    shown = read_report(Page("http://x/", 200, PAGE.encode()))
+    assert shown == Reported({"Waiting": 1, "Accepted": 1497, "Delivered": None}, {"a@b.example": "550 5.1.1 No"})
+    assert shown.settled == 1497
 
 
 def test_a_table_counts_columns_as_a_terminal_does():
@@ -135,7 +135,7 @@ def test_a_table_counts_columns_as_a_terminal_does():
 
 def test_the_printed_report_keeps_to_its_width():
     """A long reply is wrapped under itself, and nothing is longer than a line."""
-    told = Told({"Accepted": 2, "Delivered": None}, {"somebody@example.org": "550 " + "word " * 60})
-    text = report_table(told)
+    shown = Reported({"Accepted": 2, "Delivered": None}, {"somebody@example.org": "550 " + "word " * 60})
+    text = report_table(shown)
     assert "Delivered  not known" in text
     assert max(map(len, text.splitlines())) <= 100

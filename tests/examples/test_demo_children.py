@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from demo.children import DemoError, Household, Program, run_to_end
+from demo.children import DemoError, ProcessGroup, Program, run_to_end
 from demo.programs import redis_server
 from demo.stage import choose_ports, prepared
 
@@ -40,9 +40,9 @@ def write_then(folder, what):
 
 def test_all_stop_when_the_household_is_left(tmp_path, children):
     """Leaving the context leaves no process behind."""
-    with Household(tmp_path) as household:
-        household.start(program("import time; time.sleep(600)"))
-        household.start(program("import time; time.sleep(600)", name="other"))
+    with ProcessGroup(tmp_path) as processes:
+        processes.start(program("import time; time.sleep(600)"))
+        processes.start(program("import time; time.sleep(600)", name="other"))
         assert len(children()) == 2
     assert children() == []
 
@@ -52,8 +52,8 @@ def test_what_does_not_stop_is_killed_with_its_children(tmp_path, monkeypatch, c
     monkeypatch.setattr("demo.children.STOP_TIMEOUT", 0.2)
     start = "import subprocess; subprocess.Popen(['sleep', '600'])"
     code, runs = write_then(tmp_path, f"{start}; signal.signal(signal.SIGTERM, signal.SIG_IGN)")
-    with Household(tmp_path) as household:
-        household.start(program(code, runs))
+    with ProcessGroup(tmp_path) as processes:
+        processes.start(program(code, runs))
         started = children()
         assert len(started) == 2
     assert survivors(started) == []
@@ -61,10 +61,10 @@ def test_what_does_not_stop_is_killed_with_its_children(tmp_path, monkeypatch, c
 
 
 def test_what_a_dead_process_left_behind_is_ended_too(tmp_path, children):
-    """A child in a group of its own, whose parent was killed, does not outlive the household."""
+    """A child in a group of its own, whose parent was killed, does not outlive the processes."""
     code, runs = write_then(tmp_path, "import subprocess; subprocess.Popen(['sleep', '600'], process_group=0)")
-    with Household(tmp_path) as household:
-        household.start(program(code, runs))
+    with ProcessGroup(tmp_path) as processes:
+        processes.start(program(code, runs))
         started = children()
         started[0].kill()
     assert survivors(started) == []
@@ -72,10 +72,10 @@ def test_what_a_dead_process_left_behind_is_ended_too(tmp_path, children):
 
 def test_a_process_that_ends_at_once_is_shown_with_its_last_words(tmp_path):
     """The error has the name, the exit code and the end of the log."""
-    with Household(tmp_path) as household:
+    with ProcessGroup(tmp_path) as processes:
         ended = program("print('no luck'); raise SystemExit(3)", lambda: False)
         with pytest.raises(DemoError, match=r"(?s)thing ended, exit code 3\. The end of .*thing\.log:\n    no luck"):
-            household.start(ended)
+            processes.start(ended)
 
 
 def test_a_process_that_never_answers_is_given_up(tmp_path, monkeypatch, children):
@@ -83,34 +83,37 @@ def test_a_process_that_never_answers_is_given_up(tmp_path, monkeypatch, childre
     monkeypatch.setattr("demo.children.START_TIMEOUT", 0.1)
     silent = program("import time; time.sleep(600)", lambda: False)
     error = pytest.raises(DemoError, match=r"thing does not answer after 0\.1 s\. It wrote nothing to ")
-    with error, Household(tmp_path) as household:
-        household.start(silent)
+    with error, ProcessGroup(tmp_path) as processes:
+        processes.start(silent)
     assert children() == []
 
 
 def test_a_program_that_is_missing_is_named(tmp_path):
     """The error names the process and what the system says."""
     missing = Program(name="thing", command=["/nowhere/program"], is_ready=lambda: True)
-    with Household(tmp_path) as household, pytest.raises(DemoError, match=r"thing cannot be started: .*No such file"):
-        household.start(missing)
+    with (
+        ProcessGroup(tmp_path) as processes,
+        pytest.raises(DemoError, match=r"thing cannot be started: .*No such file"),
+    ):
+        processes.start(missing)
 
 
 def test_watching_ends_when_a_process_dies(tmp_path, children):
     """A process that is killed later ends the watch with an error that names the signal."""
-    with Household(tmp_path) as household:
-        household.start(program("import time; time.sleep(600)"))
+    with ProcessGroup(tmp_path) as processes:
+        processes.start(program("import time; time.sleep(600)"))
         (child,) = children()
         threading.Timer(0.2, child.kill).start()
         with pytest.raises(DemoError, match="thing ended, by signal SIGKILL"):
-            household.watch()
+            processes.watch()
 
 
 def test_ctrl_c_during_the_stopping_changes_nothing(tmp_path, children):
     """An interrupt that comes while processes are being stopped leaves none behind."""
     kill = f"signal.signal(signal.SIGTERM, lambda *_: (os.kill({os.getpid()}, signal.SIGINT), sys.exit()))"
     code, runs = write_then(tmp_path, f"import os, sys; {kill}")
-    with Household(tmp_path) as household:
-        household.start(program(code, runs))
+    with ProcessGroup(tmp_path) as processes:
+        processes.start(program(code, runs))
     assert children() == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

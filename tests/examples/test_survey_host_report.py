@@ -16,8 +16,8 @@ from own_smtp.hooks import (
     hookimpl,
 )
 from survey_host.extensions import db
+from survey_host.mail_events import participant_id_of, reference_of
 from survey_host.models import Participant
-from survey_host.news import participant_id_of, reference_of
 from tests.survey_host_kit import (
     Visitor,
     add_people,

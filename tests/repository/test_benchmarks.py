@@ -96,7 +96,7 @@ def test_what_is_compared_takes_turns() -> None:
     rounds = Rounds().run(3, {"ours": lambda: measure("ours"), "peer": lambda: measure("peer")})
     assert order == ["ours", "peer"] * 3
     assert rounds.ratio("ours", "peer") == 3.0
-    assert rounds.told("ours") == "30 msg/s"
+    assert rounds.rate_of("ours") == "30 msg/s"
 
 
 def test_a_peer_that_is_missing_leaves_a_word_and_no_figure() -> None:
@@ -106,7 +106,7 @@ def test_a_peer_that_is_missing_leaves_a_word_and_no_figure() -> None:
         raise NotInstalledError("php-cli")
 
     rounds = Rounds().run(2, {"ours": lambda: {"rate": 1.0}, "peer": missing})
-    assert rounds.told("peer") == "not installed: php-cli"
+    assert rounds.rate_of("peer") == "not installed: php-cli"
     assert rounds.ratio("ours", "peer") is None
 
 

@@ -1,4 +1,4 @@
-"""The platform's pages, one blueprint per room."""
+"""The platform's pages, one blueprint per feature."""
 
 from survey_host.views import (
     auth,

@@ -102,7 +102,7 @@ def _form_page(survey: Survey, participant: Participant | None, form: Participan
 @blueprint.route("/import", methods=["GET", "POST"])
 @needs(Role.SURVEY_MANAGER)
 def import_file(survey_id: int) -> Any:
-    """Import a file when all of its rows are good, or when the good ones of it were asked for."""
+    """Import a file if all of its rows are valid, or if the person asked to import the valid ones."""
     survey = own_survey(survey_id)
     form = ImportForm()
     if not form.validate_on_submit():
@@ -123,7 +123,7 @@ def import_file(survey_id: int) -> Any:
 @blueprint.post("/import/good-rows")
 @needs(Role.SURVEY_MANAGER)
 def import_good_rows(survey_id: int) -> Any:
-    """The second step: the good rows of the file that was uploaded before."""
+    """The second step: the valid rows of the file uploaded before."""
     survey = own_survey(survey_id)
     draft = people.draft_of(survey, g.account)
     if draft is None:

@@ -1,4 +1,4 @@
-"""What only platform administrators do: tenants."""
+"""The pages for platform administrators: tenants."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tenants() -> Any:
 @blueprint.post("/tenants/switch")
 @needs(Role.PLATFORM_ADMIN)
 def switch() -> Any:
-    """Work in another tenant from now on."""
+    """Switch to another tenant."""
     tenant = db.get_or_404(Tenant, request.form.get("tenant", type=int))
     session["tenant_id"] = tenant.id
     return redirect(url_for("surveys.index"))

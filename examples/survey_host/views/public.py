@@ -1,4 +1,4 @@
-"""What participants see: the survey, its end, and opting out. The token in the address is all they need."""
+"""The participants' pages: the survey, its end, and opting out. The token in the address is the only credential."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ blueprint = Blueprint("public", __name__)
 
 @blueprint.after_request
 def keep_private(response: Response) -> Response:
-    """The address is a secret: it goes into no cache, no search index and no other site's log."""
+    """The address is a secret: keep it out of caches, search indexes and other sites' logs."""
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Robots-Tag"] = "noindex"
     return response
@@ -60,7 +60,7 @@ def _keep(survey: Survey, participant: Participant, given: dict[str, answers.Ans
     try:
         db.session.commit()
     except IntegrityError:
-        # Sent twice at the same moment: the first one counts.
+        # Posted twice at the same moment: the first one counts.
         db.session.rollback()
 
 
@@ -76,8 +76,8 @@ def thanks(survey_id: int, token: str) -> Any:
 def opt_out(survey_id: int, token: str) -> Any:
     """Show on GET, because mail scanners follow links; opt out on POST.
 
-    A mail program's one-click POST (RFC 8058) brings no cookie and no form token, and must be answered without a
-    redirect. A person's POST is checked as everywhere.
+    A mail program's one-click POST (RFC 8058) has no cookie and no form token, and must be answered without a redirect.
+    A person's POST is checked like any other.
     """
     survey, participant = _open(survey_id, token)
     is_one_click = request.form.get("List-Unsubscribe") == "One-Click"

@@ -1,4 +1,4 @@
-"""What participants answered."""
+"""Participants' answers."""
 
 from __future__ import annotations
 

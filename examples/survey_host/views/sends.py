@@ -1,4 +1,4 @@
-"""Sending: the page, the press of the button, what came of it, and the report."""
+"""Sending: the page, the "send" button, the result, and the report."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def send(survey_id: int) -> Any:
 
 
 def _form(survey: Survey, senders: list[Any]) -> SendForm:
-    """Return the form with the audiences and senders that this survey has now."""
+    """Return the form with the survey's current audiences and senders."""
     default = next((item.key for item in senders if item.is_default and item.is_available), PLATFORM)
     form = SendForm(audience=Audience.NEW.value, sender=default)
     form.audience.choices = choices({audience: audience for audience in Audience})
@@ -56,7 +56,7 @@ def _form(survey: Survey, senders: list[Any]) -> SendForm:
 
 
 def _obstacle(survey: Survey, form: SendForm) -> str | None:
-    """Return why nothing can be sent now, or `None`."""
+    """Return why the survey cannot be sent now, or `None`."""
     if survey.is_closed:
         return str(_("The survey is closed. Nobody could answer."))
     if form.audience.data not in set(Audience):
@@ -98,7 +98,7 @@ def show(survey_id: int, run_id: int) -> Any:
 @blueprint.post("/sends/<int:run_id>/continue")
 @needs(Role.SURVEY_MANAGER)
 def go_on(survey_id: int, run_id: int) -> Any:
-    """Send what the platform's own sending left over."""
+    """Send the mails that the platform's own sending left over."""
     survey = own_survey(survey_id)
     run = own_child(SendRun, survey, run_id)
     if delivery.waiting(run):

@@ -1,4 +1,4 @@
-"""A tenant's settings, its people, and everybody's own profile."""
+"""A tenant's settings, its people, and each person's own profile."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def index() -> Any:
 
 
 def is_name_free(form: TenantForm, tenant: Tenant | None = None) -> bool:
-    """Return whether no other tenant has this name; say so at the field otherwise."""
+    """Return whether no other tenant has this name; otherwise set the field's error."""
     other = db.session.scalar(select(Tenant).where(Tenant.name == form.name.data))
     if other is None or other is tenant:
         return True

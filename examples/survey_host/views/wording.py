@@ -1,4 +1,4 @@
-"""What invitations and reminders say, and how one participant will read them."""
+"""The texts of invitations and reminders, and their preview for one participant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from survey_host.sending import texts_of
 
 blueprint = Blueprint("wording", __name__, url_prefix="/surveys/<int:survey_id>/texts")
 
-# The mail's own styles may work in its frame; nothing in it may load, run or leave.
+# The mail's own styles may apply in its frame; nothing in it may load, run or navigate.
 PREVIEW_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox"
 
 
@@ -93,7 +93,7 @@ def _existing(survey: Survey, kind: str, language: str) -> SurveyText:
 
 
 def _participant(survey: Survey) -> Participant:
-    """Return the participant asked for, else the first one, else one made up for the page."""
+    """Return the requested participant, else the first one, else an invented one."""
     chosen = request.args.get("participant", type=int)
     if chosen is not None:
         return own_child(Participant, survey, chosen)

@@ -1,4 +1,4 @@
-"""News of invitations that a plugin delivers, kept per participant."""
+"""Status events of invitations that a plugin delivers, stored by participant."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ PREFIX = "participant-"
 
 
 def reference_of(participant_id: int) -> str:
-    """Return the name that a participant has in a batch."""
+    """Return a participant's reference in a batch."""
     return f"{PREFIX}{participant_id}"
 
 
 def participant_id_of(reference: str) -> int | None:
-    """Return the id behind a name in a batch; `None` for a name that is not the platform's."""
+    """Return the id of a reference; `None` for a reference that is not the platform's."""
     number = reference.removeprefix(PREFIX)
     return int(number) if reference.startswith(PREFIX) and number.isdecimal() else None
 
 
-def take_note(changes: Sequence[InvitationStatus]) -> None:
-    """Write what changed and commit. News may come twice, late and of people deleted since: those change nothing."""
+def record_changes(changes: Sequence[InvitationStatus]) -> None:
+    """Store the changes and commit. Repeated or late events, or those about deleted people, change nothing."""
     try:
         people = _people(changes)
         for change in changes:
@@ -42,7 +42,7 @@ def take_note(changes: Sequence[InvitationStatus]) -> None:
 
 
 def _people(changes: Sequence[InvitationStatus]) -> dict[int | None, tuple[Participant, int | None]]:
-    """Return the participants with the plugin's number for the batch of their last mail."""
+    """Return the participants with the plugin's id of the batch of their last mail."""
     ids = {participant_id_of(change.reference) for change in changes} - {None}
     query = select(Participant, SendRun.batch_id).join(SendRun, Participant.run_id == SendRun.id)
     return {person.id: (person, batch) for person, batch in db.session.execute(query.where(Participant.id.in_(ids)))}
@@ -61,6 +61,6 @@ def _note(participant: Participant, change: InvitationStatus) -> None:
 
 
 def words_of(status: InvitationStatus) -> str:
-    """Return what the server said with its codes, or what happened where it said nothing; empty for neither."""
+    """Return the server's reply with its codes, or a description of the error; empty without either."""
     parts = (status.reply_code, status.enhanced_code, status.reply_text)
     return " ".join(str(part) for part in parts if part)
