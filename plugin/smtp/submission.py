@@ -1,4 +1,4 @@
-"""One message through one relay, now: for confirmations, tests and checks. The same session as in delivery."""
+"""Sends one message through one relay at once, by the same session as in delivery: for confirmations and tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from own_smtp.smtp.values import Envelope, Outcome, RelayProfile
 
 
 def resolver_for(policy: NetworkPolicy) -> Resolve:
-    """Return what finds the checked addresses of a relay under the platform's policy."""
+    """Return a function that finds the checked addresses of a relay under the platform's policy."""
 
     async def resolve_relay(profile: RelayProfile) -> Target:
         policy.check_relay(profile)
@@ -31,9 +31,9 @@ def submit(
     deadlines: Deadlines = INTERACTIVE,
     observe: Observer | None = None,
 ) -> Outcome:
-    """Send one message and return what became of it. Never raises for what a network or a server does.
+    """Send one message and return its outcome. Never raises for network or server errors.
 
-    Takes at most the sum of `deadlines`. Not for a thread that runs an event loop.
+    Takes at most the sum of `deadlines`. Don't call it in a thread that runs an event loop.
     """
     return asyncio.run(_submit(profile, envelope, resolver_for(policy), deadlines, observe))
 
@@ -46,7 +46,7 @@ async def _submit(
         await session.open(find)
     except SetupError as error:
         return error.outcome
-    supply = _One(envelope)
+    supply = _SingleMessage(envelope)
     try:
         await deliver(session, supply)
     finally:
@@ -54,7 +54,7 @@ async def _submit(
     return supply.outcome
 
 
-class _One:
+class _SingleMessage:
     """A supply of one message."""
 
     def __init__(self, envelope: Envelope) -> None:
