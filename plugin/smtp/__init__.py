@@ -1,11 +1,11 @@
-"""An SMTP client: it connects where the network policy lets it, secures the connection, signs in, and sends messages.
+"""An SMTP client: connects where the network policy allows it, secures the connection, signs in and sends messages.
 
-Ask it to submit one message (`submission`), to keep a conversation and send many (`session`, `transfer`), to try a
-server without sending anything (`dry_run`), or what a reply means (`replies`). It raises
-`own_smtp.errors.TargetError` and `SessionError`, and bounds the time and the size of all that a server may say.
+It submits one message (`submission`), keeps a session and sends many (`session`, `transfer`), tests a server without
+sending anything (`dry_run`), and interprets replies (`replies`). It raises `own_smtp.errors.TargetError` and
+`SessionError`, and limits the time and the size of everything that a server sends.
 
-It knows no table, no Flask and no tenant's page, and could be a package of its own. `__all__` names the modules that
-other rooms may import.
+It uses no table, no Flask and no page, and could be a package of its own. `__all__` names the modules that other rooms
+may import.
 """
 
 __all__ = [

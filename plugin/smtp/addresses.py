@@ -1,7 +1,7 @@
-"""Addresses of recipients and senders: checked without any network, and in the one form that the wire takes.
+"""Addresses of recipients and senders: checked without network access, and normalised for the envelope.
 
 An address is `local@domain` (RFC 5321, 4.1.2). Quoted local parts, address literals, comments and display names are
-refused: hardly anybody has such an address, and readers disagree about where its domain begins (CVE-2023-27043).
+refused: such addresses are very rare, and parsers disagree about where their domain begins (CVE-2023-27043).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ LONGEST_LOCAL = 64
 LONGEST_ADDRESS = 254
 """In octets: a path of 256 less its angle brackets (RFC 5321, 4.5.3.1)."""
 
-# A hundred thousand addresses are checked inside one web request, and email-validator takes 40 µs for each. What this
-# takes is a part of what that one takes: a dot-atom, and a domain of several labels, none of them an A-label.
+# One web request may check a hundred thousand addresses, and email-validator needs 40 µs for each. This pattern accepts
+# a subset of what email-validator accepts: a dot-atom, and a domain of several labels, none of them an A-label.
 # The group of atoms is not possessive: Python 3.11.2 then keeps half of a repetition that failed (cpython #106052).
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++"
 _LABEL = r"(?!..--)[A-Za-z0-9](?>[A-Za-z0-9-]{0,61})(?<!-)"
@@ -28,7 +28,7 @@ def parse_address(text: str) -> str:
     """Return the address in its normal form: no white space around it, the domain in lower-case ASCII (A-labels).
 
     The local part keeps its case and may hold non-ASCII characters (see `needs_smtputf8`). Raises `AddressError`,
-    whose text says in plain words what is wrong.
+    whose text names the problem and may be shown to people.
     """
     if not isinstance(text, str):
         raise AddressError("The address is not text.")
@@ -39,7 +39,7 @@ def parse_address(text: str) -> str:
 
 
 def needs_smtputf8(address: str) -> bool:
-    """Tell whether a parsed address can only be delivered by servers that offer SMTPUTF8 (RFC 6531)."""
+    """Return whether only servers that offer SMTPUTF8 (RFC 6531) can deliver to a parsed address."""
     return not address.isascii()
 
 
@@ -59,14 +59,14 @@ def _parse_unusual(text: str) -> str:
     if len(text) > 4 * LONGEST_ADDRESS:
         raise AddressError("The address is too long.")
     try:
-        # Tenants' servers also know names that the world does not, such as `corp.local`.
+        # Tenants' servers also deliver to internal domains, such as `corp.local`.
         parts = validate_email(text, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError as error:
         raise AddressError(str(error)) from error
     domain = parts.ascii_domain.lower()
     if "." not in domain or domain.rpartition(".")[2].isdigit():
         raise AddressError("The part after the @-sign is not a domain such as example.org.")
-    # email-validator turns `POSTMASTER` into `postmaster`; a local part is for its own server to read.
+    # email-validator turns `POSTMASTER` into `postmaster`; only the recipient's server may interpret a local part.
     local = text.rpartition("@")[0] if parts.ascii_local_part else parts.local_part
     return _within_limits(local, domain)
 

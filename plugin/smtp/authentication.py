@@ -1,4 +1,4 @@
-"""Signing in: one AUTH exchange with PLAIN or LOGIN, and only under TLS (RFC 4954)."""
+"""SMTP AUTH: one exchange with PLAIN or LOGIN, and only under TLS (RFC 4954)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def authenticate(session: Session, credentials: Credentials) -> None:
-    """Sign in. Raises `SetupError` with what the server's answer means."""
+    """Sign in. Raises `SetupError` with the outcome that the server's reply stands for."""
     if session.connection.tls is None:
         raise session.broken(Stage.AUTH, "A password is never sent without TLS.", PauseReason.NO_TLS)
     if "PLAIN" in session.capabilities.auth:
@@ -37,14 +37,14 @@ async def _plain(session: Session, credentials: Credentials) -> None:
 
 
 async def _login(session: Session, credentials: Credentials) -> None:
-    """The LOGIN mechanism, undocumented but wide-spread: the server asks for the name, then for the password."""
+    """The LOGIN mechanism, without an RFC but widespread: the server asks for the username, then for the password."""
     await session.expect(Stage.AUTH, b"AUTH LOGIN\r\n", kind=3)
     await session.expect(Stage.AUTH, _base64(credentials.username) + b"\r\n", kind=3, shown=REMOVED)
     await _finish(session, _base64(credentials.password), shown=REMOVED)
 
 
 async def _finish(session: Session, line: bytes, *, shown: str) -> None:
-    """Send the last line of the exchange. A server that asks for more gets `*`, which ends it (RFC 4954, 4)."""
+    """Send the last line of the exchange. If the server asks for more, `*` cancels the exchange (RFC 4954, 4)."""
     reply = await session.ask(Stage.AUTH, line + b"\r\n", shown)
     if reply.code == 334:
         raise session.refused(Stage.AUTH, await session.ask(Stage.AUTH, b"*\r\n"))

@@ -1,4 +1,4 @@
-"""What a server offers in its answer to EHLO (RFC 5321, 4.1.1.1)."""
+"""The extensions that a server offers in its reply to EHLO (RFC 5321, 4.1.1.1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from own_smtp.smtp.values import Reply
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """The extensions that matter for sending. Words that are not known are passed over."""
+    """The extensions that matter for sending; unknown keywords are ignored."""
 
     pipelining: bool = False
     """RFC 2920."""
@@ -26,7 +26,7 @@ class Capabilities:
     sized: bool = False
     """RFC 1870: MAIL may declare a size."""
     max_size: int | None = None
-    """The largest message in octets; `None` means that the server states none."""
+    """The largest message in octets; `None` means that the server states no limit."""
     auth: frozenset[str] = frozenset()
     """SASL mechanisms, in capitals (RFC 4954)."""
 
@@ -35,7 +35,7 @@ NOTHING = Capabilities()
 
 
 def parse_ehlo(reply: Reply) -> Capabilities:
-    """Return what the lines after the first offer."""
+    """Return the extensions that the lines after the first offer."""
     words = [line.upper().replace("=", " ", 1).split() for line in reply.lines[1:]]
     offered = {line[0]: line[1:] for line in reversed(words) if line}
     size = offered.get("SIZE", ())

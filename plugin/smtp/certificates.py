@@ -1,4 +1,4 @@
-"""A server's certificate as people compare it: for whom, from whom, for how long, and its fingerprint."""
+"""A server's certificate in the form that people compare: subject, issuer, validity and fingerprint."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """What a server showed. The texts are empty where it could not be read; the fingerprint never is."""
+    """A server's certificate. Texts that could not be read are empty; the fingerprint is always there."""
 
     fingerprint: str
     """SHA-256, in lower-case hex."""
     subject: str = ""
     issuer: str = ""
     names: tuple[str, ...] = ()
-    """The names and addresses that it is for."""
+    """The DNS names and IP addresses that it is valid for."""
     starts_at: datetime | None = None
     ends_at: datetime | None = None
 
     @classmethod
     def from_der(cls, data: bytes) -> Self:
-        """Read what came over the wire; what cannot be read of it stays empty."""
+        """Parse a certificate as received; fields that cannot be read stay empty."""
         fingerprint = hashlib.sha256(data).hexdigest()
         found = _read(lambda: x509.load_der_x509_certificate(data))
         if found is None:
@@ -49,47 +49,47 @@ class Certificate:
 
     @property
     def is_readable(self) -> bool:
-        """Whether more than its fingerprint could be read."""
+        """Whether any field besides the fingerprint could be read."""
         return bool(self.subject or self.issuer or self.names or self.ends_at)
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """Return what `as_json` gave."""
+        """Restore a certificate from the result of `as_json`."""
         times = {name: stored[name] and datetime.fromisoformat(stored[name]) for name in ("starts_at", "ends_at")}
         return cls(**{**stored, **times, "names": tuple(stored["names"])})
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return it as JSON-compatible values."""
         times = {"starts_at": self.starts_at, "ends_at": self.ends_at}
         texts = {name: moment and moment.isoformat() for name, moment in times.items()}
         return {**asdict(self), "names": list(self.names), **texts}
 
     def is_over(self, now: datetime) -> bool:
-        """Whether its time is over."""
+        """Whether it has expired."""
         return self.ends_at is not None and self.ends_at <= now
 
     def days_left(self, now: datetime, warning: timedelta) -> int | None:
-        """Return for how many days it is still good, when it ends within `warning`; else `None`."""
+        """Return the number of days until it expires, if that is within `warning`; else `None`."""
         if self.ends_at is None or not now < self.ends_at <= now + warning:
             return None
         return (self.ends_at - now).days
 
 
 def _read(part: Callable[[], T]) -> T | None:
-    """Return a part of a certificate, or `None` when it cannot be read.
+    """Return a part of a certificate, or `None` if it cannot be read.
 
-    Whoever runs the server wrote it: the library raises many kinds of errors at what breaks the rules (an extension
-    that stands twice, a name that is no text, a version that does not exist), and not all of them are `ValueError`.
+    The server's operator controls its content: for invalid certificates (a duplicate extension, a name that is not
+    text, an unknown version) the library raises many kinds of errors, and not all of them are `ValueError`.
     """
     try:
         return part()
     except Exception as error:  # noqa: BLE001 -- see above: a list of them would never be complete
-        log.info("A server's certificate cannot be read: %s: %s", type(error).__name__, clean_reply(str(error)))
+        log.info("Cannot read a server's certificate: %s: %s", type(error).__name__, clean_reply(str(error)))
         return None
 
 
 def spelt(fingerprint: str) -> str:
-    """Return a fingerprint as other programs show it: `AB:CD:...`."""
+    """Return a fingerprint in the form that other programs show: `AB:CD:...`."""
     return ":".join(fingerprint[at : at + 2] for at in range(0, len(fingerprint), 2)).upper()
 
 

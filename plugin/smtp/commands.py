@@ -1,4 +1,4 @@
-"""The commands and the text of one message as bytes, and what a server can never take."""
+"""The commands and the text of one message as bytes, and the reasons why a server can never accept it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _LINE_WITH_DOT = re.compile(rb"\n\.")
 
 
 def why_impossible(envelope: Envelope, capabilities: Capabilities) -> str | None:
-    """Return why this server can never take the message, or `None` when it may."""
+    """Return why this server can never accept the message, or `None` if it may."""
     size = len(envelope.data)
     if capabilities.max_size is not None and size > capabilities.max_size:
-        return f"The message has {size} octets, the server takes {capabilities.max_size}."
+        return f"The message has {size} octets, the server accepts {capabilities.max_size}."
     if not capabilities.smtputf8 and _is_international(envelope):
-        return "An address has letters outside ASCII before the @, and the server does not offer SMTPUTF8."
+        return "An address has non-ASCII characters before the @, and the server does not offer SMTPUTF8."
     if not capabilities.eight_bit and not envelope.data.isascii():
-        return "The message has octets outside ASCII, and the server does not offer 8BITMIME."
+        return "The message has non-ASCII octets, and the server does not offer 8BITMIME."
     if not (envelope.sender.isprintable() and envelope.recipient.isprintable()):
-        return "An address has characters that no address may have."
+        return "An address has characters that are not allowed in an address."
     return None
 
 
 def _is_international(envelope: Envelope) -> bool:
-    """Whether an address needs SMTPUTF8, or a header field, such as a Reply-To beyond ASCII (RFC 6531, 3.4)."""
+    """Whether an address or a header field needs SMTPUTF8, such as a non-ASCII Reply-To (RFC 6531, 3.4)."""
     if needs_smtputf8(envelope.recipient) or needs_smtputf8(envelope.sender):
         return True
     data = envelope.data
@@ -37,7 +37,7 @@ def _is_international(envelope: Envelope) -> bool:
 
 
 def mail_command(envelope: Envelope, capabilities: Capabilities) -> bytes:
-    """Return MAIL with what the server offers to know beforehand."""
+    """Return MAIL with the parameters of the extensions that the server offers."""
     command = f"MAIL FROM:<{envelope.sender}>"
     if capabilities.sized:
         command += f" SIZE={len(envelope.data)}"
@@ -51,7 +51,7 @@ def mail_command(envelope: Envelope, capabilities: Capabilities) -> bytes:
 
 
 def rcpt_command(envelope: Envelope, capabilities: Capabilities) -> bytes:
-    """Return RCPT, asking for a report of a failure where the server offers it (RFC 3461, 4.1 and 4.2)."""
+    """Return RCPT, requesting DSNs for failures and delays where the server offers DSN (RFC 3461, 4.1 and 4.2)."""
     recipient = envelope.recipient
     if capabilities.dsn and envelope.envelope_id and recipient.isascii():
         return f"RCPT TO:<{recipient}> NOTIFY=FAILURE,DELAY ORCPT=rfc822;{xtext(recipient)}\r\n".encode()
@@ -74,7 +74,7 @@ def xtext(text: str) -> str:
 
 
 def dot_stuffed(data: bytes) -> bytes:
-    """Double a dot that begins a line (RFC 5321, 4.5.2)."""
+    """Double the dot of each line that begins with one (RFC 5321, 4.5.2)."""
     if data.startswith(b"."):
         data = b"." + data
     return data if _LINE_WITH_DOT.search(data) is None else data.replace(b"\r\n.", b"\r\n..")

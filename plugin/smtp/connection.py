@@ -1,7 +1,7 @@
 """One connection as a queue of replies: bytes out, replies in, one deadline for each phase as a whole.
 
-RFC 5321, 4.5.3.2 gives each phase its time. A time-out per read would let a server that sends one byte a second hold
-a connection for ever; here the clock runs until the whole phase is over.
+RFC 5321, 4.5.3.2 has a timeout for each phase. A timeout for each read would let a server that sends one byte a second
+hold a connection for ever; here the clock runs until the whole phase is over.
 """
 
 from __future__ import annotations
@@ -13,46 +13,25 @@ from collections import deque
 from contextlib import suppress
 
 from own_smtp.errors import SessionError
+from own_smtp.smtp.interruptions import ConnectionLostError, TookTooLongError, UnaskedReplyError
 from own_smtp.smtp.replies.parser import MAX_REPLY, ReplyError, ReplyParser
 from own_smtp.smtp.tls import LARGEST_RECORD, ListeningTLS
 from own_smtp.smtp.values import Reply
 
 RECORD_OVERHEAD = 64
-"""More than TLS adds to a record: header, tag, content type."""
+"""Upper bound of the octets that TLS adds to a record: header, tag, content type."""
 
 
 POLL = 0.005
-"""Seconds between two looks at what is still to leave under TLS."""
-
-
-class ConnectionLostError(SessionError):
-    """The connection ended."""
-
-
-class TookTooLongError(ConnectionLostError):
-    """A phase took longer than it may."""
-
-
-def is_hang_up(failure: SessionError | None) -> bool:
-    """Tell whether the server ended the connection, rather than being too slow or making no sense."""
-    return isinstance(failure, ConnectionLostError) and not isinstance(failure, TookTooLongError)
-
-
-class UnaskedReplyError(SessionError):
-    """The server said something that no command asked for; `reply` is what it said, with what it may repeat."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__("The server spoke out of turn.")
-        self.reply = reply
+"""Seconds between two checks whether the TLS write buffer is empty."""
 
 
 class Connection(asyncio.Protocol):
     """The connection to one server, from its banner on.
 
-    Each write says how many replies it asks for: a reply more than that, a phase that takes too long and all that is
-    no reply end the connection at once, so that a late reply can never be taken for the next one. What was asked for
-    and came before the end can still be read. Replies are as the server gave them: a session takes secrets out of what
-    leaves it.
+    Each write states how many replies it expects. An extra reply, a phase that takes too long and invalid input end the
+    connection at once, so that a late reply can never be mistaken for the next one. Expected replies that arrived
+    before the end can still be read. Replies are unredacted: the session removes secrets before it passes them on.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -70,13 +49,13 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unsent = 0
         self.position = 0
-        """How many octets were written so far."""
+        """Octets written so far."""
 
     def __repr__(self) -> str:
         state = "lost" if self._failure else f"in phase {self._phase or 'idle'!r}"
         return f"<Connection {state}, {len(self._replies)} replies unread, {self._owed} owed>"
 
-    # What asyncio calls
+    # Called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -103,7 +82,7 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._hear_out()
+        self._read_remaining()
         self._fail(ConnectionLostError(f"The connection was lost: {error}." if error else "The connection was closed."))
 
     def pause_writing(self) -> None:
@@ -114,11 +93,11 @@ class Connection(asyncio.Protocol):
         if room is not None:
             self._wake(room)
 
-    # What a session asks
+    # Called by a session
 
     @property
     def failure(self) -> SessionError | None:
-        """Why nothing more can be sent; `None` while it can."""
+        """Why nothing more can be sent; `None` while the connection is usable."""
         return self._failure
 
     @property
@@ -128,28 +107,28 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether every reply that was asked for was read, and no part of another one came."""
+        """Whether every expected reply was read, and no part of another one has arrived."""
         return not self._owed and self._parser.is_between_replies
 
     @property
     def is_answered(self) -> bool:
-        """Whether every reply that is still unread has come."""
+        """Whether every expected reply has arrived, and at least one is unread."""
         return 0 < self._owed <= len(self._replies)
 
     @property
     def local_address(self) -> str:
-        """The address that the server sees, unless something translates it."""
+        """The address that the server sees, unless a NAT translates it."""
         return str(self._get_transport().get_extra_info("sockname")[0])
 
     @property
     def tls(self) -> ssl.SSLObject | None:
-        """The TLS layer, when there is one."""
+        """The TLS layer; `None` without TLS."""
         return self._get_transport().get_extra_info("ssl_object") if self._transport else None
 
     def never_left(self, position: int) -> bool:
-        """Whether, after a failure, some octet that was written before `position` never left this process.
+        """Whether, after a failure, some octet that was written before `position` certainly never left this process.
 
-        Only a certain yes counts: what the kernel has taken may have arrived.
+        Octets that were passed to the kernel may have arrived.
         """
         after = self.position - position
         if self._transport is not self._raw:
@@ -157,25 +136,25 @@ class Connection(asyncio.Protocol):
         return self._unsent > after
 
     def begin(self, phase: str, seconds: float) -> None:
-        """Give what follows a deadline as a whole."""
+        """Begin a phase with one deadline for all of it, in `seconds`."""
         self._phase = phase
         self._deadline = self._loop.time() + seconds
         if self._failure is not None:
             return
         if self._timer is not None:
             if self._timer.when() <= self._deadline:
-                return  # it looks at the deadline when it is due
+                return  # it checks the new deadline when it fires
             self._timer.cancel()
         self._timer = self._loop.call_at(self._deadline, self._check_deadline)
 
     def rest(self) -> None:
-        """Stop the clock: nothing is expected for now."""
+        """Stop the clock: no reply is expected for now."""
         self._deadline = float("inf")
 
     def write(self, data: bytes, *, replies: int) -> None:
-        """Send `data`, which asks for so many replies. Raises when, for certain, not all of it leaves this process."""
+        """Send `data`, for which so many replies are expected. Raises only if part of it certainly never leaves."""
         if not self._owed and not self._parser.is_between_replies:
-            self._fail(ConnectionLostError("The server began to speak out of turn."))
+            self._fail(ConnectionLostError("The server began an unexpected reply."))
         if self._failure is not None:
             raise self._failure
         self._owed += replies
@@ -183,20 +162,20 @@ class Connection(asyncio.Protocol):
         self.position += len(data)
         if self._raw is not None and self._raw.is_closing():
             self._owed -= replies
-            self._hear_out()
+            self._read_remaining()
             self._fail(ConnectionLostError("The connection was lost."))
-            heard = self._failure if isinstance(self._failure, UnaskedReplyError) else None
-            raise heard or ConnectionLostError("The connection was lost before anything was written.")
+            unasked = self._failure if isinstance(self._failure, UnaskedReplyError) else None
+            raise unasked or ConnectionLostError("The connection was lost before anything was written.")
 
     def take(self) -> Reply | None:
-        """Return the next reply that was asked for, if it is there."""
+        """Return the next expected reply if it has arrived; else `None`."""
         if not self._replies:
             return None
         self._owed -= 1
         return self._replies.popleft()
 
     async def read(self, phase: str, seconds: float) -> Reply:
-        """Return the next reply that was asked for, or raise why it does not come within `seconds`."""
+        """Return the next expected reply. Raises `SessionError` if it does not arrive within `seconds`."""
         if not self._replies:
             self.begin(phase, seconds)
             await self._wait()
@@ -214,13 +193,13 @@ class Connection(asyncio.Protocol):
                 self._waiter = None
 
     async def has_room(self) -> None:
-        """Wait until all that was written has left this process.
+        """Wait until all written octets have left this process.
 
-        A server that has answered all of it before its end does not want the rest: then the connection ends here.
+        If the server replies to everything before that, it refuses the rest: then the connection ends here.
         """
         while self._room is not None and not (self._failure or self.is_answered):
             await asyncio.shield(self._room)
-        while self._raw is not None and self._raw.get_write_buffer_size() and not (self._failure or self.is_answered):  # noqa: ASYNC110 -- under TLS asyncio tells only of what is not encrypted yet
+        while self._raw is not None and self._raw.get_write_buffer_size() and not (self._failure or self.is_answered):  # noqa: ASYNC110 -- under TLS asyncio reports only data that is not encrypted yet
             await asyncio.sleep(POLL)
         if self._failure is None and self.is_answered and self._has_unsent:
             self._fail(ConnectionLostError("The server answered before the end of the message."))
@@ -232,14 +211,14 @@ class Connection(asyncio.Protocol):
         return any(layer.get_write_buffer_size() for layer in self._layers)
 
     async def upgrade(self, context: ssl.SSLContext, name: str, seconds: float) -> None:
-        """Put TLS under the conversation. What came in plain text before is not believed after (RFC 3207, 6).
+        """Start TLS. Plain text that arrived before is not accepted (RFC 3207, 6).
 
-        Raises `OSError`, `ssl.SSLError` among them, or `SessionError`.
+        Raises `OSError`, including `ssl.SSLError`, or `SessionError`.
         """
         if self._failure is not None:
             raise self._failure
         if self._replies or not self._parser.is_between_replies:
-            raise ReplyError("The server sent something in plain text where TLS was to begin.")
+            raise ReplyError("The server sent plain text where TLS had to begin.")
         transport = await self._loop.start_tls(
             self._get_transport(), self, context, server_hostname=name, ssl_handshake_timeout=seconds
         )
@@ -248,17 +227,17 @@ class Connection(asyncio.Protocol):
         self._use(transport)
 
     def drop(self) -> None:
-        """Let go of the connection at once and without ceremony."""
-        self._fail(ConnectionLostError("The connection was given up."))
+        """Abort the connection at once."""
+        self._fail(ConnectionLostError("The connection was aborted."))
 
-    # How it ends
+    # Failure and close
 
-    def _hear_out(self) -> None:
-        """Read what the server said before it closed: asyncio gives up reading when writing fails."""
+    def _read_remaining(self) -> None:
+        """Read the bytes that the server sent before it closed: asyncio stops reading when writing fails."""
         sock = self._raw.get_extra_info("socket") if self._raw is not None and self._failure is None else None
         if sock is None or sock.fileno() < 0:
             return
-        with suppress(OSError):  # there is nothing more, or it was lost with the connection; `SSLError` is one, too
+        with suppress(OSError):  # no bytes are left, or they were lost with the connection; includes `SSLError`
             data = os.read(sock.fileno(), MAX_REPLY)
             tls = self.tls
             self.data_received(tls.decrypt(data) if isinstance(tls, ListeningTLS) else data)
@@ -271,7 +250,7 @@ class Connection(asyncio.Protocol):
             self._timer = self._loop.call_at(self._deadline, self._check_deadline)
 
     def _fail(self, error: SessionError) -> None:
-        """End it: from now on nothing leaves any more, and what has not left so far is known."""
+        """End the connection: nothing more leaves this process, and the number of unsent octets is recorded."""
         if self._failure is not None:
             return
         self._failure = error
@@ -293,7 +272,7 @@ class Connection(asyncio.Protocol):
         return [layer for layer in dict.fromkeys((self._transport, self._raw)) if layer is not None]
 
     def _use(self, transport: asyncio.Transport) -> asyncio.Transport:
-        # `has_room` then means that the kernel has taken everything, which is what can be known of a body.
+        # With these limits `has_room` returns only after the kernel has accepted everything.
         transport.set_write_buffer_limits(high=1, low=0)
         self._transport = transport
         return transport

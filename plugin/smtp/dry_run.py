@@ -1,6 +1,6 @@
-"""A mail server tried as real sending uses it, up to the recipient: then everything is withdrawn and nothing is sent.
+"""A connection test: the same session, policy and commands as in delivery, as far as RCPT. No message is sent.
 
-The same session, policy and commands as in delivery, so that what passes here passes there.
+Settings that pass here therefore work in delivery, too.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from own_smtp.states import PauseReason, Security
 log = logging.getLogger(__name__)
 
 LONGEST_DRY_RUN = 30.0
-"""Seconds for a test as a whole, however slowly the server answers."""
+"""Seconds for a test as a whole, however slowly the server replies."""
 
-NOBODYS = "0" * 64
-"""The fingerprint of no certificate: a session that trusts only this one ends where it has seen the server's."""
+NO_FINGERPRINT = "0" * 64
+"""Matches no certificate: a session that trusts only this one ends as soon as it has seen the server's certificate."""
 
 
 def plan(security: Security, *, signs_in: bool) -> list[Stage]:
-    """Return the steps of a conversation that goes well, in their order."""
+    """Return the stages of a successful conversation, in their order."""
     implicit, starttls = security is Security.IMPLICIT, security is Security.STARTTLS
     return [
         Stage.CONNECT,
@@ -46,12 +46,12 @@ def plan(security: Security, *, signs_in: bool) -> list[Stage]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What a test came to."""
+    """The result of a test."""
 
     failure: Outcome | None
-    """Why invitations could not leave like this; `None` means that they could."""
+    """Why invitations can't be sent with these settings; `None` means that they can."""
     certificate: Certificate | None
-    """What the server showed, also when it was not trusted; `None` without TLS."""
+    """The server's certificate, even if it was not trusted; `None` without TLS."""
 
 
 def run_dry_run(
@@ -63,9 +63,9 @@ def run_dry_run(
     deadlines: Deadlines = INTERACTIVE,
     longest: float = LONGEST_DRY_RUN,
 ) -> Finding:
-    """Go through a conversation as far as RCPT, and tell `observe` each step of it.
+    """Run a conversation as far as RCPT, and pass each step to `observe`.
 
-    Never raises for what a network or a server does. Not for a thread that runs an event loop.
+    Never raises for network or server errors. Don't call it in a thread that runs an event loop.
     """
     return asyncio.run(_probe(profile, recipient, _Watched(observe), find=find, deadlines=deadlines, longest=longest))
 
@@ -81,7 +81,7 @@ async def _probe(
             shown = await _shown_certificate(profile, failure, find, deadlines)
     except TimeoutError:
         failure = _too_long(profile, watched, longest, session.server)
-    except Exception as error:  # noqa: BLE001 -- whatever a server sends, a test has an end and a person an answer
+    except Exception as error:  # noqa: BLE001 -- whatever a server sends, the test ends with a result
         failure = _broken_down(profile, watched, error, session.server)
     finally:
         session.drop()
@@ -90,7 +90,7 @@ async def _probe(
 
 
 class _Watched:
-    """An observer that remembers how far it went."""
+    """An observer that remembers the stages that were completed."""
 
     def __init__(self, observe: Observer) -> None:
         self._observe = observe
@@ -103,7 +103,7 @@ class _Watched:
 
 
 async def _converse(session: Session, recipient: str, find: Resolve, observe: Observer) -> Outcome | None:
-    # Not in a `finally`: where the time is over, nobody waits for a farewell.
+    # Not in a `finally`: after the time limit there is no time left for QUIT.
     failure = await _ask(session, recipient, find, observe)
     await _withdraw(session)
     return failure
@@ -116,16 +116,16 @@ async def _ask(session: Session, recipient: str, find: Resolve, observe: Observe
         if (problem := why_impossible(envelope, session.capabilities)) is not None:
             return impossible(problem)
         await session.expect(Stage.MAIL, mail_command(envelope, session.capabilities))
-        observe(TraceStep(Stage.MAIL, f"The sender {envelope.sender} is taken.", {"address": envelope.sender}))
+        observe(TraceStep(Stage.MAIL, f"The sender {envelope.sender} is accepted.", {"address": envelope.sender}))
         await session.expect(Stage.RCPT, rcpt_command(envelope, session.capabilities))
-        observe(TraceStep(Stage.RCPT, f"The recipient {recipient} is taken.", {"address": recipient}))
+        observe(TraceStep(Stage.RCPT, f"The recipient {recipient} is accepted.", {"address": recipient}))
     except SetupError as error:
         return error.outcome
     return None
 
 
 async def _withdraw(session: Session) -> None:
-    """Take back what was begun, and say goodbye. Whatever the server makes of it changes nothing."""
+    """Reset the transaction and quit. The server's replies don't matter any more."""
     if session.is_ready:
         with suppress(SetupError):
             await session.expect(Stage.RCPT, RSET)
@@ -135,16 +135,16 @@ async def _withdraw(session: Session) -> None:
 def _too_long(profile: RelayProfile, watched: _Watched, longest: float, server: str) -> Outcome | None:
     missing = _first_missing(profile, watched)
     if missing is None:
-        return None  # only the farewell took too long
+        return None  # only QUIT took too long
     return interrupted(missing, f"The test took longer than {longest:g} seconds.", server=server)
 
 
 def _broken_down(profile: RelayProfile, watched: _Watched, error: Exception, server: str) -> Outcome:
-    # Its words may be the server's, and hold what must not be kept: the log says what broke and where.
+    # The error's text may quote the server, secrets included: the log gets only its class and traceback.
     where = "".join(traceback.format_tb(error.__traceback__))
-    log.error("The test of %s broke down: %s\n%s", server, type(error).__name__, where)
+    log.error("The test of %s failed unexpectedly: %s\n%s", server, type(error).__name__, where)
     stage = _first_missing(profile, watched) or Stage.RCPT
-    return interrupted(stage, "The test broke down at what the server sent.", server=server)
+    return interrupted(stage, "The test could not process the server's reply.", server=server)
 
 
 def _first_missing(profile: RelayProfile, watched: _Watched) -> Stage | None:
@@ -155,11 +155,11 @@ def _first_missing(profile: RelayProfile, watched: _Watched) -> Stage | None:
 async def _shown_certificate(
     profile: RelayProfile, failure: Outcome | None, find: Resolve, deadlines: Deadlines
 ) -> bytes | None:
-    """Look at a certificate that could not be verified: TLS keeps it to itself then. No password is sent."""
+    """Fetch a certificate that could not be verified: a failed handshake doesn't show it. No password is sent."""
     if failure is None or failure.pause is not PauseReason.CERTIFICATE:
         return None
-    session = Session(replace(profile, fingerprint=NOBODYS, credentials=None), deadlines)
-    with suppress(SetupError):  # it always ends so, at the latest where it has seen the certificate
+    session = Session(replace(profile, fingerprint=NO_FINGERPRINT, credentials=None), deadlines)
+    with suppress(SetupError):  # always raised, at the latest when the certificate doesn't match
         await session.open(find)
     session.drop()
     return session.certificate

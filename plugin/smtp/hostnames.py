@@ -1,4 +1,4 @@
-"""Names of hosts as people type and paste them, in the one form that is kept. Nothing is looked up here."""
+"""Host names as people type and paste them, normalised for storage. No DNS look-ups."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LONGEST = 2000
 
 
 def clean_host(text: str) -> tuple[str, int | None]:
-    """Take host and port out of what somebody typed or pasted, such as ` smtp://Mail.ABC.com:587/`.
+    """Extract host and port from typed or pasted text, such as ` smtp://Mail.ABC.com:587/`.
 
     Returns the name in lower-case ASCII (A-labels) without a final dot, or an IP address in its usual form; and the
-    port, or `None` where none was given. Other ways to write an address (`127.1`, `0x7f000001`, `2130706433`, octal
-    numbers) are refused: a reader would not know them for what they are. Raises `TargetError`.
+    port, or `None` if none was given. Other notations of an address (`127.1`, `0x7f000001`, `2130706433`, octal
+    numbers) are refused: people would not recognise them as addresses. Raises `TargetError`.
     """
     rest = _SCHEME.sub("", text.strip()[:_LONGEST], count=1)
     rest = re.split("[/?#]", rest, maxsplit=1)[0]
@@ -37,7 +37,7 @@ def clean_host(text: str) -> tuple[str, int | None]:
 
 
 def literal(host: str) -> str | None:
-    """Return the usual form of an IP address, or `None` for anything else. A zone index (`%eth0`) is none of ours."""
+    """Return the usual form of an IP address; `None` for anything else, also for one with a zone index (`%eth0`)."""
     try:
         return None if "%" in host else str(ip_address(host))
     except ValueError:
@@ -45,7 +45,7 @@ def literal(host: str) -> str | None:
 
 
 def _split_port(text: str) -> tuple[str, int | None]:
-    """Return host and port; an impossible port as 0, an impossible host as an empty text."""
+    """Return host and port; an invalid port as 0, an invalid host as an empty text."""
     if text.count(":") > 1 and not text.startswith("["):
         return text, None
     pattern = _BRACKETED if text.startswith("[") else _NAMED
@@ -62,7 +62,7 @@ def _name(host: str) -> str | None:
     except UnicodeError:
         return None
     name = name.removesuffix(".")
-    # A name that ends in a number is an address in disguise: full-width digits became usual ones only now.
+    # A name that ends in a number is a disguised address: IDNA has just turned full-width digits into ASCII ones.
     if not _NAME.fullmatch(name) or _NUMBER.fullmatch(name):
         return None
     return name

@@ -1,11 +1,11 @@
-"""EHLO, and HELO for servers that know nothing else (RFC 5321, 3.2 and 4.1.1.1)."""
+"""EHLO, and HELO for servers that support nothing else (RFC 5321, 3.2 and 4.1.1.1)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from own_smtp.smtp.capabilities import NOTHING, parse_ehlo
-from own_smtp.smtp.connection import is_hang_up
+from own_smtp.smtp.interruptions import is_hang_up
 from own_smtp.smtp.replies.outcomes import HungUpError, SetupError, Stage
 from own_smtp.smtp.trace import TraceStep
 from own_smtp.smtp.values import RelayProfile, Reply
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from own_smtp.smtp.session import Session
 
 OLD = frozenset({500, 502})
-"""Answers of servers that do not know EHLO, and offer nothing."""
+"""Replies of servers that do not know EHLO, and offer no extensions."""
 UNWILLING = frozenset({501, 503, 504})
-"""Answers of servers that may be content with HELO; where HELO will not do, the words count."""
+"""Replies of servers that may accept HELO; if an extension is needed, the refusal counts."""
 
 
 async def introduce(session: Session) -> None:
-    """Say who we are, and learn what the server offers. Raises `SetupError`."""
+    """Send EHLO or HELO, and store the extensions that the server offers. Raises `SetupError`."""
     name = session.profile.ehlo_name or _address_literal(session.connection.local_address)
     reply = None if session.says_helo else await _say_ehlo(session, name)
     if reply is None:
@@ -34,7 +34,7 @@ async def introduce(session: Session) -> None:
 
 
 async def _say_ehlo(session: Session, name: str) -> Reply | None:
-    """Return what the server offers, or `None` when it may know HELO only. Raises `HungUpError` when it hung up."""
+    """Return the reply to EHLO, or `None` if the server may support HELO only. Raises `HungUpError` if it hung up."""
     is_helo_enough = needs_no_extension(session.profile)
     try:
         return await session.expect(Stage.EHLO, f"EHLO {name}\r\n".encode("ascii"))
@@ -48,7 +48,7 @@ async def _say_ehlo(session: Session, name: str) -> Reply | None:
 
 
 def needs_no_extension(profile: RelayProfile) -> bool:
-    """Tell whether HELO will do: neither STARTTLS nor AUTH is wanted."""
+    """Return whether HELO suffices: neither STARTTLS nor AUTH is needed."""
     return profile.security is not Security.STARTTLS and profile.credentials is None
 
 

@@ -1,8 +1,8 @@
-"""Which hosts, addresses and ports may be reached: a name is resolved once, and connected to where it was checked.
+"""Hosts, addresses and ports that may be reached: a name is resolved once, and connections go to checked addresses.
 
-A tenant chooses where the platform connects to. Left alone, that would let tenants look around in the platform's own
-network. So every address that a name resolves to is checked, and the connection is made to a checked address, never to
-the name: a DNS that answers differently afterwards changes nothing. Each further connection resolves and checks anew.
+A tenant chooses where the platform connects to. Without checks tenants could scan the platform's own network. So every
+address that a name resolves to is checked, and the connection is made to a checked address, never to the name: a later
+change in the DNS has no effect (DNS rebinding). Each further connection resolves and checks again.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns a name's IP addresses in the order to try. Raises `NoSuchHostError` or `ResolverError`."""
 
 CANNOT_BE_REACHED = "cannot be reached from this platform"
-"""What a tenant reads of a refused target, a closed port and a filtered one alike: differences would map a network."""
+"""Shown to tenants for a refused target, a closed port and a filtered one alike: differences would reveal a network."""
 
 MOST_ADDRESSES = 8
-"""So many of a name's addresses are tried; all of them are checked."""
+"""The number of a name's addresses that are tried; all of them are checked."""
 
-# `ipaddress.is_global` is not used: what it knows differs between releases of Python, and in some of them it is true
+# `ipaddress.is_global` is not used: its table differs between releases of Python, and in some of them it is true
 # for multicast, for 6to4 and for IPv4 inside IPv6. Sources: IANA's special-purpose registries and the RFCs named.
 REFUSED: tuple[tuple[Network, str], ...] = tuple(
     (ip_network(network), reason)
@@ -59,16 +59,16 @@ REFUSED: tuple[tuple[Network, str], ...] = tuple(
         ("::/96", "unspecified, loopback and IPv4-compatible (RFC 4291)"),
         ("::ffff:0:0/96", "IPv4-mapped: the kernel connects to the IPv4 address (RFC 4291)"),
         ("::ffff:0:0:0/96", "IPv4-translated (RFC 2765)"),
-        ("64:ff9b::/96", "NAT64: leads to the IPv4 address (RFC 6052)"),
+        ("64:ff9b::/96", "NAT64: translated to the IPv4 address (RFC 6052)"),
         ("64:ff9b:1::/48", "NAT64 of the local network (RFC 8215)"),
         ("100::/64", "discarded (RFC 6666)"),
         ("::/3", "not global unicast (RFC 4291)"),
         ("2001::/32", "Teredo (RFC 4380)"),
         ("2001::/23", "IETF protocol assignments, benchmarking and ORCHID among them (RFC 2928)"),
         ("2001:db8::/32", "documentation (RFC 3849)"),
-        ("2002::/16", "6to4: leads to the IPv4 address (RFC 3056)"),
+        ("2002::/16", "6to4: tunnelled to the IPv4 address (RFC 3056)"),
         ("2620:4f:8000::/48", "AS112 direct delegation (RFC 7534)"),
-        ("3ffe::/16", "6bone, given back (RFC 3701)"),
+        ("3ffe::/16", "6bone, returned to IANA (RFC 3701)"),
         ("3fff::/20", "documentation (RFC 9637)"),
         ("4000::/2", "not global unicast, segment routing among it (RFC 9602)"),
         ("fc00::/7", "unique local, and metadata of some clouds (RFC 4193)"),
@@ -78,7 +78,7 @@ REFUSED: tuple[tuple[Network, str], ...] = tuple(
         ("8000::/1", "not global unicast (RFC 4291)"),
     )
 )
-"""Networks that are not reached unless the platform's operator allows them, and why."""
+"""Networks that are refused unless the platform's operator allows them, with the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +86,15 @@ class Target:
     """A host whose addresses were all checked."""
 
     host: str
-    """The name that a certificate must be for."""
+    """The name that the certificate must match."""
     port: int
     addresses: tuple[str, ...]
-    """What may be connected to, in the order to try."""
+    """The addresses to try, in this order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPolicy:
-    """Which tenants the platform's operator lets connect, where to, and how."""
+    """The tenants, targets and protection of connections that the platform's operator allows."""
 
     allowed_ports: Container[int]
     allowed_networks: tuple[Network, ...] = ()
@@ -119,11 +119,11 @@ class NetworkPolicy:
         return cls(allowed_ports=range(1, 65536), allowed_networks=everywhere, allow_plaintext=True)
 
     def admits(self, tenant_id: str) -> bool:
-        """Tell whether a tenant may use own mail servers at all."""
+        """Return whether a tenant may use its own mail servers at all."""
         return self.allowed_tenants is None or tenant_id in self.allowed_tenants
 
     def check_relay(self, profile: RelayProfile) -> None:
-        """Raise `ForbiddenError` unless its tenant may use own servers, and this one as it is encrypted."""
+        """Raise `ForbiddenError` unless its tenant may use its own servers, and the encryption is sufficient."""
         if not self.admits(profile.tenant_id):
             raise ForbiddenError("This platform does not offer own mail servers to this account at present.")
         if profile.security is Security.NONE and not self.allow_plaintext:
@@ -135,10 +135,10 @@ class NetworkPolicy:
             raise TargetRefusedError(f"Port {port} {CANNOT_BE_REACHED}.")
 
     def allows(self, address: str | Address) -> bool:
-        """Tell whether an IP address may be connected to. What is no IP address may not.
+        """Return whether connections to an IP address are allowed; `False` for anything that is not an IP address.
 
-        An IPv4 address inside an IPv6 one (NAT64, 6to4 ...) must be allowed by itself, too: a platform that allows its
-        NAT64 prefix does not thereby allow loopback behind it.
+        An IPv4 address inside an IPv6 one (NAT64, 6to4 ...) must be allowed as well: a platform that allows its NAT64
+        prefix does not thereby allow loopback behind it.
         """
         try:
             ip = ip_address(address)
@@ -153,9 +153,9 @@ class NetworkPolicy:
 
 
 def embedded(ip: Address) -> Iterator[IPv4Address]:
-    """Find the IPv4 addresses that a packet to this IPv6 address may end up at.
+    """Yield the IPv4 addresses that a packet to this IPv6 address may reach.
 
-    A NAT64 on a prefix of the operator's own (RFC 6052, 2.2) looks like any other network and cannot be found.
+    NAT64 with the operator's own prefix (RFC 6052, 2.2) looks like any other network and cannot be detected.
     """
     if isinstance(ip, IPv4Address) or int(ip) <= 1:
         return
@@ -163,16 +163,16 @@ def embedded(ip: Address) -> Iterator[IPv4Address]:
         if ip in network:
             yield IPv4Address((int(ip) >> shift & _32_BITS) ^ mask)
     if ip in _NAT64_LOCAL:
-        yield from _read_all_ways(ip)
+        yield from _nat64_readings(ip)
     if int(ip) >> 32 & 0xFDFF_FFFF == _ISATAP:
         yield IPv4Address(int(ip) & _32_BITS)
 
 
-def _read_all_ways(ip: IPv6Address) -> Iterator[IPv4Address]:
-    """Read the IPv4 address behind a NAT64 prefix of 48, 56, 64 and 96 bits: which it is, nobody says (RFC 6052)."""
+def _nat64_readings(ip: IPv6Address) -> Iterator[IPv4Address]:
+    """Read the IPv4 address behind a NAT64 prefix of 48, 56, 64 and 96 bits: its length is not known (RFC 6052)."""
     without_zero_octet = ip.packed[:8] + ip.packed[9:]
     readings = [without_zero_octet[start : start + 4] for start in (6, 7, 8)]
-    # A wrong reading mostly begins with a zero; a right one that does leads nowhere.
+    # Wrong readings mostly begin with a zero; a right one that does cannot be reached.
     yield from (IPv4Address(reading) for reading in (*readings, ip.packed[12:]) if reading[0])
 
 
@@ -181,7 +181,7 @@ _ISATAP = 0x0000_5EFE
 """The middle of an ISATAP address, less its "universal" bit (RFC 5214, 6.1)."""
 _NAT64_LOCAL = ip_network("64:ff9b:1::/48")
 _EMBEDDINGS: tuple[tuple[Network, int, int], ...] = (
-    # The network, how far right its IPv4 address is to be shifted, and what its bits are masked with.
+    # The network, the right shift of its IPv4 address in bits, and the mask (XOR) of its bits.
     (ip_network("::/96"), 0, 0),
     (ip_network("::ffff:0:0/96"), 0, 0),
     (ip_network("::ffff:0:0:0/96"), 0, 0),
@@ -195,7 +195,7 @@ _EMBEDDINGS: tuple[tuple[Network, int, int], ...] = (
 async def system_resolver(host: str, port: int) -> Sequence[str]:
     """Ask the system (hosts file, DNS) in the loop's default executor.
 
-    The caller sets the deadline, as `resolve` does; the thread that waits is let go of by the system's own time-out.
+    The caller sets the deadline, as `resolve` does; the system's own timeout ends the waiting thread.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -209,7 +209,7 @@ async def system_resolver(host: str, port: int) -> Sequence[str]:
     return [str(address[0]) for *_, address in found]
 
 
-# Not every C library knows all three.
+# Not every C library has all three.
 _NO_SUCH_HOST = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY")}
 
 
@@ -218,10 +218,10 @@ async def resolve(
 ) -> Target:
     """Find the addresses of a host within `seconds`, and check them and the port.
 
-    One address that is refused refuses the name: no honest mail server has public and private addresses at once, and
-    what would be left after dropping some would tell which ones are refused.
+    One refused address refuses the name: no honest mail server has public and private addresses at once, and a partial
+    list would reveal which addresses are refused.
 
-    Raises `NoSuchHostError`, `ResolverError` (it may go better later) or `TargetRefusedError`.
+    Raises `NoSuchHostError`, `ResolverError` (may succeed later) or `TargetRefusedError`.
     """
     policy.check_port(port)
     addresses = tuple(dict.fromkeys(await _look_up(host, port, resolver, seconds)))
@@ -243,30 +243,30 @@ async def _look_up(host: str, port: int, resolver: Resolver, seconds: float) -> 
 
 
 def _no_such_host(host: str) -> str:
-    return f"There is no host called {host}. Check how its name is written."
+    return f"There is no host called {host}. Check the spelling."
 
 
 def _no_answer(host: str) -> str:
-    return f"The address of {host} cannot be found out at the moment. It is tried again later."
+    return f"The DNS does not answer for {host}. We'll retry later."
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """An open connection and the address that answered."""
+    """An open connection and the server's address."""
 
     connection: Connection
     address: str
 
 
 class Dialer(Protocol):
-    """Opens connections. Tests hand in one that goes elsewhere."""
+    """Opens connections. Tests pass one that connects elsewhere."""
 
     async def __call__(self, target: Target, seconds: float) -> Connected:
         """Connect within `seconds` in all, or raise `OSError` or `TimeoutError`."""
 
 
 async def dial(target: Target, seconds: float) -> Connected:
-    """Connect to the first of the checked addresses that answers; each gets its share of the time."""
+    """Connect to the first checked address that accepts the connection; each gets an equal share of the time."""
     loop = asyncio.get_running_loop()
     failure: OSError = ConnectionRefusedError("no address")
     for address in target.addresses:

@@ -1,6 +1,6 @@
-"""A server's words made safe to keep: nothing that a terminal, a log or a page would obey.
+"""Sanitises a server's text for terminals, logs and pages: no control characters, no escape sequences.
 
-`own_smtp.smtp.secret_redaction` takes secrets out of them.
+`own_smtp.smtp.secret_redaction` removes secrets from it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ LONGEST_REPLY = 500
 """In characters."""
 
 REMOVED = "•••"
-"""What stands where a secret or an address was."""
+"""Replaces a secret or an address."""
 
-# Sequences that a terminal obeys (ECMA-48, 5.4 and 5.6): control sequences, strings up to their terminator, the rest.
+# Sequences that control a terminal (ECMA-48, 5.4 and 5.6): control sequences, strings up to their terminator, the rest.
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
@@ -23,11 +23,11 @@ _ESCAPES = re.compile(
 
 
 def clean_reply(text: str | bytes) -> str:
-    """Return a server's words as one line of at most 500 printable characters.
+    """Return a server's text as one line of at most 500 printable characters.
 
-    Invalid UTF-8 and what no text holds become U+FFFD; line ends and control characters become spaces, of which one is
-    kept; ANSI sequences, and characters that are not seen or turn the direction of writing, go. HTML stays as it is: a
-    page must escape it.
+    Invalid UTF-8 and unassigned characters become U+FFFD; runs of line ends and control characters become one space.
+    ANSI sequences, invisible characters and those that change the writing direction are removed. HTML stays as it is:
+    pages must escape it.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
@@ -42,13 +42,13 @@ def _visible(character: str) -> str:
 
 
 _REPLACEMENTS = {"Cc": " ", "Zs": " ", "Zl": " ", "Zp": " ", "Cf": ""}
-"""By category: controls and separators; formats such as bidirectional overrides and zero-width characters."""
+"""By category: controls and separators; format characters such as bidirectional overrides and zero-width ones."""
 
 
 def mask_addresses(text: str) -> str:
-    """Take out whatever looks like somebody's address: for texts of which nobody knows whose could be in them."""
+    """Replace everything that looks like an email address, for texts that may contain any person's address."""
     return _ADDRESS.sub(REMOVED, text)
 
 
 _ADDRESS = re.compile(r"(?<![^\s<>\"'(),:;\[\]])[^\s<>\"'(),:;\[\]]+@[^\s<>\"'(),:;\[\]]+")
-"""Looked for from the beginnings of words only: a long word without any address is read once."""
+"""Matches at the beginnings of words only: a long word without an address is scanned once."""

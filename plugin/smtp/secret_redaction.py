@@ -1,7 +1,7 @@
-"""Secrets taken out of a server's words, in whatever encoding a server repeats them.
+"""Removes secrets from a server's text, whatever encoding the server repeats them in.
 
-A text is decoded as a whole, once for each encoding, and the secret is looked for in what comes of it: all steps are
-linear in the text, however often and however close together a secret stands in it.
+A text is decoded as a whole, once for each encoding, and the secret is searched for in the result. All steps are linear
+in the length of the text, however often and however close together the secret occurs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from own_smtp.smtp.redaction import LONGEST_REPLY, REMOVED, clean_reply
 from own_smtp.smtp.values import Reply
 
 _SHORTEST = 3
-"""Fewer characters of base64 would be found in ordinary words, and fewer of a secret's beginning at a text's end."""
+"""The shortest match, in characters: shorter base64 occurs in ordinary words, shorter prefixes at any text's end."""
 _IN_BASE64 = frozenset(string.ascii_letters + string.digits + "+/=_-")
 _REST_OF_WORD = re.compile(r"[A-Za-z0-9+/=_-]*")
 _URL_SAFE = str.maketrans("+/", "-_")
@@ -31,13 +31,13 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Encoding:
-    """One way to write octets in a text, and how to read it. White space is passed over in all of them."""
+    """An encoding of octets in a text. All of them ignore white space."""
 
     marker: str
-    """A text without it holds nothing in this encoding."""
+    """A text without it contains nothing in this encoding."""
     pattern: re.Pattern[str]
     decode: Callable[[re.Match[str]], str] | None
-    """What a match stands for; `None` when for nothing."""
+    """Returns the octets that a match stands for; `None` if matches are only removed."""
 
 
 def _octet(match: re.Match[str]) -> str:
@@ -70,7 +70,7 @@ _ENCODINGS = (
 
 
 class _View:
-    """A text as it reads in one encoding."""
+    """A text decoded by one encoding."""
 
     def __init__(self, text: str, encoding: _Encoding) -> None:
         self._text = text
@@ -79,7 +79,7 @@ class _View:
 
     @cached_property
     def edges(self) -> tuple[list[int], list[int]]:
-        """Where each decoded character begins and ends in the text."""
+        """The positions in the text at which each decoded character begins and ends."""
         decode = self._encoding.decode
         starts: list[int] = []
         ends: list[int] = []
@@ -98,7 +98,7 @@ class _View:
 
 @dataclass(frozen=True)
 class _Form:
-    """What a secret looks like once a text is decoded."""
+    """A secret as it appears in a decoded text."""
 
     text: str
     is_base64: bool = False
@@ -109,7 +109,7 @@ class _Form:
 
     @cached_property
     def periods(self) -> list[int]:
-        """By how much it can be moved to overlap itself, the shortest first (Knuth, Morris, Pratt)."""
+        """The shifts by which it overlaps itself, the shortest first (Knuth, Morris, Pratt)."""
         borders = [0]
         for sign in self.text[1:]:
             border = borders[-1]
@@ -123,7 +123,7 @@ class _Form:
         return found
 
     def find(self, text: str, start: int) -> Span | None:
-        """Return where it stands next; those that overlap count as one."""
+        """Return its next occurrence; overlapping occurrences count as one."""
         start = text.find(self.text, start)
         if start < 0:
             return None
@@ -133,11 +133,11 @@ class _Form:
         return start, end
 
     def _overlap(self, text: str, end: int) -> int:
-        """Return how much further one reaches that overlaps the one which ends here."""
+        """Return how far an occurrence that overlaps the one ending here extends beyond it; 0 if there is none."""
         return next((step for step in self.periods if text.startswith(self.text[-step:], end)), 0)
 
     def cut_at(self, text: str, end: int) -> int:
-        """Return how much of its beginning stands before `end`, at least `_SHORTEST` characters; else 0."""
+        """Return the length of the prefix that stands before `end`, at least `_SHORTEST` characters; else 0."""
         start = max(0, end - len(self.text) + 1)
         while (start := text.find(self.beginning, start, end)) >= 0:
             if self.text.startswith(text[start:end]):
@@ -147,12 +147,12 @@ class _Form:
 
 
 class Redactor:
-    """Takes the same secrets out of many texts; what cannot hold one costs next to nothing.
+    """Removes the same secrets from many texts; texts without secrets cost next to nothing.
 
     Finds a secret in any case, with white space inside (an echo over several lines), as `clean_reply` leaves it, and
-    cut short at the text's end; plain, percent-encoded, as quoted-printable, in HTML entities, in the escapes of C and
-    JSON, in hexadecimal, and in base64 at every alignment. Of base64 that holds a secret the whole word goes, whatever
-    else is in it; a secret of one or two characters is found there only when it stands alone.
+    truncated at the text's end; plain, percent-encoded, as quoted-printable, in HTML entities, in the escapes of C and
+    JSON, in hexadecimal, and in base64 at every alignment. A base64 word that contains a secret is removed as a whole;
+    a secret of one or two characters is found there only if it stands alone.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -168,17 +168,17 @@ class Redactor:
         return "<Redactor>"
 
     def __call__(self, text: str) -> str:
-        """Return the text without secrets; the text itself when there is nothing to take out."""
+        """Return the text without secrets; the same object if there are none."""
         return self._redact(text, (len(text),))
 
     def without(self, text: str) -> str:
-        """The same for a text that is known to be whole: its end is not the beginning of a secret."""
+        """Do the same for a text that is known to be complete: its end is not a truncated secret."""
         return self._redact(text, ())
 
     def reply(self, reply: Reply) -> Reply:
-        """Return a reply without secrets; the reply itself when there is nothing to take out.
+        """Return a reply without secrets; the same object if there are none.
 
-        Its lines are searched together: a secret may be spread over them, and then they become one.
+        Its lines are searched together: lines that share a secret become one.
         """
         lines = reply.lines or (reply.text,)
         text = "\n".join(lines)
@@ -202,7 +202,7 @@ class Redactor:
         return _replace(text, spans)
 
     def _views(self, data: str) -> Iterator[tuple[_View, Iterable[_Form]]]:
-        """Return the ways to read a text in which a secret may stand, and what it would look like there."""
+        """Yield the decodings of a text that may contain a secret, with the forms that a secret has there."""
         for encoding in (_PLAIN, *(encoding for encoding in _ENCODINGS if encoding.marker in data)):
             view = _View(data, encoding)
             if any(beginning in view.decoded for beginning in self._beginnings):
@@ -213,12 +213,12 @@ class Redactor:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Take secrets out of one text, as a `Redactor` does."""
+    """Remove secrets from one text, as a `Redactor` does."""
     return Redactor(secrets)(text)
 
 
 def _found(text: str, view: _View, forms: Iterable[_Form], cuts: list[int]) -> Iterator[Span]:
-    """Return where secrets stand in a text, seen in one encoding. `cuts` are places where the text was cut short."""
+    """Yield the positions of secrets in one decoding of a text. `cuts` are positions at which it was truncated."""
     for form in forms:
         place = 0
         while span := form.find(view.decoded, place):
@@ -235,7 +235,7 @@ def _found(text: str, view: _View, forms: Iterable[_Form], cuts: list[int]) -> I
 
 
 def _lowered(text: str) -> tuple[str, list[int]]:
-    """Return the UTF-8 of the text in lower case, one character for each octet, and where each came from."""
+    """Return the UTF-8 of the lower-case text, one character for each octet, and the position of each in the text."""
     octets = [" " if sign.isspace() else _octets(sign.lower()) for sign in text]
     places = [place for place, written in enumerate(octets) for _ in written]
     return "".join(octets), places
@@ -246,19 +246,19 @@ def _octets(text: str) -> str:
 
 
 def _plain_forms(secret: str) -> set[str]:
-    """Return the secret as a decoded text has it: in any case, and without white space."""
+    """Return the secret's forms in a decoded text: original and lower case, without white space."""
     written = {secret, clean_reply(secret)}
     small = {"".join(sign.lower() for sign in form) for form in written}
     return {_octets("".join(form.split())).translate(_LOWER) for form in written | small} - {""}
 
 
 def _base64_forms(secret: str) -> Iterator[str]:
-    """Return what base64 of any text with the secret in it must contain, for each place where the secret may begin."""
+    """Yield the substrings that base64 of any text with the secret must contain, one for each alignment."""
     data = secret.encode("utf-8", "surrogatepass")
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + data).decode("ascii").rstrip("=")
         first = (before * 8 + 5) // 6
-        # Unless it is full, the last character holds bits of what follows, too.
+        # The last character may also encode bits of the text behind the secret.
         last = len(encoded) - bool((before + len(data)) % 3)
         if last - first >= _SHORTEST:
             yield encoded[first:last].lower()
@@ -279,7 +279,7 @@ def _whole_word(text: str, start: int, end: int) -> Span:
 
 
 def _replace(text: str, spans: Iterable[Span]) -> str:
-    """Put `REMOVED` in the place of each span; those that touch become one. The spans are in order."""
+    """Replace each span by `REMOVED`; adjoining spans become one. The spans are sorted."""
     parts: list[str] = []
     position = 0
     for start, end in spans:

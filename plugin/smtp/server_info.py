@@ -1,4 +1,4 @@
-"""What a conversation showed of a server: where it is, what it offers, and how TLS was. Noted once by each drain."""
+"""Facts about a server, learned from a session: address, extensions, TLS. Each drain stores them once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from own_smtp.smtp.session import Session
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
-    """A server as it was met."""
+    """A server as seen in one session."""
 
     server: str
-    """Its name and the address that answered."""
+    """Its name and the connected address."""
     offers: tuple[str, ...]
-    """What it said to EHLO that matters for sending, by its keywords."""
+    """The EHLO keywords that matter for sending."""
     protocol: str | None = None
     """`TLSv1.3`; `None` without TLS."""
     cipher: str | None = None
@@ -27,7 +27,7 @@ class ServerInfo:
 
     @classmethod
     def of(cls, session: Session) -> Self:
-        """Read them off a conversation that is open."""
+        """Return the facts that an open session shows."""
         tls = session.connection.tls
         found = cls(server=session.server, offers=tuple(map(session.hide, offers_of(session.capabilities))))
         if tls is None:
@@ -42,25 +42,25 @@ class ServerInfo:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """Return what `as_json` gave."""
+        """Restore the facts from the result of `as_json`."""
         certificate = Certificate.from_json(stored["certificate"]) if stored["certificate"] else None
         seen_at = datetime.fromisoformat(stored["seen_at"]) if stored["seen_at"] else None
         return cls(**{**stored, "offers": tuple(stored["offers"]), "certificate": certificate, "seen_at": seen_at})
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return them as JSON-compatible values."""
         certificate = self.certificate.as_json() if self.certificate else None
         seen_at = self.seen_at.isoformat() if self.seen_at else None
         return {**asdict(self), "offers": list(self.offers), "certificate": certificate, "seen_at": seen_at}
 
     def columns(self, now: datetime) -> dict[str, Any]:
-        """Return the columns of the lease that keep it."""
+        """Return the values of the lease's columns that store them."""
         until = self.certificate.ends_at if self.certificate else None
         return {"facts": replace(self, seen_at=now).as_json(), "certificate_until": until}
 
 
 def offers_of(capabilities: Capabilities) -> tuple[str, ...]:
-    """Return the keywords of what is offered, as servers write them."""
+    """Return the keywords of the offered extensions, as servers write them."""
     size = f"SIZE {capabilities.max_size}" if capabilities.max_size else "SIZE"
     listed = {
         "STARTTLS": capabilities.starttls,

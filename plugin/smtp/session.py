@@ -1,7 +1,7 @@
-"""One SMTP conversation as a small state machine: from the connection to QUIT, one or more messages in between.
+"""One SMTP session as a small state machine: from the connection to QUIT, one or more messages in between.
 
-A session is opened, then delivers what its supply gives it, then closes. How messages are put on the wire, one reply
-at a time, pipelined or in chunks, is up to `own_smtp.smtp.transfer`.
+A session is opened, then `own_smtp.smtp.transfer` sends messages over it, one command at a time, pipelined or in
+chunks; then it is closed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from own_smtp.errors import ForbiddenError, SessionError, TargetError, TargetRef
 from own_smtp.settings import Deadlines
 from own_smtp.smtp.authentication import authenticate
 from own_smtp.smtp.capabilities import NOTHING, Capabilities
-from own_smtp.smtp.connection import Connection, UnaskedReplyError
+from own_smtp.smtp.connection import Connection
+from own_smtp.smtp.interruptions import UnaskedReplyError
 from own_smtp.smtp.introduction import introduce
 from own_smtp.smtp.network import CANNOT_BE_REACHED, Dialer, Target, dial
 from own_smtp.smtp.replies.outcomes import HungUpError, SetupError, Stage, classify, interrupted
@@ -37,11 +38,11 @@ Resolve = Callable[[RelayProfile], Awaitable[Target]]
 
 
 LONGEST_HANDSHAKE = 60.0
-"""Seconds for TLS to be set up: no server that means it needs longer."""
+"""Seconds for the TLS handshake: no working server needs longer."""
 
 
 class SessionState(StrEnum):
-    """Where a conversation is."""
+    """The phase of a session."""
 
     CONNECTING = "connecting"
     GREETING = "greeting"
@@ -52,9 +53,9 @@ class SessionState(StrEnum):
 
 
 class Session:
-    """A conversation with one relay.
+    """A session with one relay.
 
-    `observe` is told each step of the set-up and each line. Nothing that it is told, and no `repr`, holds a secret.
+    `observe` receives each step of the set-up and each line. Neither these nor any `repr` contain a secret.
     """
 
     def __init__(self, profile: RelayProfile, deadlines: Deadlines, observe: Observer = ignore) -> None:
@@ -64,15 +65,15 @@ class Session:
         self.capabilities: Capabilities = NOTHING
         self.server = profile.host
         self.greeting = ""
-        """The server's first words."""
+        """The text of the server's banner."""
         self.has_answered = False
-        """Whether the server has replied to any message yet. Until then a lost connection is not an idle one."""
+        """Whether the server has replied to any message yet. Until then a lost connection was not an idle one."""
         self.says_helo = False
-        """Whether it hangs up at EHLO."""
+        """Whether to send HELO because the server hangs up at EHLO."""
         self.refuses_bdat = False
         """Whether it has refused BDAT although it offers CHUNKING."""
         self.certificate: bytes | None = None
-        """The certificate that the server showed, also one that was not trusted by its fingerprint (DER)."""
+        """The server's certificate (DER), even if its fingerprint was not the trusted one."""
         self.observe = observe
         self._connection: Connection | None = None
         credentials = profile.credentials
@@ -95,7 +96,7 @@ class Session:
         return self.state is SessionState.READY and not self.connection.is_lost
 
     async def open(self, resolve: Resolve, dialer: Dialer = dial) -> None:
-        """Connect, secure and authenticate. Raises `SetupError` and leaves nothing open then."""
+        """Connect, secure and authenticate. Raises `SetupError` after closing the connection."""
         try:
             await self._meet(resolve, dialer)
             if self.profile.credentials is not None:
@@ -108,19 +109,19 @@ class Session:
         self.state = SessionState.READY
 
     async def close(self) -> None:
-        """Say QUIT, wait a moment for the answer, and let go. Never raises for what the server does."""
+        """Send QUIT, wait briefly for the reply, and close. Never raises for server errors."""
         try:
             if self.is_ready and self.connection.is_quiet:
                 self._keep_tls_session()
                 self.connection.write(b"QUIT\r\n", replies=1)
                 await self.connection.read("QUIT", self.deadlines.quit)
         except SessionError:
-            pass  # everything was settled before: a reset in answer to QUIT changes nothing
+            pass  # all messages are settled: a connection reset after QUIT changes nothing
         finally:
             self.drop()
 
     def drop(self) -> None:
-        """Let go of the connection without a word."""
+        """Close the connection without QUIT."""
         self.state = SessionState.CLOSED
         if self._connection is not None:
             self._connection.drop()
@@ -128,7 +129,7 @@ class Session:
     # The set-up, step by step
 
     async def _meet(self, resolve: Resolve, dialer: Dialer) -> None:
-        """Connect and be greeted; once more with HELO where the server hangs up at EHLO (RFC 5321, 3.2)."""
+        """Connect and greet; connect again and send HELO if the server hangs up at EHLO (RFC 5321, 3.2)."""
         await self._connect(resolve, dialer)
         try:
             await self._greet()
@@ -139,10 +140,10 @@ class Session:
             await self._greet()
 
     async def _connect(self, resolve: Resolve, dialer: Dialer) -> None:
-        """Find the server's addresses and connect to one of them, within the deadline for both.
+        """Find the server's addresses and connect to one of them, within one deadline for both.
 
-        Whatever keeps that from happening looks the same and takes the same time: a name that there is not, a target
-        that the policy refuses, a closed port and a filtered one. Who could tell them apart could map networks.
+        All failures look the same and take the same time: an unknown name, a target that the policy refuses, a closed
+        port and a filtered one. Anyone who could tell them apart could map networks.
         """
         clock = asyncio.get_running_loop().time
         until = clock() + self.deadlines.connect
@@ -161,43 +162,43 @@ class Session:
         self.observe(TraceStep(Stage.CONNECT, text, {"server": self.server}))
 
     def _unreachable(self, fact: str) -> SetupError:
-        """Only the log has the fact."""
+        """Log the cause, and return an error that does not reveal it."""
         profile = self.profile
         where = (profile.relay_id, profile.host, profile.port, fact)
         log.warning("Relay %s: no connection to %s, port %s: %s", *where, extra={"relay_id": profile.relay_id})
         return self.broken(Stage.CONNECT, f"{profile.host} {CANNOT_BE_REACHED}.")
 
     def broken(self, stage: Stage, text: str | SessionError, pause: PauseReason | None = None) -> SetupError:
-        """Return what to raise when the set-up ends in `stage`."""
+        """Return the error to raise when the set-up breaks off in `stage`."""
         return SetupError(self.interrupted(stage, text)._replace(pause=pause))
 
     def refused(self, stage: Stage, reply: Reply) -> SetupError:
-        """Return what to raise when a reply ends the set-up."""
+        """Return the error to raise when a reply ends the set-up."""
         return SetupError(self.judge(stage, reply))
 
-    # What leaves a session: all of it without secrets. Inside, replies are as the server gave them, because a password
-    # may be a word that servers say anyway.
+    # Everything that leaves a session is redacted. Inside, replies stay unredacted, because a password may be a word
+    # that also occurs in ordinary replies.
 
     def judge(self, stage: Stage, reply: Reply) -> Outcome:
-        """Return what a reply means."""
+        """Return the outcome that a reply stands for."""
         outcome = classify(stage, reply, server=self.server)
         return outcome if outcome.reply is None else outcome._replace(reply=self._redactor.reply(outcome.reply))
 
     def interrupted(self, stage: Stage, why: str | SessionError) -> Outcome:
-        """Return what it means when the conversation broke off."""
-        said = f"{why} It said: {why.reply.code} {why.reply.text}" if isinstance(why, UnaskedReplyError) else str(why)
-        return interrupted(stage, self._redactor(said), server=self.server)
+        """Return the outcome of a session that broke off in `stage`."""
+        text = f"{why} It said: {why.reply.code} {why.reply.text}" if isinstance(why, UnaskedReplyError) else str(why)
+        return interrupted(stage, self._redactor(text), server=self.server)
 
     def hide(self, text: str) -> str:
-        """Take the password out of a whole word or line of the server."""
+        """Remove the password from a complete word or line of the server."""
         return self._redactor.without(text)
 
     def show(self, reply: Reply) -> Reply:
-        """Return a reply as it may be seen."""
+        """Return a reply without the password."""
         return self._redactor.reply(reply)
 
-    def _tell(self, sent: str, reply: Reply) -> Reply:
-        """Let observers see what was said, without the user name too, and return the reply as it may be seen."""
+    def _trace(self, sent: str, reply: Reply) -> Reply:
+        """Pass command and reply to observers, without the username as well, and return the redacted reply."""
         self.observe(TraceLine(sent, self._transcript_redactor.reply(reply)))
         return self.show(reply)
 
@@ -209,14 +210,14 @@ class Session:
         await introduce(self)
         if self.profile.security is Security.STARTTLS:
             await self._start_tls()
-            await introduce(self)  # what was said in plain text is forgotten (RFC 3207, 4.2)
+            await introduce(self)  # replies in plain text must be discarded (RFC 3207, 4.2)
 
     async def _read_banner(self) -> None:
         try:
             reply = await self.connection.read("the banner", self.deadlines.banner)
         except SessionError as error:
             raise self.broken(Stage.BANNER, error) from error
-        shown = self._tell("", reply)
+        shown = self._trace("", reply)
         self.check(Stage.BANNER, reply)
         self.greeting = shown.text
         self.observe(TraceStep(Stage.BANNER, shown.text, {"words": shown.text}))
@@ -242,7 +243,7 @@ class Session:
             raise self.broken(Stage.TLS, text, PauseReason.CERTIFICATE) from error
         except (OSError, SessionError) as error:
             raise self.broken(Stage.TLS, f"No TLS: {_reason(error)}") from error
-        text = f"{tls.version()} with a certificate that is trusted."
+        text = f"{tls.version()} with a trusted certificate."
         self.observe(TraceStep(Stage.TLS, text, {"version": tls.version()}))
 
     def _keep_tls_session(self) -> None:
@@ -250,17 +251,17 @@ class Session:
         if tls is not None:
             context_for(self.profile.fingerprint).keep_session(tls)
 
-    # What is said in it
+    # Commands and replies
 
     async def expect(self, stage: Stage, command: bytes, *, kind: int = 2, shown: str | None = None) -> Reply:
         """Send `command` and return its reply, whose code begins with `kind`.
 
-        Raises `SetupError` with what anything else means. `shown` is what observers see of a command with a secret.
+        Raises `SetupError` for any other reply. Observers see `shown` in place of a command that contains a secret.
         """
         return self.check(stage, await self.ask(stage, command, shown), kind=kind)
 
     async def ask(self, stage: Stage, command: bytes, shown: str | None = None) -> Reply:
-        """Send `command` and return its reply, whatever it is. Raises `SetupError` when there is none."""
+        """Send `command` and return its reply, whatever its code. Raises `SetupError` if there is none."""
         try:
             self.connection.write(command, replies=1)
             reply = await self.connection.read(stage.upper(), self.deadlines.command)
@@ -268,11 +269,11 @@ class Session:
             raise self.broken(stage, error) from error
         if isinstance(self.connection.failure, ReplyError):
             raise self.broken(stage, self.connection.failure)
-        self._tell(shown or command.decode("utf-8", "replace").strip(), reply)
+        self._trace(shown or command.decode("utf-8", "replace").strip(), reply)
         return reply
 
     def check(self, stage: Stage, reply: Reply, *, kind: int = 2) -> Reply:
-        """Return the reply, or raise `SetupError` when its code does not begin with `kind`."""
+        """Return the reply, or raise `SetupError` if its code does not begin with `kind`."""
         if reply.code // 100 != kind:
             raise self.refused(stage, reply)
         return reply
@@ -284,6 +285,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "the server did not answer in time."
     if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
-        return f"{os.strerror(error.errno)}."  # asyncio's own words repeat the address
+        return f"{os.strerror(error.errno)}."  # asyncio's own text repeats the address
     text = getattr(error, "reason", None) or str(error) or type(error).__name__
     return f"{text.removesuffix('.')}."

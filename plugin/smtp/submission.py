@@ -1,4 +1,4 @@
-"""One message through one relay, now: for confirmations, tests and checks. The same session as in delivery."""
+"""Sends one message through one relay at once, by the same session as in delivery: for confirmations and tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from own_smtp.smtp.values import Envelope, Outcome, RelayProfile
 
 
 def resolver_for(policy: NetworkPolicy) -> Resolve:
-    """Return what finds the checked addresses of a relay under the platform's policy."""
+    """Return a function that finds the checked addresses of a relay under the platform's policy."""
 
     async def resolve_relay(profile: RelayProfile) -> Target:
         policy.check_relay(profile)
@@ -36,15 +36,16 @@ def submit(
     observe: Observer | None = None,
     longest: float = LONGEST,
 ) -> Outcome:
-    """Send one message and return its outcome. Never raises for what a network or a server does.
+    """Send one message and return its outcome. Never raises for network or server errors.
 
-    Each step has its deadline, and all of them together `longest` seconds. Not for a thread that runs an event loop.
+    Each step has its deadline, and all of them together `longest` seconds. Don't call it in a thread that runs an
+    event loop.
     """
     session = Session(profile, deadlines, observe) if observe else Session(profile, deadlines)
-    return asyncio.run(_submit(session, _One(envelope), resolver_for(policy), longest))
+    return asyncio.run(_submit(session, _SingleMessage(envelope), resolver_for(policy), longest))
 
 
-async def _submit(session: Session, supply: _One, find: Resolve, longest: float) -> Outcome:
+async def _submit(session: Session, supply: _SingleMessage, find: Resolve, longest: float) -> Outcome:
     try:
         async with asyncio.timeout(longest):
             await session.open(find)
@@ -61,7 +62,7 @@ async def _submit(session: Session, supply: _One, find: Resolve, longest: float)
     return supply.outcome or interrupted(Stage.CONNECT, "The server closed the connection before the message.")
 
 
-class _One:
+class _SingleMessage:
     """A supply of one message."""
 
     def __init__(self, envelope: Envelope) -> None:

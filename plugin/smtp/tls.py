@@ -1,6 +1,6 @@
-"""TLS contexts: made once per process, always verifying, resuming sessions where a server offers it.
+"""TLS contexts: created once per process, always verifying, resuming sessions where a server offers it.
 
-A verifying context costs 16 to 18 ms to make, a handshake about 1 ms: neither is paid per message.
+Creating a verifying context takes 16 to 18 ms, a handshake about 1 ms: neither happens for each message.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from typing import Any, Self
 from own_smtp.errors import OwnSMTPError
 
 LARGEST_RECORD = 16 * 1024
-"""Octets of plain text in a TLS record, at most (RFC 8446, 5.1)."""
+"""Maximum octets of plain text in a TLS record (RFC 8446, 5.1)."""
 MOST_SESSIONS = 1000
-"""Servers whose last session is kept, in each context."""
+"""The number of servers whose last session each context keeps."""
 
 
 class CertificateError(OwnSMTPError):
-    """The server's certificate is not the one that was trusted by its fingerprint."""
+    """The server's certificate does not have the trusted fingerprint."""
 
 
 class ListeningTLS(ssl.SSLObject):
-    """A TLS object that can be handed what arrived when its transport is gone."""
+    """A TLS object that can still decrypt data after its transport is closed."""
 
     incoming: ssl.MemoryBIO
 
     def decrypt(self, data: bytes) -> bytes:
-        """Return the plain text in `data`. Raises `ssl.SSLError` where there is none."""
+        """Return the plain text in `data`. Raises `ssl.SSLError` if there is none."""
         self.incoming.write(data)
         return self.read(LARGEST_RECORD)
 
 
 class ResumingContext(ssl.SSLContext):
-    """A client context that hands the last session of each server back to it (RFC 8446, 2.2).
+    """A client context that resumes the last session with each server (RFC 8446, 2.2).
 
-    asyncio has no argument for it, but makes its TLS objects through `wrap_bio`.
+    asyncio has no argument for a session, but creates its TLS objects through `wrap_bio`.
     """
 
     def __new__(cls) -> Self:
@@ -51,7 +51,7 @@ class ResumingContext(ssl.SSLContext):
     sslobject_class = ListeningTLS
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
-        """Make a TLS object that begins with the session kept for this server, if there is one."""
+        """Create a TLS object that resumes the session stored for this server, if there is one."""
         name = options.get("server_hostname")
         if name is not None and name in self._sessions:
             options["session"] = self._sessions[name]
@@ -61,7 +61,7 @@ class ResumingContext(ssl.SSLContext):
         return made
 
     def keep_session(self, tls: ssl.SSLObject) -> None:
-        """Remember the session of a connection that is about to end. With TLS 1.3 it comes with the first data."""
+        """Store the session of a connection that is about to end. With TLS 1.3 it arrives with the first data."""
         if tls.server_hostname and tls.session is not None and tls.session.has_ticket:
             self._sessions[tls.server_hostname] = tls.session
             self._sessions.move_to_end(tls.server_hostname)
@@ -71,7 +71,7 @@ class ResumingContext(ssl.SSLContext):
 
 @lru_cache(maxsize=1)
 def verifying_context() -> ResumingContext:
-    """Return the context that trusts what the system's authorities vouch for, and checks the name (RFC 7817)."""
+    """Return the context that trusts the system's certificate authorities, and checks the host name (RFC 7817)."""
     context = ResumingContext()
     context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     return context
@@ -79,9 +79,9 @@ def verifying_context() -> ResumingContext:
 
 @lru_cache(maxsize=256)
 def pinning_context(fingerprint: str) -> ResumingContext:
-    """Return the context for the one certificate with this fingerprint: `check_fingerprint` decides on it.
+    """Return the context for the one certificate with this fingerprint, which `check_fingerprint` verifies.
 
-    Each has its own sessions: a resumed one shows the certificate that it began with, not the server's present one.
+    Each has its own sessions: a resumed one shows the certificate of its first handshake, not the current one.
     """
     context = ResumingContext()
     context.check_hostname = False
@@ -90,7 +90,7 @@ def pinning_context(fingerprint: str) -> ResumingContext:
 
 
 def context_for(fingerprint: str | None) -> ResumingContext:
-    """Return the context for a relay with or without a trusted fingerprint."""
+    """Return the context for a relay with a trusted fingerprint, or without one (`None`)."""
     return pinning_context(fingerprint) if fingerprint else verifying_context()
 
 
@@ -101,6 +101,6 @@ def fingerprint_of(tls: ssl.SSLObject) -> str:
 
 
 def check_fingerprint(tls: ssl.SSLObject, trusted: str | None) -> None:
-    """Raise `CertificateError` when a fingerprint is trusted and the certificate is another one."""
+    """Raise `CertificateError` if a fingerprint is given and the certificate has another one."""
     if trusted is not None and fingerprint_of(tls) != trusted.lower():
-        raise CertificateError("The server shows another certificate than the one that was trusted.")
+        raise CertificateError("The server's certificate is not the trusted one.")

@@ -1,6 +1,6 @@
-"""What a conversation tells of itself while it is set up: each step that was done, and each line that was said.
+"""The trace of a session's set-up: each completed step, and each command with its reply.
 
-Nothing of it holds a secret: the session leaves them out, and takes them out of replies.
+It contains no secrets: the session masks them in commands and removes them from replies.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from own_smtp.smtp.values import Reply
 
 @dataclass(frozen=True, slots=True)
 class TraceStep:
-    """One step of the set-up that went well, as a person who tests a relay wants to see it."""
+    """One completed step of the set-up, for people who test a relay."""
 
     stage: Stage
     text: str
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What is worth showing of it, as JSON can hold it."""
+    """Details to show, as JSON-compatible values."""
 
 
 @dataclass(frozen=True, slots=True)
 class TraceLine:
-    """What was said to the server, and its reply. The banner is a reply to nothing."""
+    """A command and its reply. For the banner, `sent` is empty."""
 
     sent: str
     reply: Reply
@@ -35,4 +35,4 @@ Observer = Callable[[TraceStep | TraceLine], None]
 
 
 def ignore(_seen: TraceStep | TraceLine) -> None:
-    """Observe nothing."""
+    """Ignore the trace."""

@@ -1,4 +1,4 @@
-"""What a conversation must know of a relay, as frozen values without a database behind them."""
+"""Relays, replies, outcomes and messages as frozen values, without a database."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _CODE = re.compile(r"[2-5]\d\d ")
 
 
 class Stage(StrEnum):
-    """Where in a conversation something happened."""
+    """The stage of a session in which something happened."""
 
     LOCAL = "local"
-    """Before any byte was sent: the message cannot go to this server at all."""
+    """Before any byte was sent: this server can never accept the message."""
     RESOLVE = "resolve"
     CONNECT = "connect"
     BANNER = "banner"
@@ -33,20 +33,20 @@ class Stage(StrEnum):
 
 
 SETUP = frozenset({Stage.RESOLVE, Stage.CONNECT, Stage.BANNER, Stage.EHLO, Stage.STARTTLS, Stage.TLS, Stage.AUTH})
-"""Stages in which no invitation was tried yet: what happens there is about the relay."""
+"""Stages before the first invitation: failures there concern the relay."""
 
 TRANSACTION = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.MESSAGE})
 
 UNREACHED = frozenset({Stage.RESOLVE, Stage.CONNECT})
-"""Stages before a server spoke: their technical words are shown to nobody, as they could be used to scan a network."""
+"""Stages before the connection: their technical texts are never shown, because they could help to scan a network."""
 
 SPEECHLESS = UNREACHED | {Stage.LOCAL}
-"""Stages in which no server spoke: what is kept of them is not a server's words."""
+"""Stages without any reply: the stored texts are our own, not a server's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A user name and its password, which `repr` does not show."""
+    """A username and its password, which `repr` does not show."""
 
     username: str
     password: str = field(repr=False)
@@ -54,26 +54,26 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How fast a relay may be used. `None` means no limit."""
+    """The sending limits of a relay. `None` means no limit."""
 
     max_connections: int = 4
     messages_per_connection: int | None = None
     min_interval: float | None = None
-    """Least time between two messages, in seconds."""
+    """Minimum time between two messages, in seconds."""
     jitter: float = 0.0
-    """By how much each spacing may grow at random, as a share of it."""
+    """Random extension of each interval, as a fraction of it at most."""
     per_second: float | None = None
     per_minute: int | None = None
     per_hour: int | None = None
     per_day: int | None = None
     sending_windows: tuple[dict[str, Any], ...] = ()
-    """When it may send; empty means always."""
+    """The hours in which it may send; empty means always."""
     timezone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who the recipient sees as the sender."""
+    """The sender that recipients see."""
 
     address: str
     name: str = ""
@@ -82,7 +82,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayProfile:
-    """One relay as a drain sees it: where to connect, as whom, for whom, how fast."""
+    """The settings of one relay that a drain needs: server, credentials, sender, limits."""
 
     relay_id: int
     tenant_id: str
@@ -92,7 +92,7 @@ class RelayProfile:
     security: Security
     credentials: Credentials | None
     fingerprint: str | None
-    """SHA-256 of the one certificate to trust, in hex; `None` means the system's authorities."""
+    """SHA-256 of the one trusted certificate, in hex; `None` means the system's certificate authorities."""
     identity: Identity
     envelope_sender: str
     ehlo_name: str | None
@@ -101,15 +101,15 @@ class RelayProfile:
 
 
 class Reply(NamedTuple):
-    """A server's answer (RFC 5321, 4.2)."""
+    """A server's reply (RFC 5321, 4.2)."""
 
     code: int
     text: str
-    """The words of all lines without codes, control characters removed, 500 characters at most."""
+    """The text of all lines without codes, control characters removed, 500 characters at most."""
     enhanced: str | None = None
-    """The enhanced status code (RFC 3463), as `5.1.1`."""
+    """The enhanced status code (RFC 3463), such as `5.1.1`."""
     lines: tuple[str, ...] = ()
-    """The words of each line of a reply with several lines."""
+    """The text of each line; empty for a reply of one line."""
 
     @property
     def is_positive(self) -> bool:
@@ -117,42 +117,42 @@ class Reply(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one attempt came to, ready to be settled, shown and logged."""
+    """The result of one attempt, ready to be settled, shown and logged."""
 
     state: State
-    """The invitation's state after it; `queued` means that it is tried again."""
+    """The invitation's state afterwards; `queued` means that it is retried."""
     stage: str
     """`resolve`, `connect`, `banner`, `ehlo`, `starttls`, `tls`, `auth`, `mail`, `rcpt`, `data`, `body`, `message`."""
     reply: Reply | None = None
-    """`None` when there was none: then `text` says what happened."""
+    """`None` if there was none: then `text` describes the event."""
     text: str = ""
     server: str | None = None
-    """Host name and address that answered."""
+    """The server's host name and connected address."""
     pause: PauseReason | None = None
-    """Why the relay must pause, when this says more of the relay than of the message."""
+    """Why the relay must pause, if the reply concerns the relay rather than the message."""
     slows_down: bool = False
-    """Whether the relay asked for a slower pace."""
+    """Whether the relay asked for slower sending."""
 
     @property
     def words(self) -> str:
-        """The server's own words, or ours where it said nothing."""
+        """The text of the server's reply; our own text if there was none."""
         return self.reply.text if self.reply else self.text
 
     @property
     def said(self) -> str:
-        """The server's reply with its codes, by which `is_reply` knows it, or our words where it said nothing."""
+        """The server's reply with its codes, which `is_reply` recognises; our own text if there was none."""
         if self.reply is None:
             return self.text
         return " ".join(str(part) for part in (self.reply.code, self.reply.enhanced, self.reply.text) if part)
 
 
 def is_reply(said: str) -> bool:
-    """Tell whether a server said it: our own sentences do not begin with a reply code."""
+    """Return whether a stored text is a server's reply: our own texts do not begin with a reply code."""
     return _CODE.match(said) is not None
 
 
 class Envelope(NamedTuple):
-    """What MAIL and RCPT say of one message, and the message itself."""
+    """The envelope of one message, and the message itself."""
 
     sender: str
     """The envelope sender; empty for the null reverse-path."""
@@ -162,7 +162,7 @@ class Envelope(NamedTuple):
     envelope_id: str | None = None
     """ENVID for a relay that offers DSN (RFC 3461)."""
     invitation_id: int = 0
-    """Which invitation it is; 0 for a message that is none."""
+    """The invitation's id; 0 for other messages."""
 
     def __repr__(self) -> str:
         return f"<Envelope from {self.sender!r} to {self.recipient!r}, {len(self.data)} octets>"

@@ -1,7 +1,7 @@
-"""The last look at a message before it goes onto the wire: octets that a server must not see are refused.
+"""The last check of a message before it is sent: octets that are not safe on the wire are refused.
 
-Whoever made a message, nothing is mended here: a mended message is another one than its maker meant. What servers
-disagree about, such as bare line ends, is how one message becomes two (CVE-2023-51764).
+Nothing is repaired here: a repaired message may differ from what its author meant. Octets that servers interpret
+differently, such as bare line ends, can turn one message into two (SMTP smuggling, CVE-2023-51764).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ LONGEST_LINE = 998
 """Octets of a line without its CRLF (RFC 5321, 4.5.3.1.6)."""
 
 _LINE_END = b"\r\n"
-# Each pattern begins with a line end: so they jump from line to line, which is many times faster than reading all.
+# Each pattern begins with a line end: the search jumps from line to line, which is many times faster.
 _BARE_LF = re.compile(rb"\n(?<!\r\n)")
-# A field begins with its name and a colon, and goes on in lines that begin with white space and say something more
-# (RFC 5322, 2.2 and 3.2.2). Finds the name, or nothing where a field goes on.
+# A field begins with its name and a colon, and continues in lines that begin with white space and have more text
+# (RFC 5322, 2.2 and 3.2.2). Captures the name, or nothing for a continuation line.
 _LINE_OF_HEADER = re.compile(rb"\n(?:([!-9;-~]+):|[ \t]+[^ \t\r\n])")
 _HARMLESS = bytes(set(range(256)) - set(b"\r\n\0"))
 
@@ -24,13 +24,13 @@ ONCE = frozenset(
     | {b"mime-version", b"content-type", b"content-transfer-encoding", b"content-id", b"content-disposition"}
     | {b"list-unsubscribe", b"list-unsubscribe-post", b"auto-submitted"}
 )
-"""Fields that a header has once at most (RFC 5322, 3.6; RFC 2045; RFC 2369, 2; RFC 3834, 5), in small letters."""
+"""Fields that a header has once at most (RFC 5322, 3.6; RFC 2045; RFC 2369, 2; RFC 3834, 5), in lower case."""
 
 
 def why_unfit(data: bytes) -> str | None:
-    """Return why no server may see this message; `None` when it is fit for the wire.
+    """Return why this message must not be sent; `None` if it is safe.
 
-    Takes some microseconds for an invitation, and time in proportion to the size of any message.
+    Takes a few microseconds for an invitation; the time is linear in the message's size.
     """
     ends = data.translate(None, _HARMLESS)
     if b"\0" in ends:
@@ -61,7 +61,7 @@ def _why_no_header(data: bytes) -> str | None:
 
 
 def _has_long_line(data: bytes) -> bool:
-    """Jump from line end to line end, as far as a line may reach: that is cheaper than looking at each line."""
+    """Jump from line end to line end in steps of the longest line: cheaper than checking each line."""
     start, size = 0, len(data)
     while start < size:
         end = data.rfind(b"\n", start, start + LONGEST_LINE + 2)

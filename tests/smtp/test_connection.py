@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from own_smtp.errors import SessionError
-from own_smtp.smtp.connection import Connection, ConnectionLostError, UnaskedReplyError
+from own_smtp.smtp.connection import Connection
+from own_smtp.smtp.interruptions import ConnectionLostError, UnaskedReplyError
 from own_smtp.smtp.network import Connected, Target, dial
 from own_smtp.smtp.replies.parser import ReplyError
 from tests.scripted import (
@@ -135,7 +136,7 @@ def test_a_longer_deadline_replaces_a_shorter_one(scripted):
     ("behaviour", "error"),
     [
         (Endless(b"220-more\r\n"), "does not end"),
-        (Endless(b"220 more\r\n"), "out of turn"),
+        (Endless(b"220 more\r\n"), "unexpected reply"),
         (Endless(b"x"), "no SMTP reply"),
         (Endless(b"\r\n"), "no SMTP reply"),
         (huge_line(220), "does not end"),
@@ -194,7 +195,7 @@ def test_half_a_reply_out_of_the_blue_is_not_completed_by_the_next(scripted):
         await until(lambda: not wire.is_quiet)
         wire.write(b"NOOP\r\n", replies=1)
 
-    with pytest.raises(ConnectionLostError, match="out of turn"):
+    with pytest.raises(ConnectionLostError, match="unexpected reply"):
         over(scripted, talk)
 
 

@@ -1,8 +1,8 @@
-"""A server's replies: read from the wire, judged by stage and words, and turned into the outcome of an attempt.
+"""A server's replies: parsed, judged by stage and text, and turned into the outcome of an attempt.
 
-`parser` reads them in bounds, `topics` finds what a refusal is about, `rules` is the table that decides what becomes of
-the message and of the relay, `outcomes` applies it, `refusal_streak` notices a server that refuses everybody, and
-`queue_ids` finds the server's own id for a message. No input or output.
+`parser` reads them within limits, `topics` finds the subject of a refusal, `rules` is the table of verdicts on message
+and relay (each a `rule`), `outcomes` applies it, `refusal_streak` detects a server that refuses all recipients, and
+`queue_ids` finds the server's own id of a message. No input or output.
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The outcome of an attempt, by stage and reply: `own_smtp.smtp.replies.rules` is the table that decides."""
+"""The outcome of an attempt, by stage and reply, from the table in `own_smtp.smtp.replies.rules`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["SETUP", "TRANSACTION", "HungUpError", "SetupError", "Stage", "classi
 
 
 def classify(stage: Stage, reply: Reply, *, server: str | None = None) -> Outcome:
-    """Return what `reply` in `stage` means for an invitation.
+    """Return the outcome for an invitation of `reply` in `stage`.
 
-    A reply that makes no sense there (a 2yz to DATA, a 3yz to the final dot) is an interrupted conversation.
+    A reply that makes no sense there (a 2yz to DATA, a 3yz to the final dot) counts as an interruption.
     """
-    if stage is Stage.MESSAGE and reply.code == 250:  # nearly all of them
+    if stage is Stage.MESSAGE and reply.code == 250:  # nearly all messages
         return Outcome(state=State.ACCEPTED, stage=stage, reply=reply, server=server)
     rule = find_rule(stage, reply)
     if rule is None:
@@ -26,21 +26,21 @@ def classify(stage: Stage, reply: Reply, *, server: str | None = None) -> Outcom
 
 
 def interrupted(stage: Stage, text: str, *, server: str | None = None) -> Outcome:
-    """Return what it means when the conversation broke off in `stage`.
+    """Return the outcome of a session that broke off in `stage`.
 
-    After the final dot nobody can know whether the server took the message (RFC 1047); before it, it did not.
+    After the final dot it is unknown whether the server accepted the message (RFC 1047); before it, it did not.
     """
     state = State.UNKNOWN if stage is Stage.MESSAGE else State.QUEUED
     return Outcome(state=state, stage=stage, text=text, server=server)
 
 
 def impossible(text: str) -> Outcome:
-    """Return the outcome of a message that this server can never take; no byte of it was sent."""
+    """Return the outcome of a message that this server can never accept; no byte of it was sent."""
     return Outcome(state=State.FAILED, stage=Stage.LOCAL, text=text)
 
 
 class SetupError(SessionError):
-    """There is no usable conversation with the relay. `outcome` says why, and what it means."""
+    """No usable session with the relay could be set up. `outcome` has the reason and its consequences."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(f"{outcome.stage}: {outcome.words}")
@@ -48,4 +48,4 @@ class SetupError(SessionError):
 
 
 class HungUpError(SetupError):
-    """The server closed the connection when it heard EHLO."""
+    """The server closed the connection at EHLO."""

@@ -1,4 +1,4 @@
-"""Bytes from a server become replies: the grammar of RFC 5321, 4.2, within limits that no honest server meets."""
+"""Parses a server's bytes into replies: the grammar of RFC 5321, 4.2, within limits that no honest server reaches."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from own_smtp.smtp.redaction import LONGEST_REPLY, clean_reply
 from own_smtp.smtp.values import Reply
 
 MAX_LINE = 4096
-"""So much is kept of a line. RFC 5321, 4.5.3.1.5 allows 512 octets, and some servers write more."""
+"""Octets of a line that are kept. RFC 5321, 4.5.3.1.5 allows 512, and some servers send more."""
 MAX_LINES = 100
-"""So many lines are kept of a reply: the first ones and the last."""
+"""Lines of a reply that are kept: the first ones and the last."""
 MAX_REPLY = 64 * 1024
-"""A reply that has not ended after so many octets does not end."""
+"""Octets after which a reply counts as endless."""
 
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|$)")
@@ -23,31 +23,31 @@ _REMEMBERED = 256
 
 
 class ReplyError(SessionError):
-    """What the server sent is no reply, or one that does not end."""
+    """The server sent an invalid reply, or one that does not end."""
 
 
 @dataclass(slots=True)
 class ReplyParser:
-    """Cuts a stream of bytes into replies.
+    """Splits a stream of bytes into replies.
 
-    The code decides (RFC 5321, 4.2): however many words a reply has, it is believed by its code, and its words are cut.
-    A server answers most commands with the same words each time, so replies of one line are remembered.
+    The code decides (RFC 5321, 4.2): a long reply counts by its code, and its text is truncated. A server sends the
+    same text for most commands, so replies of one line are cached.
     """
 
     _rest: bytes = b""
     _code: bytes = b""
     _lines: list[bytes] = field(default_factory=list)
     _size: int = 0
-    """Octets of the present reply that were read, those that are not kept too."""
+    """Octets read of the current reply, including those that are not kept."""
     _known: dict[bytes, Reply] = field(default_factory=dict)
 
     @property
     def is_between_replies(self) -> bool:
-        """Whether no part of a further reply has come yet."""
+        """Whether no part of a further reply has arrived yet."""
         return not self._rest and not self._lines
 
     def feed(self, data: bytes) -> Iterator[Reply]:
-        """Take what was read and yield the replies that it completes, then raise `ReplyError` if the rest is none."""
+        """Process received bytes and yield the replies that they complete; then raise `ReplyError` for invalid ones."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             reply = self._known.get(line) if not self._lines else None
@@ -58,7 +58,7 @@ class ReplyParser:
             yield from self._shorten()
 
     def _shorten(self) -> Iterator[Reply]:
-        """Keep the beginning of a line that has not ended; one that does not end is a reply by its code."""
+        """Keep only the beginning of an unfinished line; an endless line still counts by its code."""
         self._size += len(self._rest) - MAX_LINE
         self._rest = self._rest[:MAX_LINE]
         match = _LINE.fullmatch(self._rest)
@@ -94,7 +94,7 @@ class ReplyParser:
 
 
 def make_reply(code: int, lines: list[bytes]) -> Reply:
-    """Return the reply that these lines, without their codes, are. Only the basic code's class is believed."""
+    """Return the reply with this code and these lines, which come without their codes."""
     words = [_decode(line) for line in lines]
     enhanced = None
     if match := _ENHANCED.match(words[-1]):

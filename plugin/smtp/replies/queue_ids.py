@@ -1,6 +1,6 @@
-"""The id that a server gave a message in its own queue, read from the words with which it took the message.
+"""The id that a server gave a message in its own queue, extracted from the text of the reply that accepted it.
 
-A mail administrator finds the message by it in the server's log. No column is kept for it: it is read when it is shown.
+Email administrators find the message by it in the server's log. It is not stored, but extracted when it is shown.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import re
 
 _ID = r"([A-Za-z0-9][A-Za-z0-9._+/=-]{3,79})"
 
-# In the order in which they are tried. Each begins with words of one server and reads a word of limited length behind
-# them, so that none can be led to look at the same place twice.
+# In the order in which they are tried. Each begins with fixed text of one server and reads a word of limited length
+# behind it, so that none backtracks.
 _PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"\bqueued as <?{_ID}",  # Postfix, Haraka, MailHog and many who write as Postfix does
+        rf"\bqueued as <?{_ID}",  # Postfix, Haraka, MailHog and many that follow Postfix
         r"\[InternalId=([0-9]{1,20})\b",  # Exchange, and Exchange Online
         rf"^OK id={_ID}",  # Exim
         rf"^(?:\S{{1,40}} )?{_ID} Message accepted for delivery",  # Sendmail: "2.0.0 x1 Message accepted for delivery"
@@ -27,9 +27,9 @@ _PATTERNS = tuple(
 
 
 def queue_id(text: str) -> str | None:
-    """Return the id in the words of a reply that took a message; `None` when they hold none that is known here.
+    """Return the id in the text of a reply that accepted a message; `None` if no known pattern matches.
 
-    `text` is without the reply's codes, as an attempt keeps it.
+    `text` has no reply codes, as attempts store it.
     """
     for pattern in _PATTERNS:
         if match := pattern.search(text):

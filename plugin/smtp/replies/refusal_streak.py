@@ -1,7 +1,8 @@
-"""A brake that needs no words: the same refusal of several different recipients in a row is about the account.
+"""Detects a blocked account without a list of phrases: identical refusals of several recipients in a row.
 
-No list of phrases knows all of a provider's sentences. But a server that says the same to recipients of several
-domains, and takes none between them, does not speak of any of them. Pure: what comes of it is the caller's.
+No list of phrases covers all texts of all providers. But a server that refuses recipients of several domains in the
+same words, and accepts none between them, does not refuse because of these recipients. Pure functions and values; the
+caller acts on the result.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from own_smtp.states import State
 T = TypeVar("T")
 
 FEWEST_DOMAINS = 2
-"""A list of dead mailboxes of one domain gets one answer, too."""
+"""One domain is not enough: its unknown mailboxes get identical refusals, too."""
 
 ABOUT_RECIPIENT = frozenset({Topic.RECIPIENT, Topic.MAILBOX_FULL, Topic.RECIPIENT_RATE, Topic.REMOTE})
-"""What a server says of mailboxes one by one, in the same words each time."""
+"""Topics that concern single mailboxes, although the text is the same each time."""
 
 _URL = re.compile(r"\b(https?://|www\.)\S+", re.IGNORECASE)
 _ADDRESS = re.compile(r"<?[^\s<>@]{1,64}@[^\s<>]{1,255}>?")
@@ -28,11 +29,11 @@ _WITH_DIGIT = re.compile(r"[^\s]*\d[^\s]*")
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)+")
 _SAID = re.compile(r"(\d{3}) (?:[245]\.\d+\.\d+ )?(.*)", re.DOTALL)
 _MIXED = re.compile(r"\b(?=\w*[a-z][A-Z]\w*[a-z][A-Z])\w{8,}\b")
-"""An id of letters, such as `cNkjaDyzRwQ`."""
+"""An id that consists of letters, such as `cNkjaDyzRwQ`."""
 
 
 def normalise(text: str, recipient: str = "") -> str:
-    """Return what two refusals of the same kind have in common: no addresses, names, links, ids, numbers or case."""
+    """Return the part that refusals of one kind have in common: no addresses, names, links, ids, numbers or case."""
     text = _ADDRESS.sub("@", _URL.sub("@", text))
     local, _, domain = recipient.lower().partition("@")
     text = _WITH_DIGIT.sub("#", _MIXED.sub("#", _NAME.sub("#", text))).lower()
@@ -43,12 +44,12 @@ def normalise(text: str, recipient: str = "") -> str:
 
 
 def refusal_key(reply: Reply, recipient: str = "") -> str:
-    """Return what makes two refusals the same: the code and what their words have in common."""
+    """Return the key by which refusals are compared: the code and the normalised text."""
     return f"{reply.code} {normalise(reply.text, recipient)}"
 
 
 def said_key(said: str | None) -> str | None:
-    """Return the key of a refusal as an outcome says it (`Outcome.said`): code, enhanced code, words."""
+    """Return the key of a refusal in the form of `Outcome.said`: code, enhanced code, text."""
     found = _SAID.match(said or "")
     return f"{found[1]} {normalise(found[2])}" if found else None
 
@@ -57,7 +58,7 @@ def said_key(said: str | None) -> str | None:
 class _Held(Generic[T]):
     recipient: str
     item: T | None
-    """`None` for a refusal of an earlier time, which is settled."""
+    """`None` for a refusal of an earlier drain, which is settled."""
 
     @property
     def domain(self) -> str:
@@ -65,15 +66,15 @@ class _Held(Generic[T]):
 
 
 class RefusalStreak(Generic[T]):
-    """Holds refusals back until it is known whether they are about their recipients.
+    """Holds refusals back until it is clear whether they concern their recipients or the account.
 
-    `need` different recipients in a row make it trip. `accepted` is a refusal, by its `refusal_key`,
-    of which somebody has decided already that it is about the recipients.
+    `need` different recipients in a row trip it. `accepted` is the `refusal_key` of a refusal that a person has already
+    attributed to the recipients.
     """
 
     def __init__(self, need: int = 5, accepted: str | None = None) -> None:
         self.is_tripped = False
-        """Whether the refusals that are held are about the account."""
+        """Whether the refusals that are held concern the account."""
         self._need = need
         self._accepted = accepted
         self._key = ""
@@ -81,18 +82,18 @@ class RefusalStreak(Generic[T]):
 
     @property
     def held(self) -> list[T]:
-        """What is held back, in order."""
+        """The items that are held back, in order."""
         return [held.item for held in self._held if held.item is not None]
 
     def recall(self, recipient: str, outcome: Outcome) -> None:
-        """Take an outcome of an earlier time into account, which nobody can hold back any more."""
+        """Take an outcome of an earlier drain into account, which is settled and cannot be held back."""
         self._judge(None, recipient, outcome)
 
     def take(self, item: T, recipient: str, outcome: Outcome) -> list[T]:
-        """Take what became of an attempt; return those, in order, of which no more is to be learned.
+        """Take the outcome of an attempt; return the items, in order, whose outcomes are now final.
 
-        A refusal that may be about the account is held back. An acceptance shows that those before it were not, and
-        another refusal that they were not the same.
+        A refusal that may concern the account is held back. An acceptance, or a different refusal, proves that the
+        refusals before it concerned their recipients.
         """
         return self._judge(item, recipient, outcome)
 
@@ -117,18 +118,18 @@ class RefusalStreak(Generic[T]):
         return final
 
     def release(self) -> list[T]:
-        """Return all that is held, and begin anew."""
+        """Return all held items, and start again."""
         items, self._held, self._key = self.held, [], ""
         return items
 
     def surrender(self) -> list[T]:
-        """Return what is held, and stay tripped for those that are still to come."""
+        """Return all held items, and stay tripped for later ones."""
         items, self._held = self.held, []
         return items
 
     @property
     def _most(self) -> int:
-        """So many are held; older ones of one domain are not waited for."""
+        """The number of items held at most; the oldest is released first."""
         return self._need - 1
 
     def _is_about_account(self) -> bool:

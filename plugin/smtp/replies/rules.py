@@ -1,53 +1,18 @@
-"""The table of what servers' answers mean: by stage, code, enhanced code and words.
+"""The table of verdicts on servers' replies: by stage, code, enhanced code and text.
 
-The rules stand in the order in which they are tried; the first that fits decides. A code that no rule names is
-judged by its first digit (RFC 5321, 4.2.1). The enhanced status code only refines: where it contradicts the basic
-code, the basic code wins (RFC 3463, 2).
+The rules are tried in this order, and the first match decides. A code that no rule names is judged by its first digit
+(RFC 5321, 4.2.1). The enhanced status code only refines: where it contradicts the basic code, the basic code wins
+(RFC 3463, 2).
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
+from own_smtp.smtp.replies.rule import Rule
 from own_smtp.smtp.replies.topics import Topic, topic_of
 from own_smtp.smtp.values import SETUP, SPEECHLESS, TRANSACTION, UNREACHED, Reply, Stage
 from own_smtp.states import PauseReason, State
 
-__all__ = ["RULES", "SETUP", "SPEECHLESS", "TRANSACTION", "UNREACHED", "Rule", "Stage", "find_rule"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One line of the table. Empty conditions fit everything."""
-
-    stages: frozenset[Stage]
-    codes: str
-    """The beginning of the reply code: `4`, `55`, `421`."""
-    why: str
-    state: State = State.QUEUED
-    enhanced: str = ""
-    """A regular expression for the subject and detail of the enhanced code: `7\\.` for x.7.y."""
-    topics: frozenset[Topic] = frozenset()
-    """What the server's words are about."""
-    unless: str = ""
-    """A regular expression for words of which the rule is not meant."""
-    pause: PauseReason | None = None
-    slows_down: bool = False
-
-    def fits(self, stage: Stage, reply: Reply, topic: Topic | None) -> bool:
-        """Whether this line is about that reply, whose words have that topic, in that stage."""
-        return (
-            stage in self.stages
-            and str(reply.code).startswith(self.codes)
-            and (not self.topics or topic in self.topics)
-            and (not self.enhanced or bool(re.match(self.enhanced, _subject(reply))))
-            and not (self.unless and re.search(self.unless, reply.text, re.IGNORECASE))
-        )
-
-
-def _subject(reply: Reply) -> str:
-    return reply.enhanced.partition(".")[2] if reply.enhanced else ""
+__all__ = ["RULES", "SETUP", "SPEECHLESS", "TRANSACTION", "UNREACHED", "Stage", "find_rule"]
 
 
 def _stages(*stages: Stage) -> frozenset[Stage]:
@@ -63,22 +28,22 @@ def _about(*topics: Topic) -> frozenset[Topic]:
 
 
 RULES: tuple[Rule, ...] = (
-    # 1. 421 may answer anything: the server closes the connection, and says nothing of the message (RFC 5321, 3.8).
+    # 1. 421 may come at any time: the server closes the connection, whatever the message (RFC 5321, 3.8).
     Rule(
         stages=frozenset(Stage),
         codes="421",
         slows_down=True,
-        why="The server is closing or has too much to do.",
+        why="The server is closing or overloaded.",
     ),
-    # 2. Before the first message: only the relay is concerned.
+    # 2. Before the first message: verdicts concern only the relay.
     Rule(stages=_OPENING, codes="4", slows_down=True, why="The server is not ready yet."),
     Rule(
         stages=_OPENING,
         codes="5",
         pause=PauseReason.BLOCKED,
-        why="The server wants no mail from this address (RFC 5321, 3.1).",
+        why="The server accepts no mail from this client (RFC 5321, 3.1).",
     ),
-    Rule(stages=_stages(Stage.STARTTLS), codes="4", why="TLS is out of order for now (RFC 3207, 4)."),
+    Rule(stages=_stages(Stage.STARTTLS), codes="4", why="TLS is temporarily unavailable (RFC 3207, 4)."),
     Rule(
         stages=_stages(Stage.STARTTLS),
         codes="5",
@@ -89,26 +54,26 @@ RULES: tuple[Rule, ...] = (
         stages=_stages(Stage.AUTH),
         codes="4",
         slows_down=True,
-        why="454 and 4.7.0: too many log-ins, or the password server is away (RFC 4954, 6).",
+        why="454 and 4.7.0: too many sign-ins, or the authentication server is unavailable (RFC 4954, 6).",
     ),
     Rule(
         stages=_stages(Stage.AUTH),
         codes="538",
         pause=PauseReason.NO_TLS,
-        why="The server takes a password only after TLS (RFC 4954, 6).",
+        why="The server accepts a password only after TLS (RFC 4954, 6).",
     ),
     Rule(
         stages=_stages(Stage.AUTH),
         codes="530",
         pause=PauseReason.NO_TLS,
-        why="The server wants STARTTLS before anything else (RFC 3207, 4).",
+        why="The server requires STARTTLS first (RFC 3207, 4).",
     ),
     Rule(
         stages=_stages(Stage.AUTH),
         codes="5",
         topics=_about(Topic.TLS),
         pause=PauseReason.NO_TLS,
-        why="Words about encryption are about the connection, not about the password.",
+        why="The text is about encryption: the connection is the cause, not the password.",
     ),
     Rule(
         stages=_stages(Stage.AUTH),
@@ -116,26 +81,26 @@ RULES: tuple[Rule, ...] = (
         topics=_about(Topic.QUOTA),
         unless=r"log-?[io]n|attempt|auth\w* (fail|error|request)|password",
         pause=PauseReason.QUOTA,
-        why="Some let nobody sign in whose quota is used up. Too many log-ins may be too many wrong passwords.",
+        why="Some refuse sign-ins once the quota is used up. Too many sign-ins may mean too many wrong passwords.",
     ),
     Rule(
         stages=_stages(Stage.AUTH),
         codes="5",
         topics=_about(Topic.CLIENT),
         pause=PauseReason.BLOCKED,
-        why="The platform's address is not wanted: another password would change nothing.",
+        why="The server blocks the platform's IP address: another password would change nothing.",
     ),
     Rule(
         stages=_stages(Stage.AUTH),
         codes="50",
         pause=PauseReason.NO_AUTH,
-        why="501 to 504: it does not know this mechanism, or does not offer it here (RFC 4954, 4).",
+        why="501 to 504: the server does not support this mechanism, or not here (RFC 4954, 4).",
     ),
     Rule(
         stages=_stages(Stage.AUTH),
         codes="5",
         pause=PauseReason.CREDENTIALS,
-        why="535 and its like: one more try could lock the account.",
+        why="535 and similar: another attempt could lock the account.",
     ),
     Rule(
         stages=_stages(Stage.RCPT),
@@ -144,7 +109,7 @@ RULES: tuple[Rule, ...] = (
         slows_down=True,
         why="552 to RCPT means what 452 means: too many for now (RFC 5321, 4.5.3.1.10).",
     ),
-    # 3. Not about this recipient, whoever it is: refusing a list of recipients for it would be wrong.
+    # 3. Not about the recipient: these replies must not refuse recipients.
     Rule(
         stages=_SENDING,
         codes="5",
@@ -157,48 +122,48 @@ RULES: tuple[Rule, ...] = (
         codes="5",
         topics=_about(Topic.MAILBOX_FULL),
         pause=PauseReason.QUOTA,
-        why="No recipient is named yet: a quota that is used up is the account's.",
+        why="There is no recipient yet: the exhausted quota is the account's.",
     ),
     Rule(
         stages=_SENDING,
         codes="5",
         enhanced=r"4\.5$",
         pause=PauseReason.QUOTA,
-        why="Gmail and others answer 550 5.4.5 when the day's quota is used up.",
+        why="Gmail and others send 550 5.4.5 when the daily quota is used up.",
     ),
     Rule(
         stages=_SENDING,
         codes="",
         topics=_about(Topic.TLS),
         pause=PauseReason.NO_TLS,
-        why="The server wants STARTTLS first (RFC 3207, 4); Exchange says it with 451 5.7.3.",
+        why="The server requires STARTTLS first (RFC 3207, 4); Exchange sends 451 5.7.3.",
     ),
     Rule(
         stages=_SENDING,
         codes="530",
         pause=PauseReason.NO_AUTH,
-        why="The server wants authentication first (RFC 4954, 6).",
+        why="The server requires authentication first (RFC 4954, 6).",
     ),
     Rule(
         stages=_SENDING,
         codes="5",
         topics=_about(Topic.AUTHENTICATION, Topic.RELAYING),
         pause=PauseReason.NO_AUTH,
-        why="It relays for who has signed in, or not for this account: it would say so to every recipient.",
+        why="It relays only after sign-in, or not for this account: it would refuse every recipient.",
     ),
     Rule(
         stages=_SENDING,
         codes="5",
         topics=_about(Topic.CLIENT),
         pause=PauseReason.BLOCKED,
-        why="The address or the name that connects is not wanted; Postfix says it at RCPT (smtpd_delay_reject).",
+        why="The server blocks the client's address or name; Postfix does so at RCPT (smtpd_delay_reject).",
     ),
     Rule(
         stages=_SENDING,
         codes="5",
         enhanced=r"1\.[78]$",
         pause=PauseReason.SENDER,
-        why="5.1.7 and 5.1.8 are about the sender's address wherever they come (RFC 3463, 3.2).",
+        why="5.1.7 and 5.1.8 concern the sender's address in any stage (RFC 3463, 3.2).",
     ),
     Rule(
         stages=_SENDING,
@@ -207,60 +172,60 @@ RULES: tuple[Rule, ...] = (
         pause=PauseReason.SENDER,
         why="Postfix refuses a sender at RCPT, Exchange only after the message; others block the account.",
     ),
-    # 4. Not now.
+    # 4. Temporary.
     Rule(
         stages=_stages(Stage.RCPT, Stage.DATA, Stage.BODY, Stage.MESSAGE),
         codes="4",
         topics=_about(Topic.MAILBOX_FULL, Topic.RECIPIENT_RATE),
-        why="This recipient's mailbox is full, or gets too much: others may be fine.",
+        why="This recipient's mailbox is full, or receives too much: others may be fine.",
     ),
     Rule(
         stages=_SENDING,
         codes="4",
         topics=_about(Topic.QUOTA),
         slows_down=True,
-        why="Too much or too fast, whatever the enhanced code says: 450 4.2.1 as well.",
+        why="Too much or too fast, whatever the enhanced code: also 450 4.2.1.",
     ),
     Rule(
         stages=_stages(Stage.MAIL),
         codes="4",
         topics=_about(Topic.IDLE),
-        why="The connection was silent for too long, which is no matter of pace.",
+        why="The connection was idle for too long, which does not concern the rate.",
     ),
-    # 5. MAIL: the sender, the size, the pace.
+    # 5. MAIL: the sender, the size, the rate.
     Rule(
         stages=_stages(Stage.MAIL),
         codes="4",
         slows_down=True,
-        why="450 and 452 to MAIL are about rate or room (RFC 5321, 4.2.3).",
+        why="450 and 452 to MAIL concern rate or storage (RFC 5321, 4.2.3).",
     ),
     Rule(
         stages=_stages(Stage.MAIL),
         codes="5",
         topics=_about(Topic.SIZE),
         state=State.REFUSED,
-        why="The message is larger than the server takes, under whatever code.",
+        why="The message is larger than the server accepts, whatever the code.",
     ),
     Rule(
         stages=_stages(Stage.MAIL),
         codes="552",
         state=State.REFUSED,
-        why="The message is larger than the server takes (RFC 1870, 6.1).",
+        why="The message is larger than the server accepts (RFC 1870, 6.1).",
     ),
     Rule(
         stages=_stages(Stage.MAIL),
         codes="5",
         enhanced=r"(3\.4|6\.7)$",
         state=State.REFUSED,
-        why="5.3.4: the message is too large; 5.6.7: the server cannot take a non-ASCII address (RFC 6531, 3.7.4).",
+        why="5.3.4: the message is too large; 5.6.7: the server can't handle a non-ASCII address (RFC 6531, 3.7.4).",
     ),
     Rule(
         stages=_stages(Stage.MAIL),
         codes="5",
         pause=PauseReason.SENDER,
-        why="The sender address is refused: no recipient is to blame.",
+        why="The sender address is refused: no recipient is the cause.",
     ),
-    # 6. RCPT: this recipient, unless the words are about the pace.
+    # 6. RCPT: this recipient, unless the text concerns the rate.
     Rule(
         stages=_stages(Stage.RCPT),
         codes="4",
@@ -278,14 +243,14 @@ RULES: tuple[Rule, ...] = (
         codes="552",
         enhanced=r"2\.3$",
         state=State.REFUSED,
-        why="5.2.3: longer than this mailbox takes.",
+        why="5.2.3: larger than this mailbox accepts.",
     ),
     Rule(
         stages=_stages(Stage.RCPT),
         codes="552",
-        why="552 to RCPT means what 452 means: room or number, and passes (RFC 5321, 4.5.3.1.10).",
+        why="552 to RCPT means what 452 means: storage or number, temporary (RFC 5321, 4.5.3.1.10).",
     ),
-    Rule(stages=_stages(Stage.RCPT), codes="5", state=State.REFUSED, why="The server does not take this recipient."),
+    Rule(stages=_stages(Stage.RCPT), codes="5", state=State.REFUSED, why="The server does not accept this recipient."),
     # 7. DATA and the message itself.
     Rule(
         stages=_stages(Stage.DATA, Stage.BODY, Stage.MESSAGE),
@@ -297,13 +262,13 @@ RULES: tuple[Rule, ...] = (
         stages=_stages(Stage.DATA, Stage.BODY, Stage.MESSAGE),
         codes="5",
         state=State.REFUSED,
-        why="The server does not take this message.",
+        why="The server does not accept this message.",
     ),
-    Rule(stages=_stages(Stage.MESSAGE), codes="2", state=State.ACCEPTED, why="The server has taken responsibility."),
+    Rule(stages=_stages(Stage.MESSAGE), codes="2", state=State.ACCEPTED, why="The server is responsible for it now."),
 )
 
 
 def find_rule(stage: Stage, reply: Reply) -> Rule | None:
-    """Return the line that decides, or `None` when the reply makes no sense in that stage."""
+    """Return the rule that decides, or `None` if the reply makes no sense in that stage."""
     topic = topic_of(reply)
     return next((rule for rule in RULES if rule.fits(stage, reply, topic)), None)

@@ -1,9 +1,9 @@
-"""What a refusal is about, by its words: servers tell of a quota, a blocked address or a wrong sender under any code.
+"""The topic of a refusal, by its text: servers report quotas, blocked addresses and wrong senders under any code.
 
-A topic is a kind of meaning, not a list of sentences: what is counted and that there is too much of it, who connects
-and that nobody wants it, who sends and that it may not. Words that leave it open have no topic; then stage and code
-decide. Where a topic says that others than the recipient are to blame, nobody is refused for it, so each is as narrow
-as it can be while it still finds what servers really write.
+A pattern describes a meaning, not single sentences: a counted thing together with a word for "too much", a client or a
+sender together with a word for "not allowed". A text that matches no pattern has no topic; then stage and code decide.
+For topics that don't concern the recipient no invitation is refused, so their patterns are as narrow as the texts of
+real servers permit.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from functools import lru_cache
 from own_smtp.smtp.values import Reply
 
 LOOKED_AT = 500
-"""Characters of a reply's words."""
+"""Characters of a reply's text that are examined."""
 
 
 class Topic(StrEnum):
-    """What a refusal is about."""
+    """The topic of a refusal."""
 
     REMOTE = "remote"
-    """Another server's words, quoted: what it says is about that recipient, and about this relay's address."""
+    """A quotation of another server: it concerns that recipient, and this relay's address."""
     SIZE = "size"
     """This message is too large."""
     RECIPIENT = "recipient"
-    """Who may write to this recipient, or that there is none."""
+    """The recipient doesn't exist, or doesn't accept mail from this sender."""
     MAILBOX_FULL = "mailbox_full"
-    """The recipient's mailbox has no room."""
+    """The recipient's mailbox is full."""
     RECIPIENT_RATE = "recipient_rate"
-    """This recipient gets too much."""
+    """This recipient receives too much."""
     CONTENT = "content"
-    """What is in the message, or whether it is from whom it says."""
+    """The message's content, or the proof of its origin (SPF, DKIM, DMARC)."""
     TLS = "tls"
-    """The connection should be encrypted."""
+    """Encryption is required."""
     AUTHENTICATION = "authentication"
-    """The account should sign in first."""
+    """Sign-in is required."""
     QUOTA = "quota"
-    """The account has sent enough, or too fast."""
+    """The account has sent too much, or too fast."""
     CLIENT = "client"
-    """The platform's address, or its name, is not wanted."""
+    """The platform's IP address or host name is blocked."""
     ACCOUNT = "account"
     """The account is blocked, or its own mailbox is full."""
     SENDER = "sender"
     """The sender's address may not be used."""
     RELAYING = "relaying"
-    """It passes on nothing for this account."""
+    """The server doesn't relay for this account."""
     IDLE = "idle"
-    """The connection was silent for too long."""
+    """The connection was idle for too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def _pattern(topic: Topic, says: str, unless: str = "") -> _Pattern:
     return _Pattern(topic, re.compile(says), re.compile(unless) if unless else None)
 
 
-# What is counted: messages, or what an account may send of them.
+# Counted things: messages, recipients, connections.
 _MAILS = r"(e-?mails?|messages?|mails|recipients|rcpts|connections|sessions)"
 _SENT = (
     rf"(send(ing|s|er)?|sent|outgoing|outbound|submission|submit|relay|daily|hourly|monthly|per (second"
@@ -239,13 +239,13 @@ _IP = re.compile(r"\[?\b\d{1,3}(\.\d{1,3}){3}\b\]?|\[ipv6:[0-9a-f:]+\]")
 
 
 def topic_of(reply: Reply) -> Topic | None:
-    """Return what a refusal is about; `None` when its words leave it open."""
+    """Return the topic of a refusal; `None` if its text matches no pattern."""
     return _topic(reply.text[:LOOKED_AT])
 
 
 @lru_cache(maxsize=2048)
 def _topic(text: str) -> Topic | None:
-    """A server refuses many in the same words, and a page explains each of them by several entries."""
+    """Return the topic, cached: servers repeat the same text for many recipients, and a page asks several times."""
     words = _bare(text)
     return next(
         (
@@ -258,7 +258,7 @@ def _topic(text: str) -> Topic | None:
 
 
 def _bare(text: str) -> str:
-    """Return words in small letters, without what is different each time: a link may hold any word at all."""
+    """Return the text in lower case without its variable parts: links, addresses, IP addresses."""
     text = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     text = _ADDRESS.sub("@", _URL.sub("", text))
     return _DOT_IN_NAME.sub("-", _IP.sub("[ip]", text))

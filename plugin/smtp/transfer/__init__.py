@@ -1,7 +1,7 @@
-"""Messages on the wire: as few round trips as the server's extensions allow, and no reply taken for another's.
+"""Sends messages over a session in as few round trips as the server's extensions allow; replies are never mixed up.
 
-With PIPELINING (RFC 2920) the envelope of the next message travels in the group that ends the present one: one round
-trip a message. With CHUNKING (RFC 3030) and a window above 1, whole messages travel before the first is answered.
+With PIPELINING (RFC 2920) the envelope of the next message is sent in the group that ends the current one: one round
+trip per message. With CHUNKING (RFC 3030) and a window above 1, several whole messages are sent before the first reply.
 Without either, each command waits for its reply (RFC 5321).
 """
 
@@ -16,10 +16,10 @@ __all__ = ["Supply", "deliver"]
 
 
 async def deliver(session: Session, supply: Supply, *, window: int = 1, most: int | None = None) -> None:
-    """Send what `supply` gives until it gives no more, `most` messages were sent, or the conversation is over.
+    """Send messages from `supply` until it is empty, `most` messages were sent, or the session is over.
 
-    When this returns, every message that was taken is ended or given back. When it raises (what the supply raised, or
-    because it was cancelled), the connection is closed and the supply still has what was neither.
+    When this returns, every message that was taken is ended or given back. When it raises (an error of the supply, or
+    a cancellation), the connection is closed; messages that were neither are still the supply's to settle.
     """
     try:
         await _exchange(session, supply, window, most).run()

@@ -1,4 +1,4 @@
-"""What both ways of putting messages on the wire share: where messages come from, and how each of them ends."""
+"""The common base of transfers by DATA and BDAT: the source of messages, and the possible ends of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 from own_smtp.errors import SessionError
 from own_smtp.smtp.commands import why_impossible
-from own_smtp.smtp.connection import UnaskedReplyError
+from own_smtp.smtp.interruptions import UnaskedReplyError
 from own_smtp.smtp.replies.outcomes import Stage, impossible
 from own_smtp.smtp.session import Session
 from own_smtp.smtp.values import Envelope, Outcome, Reply
@@ -16,26 +16,26 @@ MEGABYTE = 1024 * 1024
 
 
 class Supply(Protocol):
-    """Where messages come from and where their outcomes go. All but `next` return at once."""
+    """The source of messages and the receiver of their outcomes. All methods but `next` return at once."""
 
     async def next(self) -> Envelope | None:
         """Wait for the next message that may be sent now. `None` ends the session."""
 
     def take(self) -> Envelope | None:
-        """Return the next message if one may be sent right now."""
+        """Return the next message if one may be sent right now; else `None`."""
 
     def begin(self, envelope: Envelope) -> None:
-        """Put on record that the end of this message is about to be written. Takes it back and raises to prevent it."""
+        """Record that the end of this message is about to be written. To prevent that, take it back and raise."""
 
     def end(self, envelope: Envelope, outcome: Outcome) -> None:
-        """Take what became of it."""
+        """Receive its outcome."""
 
     def give_back(self, envelope: Envelope) -> None:
-        """Take it back: nothing was tried, because the connection was gone before."""
+        """Take it back untried: the connection was lost before."""
 
 
 class Exchange:
-    """Sends what a supply gives through one session, `most` messages at most."""
+    """Sends messages from a supply through one session, `most` of them at most."""
 
     def __init__(self, session: Session, supply: Supply, most: int | None) -> None:
         self.session = session
@@ -46,11 +46,11 @@ class Exchange:
         self.is_over = False
 
     async def run(self) -> None:
-        """Return when there is nothing more to send, or when the conversation is over."""
+        """Return when there are no more messages, or when the session is over."""
         raise NotImplementedError
 
     async def next(self) -> Envelope | None:
-        """Wait for a message that this server can take."""
+        """Wait for a message that this server can accept."""
         self.connection.rest()
         while self._may_go_on:
             envelope = await self.supply.next()
@@ -59,7 +59,7 @@ class Exchange:
         return None
 
     def take(self) -> Envelope | None:
-        """Return a message that this server can take, if there is one right now."""
+        """Return a message that this server can accept, if there is one right now."""
         while self._may_go_on:
             envelope = self.supply.take()
             if envelope is None or self._is_possible(envelope):
@@ -75,16 +75,16 @@ class Exchange:
         return envelope
 
     def _is_possible(self, envelope: Envelope) -> bool:
-        """No message gets onto the wire by another way: this is the last look at its octets."""
+        """Check the octets of a message for the last time; no message is sent without this check."""
         problem = why_unfit(envelope.data) or why_impossible(envelope, self.session.capabilities)
         if problem is not None:
             self.supply.end(envelope, impossible(problem))
         return problem is None
 
-    # How a message ends: each takes it out of this exchange's hands.
+    # The possible ends of a message. After each of them this exchange is no longer responsible for it.
 
     def end(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
-        """The server answered. After an answer that makes no sense, it is not listened to any more."""
+        """End a message by the server's reply. After a nonsensical reply the connection is closed."""
         outcome = self.session.judge(stage, reply)
         self.session.has_answered = True
         if outcome.reply is None:
@@ -94,7 +94,7 @@ class Exchange:
         self.supply.end(envelope, outcome)
 
     def interrupt(self, envelope: Envelope, stage: Stage, error: SessionError) -> None:
-        """The conversation broke off. A refusal out of turn is believed where it can only be about this message."""
+        """End a message because the session broke off. An unexpected refusal counts if it can only concern this one."""
         self.give_up()
         if isinstance(error, UnaskedReplyError) and _is_refusal_of(stage, error.reply):
             self.supply.end(envelope, self.session.judge(stage, error.reply))
@@ -102,10 +102,10 @@ class Exchange:
         self.supply.end(envelope, self.session.interrupted(stage, error))
 
     def not_answered(self, envelope: Envelope, error: SessionError) -> None:
-        """The connection was lost before anything was said of the message.
+        """End a message for which the connection was lost before any reply.
 
-        One that was used before was closed while it was idle, and the message was not tried. On a fresh one it counts
-        as an attempt: a server that breaks down at one message must not see it first for ever.
+        A connection that was used before was closed while idle, so the message counts as untried. On a new connection
+        it counts as an attempt: otherwise a message that crashes the server would be tried first for ever.
         """
         if self.session.has_answered:
             self.give_up()
@@ -119,19 +119,19 @@ class Exchange:
         self.session.drop()
 
     def body_seconds(self, envelope: Envelope) -> float:
-        """Return how long the text of this message may take, whichever way it is sent."""
+        """Return how many seconds the text of this message may take, by DATA or BDAT."""
         return self.deadlines.body * (1 + len(envelope.data) // MEGABYTE)
 
 
 def is_expected(stage: Stage, reply: Reply) -> bool:
-    """Whether a transaction goes on after this reply."""
+    """Whether a transaction continues after this reply."""
     return reply.code == 354 if stage is Stage.DATA else reply.code // 100 == 2
 
 
 def _is_refusal_of(stage: Stage, reply: Reply) -> bool:
-    """Whether an unasked reply says what becomes of the message that is in this stage.
+    """Whether an unexpected reply refuses the message that is in this stage.
 
-    1. 421 answers anything, as long as the message cannot have been taken. 2. While the text is written, a server may
-    refuse it before its end (RFC 1870, 6.1): nothing else is open then that the reply could be about.
+    1. 421 may come at any time; it counts unless the message may have been accepted. 2. While the text is written, a
+    server may refuse it before its end (RFC 1870, 6.1): the reply cannot concern anything else then.
     """
     return (reply.code == 421 and stage is not Stage.MESSAGE) or (reply.code >= 400 and stage is Stage.BODY)

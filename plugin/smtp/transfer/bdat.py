@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from own_smtp.errors import OwnSMTPError, SessionError
 from own_smtp.smtp.commands import RSET, bdat_command, mail_command, rcpt_command
-from own_smtp.smtp.connection import TookTooLongError
+from own_smtp.smtp.interruptions import TookTooLongError
 from own_smtp.smtp.replies.outcomes import Stage
 from own_smtp.smtp.session import Session
 from own_smtp.smtp.transfer.base import Exchange, Supply
@@ -15,53 +15,54 @@ from own_smtp.smtp.transfer.data import Plain
 from own_smtp.smtp.values import Envelope, Outcome, Reply
 
 STAGES = (Stage.MAIL, Stage.MAIL, Stage.RCPT, Stage.MESSAGE)
-"""What the replies to one message are about; the first is to RSET."""
-BORNE_BY_EXIM = 10
-"""How many RSET behind refused messages Exim bears on one connection (`smtp_accept_max_nonmail`).
+"""The stages of the replies to one message; the first reply is to RSET."""
+EXIM_RESETS = 10
+"""How many RSET behind refused messages Exim accepts on one connection (`smtp_accept_max_nonmail`).
 
-It closes at the next, with 554 and whatever is in flight. The reset may swallow the 554: then all that is unknown.
+At the next one it sends 554 and closes, with messages in flight. A TCP reset may discard the 554: then the outcomes of
+all these messages are unknown.
 """
 MOST_REFUSED = 8
-"""Messages refused on one connection before it is left for a new one: not every Exim says that it is one."""
+"""Refused messages after which the connection is replaced: not every Exim identifies itself in its banner."""
 
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """A message that was written and not answered yet."""
+    """A message that was written and has no reply yet."""
 
     envelope: Envelope
     end: int
-    """The position on the wire where it ends."""
+    """The position of its end in the octets written to the connection."""
 
 
 class Chunked(Exchange):
-    """Up to `window` messages in flight. Each begins with RSET, so that one refused cannot spoil the next."""
+    """Up to `window` messages in flight. Each begins with RSET, so that a refused one cannot affect the next."""
 
     def __init__(self, session: Session, supply: Supply, most: int | None, window: int) -> None:
         super().__init__(session, supply, most)
         self.window = window
         self.is_proven = False
-        """Whether the server has taken a chunk: until then no second message is risked on it."""
+        """Whether the server has accepted a chunk: until then only one message is in flight."""
         self.unwanted: deque[Envelope] = deque()
-        """Messages that the server would not take by BDAT; DATA was not tried."""
+        """Messages that the server refused by BDAT; DATA was not tried yet."""
         self.is_exim = "exim" in session.greeting.lower()
         self.flight: deque[InFlight] = deque()
         self.refused = 0
         self.is_closing = False
-        """Whether the last that the server did was to refuse to go on."""
+        """Whether the server's last reply announced the end of the session."""
         self.prevented: OwnSMTPError | None = None
-        """Why the supply lets nothing more be sent."""
+        """The error by which the supply prevents further messages."""
 
     async def run(self) -> None:
-        """As for all exchanges; what the supply raises to prevent a message is raised when the others are answered."""
+        """As for all exchanges; an error of the supply that prevents a message is raised after the other replies."""
         while await self._fill():
             await self._settle(self.flight.popleft())
-        await self._go_on_by_data()
+        await self._continue_by_data()
         if self.prevented is not None:
             raise self.prevented
 
     async def _fill(self) -> bool:
-        """Put messages in flight up to the window; wait for one only when none is."""
+        """Send messages up to the window; wait for one only if none is in flight."""
         while len(self.flight) < self._most_in_flight and (envelope := self.take()) is not None:
             await self._launch(envelope)
         while not self.flight and not self.unwanted and (envelope := await self.next()) is not None:
@@ -70,14 +71,14 @@ class Chunked(Exchange):
 
     @property
     def _most_in_flight(self) -> int:
-        """So few that Exim bears it if all of them are refused."""
+        """The window; for Exim so small that its limit is not exceeded even if all messages are refused."""
         if self.unwanted:
             return 0
         window = self.window if self.is_proven else 1
-        return min(window, BORNE_BY_EXIM - self.refused) if self.is_exim else window
+        return min(window, EXIM_RESETS - self.refused) if self.is_exim else window
 
-    async def _go_on_by_data(self) -> None:
-        """A server that offers CHUNKING and refuses each BDAT may still take DATA; the connection keeps to that."""
+    async def _continue_by_data(self) -> None:
+        """Send by DATA on this connection if the server offers CHUNKING but refuses BDAT."""
         if not self.unwanted:
             return
         again = Again(self.supply, self.unwanted)
@@ -86,7 +87,7 @@ class Chunked(Exchange):
             plain.needs_reset = True
             await plain.run()
         while again.waiting:
-            self.interrupt(again.waiting.popleft(), Stage.DATA, SessionError("The server does not take BDAT."))
+            self.interrupt(again.waiting.popleft(), Stage.DATA, SessionError("The server does not accept BDAT."))
 
     async def _launch(self, envelope: Envelope) -> None:
         if self.connection.failure is not None:
@@ -104,7 +105,7 @@ class Chunked(Exchange):
             self.connection.write(message, replies=len(STAGES))
             await self.connection.has_room()
         except SessionError:
-            self.is_over = True  # reading the replies will tell what became of it
+            self.is_over = True  # reading the replies determines its outcome
 
     def _written(self, envelope: Envelope) -> bytes:
         capabilities = self.session.capabilities
@@ -123,7 +124,7 @@ class Chunked(Exchange):
         try:
             for stage in STAGES:
                 reply = await self.connection.read(stage, self.deadlines.final_dot)
-                self.is_closing = refuses_to_go_on(reply, is_to_reset=not replies) or (
+                self.is_closing = announces_end(reply, is_to_reset=not replies) or (
                     self.is_closing and reply.code >= 400
                 )
                 replies.append(reply)
@@ -133,30 +134,30 @@ class Chunked(Exchange):
         decided = decide(*replies[1:])
         self.is_proven = self.is_proven or replies[-1].code // 100 == 2
         if is_about_bdat(*replies[1:]):
-            self._do_without(sent.envelope, replies[-1])
+            self._avoid_bdat(sent.envelope, replies[-1])
         elif decided is None:
             self.interrupt(sent.envelope, Stage.MESSAGE, SessionError("The server contradicted itself."))
         else:
             self.end(sent.envelope, *decided)
 
     def end(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
-        """Nothing new is begun on a connection that has seen many refusals."""
+        """End a message; after many refusals nothing new is begun on the connection."""
         super().end(envelope, stage, reply)
         self.refused += reply.code >= 400
         self.is_over = self.is_over or self.refused >= MOST_REFUSED
 
-    def _do_without(self, envelope: Envelope, reply: Reply) -> None:
+    def _avoid_bdat(self, envelope: Envelope, reply: Reply) -> None:
         self.session.refuses_bdat = True
         self.unwanted.append(envelope)
         if reply.code in {500, 502}:
-            self.give_up()  # it does not know the command: it has read the message as commands
+            self.give_up()  # it does not know the command: it has interpreted the message as commands
 
     def _end_broken(self, sent: InFlight, replies: list[Reply], error: SessionError) -> None:
-        """The connection broke before the last reply: what is certain of the message?
+        """End a message after the connection broke before its last reply.
 
-        1. It was refused before. 2. The server said 421 to it or to one before it, or refused its RSET, and closed:
-        what stands behind that is not done (RFC 5321, 3.8). A server that goes on says so, and its replies are read.
-        3. It never left this process. 4. Nothing is.
+        1. It was refused before: refused. 2. The server sent 421 to it or to one before it, or refused its RSET, and
+        closed: commands behind that are not executed (RFC 5321, 3.8), so it is untried. A server that continues sends
+        replies, and they are read. 3. It never left this process: it was not accepted. 4. Otherwise unknown.
         """
         refused = next((answer for answer in zip(STAGES[1:], replies[1:], strict=False) if answer[1].code >= 400), None)
         if refused is not None:
@@ -170,29 +171,29 @@ class Chunked(Exchange):
             self.interrupt(sent.envelope, stage, error)
 
     def _end_untried(self, envelope: Envelope, replies: list[Reply], error: SessionError) -> None:
-        """The server refused to begin anew: that is about the connection, and no more than 421 about the sender."""
+        """End an untried message. A refused RSET concerns the connection, like 421, not the sender."""
         if not replies:
             self.interrupt(envelope, Stage.MAIL, error)
         elif replies[0].code == 421:
             self.end(envelope, Stage.MAIL, replies[0])
             self.give_up()
         else:
-            words = f"The server refused to begin anew: {replies[0].code} {replies[0].text}"
-            self.interrupt(envelope, Stage.MAIL, SessionError(words))
+            text = f"The server refused RSET: {replies[0].code} {replies[0].text}"
+            self.interrupt(envelope, Stage.MAIL, SessionError(text))
 
 
-def refuses_to_go_on(reply: Reply, *, is_to_reset: bool) -> bool:
-    """Whether nothing is done any more after this reply, as long as no other one follows."""
+def announces_end(reply: Reply, *, is_to_reset: bool) -> bool:
+    """Whether the server executes no further command after this reply, unless another reply follows."""
     return reply.code == 421 or (is_to_reset and reply.code >= 400)
 
 
 def is_about_bdat(mail: Reply, rcpt: Reply, message: Reply) -> bool:
-    """Whether the command itself is refused: 500 to 504 are about syntax, never about a message (RFC 5321, 4.2.1)."""
+    """Whether the command itself is refused: 500 to 504 concern syntax, never a message (RFC 5321, 4.2.1)."""
     return mail.code // 100 == rcpt.code // 100 == 2 and message.code // 10 == 50
 
 
 class Again:
-    """A supply whose first messages come again: they were begun, and have not been taken."""
+    """A supply that first repeats messages that were begun but not accepted."""
 
     def __init__(self, supply: Supply, waiting: deque[Envelope]) -> None:
         self.waiting = waiting
@@ -212,7 +213,7 @@ class Again:
         self._supply.end(envelope, outcome)
 
     def give_back(self, envelope: Envelope) -> None:
-        """One that was begun is not the supply's to have back: `Chunked` ends it."""
+        """Keep a message that was begun: the supply cannot take it back, `Chunked` ends it."""
         if envelope.invitation_id in self._ids:
             self.waiting.appendleft(envelope)
         else:
@@ -220,7 +221,7 @@ class Again:
 
 
 def decide(mail: Reply, rcpt: Reply, message: Reply) -> tuple[Stage, Reply] | None:
-    """Return which reply decides on a message; `None` when it may have been taken although something was refused."""
+    """Return the reply that decides on a message; `None` if it may have been accepted in spite of a refusal."""
     if message.code // 100 == 2 and rcpt.code < 400:
         return (Stage.MESSAGE, message) if mail.code // 100 == rcpt.code // 100 == 2 else None
     answers = ((Stage.MAIL, mail), (Stage.RCPT, rcpt), (Stage.MESSAGE, message))

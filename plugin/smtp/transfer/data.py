@@ -1,4 +1,4 @@
-"""DATA: one command at a time, or pipelined, the end of one message and the envelope of the next together."""
+"""DATA: one command at a time, or pipelined with the end of one message and the envelope of the next in one group."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from own_smtp.smtp.transfer.base import Exchange, Supply, is_expected
 from own_smtp.smtp.values import Envelope, Reply
 
 SMALL = 64 * 1024
-"""Octets up to which a message is written in one piece with its end."""
+"""Messages up to this size, in octets, are written in one piece with their end."""
 
 WELL_USED = 50
-"""Messages after which a connection may have come to an end that the server sets for each.
+"""Messages after which a 421 may mean that the server's limit per connection is reached.
 
-Exim's is 1,000 by default (`smtp_accept_max_per_connection`).
+Exim's limit is 1,000 by default (`smtp_accept_max_per_connection`).
 """
 
 Answer = tuple[Stage, Reply]
 
 
 class Plain(Exchange):
-    """Messages by DATA (RFC 5321), with as few round trips as PIPELINING (RFC 2920) allows."""
+    """Sends messages by DATA (RFC 5321), in as few round trips as PIPELINING (RFC 2920) allows."""
 
     def __init__(self, session: Session, supply: Supply, most: int | None) -> None:
         super().__init__(session, supply, most)
@@ -42,7 +42,7 @@ class Plain(Exchange):
             current = following if is_open else await self._open_next()
 
     def end(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
-        """Nothing more is said to a server that is closing."""
+        """End a message; after 421 nothing more is sent to the server."""
         if stage is Stage.MAIL and self._is_used_up(reply):
             self.supply.give_back(envelope)
         else:
@@ -51,9 +51,9 @@ class Plain(Exchange):
             self.give_up()
 
     def _is_used_up(self, reply: Reply) -> bool:
-        """Whether the server wants a new connection: neither the message nor the pace is to blame for its 421.
+        """Whether 421 only means that a new connection is needed: neither the message nor the rate is the cause.
 
-        If it wants less, it says so (RFC 3463: X.7), or says 421 to the new connection, too.
+        A server that wants slower sending says so (RFC 3463: X.7), or sends 421 to the new connection, too.
         """
         is_about_policy = (reply.enhanced or "").startswith("4.7.")
         return reply.code == 421 and not is_about_policy and self.most - self.left > WELL_USED
@@ -61,15 +61,15 @@ class Plain(Exchange):
     # The envelope
 
     async def _open_next(self) -> Envelope | None:
-        """Return the next message whose envelope the server took; those that it refused are ended on the way."""
+        """Return the next message whose envelope the server accepted; messages that it refused are ended meanwhile."""
         open_one = self._open_group if self.is_pipelined else self._open_stepwise
-        while await self._has_forgotten() and (envelope := await self.next()) is not None:
+        while await self._is_reset() and (envelope := await self.next()) is not None:
             if await open_one(envelope):
                 return envelope
         return None
 
-    async def _has_forgotten(self) -> bool:
-        """Without PIPELINING, have an envelope forgotten before the next message is taken: limits count from there."""
+    async def _is_reset(self) -> bool:
+        """Without PIPELINING, send RSET before the next message is taken, because limits count from then on."""
         if self.is_pipelined or not self.needs_reset or not self._may_go_on:
             return True
         try:
@@ -97,14 +97,14 @@ class Plain(Exchange):
         return len(self.seconds) + self.needs_reset
 
     async def _read_group(self, envelope: Envelope) -> bool:
-        """Read every reply of the group (RFC 2920, 3.1), and let the first refusal decide. Return whether none came."""
+        """Read every reply of the group (RFC 2920, 3.1). The first refusal decides. Return whether there was none."""
         replies: list[Answer] = []
         is_open = True
         try:
             if self.needs_reset:
                 await self._read_reset()
             for stage, seconds in self.seconds.items():
-                # They nearly always come together.
+                # They nearly always arrive together.
                 reply = self.connection.take() or await self.connection.read(stage, seconds)
                 replies.append((stage, reply))
                 is_open = is_open and is_expected(stage, reply)
@@ -123,7 +123,7 @@ class Plain(Exchange):
         await self._leave(replies[-1][1], was_taken=Stage.RCPT not in {stage for stage, _ in refusals})
 
     def _end_broken(self, envelope: Envelope, replies: list[Answer], error: SessionError) -> None:
-        """The connection broke within the group: a refusal that came before still counts."""
+        """End a message after the connection broke within the group. A refusal that arrived before still counts."""
         refusals = [answer for answer in replies if not is_expected(*answer)]
         if refusals:
             self.end(envelope, *refusals[0])
@@ -134,9 +134,9 @@ class Plain(Exchange):
             self.not_answered(envelope, error)
 
     async def _leave(self, last: Reply, *, was_taken: bool) -> None:
-        """After a refused envelope: a server that wants a message all the same gets the lone dot (RFC 2920, 3.1).
+        """Leave DATA after a refused envelope: after a 354 nevertheless, send only the final dot (RFC 2920, 3.1).
 
-        Not when it took the recipient, who would get an empty mail: then the connection ends.
+        If the recipient was accepted, who would get an empty mail, close the connection instead.
         """
         self.needs_reset = True
         if last.code != 354:
@@ -151,14 +151,14 @@ class Plain(Exchange):
             self.give_up()
 
     async def _read_reset(self) -> None:
-        """A server that does not even forget an envelope is in no state to get another one."""
+        """Read the reply to RSET. Raises `SessionError` if it is refused: the server's state is not known then."""
         reply = await self.connection.read("RSET", self.deadlines.command)
         if not is_expected(Stage.MAIL, reply):
-            raise SessionError(f"The server refused to begin anew: {reply.code} {reply.text}")
+            raise SessionError(f"The server refused RSET: {reply.code} {reply.text}")
         self.needs_reset = False
 
     async def _open_stepwise(self, envelope: Envelope) -> bool:
-        """One command at a time (RFC 5321): what comes after a refusal is not sent."""
+        """Send one command at a time (RFC 5321), and nothing after a refusal."""
         capabilities = self.session.capabilities
         commands = (mail_command(envelope, capabilities), rcpt_command(envelope, capabilities), DATA)
         replies: list[Answer] = []
@@ -178,19 +178,19 @@ class Plain(Exchange):
     # The message
 
     async def _send(self, current: Envelope, following: Envelope | None) -> bool:
-        """Send the text of `current`, and behind it the envelope of `following`. Return whether that one is open."""
+        """Send the text of `current`, and behind it the envelope of `following`. Return whether that is accepted."""
         group = b"" if following is None else self._group(following)
-        goes_on = await self._finish(current, group)
+        continues = await self._finish(current, group)
         if following is None:
             return False
-        if goes_on:
+        if continues:
             return await self._read_group(following)
-        self.give_up()  # the server may hold its envelope, and must not get a text for it
+        self.give_up()  # the server may have its envelope, and must not get a text for it
         self.supply.give_back(following)
         return False
 
     async def _finish(self, current: Envelope, group: bytes) -> bool:
-        """Send the message, and `group` behind its end. Return whether the conversation goes on."""
+        """Send the message, and `group` behind its end. Return whether the session continues."""
         stage, end = Stage.BODY, 0
         try:
             rest = dot_stuffed(current.data)
@@ -205,7 +205,7 @@ class Plain(Exchange):
             stage = Stage.MESSAGE
             reply = await self.connection.read(stage, self.deadlines.final_dot)
         except SessionError as error:
-            # What never left this process cannot have been taken, whatever the server does.
+            # A message that never left this process completely cannot have been accepted.
             self.interrupt(
                 current, Stage.BODY if stage is Stage.BODY or self.connection.never_left(end) else stage, error
             )
@@ -214,9 +214,9 @@ class Plain(Exchange):
         return not self.is_over
 
     async def _send_large(self, envelope: Envelope, body: bytes) -> None:
-        """Send the text of a large message as the server reads it. Raises as soon as the server refuses it."""
+        """Send the text of a large message at the server's speed. Raises as soon as the server refuses it."""
         self.connection.begin("the message text", self.body_seconds(envelope))
         for start in range(0, len(body), SMALL):
             self.connection.write(body[start : start + SMALL], replies=0)
             await self.connection.has_room()
-            await asyncio.sleep(0)  # a kernel with much room never makes us wait, and a refusal would stay unread
+            await asyncio.sleep(0)  # with large kernel buffers nothing else yields, and a refusal would stay unread
