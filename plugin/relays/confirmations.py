@@ -37,7 +37,7 @@ RETRIES = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 120
 """When a mail is tried again after a failure that may pass, such as greylisting."""
 
 SENDING = timedelta(minutes=2)
-"""After this, a worker that took a mail and was not heard of again is given up."""
+"""After this time the attempt of a worker counts as lost, and the mail is due again."""
 
 HOURLY_CEILING = 30
 """Confirmation mails that one tenant can cause in an hour: enough to find a typing error, too few to annoy anybody."""
@@ -47,7 +47,7 @@ PERSONAL_CEILING = 20
 
 
 class LinkState(StrEnum):
-    """What following a link comes to."""
+    """The result of following a link."""
 
     VALID = "valid"
     USED = "used"
@@ -58,7 +58,7 @@ class LinkState(StrEnum):
 
 
 class MailState(StrEnum):
-    """What became of a confirmation mail so far."""
+    """The state of a confirmation mail."""
 
     WAITING = "waiting"
     SENDING = "sending"
@@ -164,7 +164,7 @@ def cooldown_until(confirmation: Confirmation | None, settings: Settings) -> dat
 
 
 def mail_state(confirmation: Confirmation, now: datetime) -> MailState:
-    """Return what became of the mail, for its page."""
+    """Return the state of the mail, for its page."""
     if confirmation.expires_at <= now:
         return MailState.EXPIRED
     if confirmation.sent_at is not None:
@@ -180,7 +180,7 @@ def mail_state(confirmation: Confirmation, now: datetime) -> MailState:
 
 
 def look_up(session: Session, token: str) -> tuple[LinkState, Confirmation | None]:
-    """Return what following the link with `token` comes to now, without changing anything."""
+    """Return the result of following the link with `token`, without changing anything."""
     confirmation = _with_token(session, token)
     if confirmation is None:
         return LinkState.UNKNOWN, None
@@ -247,19 +247,20 @@ def claim_mail(session: Session, confirmation_id: int, token: str) -> Confirmati
     Commit before the mail is sent.
     """
     now = read_clock(session.connection())
-    taken = _changed_one(
-        session,
+    taken = session.execute(
         update(Confirmation)
         .where(Confirmation.id == confirmation_id, *_due())
         .values(
             token_hash=hash_token(token), attempts=Confirmation.attempts + 1, next_attempt_at=now + SENDING, stage=None
-        ),
+        )
     )
-    return session.get_one(Confirmation, confirmation_id, populate_existing=True) if taken else None
+    if cast("CursorResult[Any]", taken).rowcount != 1:
+        return None
+    return session.get_one(Confirmation, confirmation_id, populate_existing=True)
 
 
 def settle_mail(session: Session, confirmation: Confirmation, outcome: Outcome) -> None:
-    """Keep what became of the mail."""
+    """Record the outcome of an attempt."""
     accepted = outcome.state is State.ACCEPTED
     now = read_clock(session.connection())
     confirmation.sent_at = now if accepted else None
@@ -274,7 +275,7 @@ def settle_mail(session: Session, confirmation: Confirmation, outcome: Outcome) 
 
 
 def _next_attempt(confirmation: Confirmation, outcome: Outcome, now: datetime) -> datetime | None:
-    """Only what may pass by itself is tried again: an answer about the settings needs a person."""
+    """Retry temporary failures only: a reply about the settings needs a person."""
     if outcome.state is not State.QUEUED or outcome.pause is not None or confirmation.attempts > len(RETRIES):
         return None
     return now + RETRIES[confirmation.attempts - 1]
@@ -296,7 +297,3 @@ def _supersede(session: Session, relay_id: int, now: datetime) -> None:
         .where(Confirmation.relay_id == relay_id, Confirmation.used_at.is_(None), Confirmation.superseded_at.is_(None))
         .values(superseded_at=now, next_attempt_at=None)
     )
-
-
-def _changed_one(session: Session, statement: Any) -> bool:
-    return cast("CursorResult[Any]", session.execute(statement)).rowcount == 1
