@@ -46,7 +46,7 @@ TENANT = "acme"
 PROJECT = "survey"
 SENDER = "research@acme.example"
 
-SHORT = Deadlines(connect=5, banner=5, command=5, data=5, body=5, final_dot=5, quit=1)
+SHORT = Deadlines(connect=2, banner=5, command=5, data=5, body=5, final_dot=5, quit=1)
 """Longer than a loopback ever needs; tests of a deadline shorten the one they are about."""
 
 CONTENT = Content(subject="An invitation for {FIRSTNAME}", text="Dear {FIRSTNAME},\n\nplease take part: {SURVEYURL}\n")

@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from sqlalchemy import select, update
 from own_smtp.delivery.sending.drain import Drain
 from own_smtp.delivery.workers.recovery import recover_all
 from own_smtp.delivery.workers.wakeup import Wakeup
+from own_smtp.errors import JournalError
 from own_smtp.operations import erasure
 from own_smtp.outbox import actions, leases, settlements
 from own_smtp.outbox.journal import JournalWriter, Machine, parse_journal
@@ -90,9 +92,10 @@ def findings(platform):
 
 
 def begun_in(platform):
-    """What is begun and not ended."""
+    """Return what is begun and not ended; `None` while there is no journal, or only half of its header."""
     paths = list(platform.runtime.machine.folder.glob("*.journal"))
-    return findings(platform).begun if len(paths) == 1 else None
+    with suppress(JournalError):
+        return findings(platform).begun if len(paths) == 1 else None
 
 
 def sending(*workers):

@@ -279,6 +279,7 @@ def test_nothing_is_saved_over_a_change_of_somebody_else(db_session, thin, aimed
     assert db_session.get_one(Relay, relay.id).sender_address == "other@acme.example"
 
 
+@pytest.mark.usefixtures("brief_connect")
 def test_a_closed_port_leaves_no_trace_of_what_it_was(db_session, thin):
     """What is stored of it does not tell it from a target that the platform refuses."""
     with ClosedPort() as closed:

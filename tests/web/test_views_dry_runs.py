@@ -340,6 +340,7 @@ def test_an_unknown_test_is_said_on_an_empty_form(web):
     assert "not kept any more" in page
 
 
+@pytest.mark.usefixtures("brief_connect")
 def test_refused_and_closed_targets_read_alike(web, thin, db_session):
     """Page by page, nothing but the name differs; no step has a time, not even that of finding the server."""
     pages = []
