@@ -25,7 +25,7 @@ def p10(plan: Plan) -> list[Row]:
         process = [_gap(running, server, _kill_process) for _ in range(kills)]
         outbox = [_gap(running, server, _kill_bookkeeping) for _ in range(kills)]
         worker = [_gap(running, server, _kill_worker) for _ in range(kills)]
-    whats = ("the sending process", "the process that keeps its books", "the whole worker")
+    whats = ("the sending process", "the bookkeeping process", "the whole worker")
     return [_row(*pair) for pair in zip(whats, (process, outbox, worker), strict=True)]
 
 

@@ -40,7 +40,7 @@ def p11(plan: Plan) -> list[Row]:
         running.platform.fill(relay_id, messages)
         running.start()
         sender, outbox = _watch(running, sink.port, messages)
-    return [_row("sends", sender, messages), _row("keeps the books", outbox, messages)]
+    return [_row("sends", sender, messages), _row("keeps the records", outbox, messages)]
 
 
 def _row(does: str, grown: PeakMemory, messages: int) -> Row:

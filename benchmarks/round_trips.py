@@ -37,7 +37,7 @@ def p5(plan: Plan) -> list[Row]:
                 "aiosmtplib": _in_round_trips(pipelining.port, lambda: _peer("aiosmtplib", pipelining.port, few)),
             },
         )
-    peers = ", ".join(f"{name} kept open {_told(rounds, name)}" for name in ("smtplib", "aiosmtplib"))
+    peers = ", ".join(f"{name} kept open {_rate_text(rounds, name)}" for name in ("smtplib", "aiosmtplib"))
     return [
         _row(rounds, "ours", f"PIPELINING, {few} messages", peers, "<= 1.1"),
         _row(rounds, "window", f"CHUNKING with a window of {WINDOW}, {many:,} messages", peers, "<= 0.1"),
@@ -79,7 +79,7 @@ def round_trip(port: int) -> float:
     return statistics.median(times)
 
 
-def _told(rounds: Rounds, name: str) -> str:
+def _rate_text(rounds: Rounds, name: str) -> str:
     return rounds.problem(name) or f"{rounds.median(name, 'trips'):.2f}"
 
 
