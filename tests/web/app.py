@@ -1,4 +1,4 @@
-"""A Flask application with the pages and as little else as possible: a host that is told what to answer."""
+"""A Flask application with the pages and little else: a host whose answers a test sets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MALLORY = Actor(user_id="mallory", tenant_id="evil", name="Mallory", email="mall
 
 
 @dataclass
-class ToldHost:
+class ScriptedHost:
     """A host whose answers a test sets."""
 
     present: Actor | None = ALICE
@@ -79,20 +79,20 @@ class ToldHost:
 
 @dataclass
 class ThinExtension:
-    """The parts that pages ask for, put together by hand."""
+    """The parts of the extension that pages use, put together by hand."""
 
     settings: Settings
     db: SQLAlchemy
     vault: Vault
     network_policy: NetworkPolicy
     policy: Policy
-    host: ToldHost = field(default_factory=ToldHost)
+    host: ScriptedHost = field(default_factory=ScriptedHost)
     queue_works: bool = True
     woken: list[int] = field(default_factory=list)
     jobs: list[tuple[str, int]] = field(default_factory=list)
 
     def change_settings(self, **values: Any) -> None:
-        """Configure the platform anew."""
+        """Change the platform's configuration."""
         self.settings = replace(self.settings, **values)
         self.policy = replace(self.policy, settings=self.settings)
 
@@ -114,7 +114,7 @@ class ThinExtension:
 
 
 def build_app(database_url: str, *, engine_options: dict[str, Any] | None = None, **settings: Any) -> Flask:
-    """Return the application with its tables made. Networks on loopback are allowed."""
+    """Return the application with its tables. Networks on loopback are allowed."""
     app = Flask("told_host")
     app.testing = True
     app.config.update(SECRET_KEY="only for tests", SQLALCHEMY_DATABASE_URI=database_url, WTF_CSRF_ENABLED=False)
@@ -126,7 +126,7 @@ def build_app(database_url: str, *, engine_options: dict[str, Any] | None = None
         platform_name="Survey House",
         **{"allowed_networks": (ip_network("127.0.0.0/8"),), **settings},
     )
-    # Servers of tests listen wherever the system finds a free port.
+    # Servers of tests listen on any free port.
     network_policy = NetworkPolicy.from_settings(replace(read, allowed_ports=frozenset(range(1, 65536))))
     policy = Policy(read, frozenset({"allowed_networks", *settings}) & frozenset(EDITABLE))
     app.extensions["own_smtp"] = ThinExtension(read, db, Vault.from_keys(read.encryption_keys), network_policy, policy)

@@ -14,30 +14,30 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from werkzeug.serving import make_server
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-"""As strict as a host can be."""
+"""A strict Content-Security-Policy."""
 
 
 @dataclass
 class Visit:
-    """A person with a browser in front of the pages."""
+    """A person with a browser on the pages."""
 
     browser: Browser
     base: str
     context: BrowserContext
     page: Page
     complaints: list[str] = field(default_factory=list)
-    """What the browser said in its console, and requests to other hosts."""
+    """Console messages of the browser, and requests to other hosts."""
 
     def open(self, path: str) -> Page:
         self.page.goto(self.base + path)
         return self.page
 
     def with_options(self, **options: object) -> Visit:
-        """Return the same person with another window, colour scheme, language or without scripts."""
+        """Return the same person with another window size, colour scheme, language or without scripts."""
         return visit(self.browser, self.base, **options)
 
     def violations(self) -> str:
-        """Return what axe finds on the page, as a text; empty when nothing."""
+        """Return axe's findings on the page as text; empty without any."""
         results = Axe().run(self.page)
         return results.generate_report() if results.violations_count else ""
 
@@ -53,7 +53,7 @@ def visit(browser: Browser, base: str, **options: object) -> Visit:
     person = Visit(browser, base, context, page)
 
     def on_console(message: ConsoleMessage) -> None:
-        # The browser reports the answers 401, 404 and 422 of a page as failed loads.
+        # The browser reports responses 401, 404 and 422 of a page as failed loads.
         if message.type in {"error", "warning"} and "status of 4" not in message.text:
             person.complaints.append(message.text)
 
@@ -69,7 +69,7 @@ def _same_host(address: str, base: str) -> bool:
 
 @pytest.fixture
 def person(browser: Browser, web_app: Flask) -> Iterator[Visit]:
-    """A browser in front of the pages, which are served under a strict Content-Security-Policy."""
+    """A browser on the pages, which are served under a strict Content-Security-Policy."""
 
     @web_app.after_request
     def be_strict(response: Response) -> Response:

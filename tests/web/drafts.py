@@ -1,4 +1,4 @@
-"""Relays as tests need them."""
+"""Relays for tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TYPED = {
     "sender_address": "surveys@acme.example",
     "sender_name": "Acme Surveys",
 }
-"""What a person types into the relay form."""
+"""The input of the relay form."""
 
 
 def draft(**changes: Any) -> RelayDraft:
@@ -56,7 +56,7 @@ def add_relay(
 
 
 def send_mail(session: Session, relay: Relay, token: str, outcome: Outcome = ACCEPTED) -> Confirmation:
-    """Let a worker come by that sends the relay's confirmation mail with this token."""
+    """Run a worker that sends the relay's confirmation mail with this token."""
     waiting = confirmations.latest(session, relay.id)
     assert waiting is not None
     session.execute(update(Confirmation).where(Confirmation.id == waiting.id).values(next_attempt_at=db_now()))

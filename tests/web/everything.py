@@ -32,7 +32,7 @@ LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 LEAVE = "project-leave"
-"""A page that only a press of a button leads to."""
+"""A page that only a button leads to."""
 
 
 def go_on(page: Page, name: str) -> None:
@@ -44,7 +44,7 @@ def go_on(page: Page, name: str) -> None:
 
 
 def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]:
-    """Fill the database; return the pages' addresses by a name for each."""
+    """Fill the database; return each page's address by name."""
     active = add_relay(session, thin, active=True, label="Active", per_day=2000, min_interval=2, sending_windows=HOURS)
     session.add(_troubled(active.id))
     session.add(Alert(relay_id=active.id, cause=AlertCause.UNREACHABLE, raised_at=LONG_AGO, told_at=LONG_AGO))
@@ -106,7 +106,7 @@ def pages_in_all_states(session: Session, thin: ThinExtension) -> dict[str, str]
 
 
 def _crowd(session: Session, thin: ThinExtension) -> None:
-    """Let there be more tenants than a form bears, some with names that are long or written from right to left."""
+    """Add more tenants than a form can show, some with names that are long or right-to-left."""
     names = {f"t{number:04}": f"Institute {number}" for number in range(5000)}
     names["t0050"] = (
         "Gemeinnützige Gesellschaft für angewandte Befragungsforschung und Donaudampfschifffahrtsstatistik mbH"
@@ -118,7 +118,7 @@ def _crowd(session: Session, thin: ThinExtension) -> None:
 
 
 def _troubled(relay_id: int) -> Lease:
-    """Return the lease of a relay that worked once and cannot be reached now."""
+    """Return the lease of a relay that worked once and is unreachable now."""
     ends_at = LONG_AGO + timedelta(days=90)
     certificate = Certificate(
         fingerprint="ab" * 32,
@@ -155,7 +155,7 @@ def _waiting(session: Session, thin: ThinExtension, label: str) -> Relay:
 
 
 def fill_outbox(session: Session, relay: Relay) -> Batch:
-    """Send one invitation for each state, and one more that is refused."""
+    """Add one invitation in each state, and one more refused one."""
     batch = Batch(
         tenant_id="acme",
         project_id="p1",
@@ -176,12 +176,12 @@ def fill_outbox(session: Session, relay: Relay) -> Batch:
 
 
 def _hold(batch: Batch) -> None:
-    """Let it wait for its server, too late, with the platform's mail to take over."""
+    """Make it wait for its server, late, with a platform fallback to come."""
     batch.state, batch.expires_at, batch.fallback_at = BatchState.OPEN, LONG_AGO, datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def _run(session: Session, relay: Relay, batch: Batch) -> None:
-    """Let it be a large one that is being sent, for three hours now, thirty a minute: as the relay's limit says."""
+    """Make it a large batch that has been sending for three hours, thirty a minute: the relay's limit."""
     now = datetime.now(UTC)
     begun = now - timedelta(minutes=175)
     relay.confirmed_at = begun - timedelta(days=40)
@@ -217,7 +217,7 @@ def _run(session: Session, relay: Relay, batch: Batch) -> None:
 
 
 def _fill(session: Session, batch: Batch) -> None:
-    """Let it be a million in thirty days, with weekends, a bad day and a day without anything."""
+    """Make it a million over thirty days, with weekends, a bad day and an empty day."""
     batch.taken_count = 1_000_000
     kept = session.get_one(BatchTotals, batch.id)
     kept.accepted, kept.refused = 788_000, 6000
@@ -232,7 +232,7 @@ def _fill(session: Session, batch: Batch) -> None:
 
 
 def tally(session: Session, batch: Batch, at: datetime, *figures: tuple[State, int, int]) -> None:
-    """Keep what the attempts of an hour came to: state, reply code and number of each."""
+    """Store an hour's attempts: state, reply code and number of each."""
     for state, code, count in figures:
         if count:
             kept = HourlyStat(relay_id=batch.relay_id, batch_id=batch.id, hour=at, state=state, code=code, count=count)

@@ -22,7 +22,7 @@ def web_app(tmp_path: Path) -> Flask:
 
 @pytest.fixture
 def thin(web_app: Flask) -> ThinExtension:
-    """What the pages were put together from."""
+    """The parts that the pages were put together from."""
     return cast("ThinExtension", web_app.extensions["own_smtp"])
 
 

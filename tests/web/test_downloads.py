@@ -1,4 +1,4 @@
-"""Downloads that nobody reads hold no connection, and what happens meanwhile leaves nothing out and doubles nothing."""
+"""Downloads that a client does not read hold no connection, and simultaneous changes neither omit nor duplicate lines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.web.drafts import add_relay
 ACME = LogScope(tenant_id="acme")
 CLIENTS, POOL, ROWS = 20, 5, 3000
 SMALL = 4096
-"""Octets that a socket keeps, so that a client that does not read stops the server at once."""
+"""Socket buffer in octets: small, so that a client that does not read blocks the server at once."""
 
 
 class _SmallBuffers(WSGIRequestHandler):
@@ -68,7 +68,7 @@ def _fill(session: Session, relay_id: int, rows: int, states: tuple[State, ...] 
 
 @pytest.fixture
 def small_pool(migrated_url: str) -> Iterator[Flask]:
-    """The pages with few connections to the database, which a page waits for half a minute at most."""
+    """The pages with few database connections, for which a page waits half a minute at most."""
     options = {} if migrated_url.startswith("sqlite") else {"pool_size": POOL, "max_overflow": 0, "pool_timeout": 30}
     app = build_app(migrated_url, engine_options=options)
     thin = app.extensions["own_smtp"]
@@ -80,7 +80,7 @@ def small_pool(migrated_url: str) -> Iterator[Flask]:
 
 
 def _ask(address: str, path: str) -> socket.socket:
-    """Ask for a file, and read nothing of it."""
+    """Request a file, and read nothing of it."""
     parts = urlsplit(address)
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
@@ -124,7 +124,7 @@ def test_clients_that_do_not_read_hold_no_connection(small_pool, path):
 @pytest.mark.parametrize("oldest_first", [True, False])
 @pytest.mark.parametrize("states", [frozenset(), frozenset({State.QUEUED})])
 def test_what_happens_meanwhile_leaves_nothing_out_and_doubles_nothing(small_pool, monkeypatch, oldest_first, states):
-    """Invitations that are tried, put off or accepted while a file is read stand in it once, on each database."""
+    """Invitations that are tried, deferred or accepted while a file is read are in it once, on each database."""
     monkeypatch.setattr(delivery_log, "CHUNK", 7)
     thin = small_pool.extensions["own_smtp"]
     with small_pool.app_context():

@@ -1,7 +1,7 @@
-"""What people do with own mail servers, in Chromium: on the example platform as operators run it, with real Postfix.
+"""People's tasks with mail servers, in Chromium: on the example platform as operators run it, with a real Postfix.
 
-That 200 servers stay usable is in `test_overview_browser.py`; German in `test_pages_browser.py` and
-`test_trials_browser.py`; axe, keyboard and telephone in `test_pages_browser.py`.
+`test_overview_browser.py` has 200 servers; `test_pages_browser.py` and `test_trials_browser.py` have German;
+`test_pages_browser.py` has axe, keyboard and telephone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONFIRM = "Yes, this server may send for us"
 def site(tmp_path_factory) -> Iterator[Running]:
     """One platform for all tests of this file: each has servers and a sender address of its own."""
     with running(tmp_path_factory.mktemp("site")) as started:
-        # Workers of their own processes answer, and the machine may be busy.
+        # Workers in their own processes reply, and the machine may be busy.
         expect.set_options(timeout=20_000)
         yield started
         expect.set_options(timeout=5_000)
@@ -39,7 +39,7 @@ def page(site, browser_page) -> Page:
 
 @pytest.fixture
 def somebody(browser: Browser) -> Iterator[Page]:
-    """Who has the sender's mailbox, and no account."""
+    """The owner of the sender's mailbox, without an account."""
     with browser.new_context(locale="en-GB", timezone_id="UTC") as context:
         yield context.new_page()
 
@@ -62,13 +62,13 @@ def press(page: Page, button: str) -> None:
 
 
 def press_test(page: Page, heading: str) -> None:
-    """Test what was typed, and wait for what it comes to."""
+    """Test the input, and wait for the result."""
     press(page, "Test without saving")
     expect(page.get_by_role("heading", name=heading)).to_be_visible()
 
 
 def save(site: Running, page: Page, sender: str) -> str:
-    """Enter a server and save it untested; return the link that was mailed."""
+    """Enter a server and save it untested; return the link in the mail."""
     page.goto(f"{site.url}/own-smtp/servers/new")
     fill(page, site.postfix, sender)
     press(page, "Save and send the confirmation mail")
@@ -96,7 +96,7 @@ def import_people(page: Page, survey: str, addresses: list[str]) -> None:
 
 
 def choose(page: Page, survey: str, label: str) -> None:
-    """Let a survey's invitations leave through a server."""
+    """Route a survey's invitations through a server."""
     page.get_by_role("link", name="Settings").first.click()
     page.get_by_role("link", name="Own SMTP server").first.click()
     page.get_by_role("link", name=survey).first.click()
@@ -115,7 +115,7 @@ def send(page: Page, survey: str, label: str, number: int) -> None:
 
 
 def test_from_the_preset_to_the_report(site, page, somebody):
-    """Chosen, filled in, tested, saved, confirmed, enabled, sent: the report and Postfix's mailbox agree."""
+    """Selected, filled in, tested, saved, confirmed, chosen, sent: the report and Postfix's mailbox agree."""
     sender, survey = "complete@north.example", "Student satisfaction"
     page.get_by_role("link", name="Settings").first.click()
     page.get_by_role("link", name="Own SMTP server").first.click()
@@ -145,7 +145,7 @@ def test_from_the_preset_to_the_report(site, page, somebody):
     page.get_by_role("link", name="Follow it").click()
     expect(page.get_by_text("3 accepted by your server").first).to_be_visible()
     page.goto(f"{site.url}/surveys/1/report")
-    # The platform hears of it a moment later, and its page stands still.
+    # The platform receives the event a moment later, and its page does not update.
     accepted = page.get_by_role("row").filter(has_text="accepted").first.get_by_role("cell").first
     eventually(lambda: page.reload() and accepted.inner_text() == "3", "the platform's report says so, too")
     copies = site.postfix.copies()
@@ -155,7 +155,7 @@ def test_from_the_preset_to_the_report(site, page, somebody):
 
 
 def test_a_wrong_password(site, page):
-    """Cause, field and the server's own words; nothing but the password is typed again."""
+    """Cause, field and the server's reply; only the password is typed again."""
     page.goto(f"{site.url}/own-smtp/servers/new")
     fill(page, site.postfix, "password@north.example")
     page.get_by_label("Password", exact=True).fill("battery staple")
@@ -172,7 +172,7 @@ def test_a_wrong_password(site, page):
 
 
 def test_encryption_and_port_that_do_not_fit(site, page):
-    """The page leads to the encryption; with the other one all is well."""
+    """The page leads to the encryption field; with the other one the test passes."""
     page.goto(f"{site.url}/own-smtp/servers/new")
     fill(page, site.postfix, "encryption@north.example")
     page.get_by_label("Implicit TLS").check()
@@ -187,7 +187,7 @@ def test_encryption_and_port_that_do_not_fit(site, page):
 
 
 def test_a_self_signed_certificate_is_trusted_by_its_fingerprint(site, page, somebody):
-    """Shown, compared, trusted, saved; the mail leaves under it, and its link makes the server active."""
+    """Shown, compared, trusted, saved; the mail is sent with it, and its link activates the server."""
     server, sender = site.self_signed, "fingerprint@north.example"
     page.goto(f"{site.url}/own-smtp/servers/new")
     fill(page, server, sender)
@@ -205,7 +205,9 @@ def test_a_self_signed_certificate_is_trusted_by_its_fingerprint(site, page, som
 
 
 def test_another_host_locks_the_server_and_invitations_wait(site, page, somebody):
-    """Until the new link is followed nothing leaves but that link; the password is asked for, as it goes elsewhere."""
+    """Until the new link is clicked only that mail is sent; the password is required, because it goes to another
+    server.
+    """
     sender, survey, people = "moved@north.example", "Working here", PEOPLE[:2]
     confirm(somebody, save(site, page, sender))
     page.reload()
@@ -251,7 +253,7 @@ def test_an_expired_link(site, page, somebody):
 
 
 def test_a_used_and_an_invented_link(site, page, somebody):
-    """Each has words of its own, and neither has the button."""
+    """Each has its own text, and neither has the button."""
     link = save(site, page, "used@north.example")
     confirm(somebody, link)
     for address, heading, status in ((link, "Confirmed already", 410), (f"{link}x", "This link is not known", 404)):
@@ -261,7 +263,7 @@ def test_a_used_and_an_invented_link(site, page, somebody):
 
 
 def test_a_mail_scanner_confirms_nothing(site, page, somebody):
-    """However often the link is fetched, by a program or by a browser: only the button counts."""
+    """However often a program or a browser fetches the link, only the button counts."""
     link = save(site, page, "scanned@north.example")
     for method in ("HEAD", "GET", "GET"):
         assert somebody.request.fetch(link, method=method).status == 200
@@ -273,7 +275,7 @@ def test_a_mail_scanner_confirms_nothing(site, page, somebody):
 
 
 def test_a_role_without_the_permission(site, page, browser):
-    """A survey manager sees the server and no button; by address there is a page that says why not."""
+    """A survey manager sees the server without buttons; its address leads to a page that says why."""
     save(site, page, "seen@north.example")
     server = page.url
     with browser.new_context(locale="en-GB") as context:

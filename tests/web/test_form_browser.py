@@ -1,4 +1,4 @@
-"""What the form of a mail server says while somebody types, in Chromium."""
+"""The live messages of the mail server form, in Chromium."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def page(person):
 
 
 def test_encryption_and_port_that_do_not_fit_are_said(page):
-    """Choosing fills in the port; a port that does not go with it brings a warning, and a fitting one takes it away."""
+    """A selection fills in the port; an unusual port shows a warning, and a usual one hides it."""
     warning = page.get_by_text("Encryption and port rarely go together like this.")
     port = page.get_by_role("spinbutton", name="Port")
     page.get_by_label("Implicit TLS").check()
@@ -40,7 +40,7 @@ def test_encryption_and_port_that_do_not_fit_are_said(page):
     ],
 )
 def test_a_pasted_address_becomes_name_and_port(page, pasted, host, port):
-    """As soon as the field is left; what is no such address is left for the server to judge."""
+    """As soon as the field loses the focus; other input is left for the server to check."""
     field = page.get_by_label("Mail server", exact=True)
     field.fill(pasted)
     field.blur()
@@ -49,7 +49,7 @@ def test_a_pasted_address_becomes_name_and_port(page, pasted, host, port):
 
 
 def test_a_port_that_was_typed_is_kept(page):
-    """What somebody typed is not replaced by what was pasted elsewhere."""
+    """A typed port is not replaced by a pasted one."""
     page.get_by_role("spinbutton", name="Port").fill("2525")
     field = page.get_by_label("Mail server", exact=True)
     field.fill("mail.abc.com:587")
@@ -75,7 +75,7 @@ def test_a_limit_is_said_as_what_it_means(page, name, typed, meaning):
 
 
 def test_a_german_reads_german_numbers(person):
-    """The meaning is in the reader's language and notation."""
+    """The conversion is in the reader's language and number format."""
     page = person.with_options(locale="de").open("/servers/new")
     page.locator("#min_interval").evaluate("field => { field.value = '0.5'; field.dispatchEvent(new Event('input')); }")
     assert "7.200 pro Stunde" in page.locator("[data-own-smtp-of=min_interval]").text_content()
@@ -85,7 +85,7 @@ def test_a_german_reads_german_numbers(person):
     ("language", "said"), [('lang="de_DE"', "1.800"), ("", "1,800"), ('lang="no such one"', "1,800")]
 )
 def test_a_limit_is_said_in_whatever_way_the_layout_names_its_language(person, web_app, thin, language, said):
-    """A host's layout may write `de_DE`, or nothing, or nonsense: the script goes on, in the browser's language."""
+    """A host's layout may have `de_DE`, nothing, or nonsense: the script continues, in the browser's language."""
     layout = f"<html {language}><title>{{% block title %}}{{% endblock %}}</title>{{% block content %}}{{% endblock %}}"
     web_app.jinja_loader = DictLoader({"host.html": layout})
     thin.host.layout_name = "host.html"

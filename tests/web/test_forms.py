@@ -1,4 +1,4 @@
-"""The relay form: what it takes, what it mends, what it refuses and where it says so."""
+"""The relay form: the input that it accepts, corrects and rejects, and where it shows errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fill(web_app):
     ],
 )
 def test_a_pasted_host_is_trimmed_and_the_port_filled_in(fill, typed, host, port):
-    """What people paste works, and the encryption brings its port when none was typed."""
+    """Pasted names work, and the encryption fills in its port when none was typed."""
     form = fill(**typed)
     assert form.is_fine, form.errors
     assert (form.draft().host, form.draft().port) == (host, port)
@@ -80,7 +80,7 @@ def test_a_pasted_host_is_trimmed_and_the_port_filled_in(fill, typed, host, port
     ids=lambda value: "-".join(f"{k}={v!r}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
 def test_a_wrong_value_is_refused_at_its_field(fill, typed, field):
-    """Each mistake is told at the field where it was made."""
+    """Each error is shown at its field."""
     form = fill(**typed)
     assert not form.is_fine
     assert list(form.errors) == [field]
@@ -96,19 +96,19 @@ def test_plain_text_only_where_allowed_and_without_a_password(fill):
 
 
 def test_without_authentication_neither_user_nor_password_is_kept(fill):
-    """Switching it off makes what stands in the hidden fields void."""
+    """Turning it off discards the values of the hidden fields."""
     draft = fill(auth=None).draft()
     assert (draft.username, draft.password) == (None, None)
 
 
 def test_the_platforms_ports_hold(fill):
-    """Only the ports of the policy can be saved."""
+    """Only the policy's ports can be saved."""
     assert fill(Settings(allowed_ports=frozenset({26})), port="26").is_fine
     assert list(fill(Settings(allowed_ports=frozenset({26}))).errors) == ["port"]
 
 
 def test_the_password_is_never_given_back(fill):
-    """A form with errors keeps everything but the password."""
+    """A form with errors keeps all values except the password."""
     form = fill(sender_address="nobody")
     assert TYPED["password"] not in str(form.password())
     assert TYPED["host"] in str(form.host())
@@ -119,21 +119,21 @@ def test_the_password_is_never_given_back(fill):
     [({"port": "465"}, True), ({"port": "587"}, False), ({"port": "587", "security": "implicit"}, True), ({}, False)],
 )
 def test_encryption_and_port_that_hardly_fit_are_noticed(fill, typed, unusual):
-    """465 with STARTTLS and 587 with implicit TLS are saved, but said."""
+    """465 with STARTTLS and 587 with implicit TLS are saved, with a warning."""
     form = fill(**typed)
     assert form.is_fine
     assert form.is_unusual is unusual
 
 
 def test_empty_fields_mean_none(fill):
-    """What nobody typed is stored as absent, not as an empty text or zero."""
+    """Empty input is stored as absent, not as an empty text or zero."""
     draft = fill(reply_to="", envelope_sender=" ", ehlo_name="", per_day="", max_connections="").draft()
     assert (draft.reply_to, draft.envelope_sender, draft.ehlo_name, draft.per_day) == (None, None, None, None)
     assert (draft.max_connections, draft.jitter) == (4, 0)
 
 
 def test_sending_windows_are_typed_in_rows(fill):
-    """Days and two times make a window; rows without anything count for nothing."""
+    """Days and two times make a window; empty rows are ignored."""
     form = fill(
         **{
             "sending_windows-0-days": "0",
@@ -160,7 +160,7 @@ def test_sending_windows_are_typed_in_rows(fill):
     ],
 )
 def test_half_a_window_is_refused_in_words(fill, row):
-    """A row that cannot be read says what it needs, and never means "always"."""
+    """An incomplete row says what it needs, and never means "always"."""
     form = fill(**{f"sending_windows-0-{name}": value for name, value in row.items()})
     assert not form.is_fine
     assert form.errors["sending_windows"] == ("Each line needs days and two times, such as 08:00 and 18:00.",)

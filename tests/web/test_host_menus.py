@@ -1,4 +1,4 @@
-"""What people are offered in the host's own pages: senders by permission and policy, and the ready-made choice."""
+"""Offers in the host's own pages: senders by permission and policy, and the ready-made choice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.web.drafts import add_relay
 
 @pytest.fixture
 def servers(db_session, thin) -> list[Relay]:
-    """Three servers; the second is the project's own, the third suggested for it, the first not confirmed."""
+    """Three servers; the second is the project's current one, the third suggested for it, the first not confirmed."""
     made = [add_relay(db_session, thin, active=label != "a", label=label) for label in ("a", "b", "c")]
     project_routes.choose_route(db_session, "acme", "p1", made[1], user_id="alice")
     suggestions.choose_suggestions(db_session, made[2], everybody=False, users=[], projects=["p1"], user_id="alice")
@@ -37,13 +37,13 @@ def offered(db_session, thin) -> list[str]:
 
 @pytest.mark.usefixtures("servers", "in_request")
 def test_who_may_choose_is_offered_all(db_session, thin):
-    """The project's own in front, then what is suggested, then the others."""
+    """The project's current one first, then the suggested one, then the others."""
     assert offered(db_session, thin) == ["b", "c", "a"]
 
 
 @pytest.mark.usefixtures("in_request")
 def test_the_summary_is_what_recipients_see(db_session, thin):
-    """Name and replies where they differ from the address, and the server."""
+    """Name and reply address if they differ from the sender address, and the server."""
     add_relay(db_session, thin, active=True, sender_name="Acme", reply_to="office@acme.example", label="a")
     add_relay(db_session, thin, active=True, label="b")
     assert [choice.summary for choice in host_menus.senders(db_session, thin.host, thin.policy, "acme", "p1")] == [
@@ -54,7 +54,7 @@ def test_the_summary_is_what_recipients_see(db_session, thin):
 
 @pytest.mark.usefixtures("servers", "in_request")
 def test_who_may_not_choose_is_offered_what_is_chosen(db_session, thin):
-    """Sending is not choosing: another way is not on offer."""
+    """Permission to send is not permission to choose: other routes are not offered."""
     thin.host.allowed = {Action.VIEW}
     assert offered(db_session, thin) == ["b"]
 
@@ -69,13 +69,13 @@ def test_nobody_and_others_are_offered_nothing(db_session, thin):
 
 @pytest.mark.usefixtures("servers")
 def test_a_job_of_the_host_gets_all(db_session, thin):
-    """Outside a request nobody acts: what the tenant may is answered."""
+    """Outside a request there is no acting person: the tenant's permissions apply."""
     assert len(offered(db_session, thin)) == 3
 
 
 @pytest.mark.usefixtures("servers", "in_request")
 def test_a_tenant_that_may_not_is_offered_nothing_that_it_could_choose(db_session, thin):
-    """What the project is set to is shown with the reason; who has servers there still finds the page that says why."""
+    """The current choice is shown with the reason; a person with servers there still finds the page that explains it."""
     thin.policy.change(db_session, {"allowed_tenants": frozenset({"evil"})}, user_id="root")
     choices = host_menus.senders(db_session, thin.host, thin.policy, "acme", "p1")
     assert [(choice.label, choice.is_available) for choice in choices] == [("b", False)]
@@ -108,7 +108,7 @@ PAGE = """{% from "own_smtp/senders.html" import sender_choices %}
 )
 @pytest.mark.usefixtures("in_request")
 def test_the_ready_made_choice(chosen, checked):
-    """The default is selected unless something was chosen; what is not available is shown, and never selected."""
+    """The default is selected unless another one was chosen; an unavailable one is shown, and never selected."""
     html = " ".join(render_template_string(PAGE, choices=CHOICES, chosen=chosen).split())
     assert html.count("checked") == (checked is not None)
     assert checked is None or f'value="{checked}" checked' in html
@@ -119,7 +119,7 @@ def test_the_ready_made_choice(chosen, checked):
 
 @pytest.mark.usefixtures("in_request")
 def test_the_ready_made_choice_needs_no_context():
-    """It works with the platform's mail alone, and without a block."""
+    """It works with the platform's mail alone, and without a call block."""
     text = (
         '{% from "own_smtp/senders.html" import sender_choices %}{{ sender_choices([], legend="x", platform="Ours") }}'
     )

@@ -1,4 +1,4 @@
-"""Characters that no database takes, and such as turn other people's sentences round, wherever a person types."""
+"""Characters that no database stores, and characters that reverse surrounding text, in all input."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def stored(migrated_url: str) -> Iterator[tuple[Flask, FlaskClient]]:
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_no_address_of_a_page_breaks_the_database(stored, address):
-    """A NUL in whatever an address asks for is answered like any other nonsense, on each database."""
+    """A NUL in any part of an address is answered like any other nonsense, on each database."""
     _app, web = stored
     assert web.get(f"/own-smtp{address}").status_code in {200, 404, 422}
 
 
 @pytest.mark.parametrize("name", [name for name in TYPED if name not in {"security", "auth"}] + ["description"])
 def test_no_field_of_a_server_breaks_the_database(stored, name):
-    """A NUL in a field is refused at that field, on each database."""
+    """A NUL in a field is rejected at that field, on each database."""
     _app, web = stored
     typed = {**TYPED, name: f"a\0b{TYPED.get(name, '')}"}
     page = web.post("/own-smtp/servers/new", data=typed)
@@ -86,7 +86,7 @@ def test_what_no_database_takes_is_replaced(text):
 
 
 def test_requests_are_read_in_one_place():
-    """No page and no form reads what came in past the one place that cleans it."""
+    """Every page and form reads input through the one module that cleans it."""
     found = [
         f"{path.relative_to(SOURCES)}:{node.lineno}"
         for folder in ("forms", "plugin/web")
@@ -102,21 +102,21 @@ def test_requests_are_read_in_one_place():
 @pytest.mark.parametrize("control", ["\u202e", "\u2066", "\u2069"])
 @pytest.mark.parametrize("name", ["label", "sender_name", "username", "description", "password"])
 def test_controls_of_direction_are_refused_in_our_own_fields(web, name, control):
-    """A label that ends with an override would turn round what comes behind it, also on the platform's own pages."""
+    """A label that ends with an override would reverse the text after it, also on the platform's own pages."""
     page = web.post("/own-smtp/servers/new", data={**TYPED, name: f"{TYPED.get(name, 'note')}{control}"})
     assert page.status_code == 422
     assert f'href="#{name}"' in page.text
 
 
 def test_labels_of_before_keep_their_direction_to_themselves(web, thin, db_session):
-    """A label that was stored with such controls is shown without them inside a sentence, and isolated."""
+    """A stored label with such controls is shown without them inside a sentence, and isolated."""
     relay = add_relay(db_session, thin, active=True, label="\u202eevil \u05e9\u05e8\u05ea")
     page = web.get(f"/own-smtp/servers/{relay.id}/test-mail").text
     assert "Test mail through “\u2068evil \u05e9\u05e8\u05ea\u2069”" in page
 
 
 def test_what_the_host_calls_things_keeps_its_direction_to_itself(web_app, web, thin, db_session):
-    """A title from right to left is isolated in sentences, and a control of direction in it goes nowhere."""
+    """A right-to-left title is isolated in sentences, and its direction controls are dropped."""
     from own_smtp.host import HookedHost, manager_for
 
     class Host:
@@ -138,7 +138,7 @@ def test_what_the_host_calls_things_keeps_its_direction_to_itself(web_app, web, 
 
 
 def test_relays_are_saved_as_they_were_typed(web, db_session):
-    """Cleaning leaves everything else alone."""
+    """Cleaning leaves all other input unchanged."""
     note = "Zeile 1\r\nZeile 2 ünïcode \U0001f4e7"
     assert web.post("/own-smtp/servers/new", data={**TYPED, "description": note}).status_code == 302
     assert db_session.query(Relay).one().description == note

@@ -13,7 +13,7 @@ from own_smtp.i18n import ensure_babel
 from tests.web.drafts import add_relay
 from tests.web.everything import fill_outbox
 
-# What hosts have under such names: Flask-Moment's object, a macro of the layout's own, values of context processors.
+# Names that hosts use: Flask-Moment's object, a macro of the layout, values of context processors.
 LAYOUT = """{% from "macros.html" import field, trail, heading %}{% set relay = "the host's relay" %}
 <html lang="{{ language }}"><title>{% block title %}{% endblock %}</title>
 <i>{{ moment.include_moment() }}|{{ project }}|{{ title }}|{{ form }}|{{ page }}|{{ number }}|{{ tr }}|{{ again }}</i>
@@ -23,7 +23,7 @@ MACROS = """{% macro field(name) %}host field {{ name }}{% endmacro %}{% macro t
 
 
 class Moment:
-    """Flask-Moment's object, as far as layouts call it."""
+    """Flask-Moment's object, as far as layouts use it."""
 
     def include_moment(self) -> str:
         return "moment.js"
@@ -40,7 +40,7 @@ def host_names(web_app: Flask, thin):
 
 
 def test_names_of_the_host_mean_in_its_layout_what_the_host_says(web, thin, db_session, host_names):
-    """Every page is shown, with the host's values around it: `moment` is Flask-Moment there, and ours in the page."""
+    """Every page is shown inside the host's values: `moment` is Flask-Moment in the layout, and ours in the page."""
     relay = add_relay(db_session, thin, active=True)
     batch = fill_outbox(db_session, relay)
     around = "|".join(f"host {name}" for name in host_names if name != "language")
@@ -69,20 +69,20 @@ def test_names_of_the_host_mean_in_its_layout_what_the_host_says(web, thin, db_s
 
 
 def test_names_of_the_layout_mean_nothing_in_a_page(web, thin, host_names):
-    """A macro that the layout imports does not take the place of ours."""
+    """A macro that the layout imports does not replace ours."""
     page = web.get("/own-smtp/servers/new").text
     assert page.count("host field") == 1
     assert 'id="label"' in page
 
 
 def test_a_layout_finds_one_name_of_ours(web_app):
-    """What is put around a page knows `own_smtp` and nothing else that we set."""
+    """The layout's context has `own_smtp` and no other name of ours."""
     source = web_app.jinja_env.loader.get_source(web_app.jinja_env, "own_smtp/frame.html")[0]
     assert meta.find_undeclared_variables(web_app.jinja_env.parse(source)) == {"own_smtp"}
 
 
 def test_a_host_without_flask_babel_keeps_its_own_texts(tmp_path):
-    """Its `gettext` and its filters stay what they were: ours are handed to our own templates only."""
+    """Its `gettext` and its filters stay unchanged: ours are passed to our own templates only."""
     app = Flask("plain_host")
     app.jinja_env.globals["gettext"] = lambda text: f"host:{text}"
     app.jinja_env.filters["datetimeformat"] = lambda moment: f"host:{moment.year}"
@@ -95,7 +95,7 @@ def test_a_host_without_flask_babel_keeps_its_own_texts(tmp_path):
 
 @pytest.mark.parametrize("name", ["_csrf", "csrf_token"])
 def test_the_hosts_name_of_the_csrf_field_is_used(web_app, web, thin, db_session, name):
-    """Whatever the host calls the field: each form has it, and takes what comes in it."""
+    """Whatever the host names the field, each form has it and reads it."""
     web_app.config.update(WTF_CSRF_ENABLED=True, WTF_CSRF_FIELD_NAME=name)
     relay = add_relay(db_session, thin, active=True)
     fill_outbox(db_session, relay)
@@ -112,6 +112,6 @@ def test_the_hosts_name_of_the_csrf_field_is_used(web_app, web, thin, db_session
 
 
 def test_a_hosts_loader_may_replace_a_page(web_app, web):
-    """A host that brings a page of the same name gets its own one, as with any blueprint."""
+    """A host's page of the same name takes precedence, as with any blueprint."""
     web_app.jinja_loader = ChoiceLoader([DictLoader({"own_smtp/overview.html": "{% extends 'own_smtp/page.html' %}"})])
     assert '<div class="own-smtp">' in web.get("/own-smtp/").text

@@ -1,4 +1,6 @@
-"""The first page and the administrators' pages in Chromium: with many servers, with few rights, and by axe."""
+"""The first page and the administrators' pages in Chromium: with many servers, with few permissions, and checked by
+axe.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,13 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def many(db_session, thin) -> list[Relay]:
-    """As many servers as a tenant may have, and many projects."""
+    """The maximum number of servers of a tenant, and many projects."""
     thin.host.surveys = [Project(project_id=str(n), tenant_id="acme", title=f"Wave {n:03}") for n in range(80)]
     return [add_relay(db_session, thin, label=f"Server {number:03}", active=number % 9 != 0) for number in range(200)]
 
 
 def test_one_of_two_hundred_servers_is_found_by_keyboard(person, many):
-    """Typed, Enter, there; and by pages, on a desk and on a telephone, without anything that axe knows."""
+    """By typing and Enter, and by pages, on a desktop and a telephone, without findings of axe."""
     page = person.open("/")
     page.get_by_role("searchbox", name="Find servers and projects").focus()
     page.keyboard.type("ver 123")
@@ -43,7 +45,7 @@ def test_one_of_two_hundred_servers_is_found_by_keyboard(person, many):
 
 
 def test_a_project_chooses_one_of_two_hundred(person, many, db_session):
-    """The many are folded away, opened by keyboard, and the chosen one stands in front afterwards."""
+    """Many servers are collapsed, expanded by keyboard, and the chosen one is first afterwards."""
     page = person.open("/projects/7/settings")
     page.get_by_text("Further servers (192)").focus()
     page.keyboard.press("Enter")
@@ -58,7 +60,7 @@ def test_a_project_chooses_one_of_two_hundred(person, many, db_session):
 
 
 def test_who_may_only_look(person, thin, db_session):
-    """Nothing is offered that would be refused; who tries reads why; and the page of the refusal is a page."""
+    """Forbidden acts are not offered; an attempt shows the reason; and the error page is a page."""
     relay = add_relay(db_session, thin, active=True)
     project_routes.choose_route(db_session, "acme", "p1", relay, user_id="alice")
     db_session.commit()
@@ -74,7 +76,7 @@ def test_who_may_only_look(person, thin, db_session):
 
 
 def test_an_administrator_admits_one_tenant(person, thin, db_session):
-    """Chosen by name; the other reads so at once, and so does the log."""
+    """Selected by name; the other tenant sees the exclusion at once, and so does the log."""
     thin.host.tenants = {
         "acme": Tenant(tenant_id="acme", name="Acme Research"),
         "evil": Tenant(tenant_id="evil", name="Evil Ltd"),
@@ -100,7 +102,7 @@ def test_an_administrator_admits_one_tenant(person, thin, db_session):
 
 
 def test_a_server_is_suggested_and_then_used(person, thin, db_session):
-    """For one person, by name; selected on the project's page, and in force only once it is saved."""
+    """For one person, by name; preselected on the project's page, and used only once it is saved."""
     thin.host.staff = [Person(user_id="alice", name="Alice"), Person(user_id="bob", name="Bob Builder")]
     relay = add_relay(db_session, thin, active=True)
     page = person.open(f"/servers/{relay.id}")

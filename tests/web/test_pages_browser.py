@@ -1,4 +1,4 @@
-"""The pages in Chromium: seen, used by keyboard, without scripts, on a telephone, in German, and by axe."""
+"""The pages in Chromium: displayed, used by keyboard, without scripts, on a telephone, in German, and checked by axe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def everything(db_session, thin) -> dict[str, str]:
 
 
 def test_axe_finds_nothing(person, everything):
-    """No page in any state has a violation that axe knows, in light and in dark."""
+    """No page in any state has a violation that axe detects, in light and dark mode."""
     dark = person.with_options(color_scheme="dark")
     found = {}
     for someone in (person, dark):
@@ -34,7 +34,7 @@ def test_axe_finds_nothing(person, everything):
 
 
 def test_an_empty_account_and_a_form_with_errors_pass_axe(person):
-    """The first page that anybody sees, and the form at its worst."""
+    """The first page of a new account, and the form with all errors."""
     person.open("/")
     assert person.violations() == ""
     page = person.open("/servers/new")
@@ -59,7 +59,7 @@ def test_pages_fit_a_telephone(person, everything, locale):
 
 
 def test_from_the_empty_page_to_a_green_server(person, thin, db_session):
-    """A server entered, its mail sent, its link followed by somebody else: the page turns green by itself."""
+    """A server is entered, its mail sent, its link clicked by another person: the page updates without a reload."""
     page = person.open("/")
     page.get_by_role("link", name="Add a mail server").click()
     page.get_by_label("Name of this server").fill("Company mail")
@@ -87,7 +87,7 @@ def test_from_the_empty_page_to_a_green_server(person, thin, db_session):
 
 
 def test_everything_works_without_scripts(person, db_session):
-    """With scripts off a server is entered, a project switched and the pages reloaded by hand."""
+    """Without scripts a server is entered, a project switched and the pages reloaded by hand."""
     plain = person.with_options(java_script_enabled=False)
     page = plain.open("/servers/new")
     page.get_by_label("Name of this server").fill("Company mail")
@@ -105,7 +105,7 @@ def test_everything_works_without_scripts(person, db_session):
 
 
 def test_the_form_is_filled_by_keyboard_alone(person):
-    """Tab goes through the fields in their order, space ticks, Enter sends; the error summary leads to the field."""
+    """Tab moves through the fields in order, space ticks, Enter submits; the error summary leads to the field."""
     page = person.open("/servers/new")
     page.get_by_label("Name of this server").focus()
     page.keyboard.type("Company mail")
@@ -119,7 +119,7 @@ def test_the_form_is_filled_by_keyboard_alone(person):
 
 
 def test_errors_are_tied_to_their_fields(person):
-    """A screen reader hears help and error with the field."""
+    """A screen reader reads help and error with the field."""
     page = person.open("/servers/new")
     page.get_by_role("button", name="Save and send").click()
     field = page.get_by_label("Sender address")
@@ -130,7 +130,7 @@ def test_errors_are_tied_to_their_fields(person):
 
 
 def test_german_pages_are_german(person, thin, everything):
-    """No text of ours stays English for a German browser, nor on the link's page for a German tenant."""
+    """None of our texts is English for a German browser, nor on the link's page for a German tenant."""
     thin.host.tenants["acme"] = Tenant(tenant_id="acme", name="Acme Forschung", locale="de")
     german = person.with_options(locale="de")
     for name, address in everything.items():
@@ -144,7 +144,7 @@ def test_german_pages_are_german(person, thin, everything):
 
 @pytest.mark.parametrize("scripts", [True, False])
 def test_refused_invitations_are_found_and_sent_again(person, db_session, thin, scripts):
-    """Filtered, opened, ticked, confirmed and told, with scripts and without; each step passes axe."""
+    """Filtered, opened, ticked, confirmed and announced, with scripts and without; each step passes axe."""
     batch = fill_outbox(db_session, add_relay(db_session, thin, active=True))
     batch.expires_at = None
     db_session.commit()
@@ -170,7 +170,7 @@ def test_refused_invitations_are_found_and_sent_again(person, db_session, thin, 
 
 
 def test_unknown_invitations_are_sent_again_only_with_a_tick(person, db_session, thin):
-    """By keyboard alone: the page that warns comes back until the risk is accepted."""
+    """By keyboard alone: the warning page returns until the risk is accepted."""
     batch = fill_outbox(db_session, add_relay(db_session, thin, active=True))
     batch.expires_at = None
     db_session.commit()
@@ -189,7 +189,7 @@ def test_unknown_invitations_are_sent_again_only_with_a_tick(person, db_session,
 
 
 def test_the_report_follows_the_sending(person, db_session, thin):
-    """The counts of an open report change by themselves."""
+    """The counts of an open report update automatically."""
     relay = add_relay(db_session, thin, active=True)
     page = person.open("/projects/p1/report")
     expect(page.get_by_text("Nothing was sent")).to_be_visible()
@@ -199,7 +199,7 @@ def test_the_report_follows_the_sending(person, db_session, thin):
 
 @pytest.mark.parametrize("scripts", [True, False])
 def test_one_tenant_of_thousands_is_allowed_by_keyboard(person, everything, thin, scripts):
-    """Found, ticked, saved, put in force and taken away again, on a telephone, with scripts and without."""
+    """Found, ticked, saved, applied and removed again, on a telephone, with scripts and without."""
     someone = person.with_options(java_script_enabled=scripts, viewport={"width": 360, "height": 740})
     page = someone.open("/platform/policy")
     page.get_by_label("Only chosen ones").check()

@@ -1,4 +1,4 @@
-"""Several people, or several presses, at the same moment: over HTTP, on SQLite, PostgreSQL and MariaDB."""
+"""Several people, or several clicks, at the same moment: over HTTP, on SQLite, PostgreSQL and MariaDB."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from tests.web.app import ThinExtension, build_app
 from tests.web.drafts import TYPED, add_relay, draft, send_mail
 
 ROUNDS = 40
-"""Without the locks a round in two or three goes wrong."""
+"""Without the locks one round in two or three fails."""
 
 
 class _Here(HTTPRedirectHandler):
-    """Follows no redirection: the answer of the press itself counts."""
+    """Does not follow redirects: the response to the click itself counts."""
 
     def redirect_request(self, *_arguments: object) -> None:
         return None
@@ -45,14 +45,14 @@ class _Here(HTTPRedirectHandler):
 
 @dataclass
 class Site:
-    """The pages behind a threaded server."""
+    """The pages on a threaded server."""
 
     thin: ThinExtension
     address: str
     within: Callable[[], Any]
 
     def press(self, *presses: tuple[str, dict[str, str]]) -> list[int]:
-        """Post all of these at the same moment, and return the codes of the answers."""
+        """Post all of these at the same moment, and return the status codes."""
         together = threading.Barrier(len(presses))
 
         def post(press: tuple[str, dict[str, str]]) -> int:
@@ -68,15 +68,15 @@ class Site:
             return list(people.map(post, presses))
 
     def count(self, model: type[Base], *where: Any) -> int:
-        """Return how many rows there are."""
+        """Return the number of rows."""
         with self.session() as session:
             return session.scalar(select(func.count()).select_from(model).where(*where)) or 0
 
     def waits_for_a_lock(self) -> bool:
-        """Whether a transaction waits for another one. SQLite does not tell, and knows one writer in any case."""
+        """Whether a transaction waits for another one. SQLite does not report it, and has one writer in any case."""
         queries = {
             "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
-            # Not `innodb_trx`: it shows an old state to who asks more often than ten times a second.
+            # Not `innodb_trx`: it returns old data when queried more often than ten times a second.
             "mariadb": "SELECT variable_value FROM information_schema.global_status"
             " WHERE variable_name = 'INNODB_ROW_LOCK_CURRENT_WAITS'",
         }
@@ -85,7 +85,7 @@ class Site:
             return query is None or int(session.scalar(text(query)) or 0) > 0
 
     def session(self) -> Session:
-        """Return a session beside those of the pages."""
+        """Return a session besides those of the pages."""
         with self.within():
             return Session(self.thin.db.engine, expire_on_commit=False)
 
@@ -106,12 +106,12 @@ def site(migrated_url: str) -> Iterator[Site]:
 
 
 def failures(codes: list[int]) -> list[int]:
-    """Return the answers that no person should ever see."""
+    """Return the responses that no person should ever see."""
     return [code for code in codes if code >= 500]
 
 
 def test_an_edit_and_the_link_at_one_moment_leave_nothing_active_that_nobody_confirmed(site: Site) -> None:
-    """Whichever comes first: the new server and the new sender need a link of their own, and nobody sees an error."""
+    """In any order: the new server and the new sender require a new link, and no person sees an error."""
     found: Counter[str] = Counter()
     for number in range(ROUNDS):
         token = new_token()
@@ -138,7 +138,7 @@ def test_an_edit_and_the_link_at_one_moment_leave_nothing_active_that_nobody_con
 
 
 def test_two_edits_at_one_moment_leave_one_of_them(site: Site) -> None:
-    """The password typed for one server never stands beside another, and a drain notices both edits."""
+    """The password typed for one server is never stored with another, and a drain notices both edits."""
     wrong = 0
     with site.session() as session:
         relay = add_relay(session, site.thin, active=True)
@@ -156,7 +156,7 @@ def test_two_edits_at_one_moment_leave_one_of_them(site: Site) -> None:
 
 
 def test_tests_are_counted_one_after_the_other(site: Site) -> None:
-    """Twelve presses at a limit of five make five tests."""
+    """Twelve clicks at a limit of five create five tests."""
     with site.session() as session:
         relay = add_relay(session, site.thin)
     codes = site.press(*[(f"/servers/{relay.id}/test", {})] * 12)
@@ -164,7 +164,7 @@ def test_tests_are_counted_one_after_the_other(site: Site) -> None:
 
 
 def test_confirmation_mails_are_counted_one_after_the_other(site: Site) -> None:
-    """Six presses within a minute send one mail."""
+    """Six clicks within a minute send one mail."""
     with site.session() as session:
         relay = add_relay(session, site.thin)
     codes = site.press(*[(f"/servers/{relay.id}/confirmation", {})] * 6)
@@ -172,7 +172,7 @@ def test_confirmation_mails_are_counted_one_after_the_other(site: Site) -> None:
 
 
 def test_servers_are_counted_one_after_the_other(site: Site) -> None:
-    """Seven that are saved where there is room for two are two."""
+    """Of seven simultaneous saves with room for two, two succeed."""
     with site.session() as session:
         for number in range(7):
             add_relay(session, site.thin, label=f"Server {number}")
@@ -181,7 +181,7 @@ def test_servers_are_counted_one_after_the_other(site: Site) -> None:
 
 
 def test_a_test_is_saved_once(site: Site) -> None:
-    """Eight presses of "save" after a test make one server, from the test's page and from the form."""
+    """Eight clicks on "save" after a test create one server, from the test's page and from the form."""
     with site.session() as session:
         wanted = {"kept": Kept(draft(), {}), "tenant_id": "acme", "user_id": "alice", "relay": None}
         test_ids = [
@@ -194,7 +194,7 @@ def test_a_test_is_saved_once(site: Site) -> None:
 
 
 def test_test_mails_are_counted_one_after_the_other(site: Site) -> None:
-    """Eight presses at a limit of three send three."""
+    """Eight clicks at a limit of three send three."""
     with site.session() as session:
         relay = add_relay(session, site.thin, active=True)
     codes = site.press(*[(f"/servers/{relay.id}/test-mail", {})] * 8)
@@ -202,7 +202,7 @@ def test_test_mails_are_counted_one_after_the_other(site: Site) -> None:
 
 
 def test_a_project_is_switched_by_two_people(site: Site) -> None:
-    """Both choices hold, one after the other: nobody sees an error."""
+    """Both choices apply, one after the other: no person sees an error."""
     with site.session() as session:
         relay = add_relay(session, site.thin, active=True)
     for _round in range(5):
@@ -211,7 +211,7 @@ def test_a_project_is_switched_by_two_people(site: Site) -> None:
 
 
 def test_a_server_is_not_deleted_under_a_send_that_is_not_committed(site: Site) -> None:
-    """The press waits for the platform's transaction and finds its invitations: nobody loses any."""
+    """The click waits for the platform's transaction and finds its invitations: none is lost."""
     with site.session() as session:
         relay = add_relay(session, site.thin, active=True)
         profile = load_profile(session.connection(), relay.id, site.thin.vault)
@@ -242,7 +242,7 @@ def test_people_and_drains_that_act_on_the_same_servers_never_wait_in_a_circle(s
         turns = 0
         while not is_over.is_set():
             with site.session() as session:
-                connection = begin_read_committed(session)  # as the engine of workers does
+                connection = begin_read_committed(session)  # as the workers' engine does
                 lock_leases(connection, [relay_id])
                 lifecycle.pause(connection, relay_id, PauseReason.QUOTA, "452 enough", None)
                 lifecycle.probe(connection, relay_id)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def server(test_authority, thin):
-    """A server whose certificate nobody vouches for."""
+    """A server with a self-signed certificate."""
     thin.change_settings(allowed_ports=frozenset(range(1, 65536)))
     with ScriptedServer(tls=test_authority.server_context("other_ca"), credentials={"surveys": PASSWORD}) as server:
         yield server
@@ -38,7 +38,7 @@ def fill(page, server, password=PASSWORD):
 
 @contextmanager
 def worker(web_app, thin):
-    """Run what the page enqueued last, in a thread: while Playwright is up, here runs an event loop already."""
+    """Run the job that the page enqueued last, in a thread: Playwright has an event loop running in this one."""
 
     def work():
         with web_app.app_context():
@@ -61,7 +61,7 @@ def work(web_app, thin):
 
 
 def test_from_typed_settings_to_a_confirmed_server(person, web_app, thin, db_session, server):
-    """A wrong password, mended; a certificate, trusted; saved; the link followed. Nothing is typed twice."""
+    """A wrong password, corrected; a certificate, trusted; saved; the link clicked. No value is typed twice."""
     page = person.open("/servers/new")
     fill(page, server, "battery staple")
     page.get_by_role("button", name="Test without saving").click()
@@ -93,7 +93,7 @@ def test_from_typed_settings_to_a_confirmed_server(person, web_app, thin, db_ses
 
 
 def test_steps_appear_as_they_happen(person, web_app, thin, server):
-    """While the server thinks about the greeting, the page shows what came before, and what comes now."""
+    """While the server delays its greeting, the page shows the previous steps and the current one."""
     may_go_on = threading.Event()
 
     def hesitate(_moment):
@@ -114,7 +114,7 @@ def test_steps_appear_as_they_happen(person, web_app, thin, server):
 
 
 def test_it_works_without_scripts_in_german(person, web_app, thin, db_session, server):
-    """By reloading; typed with Enter in mind: the first button saves, the second tests."""
+    """By reloading; for use with Enter, the first button saves and the second tests."""
     plain = person.with_options(java_script_enabled=False, locale="de")
     page = plain.open("/servers/new")
     page.get_by_label("Mailserver", exact=True).fill(server.host)
@@ -136,7 +136,7 @@ def test_it_works_without_scripts_in_german(person, web_app, thin, db_session, s
 
 
 def test_a_test_mail_is_watched(person, thin, db_session):
-    """Sent by one button; the page shows the server's reply by itself."""
+    """Sent by one button; the page shows the server's reply without a reload."""
     relay = add_relay(db_session, thin, active=True)
     page = person.open(f"/servers/{relay.id}")
     page.get_by_role("link", name="Send a test mail").click()

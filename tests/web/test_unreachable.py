@@ -1,4 +1,4 @@
-"""Refused, closed, silent or not there at all: over HTTP, with real sockets, a tenant sees one and the same."""
+"""Refused, closed, silent or unknown targets: over HTTP, with real sockets, they all look the same to a tenant."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ IMPATIENT = replace(INTERACTIVE, connect=1)
 REFUSED = "10.1.2.3"
 """A private address, which the platform does not allow."""
 INTERNAL = "ip6-localhost"
-"""A name that the machine itself knows, of an address that the platform does not allow."""
+"""A name that the machine resolves to an address that the platform does not allow."""
 MISSING = "no-such-server.invalid"
-"""A name that there is not (RFC 6761, 6.4)."""
+"""A name that does not exist (RFC 6761, 6.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ def targets() -> Iterator[list[Target]]:
 
 
 def _normal(text: str, target: Target) -> str:
-    """Leave out what differs between two servers anyway: the name, the port, the ids and the clock."""
+    """Remove differences between any two servers: the name, the port, the ids and the times."""
     text = text.replace(target.host, "HOST").replace(str(target.port), "PORT")
     text = re.sub(r"(servers/|tests/|test=)\d+", r"\1ID", text)
     return re.sub(r"\d{1,2}:\d\d(:\d\d[\d.+:]*)?", "TIME", text)
 
 
 def test_a_test_says_the_same_and_takes_as_long(web_app, web, thin, db_session, targets, monkeypatch):
-    """The page of a test, what its script asks for and what is kept: all five are alike, and none is over sooner."""
+    """The page of a test, its status for the script and the stored rows: all five are alike, and none is faster."""
     monkeypatch.setattr(dry_run_job, "run_dry_run", partial(run_dry_run, deadlines=IMPATIENT))
     asked = []
     for target in targets:
@@ -82,7 +82,7 @@ def test_a_test_says_the_same_and_takes_as_long(web_app, web, thin, db_session, 
 def test_a_confirmation_mail_says_the_same_and_is_tried_again_alike(
     web_app, web, thin, db_session, targets, monkeypatch
 ):
-    """The page of a server and what its script asks for: each mail is tried again, after the same time."""
+    """The page of a server and its status for the script: each mail is retried, after the same time."""
     monkeypatch.setattr(confirmation_mails, "INTERACTIVE", IMPATIENT)
     asked = []
     for target in targets:

@@ -1,4 +1,4 @@
-"""What holds for every page: who may open it, what it never shows, what it never does."""
+"""Rules for every page: its permission, and the data and effects that it must not have."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PUBLIC = {
     "own_smtp.health",
     "own_smtp.metrics",
 }
-"""For people without an account, and for machines: `metrics` wants a token of its own."""
+"""For people without an account, and for machines: `metrics` requires its own token."""
 NEEDS = {
     "overview": Action.VIEW,
     "new_relay": Action.EDIT,
@@ -66,7 +66,7 @@ NEEDS = {
     "show_all_relays": Action.ADMINISTER,
     "show_tenants": Action.ADMINISTER,
 }
-"""What each page asks the host for."""
+"""The permission that each page requires."""
 OF_NOTHING = {
     "overview",
     "new_relay",
@@ -76,7 +76,7 @@ OF_NOTHING = {
     "show_all_relays",
     "show_tenants",
 }
-"""Pages that are about no relay and no project."""
+"""Pages without a relay or a project."""
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def relay(db_session, thin) -> Relay:
 
 
 def _pages(app, relay_id=1, project_id="p1"):
-    """Return each page that needs an account, with its method and its address."""
+    """Return each page that requires an account, with its method and its address."""
     values = {
         "relay_id": relay_id,
         "project_id": project_id,
@@ -105,7 +105,7 @@ def _pages(app, relay_id=1, project_id="p1"):
 
 
 def test_every_page_is_in_the_table_of_permissions(web_app):
-    """A page that is added must say what it asks the host for."""
+    """A new page must be added to the table of permissions."""
     assert {name for _method, _address, name in _pages(web_app)} == set(NEEDS)
 
 
@@ -117,7 +117,7 @@ def test_nobody_gets_in(web_app, web, thin, relay):
 
 
 def test_signed_out_is_no_dead_end(web, thin, relay):
-    """A page leads to the host's sign-in; a script, and a form of a session that is over, answer 401 with a scheme."""
+    """A page redirects to the host's sign-in; a script, and a form of an expired session, get 401 with a scheme."""
     thin.host.present, thin.host.sign_in = None, "/sign-in"
     browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     answer = web.get(f"/own-smtp/servers/{relay.id}", headers=browser)
@@ -131,7 +131,7 @@ def test_signed_out_is_no_dead_end(web, thin, relay):
 
 
 def test_each_page_asks_for_its_permission(web_app, web, thin, relay):
-    """Without exactly its permission a page answers 403, and nothing happens."""
+    """Without exactly its permission a page answers 403, and has no effect."""
     for method, address, name in _pages(web_app):
         thin.host.allowed = set(Action) - {NEEDS[name]}
         assert web.open(address, method=method).status_code == 403, address
@@ -162,19 +162,19 @@ def test_what_belongs_to_others_is_not_found(web_app, web, thin, db_session, rel
     ],
 )
 def test_a_number_that_no_id_can_be_is_no_error(web, address, status):
-    """It is looked for in no database: SQLite fails at a number of more than 64 bits."""
+    """No database is queried: SQLite fails at a number of more than 64 bits."""
     assert web.get(f"/own-smtp/{address}").status_code == status
 
 
 def test_a_choice_of_impossible_ids_is_refused(web):
-    """Nothing is looked for, and the log asks to choose again."""
+    """No row is queried, and the log asks for another selection."""
     form = {"deed": "retry", "ids": str(LARGEST_ID + 1)}
     answer = web.post("/own-smtp/projects/p1/log/selection", data=form, follow_redirects=True)
     assert "Please choose again." in answer.text
 
 
 def test_a_project_cannot_be_led_through_another_tenants_relay(web, thin, db_session, relay):
-    """A relay's id from elsewhere is no choice in the form."""
+    """A relay id of another tenant is not a valid choice in the form."""
     theirs = add_relay(db_session, thin, tenant_id="evil")
     answer = web.post("/own-smtp/projects/p1/settings", data={"route": str(theirs.id)})
     assert answer.status_code == 422
@@ -219,7 +219,7 @@ def test_the_password_is_on_no_page(web_app, web, db_session, thin):
 
 
 def test_a_servers_words_are_text(web, db_session, thin):
-    """Markup in a server's reply is shown, not obeyed."""
+    """Markup in a server's reply is shown as text."""
     relay = add_relay(db_session, thin)
     confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
     reply = Reply(code=554, text="<script>alert(1)</script> {{ 7*7 }}")
@@ -229,7 +229,7 @@ def test_a_servers_words_are_text(web, db_session, thin):
 
 
 def test_a_tenant_cannot_tell_refused_from_closed_targets(web, db_session, thin):
-    """What is said before a server spoke is one text, whatever the reason: nobody scans a network with it."""
+    """Before a server has replied the text is always the same, so that no tenant can scan a network."""
     seen = set()
     for text in ("Connection refused", "Timed out", "10.0.0.1 is not allowed"):
         relay = add_relay(db_session, thin)
@@ -242,14 +242,14 @@ def test_a_tenant_cannot_tell_refused_from_closed_targets(web, db_session, thin)
 
 
 def test_pages_are_kept_out_of_caches_and_frames(web):
-    """Headers keep what a tenant sees out of caches, frames and Referer headers."""
+    """Headers keep a tenant's data out of caches, frames and Referer headers."""
     headers = web.get("/own-smtp/").headers
     assert (headers["Cache-Control"], headers["X-Frame-Options"]) == ("no-store", "SAMEORIGIN")
     assert web.get("/own-smtp/confirm/unknown").headers["Referrer-Policy"] == "no-referrer"
 
 
 def test_nothing_is_inline_or_from_elsewhere(web_app, web, relay):
-    """Pages work under a strict Content-Security-Policy: no script or style in them, nothing from other hosts."""
+    """Pages work under a strict Content-Security-Policy: no inline scripts or styles, nothing from other hosts."""
     for method, address, name in _pages(web_app):
         if method == "GET" and not name.endswith("status"):
             page = web.get(address).text
@@ -262,7 +262,7 @@ def test_nothing_is_inline_or_from_elsewhere(web_app, web, relay):
 
 
 def test_a_hosts_layout_carries_the_pages(web_app, web, thin):
-    """A host that names a template gets our content in its block, and no layout of ours around it."""
+    """A host that names a template gets our content in its block, without our own layout."""
     from jinja2 import DictLoader
 
     layout = "<title>{% block title %}{% endblock %}</title><nav>Host</nav>{% block content %}{% endblock %}"

@@ -1,4 +1,4 @@
-"""The platform's policy and the mail servers of all tenants, as administrators see them."""
+"""The platform's policy and the mail servers of all tenants, for administrators."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OPEN = {
     "keep_recipients": "180",
     "allowed_ports": "25, 465, 587, 2525",
 }
-"""The form as it is filled when nothing was changed, where the page may not open networks."""
+"""The unchanged form, if the page may not open networks."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def network_page(thin):
 
 
 def test_a_ceiling_holds_for_the_next_form(web, thin, db_session):
-    """What an administrator saves is in force at once, stands in the log, and goes when it is set back."""
+    """A saved value applies at once, is in the log, and is removed when it is reset."""
     answer = web.post(POLICY, data={**OPEN, "ceiling_connections": "2", "ceiling_per_second": "0.5"})
     assert answer.status_code == 302
     assert (thin.in_force().ceiling_connections, thin.in_force().ceiling_per_second) == (2, 0.5)
@@ -55,21 +55,21 @@ def test_a_ceiling_holds_for_the_next_form(web, thin, db_session):
     assert db_session.query(PolicyValue).count() == 0
 
 
-def test_nothing_changed_is_no_news(web, db_session):
-    """Saving the form as it is writes nothing."""
+def test_an_unchanged_policy_writes_nothing(web, db_session):
+    """Saving the unchanged form writes nothing."""
     web.post(POLICY, data=OPEN)
     assert db_session.query(AuditEntry).count() == 0
 
 
 def test_the_log_of_the_platform_is_no_tenants(web, db_session):
-    """Tenants do not read in their log what administrators do."""
+    """Tenants do not see administrators' changes in their log."""
     web.post(POLICY, data={**OPEN, "relays_per_tenant": "5"})
     assert "Policy changed" in web.get(POLICY).text
     assert "Policy changed" not in web.get("/own-smtp/audit").text
 
 
 def test_only_chosen_tenants(web, thin, db_session):
-    """Who is not among them sees why, keeps what is there, and can add, change or choose nothing."""
+    """An excluded tenant sees the reason, keeps its data, and cannot add, change or choose anything."""
     relay = add_relay(db_session, thin, active=True)
     thin.host.tenants = {"evil": Tenant(tenant_id="evil", name="Evil Ltd")}
     web.post(POLICY, data={**OPEN, "who": "chosen", "allowed_tenants": ["evil"]})
@@ -89,7 +89,7 @@ def test_only_chosen_tenants(web, thin, db_session):
 
 
 def test_where_test_mails_may_go_and_how_long_things_are_kept(web, thin):
-    """Addresses, domains and the star; days. What is neither is refused."""
+    """Addresses, domains and the star; days. Anything else is rejected."""
     data = {
         **OPEN,
         "test_recipients": "ann@acme.example\n@Staff.example *",
@@ -106,7 +106,7 @@ def test_where_test_mails_may_go_and_how_long_things_are_kept(web, thin):
 
 
 def test_tenants_are_chosen_among_those_that_exist(web, thin):
-    """An id that was not offered is refused."""
+    """An id that was not offered is rejected."""
     answer = web.post(POLICY, data={**OPEN, "who": "chosen", "allowed_tenants": ["nobody"]})
     assert answer.status_code == 422
     assert "There is no such tenant." in answer.text
@@ -114,7 +114,7 @@ def test_tenants_are_chosen_among_those_that_exist(web, thin):
 
 @pytest.fixture
 def crowd(thin):
-    """More tenants than a form bears, of which two have the same name and one is written from right to left."""
+    """More tenants than a form can show, two of them with the same name and one right-to-left."""
     named = {f"t{number}": f"Tenant {number:03}" for number in range(120)} | {
         "a1": "Twins",
         "a2": "Twins",
@@ -125,7 +125,7 @@ def crowd(thin):
 
 
 def test_many_tenants_are_prepared_before_they_count(web, thin, db_session, crowd):
-    """The list is chosen on a page of its own while all may; then one choice puts it in force, and one lets it rest."""
+    """The list is selected on its own page while all tenants may; one choice then applies it, and one suspends it."""
     page = web.get(POLICY).text
     assert 'name="allowed_tenants"' not in page
     assert "nobody would be allowed" in page
@@ -142,7 +142,7 @@ def test_many_tenants_are_prepared_before_they_count(web, thin, db_session, crow
 
 
 def test_ticks_change_only_the_tenants_that_were_shown(web, thin, db_session, crowd):
-    """Whoever stands on other pages stays as they are, and the log names who came and who went."""
+    """Tenants on other pages stay unchanged, and the log names those that were added and removed."""
     thin.policy.change(db_session, {"allowed_tenants": frozenset({"t1", "t100"})}, user_id="root")
     db_session.commit()
     answer = web.post(f"{TENANTS}?page=1&show=all", data={"shown": ["t1", "t2", "t3"], "chosen": ["t2"]})
@@ -155,11 +155,11 @@ def test_ticks_change_only_the_tenants_that_were_shown(web, thin, db_session, cr
 
 
 def test_tenants_are_found_by_name_and_id_in_pages(web, thin, db_session, crowd):
-    """Fifty on a page; a page that there is not is the last one; a text that fits nobody says so."""
+    """Fifty on a page; a number beyond the end shows the last page; an unknown text says so."""
     thin.policy.choose(db_session, add=frozenset({"t7"}), by="root")
     db_session.commit()
     pages = [web.get(f"{TENANTS}?page={number}").text.count('name="chosen"') for number in (1, 3, 99)]
-    assert pages == [50, 24, 24]  # the acting person's tenant is one more
+    assert pages == [50, 24, 24]  # plus the acting person's tenant
     for question, wanted in (
         ("q=TENANT+007", 1),
         ("q=t7", 11),
@@ -173,7 +173,7 @@ def test_tenants_are_found_by_name_and_id_in_pages(web, thin, db_session, crowd)
 
 
 def test_many_tenants_are_pasted(web, thin, db_session, crowd):
-    """Ids and names, one a line; nothing is chosen while one line means nobody, or more than one."""
+    """Ids and names, one per line; nothing is selected while a line matches no tenant, or more than one."""
     for text, words in (
         ("t1\nNobody <b>", "There is no such tenant: “Nobody &lt;b&gt;”."),
         ("twins", "Several tenants are called so, please write their ids: “twins”."),
@@ -188,7 +188,7 @@ def test_many_tenants_are_pasted(web, thin, db_session, crowd):
 
 
 def test_a_forged_tenant_is_not_chosen(web, thin, db_session, crowd):
-    """An id that nobody has is refused, ticked or shown."""
+    """An unknown id is rejected, whether ticked or shown."""
     for data in ({"shown": ["nobody"]}, {"shown": ["t1"], "chosen": ["nobody"]}):
         answer = web.post(TENANTS, data=data)
         assert answer.status_code == 422
@@ -197,7 +197,7 @@ def test_a_forged_tenant_is_not_chosen(web, thin, db_session, crowd):
 
 
 def test_what_the_configuration_says_of_tenants_holds(web, thin, db_session, crowd):
-    """Then there is nothing to choose, and the page of the policy names the first ones of many."""
+    """Then nothing can be selected, and the policy's page names the first ones of many."""
     thin.policy = Policy(replace(thin.settings, allowed_tenants=frozenset(crowd)), frozenset({"allowed_tenants"}))
     assert web.get(TENANTS).status_code == web.post(TENANTS, data={"many": "t1"}).status_code == 409
     assert "113 more" in web.get(POLICY).text
@@ -213,7 +213,7 @@ def test_the_page_does_not_grow_with_the_tenants(web, thin, crowd):
 
 
 def test_ports_only_become_fewer(web, thin):
-    """Without the operator's leave the page closes ports and opens none; none at all is refused."""
+    """Without the operator's permission the page can close ports and open none; an empty list is rejected."""
     for ports, words in (
         ("25, 22", "Only the configuration opens further ports"),
         ("", "fill in"),
@@ -229,7 +229,7 @@ def test_ports_only_become_fewer(web, thin):
 
 
 def test_networks_and_plain_text_are_the_operators(web, thin):
-    """As the page is by default it shows them, and typing them into the form changes nothing."""
+    """By default the page only shows them, and typing them into the form has no effect."""
     page = web.get(POLICY).text
     assert "OWN_SMTP_ALLOWED_NETWORKS" in page
     assert "127.0.0.0/8" in page
@@ -252,7 +252,7 @@ def test_the_operator_may_leave_networks_to_the_page(web, thin, network_page):
     ["127.0.0.0/8", "169.254.169.254/32", "0.0.0.0/0", "100.64.0.0/10", "::1/128", "fd00:ec2::254/128", "fc00::/7"],
 )
 def test_no_page_opens_the_machine_itself(web, thin, network_page, network):
-    """Loopback, link-local and what clouds keep credentials behind is the configuration's alone."""
+    """Loopback, link-local and the credential addresses of clouds can only be opened in the configuration."""
     answer = web.post(POLICY, data={**OPEN, "allowed_networks": network})
     assert answer.status_code == 422
     assert "Only private networks can be opened here" in answer.text
@@ -260,7 +260,7 @@ def test_no_page_opens_the_machine_itself(web, thin, network_page, network):
 
 
 def test_a_page_that_only_shows(web, thin):
-    """Where the configuration says so there is no form, and a forged one changes nothing."""
+    """If the configuration says so there is no form, and a forged one changes nothing."""
     thin.policy = Policy(replace(thin.settings, policy_page=PolicyPage.SHOW), frozenset())
     page = web.get(POLICY).text
     assert "<form" not in page
@@ -270,7 +270,7 @@ def test_a_page_that_only_shows(web, thin):
 
 
 def test_refused_servers_try_again_after_a_change(web, thin, db_session):
-    """What the policy had paused is tried at once; what somebody paused is left alone."""
+    """Servers that the policy paused are tried at once; servers that a person paused stay paused."""
     refused, stopped = (add_relay(db_session, thin, active=True, label=label) for label in ("Refused", "Stopped"))
     for relay, reason in ((refused, PauseReason.FORBIDDEN), (stopped, PauseReason.PERSON)):
         relay.state, relay.pause_reason = RelayState.PAUSED, reason
@@ -303,7 +303,7 @@ def test_the_servers_of_all_tenants(web, thin, db_session):
 
 
 def test_only_administrators_get_there(web, thin, db_session):
-    """Whoever may do everything in a tenant may not therefore look at others."""
+    """All permissions within a tenant do not include other tenants."""
     thin.host.allowed = set(Action) - {Action.ADMINISTER}
     add_relay(db_session, thin)
     for address in (POLICY, ALL, TENANTS):
@@ -312,7 +312,7 @@ def test_only_administrators_get_there(web, thin, db_session):
 
 
 def test_settings_are_named_in_the_log():
-    """Every setting that the page changes has words, and is a setting."""
+    """Every setting that the page changes has a label, and exists."""
     from own_smtp.relays.policy import EDITABLE
     from own_smtp.reporting.audit_log import FIELDS
 
@@ -321,7 +321,7 @@ def test_settings_are_named_in_the_log():
 
 
 def test_who_must_confirm_a_server_is_a_matter_of_policy(web, thin):
-    """An administrator loosens or tightens it, and the log says so in words."""
+    """An administrator changes it, and the log describes the change."""
     assert web.post(POLICY, data={**OPEN, "confirmation_rule": "any"}).status_code == 302
     assert thin.in_force().confirmation_rule == "any"
     assert "→ The address that the tenant enters, whatever it is" in web.get(POLICY).text

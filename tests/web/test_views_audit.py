@@ -33,13 +33,13 @@ def _table(web):
 
 
 def test_every_action_and_field_has_words():
-    """Nothing reaches the page as a name from the code."""
+    """No name from the code is shown on the page."""
     assert set(ACTIONS) == set(AuditAction)
     assert {*edits.RELAY_FIELDS, "password"} <= set(FIELDS)
 
 
 def test_the_page_says_who_changed_what(web, relay):
-    """Names of servers and projects, the values before and after, and the present person's own name."""
+    """With names of servers and projects, the values before and after, and the acting person's own name."""
     page = web.get(URL).text
     for words in (
         "Mail server changed: <bdi>Company mail</bdi>",
@@ -55,7 +55,7 @@ def test_the_page_says_who_changed_what(web, relay):
 
 
 def test_reasons_are_said_in_words(web, db_session, thin):
-    """Why a server was paused stands there as on its own page."""
+    """The reason for a pause has the same text as on the server's page."""
     relay = add_relay(db_session, thin, active=True)
     lifecycle.pause(db_session, relay.id, PauseReason.CREDENTIALS, "535", None)
     db_session.commit()
@@ -63,7 +63,7 @@ def test_reasons_are_said_in_words(web, db_session, thin):
 
 
 def test_the_whole_log_is_there_as_csv(web, relay):
-    """One row for each entry under a row of heads, newest first."""
+    """One row for each entry below a heading, newest first."""
     rows = _table(web)
     assert rows[0] == ["When", "Who", "What", "Server", "Project", "Changes"]
     assert [row[2] for row in rows[1:]] == [
@@ -76,7 +76,7 @@ def test_the_whole_log_is_there_as_csv(web, relay):
 
 
 def test_a_spreadsheet_finds_no_formula(web, db_session, thin):
-    """A label that begins like a formula stays a text."""
+    """A label that looks like a formula stays a text."""
     add_relay(db_session, thin, label="=HYPERLINK(1)")
     assert _table(web)[1][3] == "'=HYPERLINK(1)"
 
@@ -89,7 +89,7 @@ def test_others_read_nothing_of_it(web, relay, thin):
 
 
 def test_long_logs_come_in_pages(web, db_session):
-    """The page leads to older entries; the CSV has them all."""
+    """The page links to older entries; the CSV has them all."""
     for _ in range(PAGE + 1):
         audit.record(db_session, AuditAction.RELAY_RESUMED, tenant_id="acme", user_id="alice")
     db_session.commit()

@@ -1,4 +1,4 @@
-"""The page of one sending, as a person uses it."""
+"""The page of one batch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _states(session, batch):
 
 
 def test_a_sending_is_paused_and_goes_on(web, db_session, thin, batch, url):
-    """The page says so, offers the way back, wakes the relay and logs who did it."""
+    """The page says so, offers to resume, enqueues a drain and logs the person."""
     assert "This sending is paused" in web.post(f"{url}/pause", follow_redirects=True).text
     assert "Paused" in web.get("/own-smtp/projects/p1/report").text
     db_session.expire_all()
@@ -56,7 +56,7 @@ def test_a_sending_is_paused_and_goes_on(web, db_session, thin, batch, url):
 
 
 def test_what_waits_in_a_sending_is_cancelled(web, db_session, batch, url):
-    """What is on the wire is left alone, and the number is in the log."""
+    """Messages on the wire are left alone, and the number is in the log."""
     assert "This sending was cancelled" in web.post(f"{url}/cancel", follow_redirects=True).text
     assert _states(db_session, batch).count(State.CANCELLED) == 2
     assert _states(db_session, batch).count(State.SENDING) == 1
@@ -64,14 +64,14 @@ def test_what_waits_in_a_sending_is_cancelled(web, db_session, batch, url):
 
 
 def test_what_cannot_be_done_says_why(web, url):
-    """A sending that is not paused cannot go on."""
+    """A batch that is not paused cannot be resumed."""
     answer = web.post(f"{url}/resume")
     assert answer.status_code == 409
     assert "not paused" in answer.text
 
 
 def test_what_was_refused_is_sent_again(web, db_session, batch, url):
-    """Only the chosen states are queued again."""
+    """Only the selected states are queued again."""
     page = web.post(f"{url}/retry", data={"states": ["refused"]}, follow_redirects=True).text
     assert "2 invitations are sent again." in page
     states = _states(db_session, batch)
@@ -79,7 +79,7 @@ def test_what_was_refused_is_sent_again(web, db_session, batch, url):
 
 
 def test_unknown_ones_are_sent_again_only_by_who_knows_the_risk(web, db_session, batch, url):
-    """A possible second copy must be accepted first."""
+    """The person must first accept that a copy may arrive."""
     assert "may have arrived already" in web.get(url).text
     answer = web.post(f"{url}/retry", data={"states": ["unknown"]})
     assert answer.status_code == 422
@@ -91,7 +91,7 @@ def test_unknown_ones_are_sent_again_only_by_who_knows_the_risk(web, db_session,
 
 @pytest.mark.parametrize("state", ["accepted", "queued", "anything", ""])
 def test_what_was_accepted_is_never_sent_again(web, db_session, batch, url, state):
-    """A forged choice is no choice."""
+    """A forged selection has no effect."""
     assert web.post(f"{url}/retry", data={"states": [state]}).status_code == 422
     assert _states(db_session, batch).count(State.QUEUED) == 1
 
@@ -110,7 +110,7 @@ def test_who_may_only_look_gets_no_buttons(web, thin, url):
 
 
 def test_what_the_platform_took_over_is_counted_by_its_route(web, thin, db_session):
-    """Headline, table, report, log and files: nothing that the platform's mail did counts as your server's doing."""
+    """Headline, table, report, log and files: mails sent by the platform never count as the server's."""
     relay = add_relay(db_session, thin, active=True)
     batch = fill_outbox(db_session, relay)
     batch.fallback_at = datetime(2026, 1, 1, tzinfo=UTC)

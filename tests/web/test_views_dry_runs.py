@@ -1,4 +1,4 @@
-"""The pages of a test, as a person walks through them without scripts."""
+"""The pages of a test, used without scripts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOGINS = {"surveys": PASSWORD}
 
 @pytest.fixture
 def server(test_authority):
-    """A server whose certificate nobody vouches for."""
+    """A server with a self-signed certificate."""
     with ScriptedServer(tls=test_authority.server_context("other_ca"), credentials=LOGINS) as server:
         yield server
 
@@ -38,7 +38,7 @@ def typed(server, thin):
 
 @pytest.fixture
 def mine(server, test_authority, db_session, thin) -> Relay:
-    """An active relay on that server, whose certificate is trusted."""
+    """An active relay on that server, with its certificate trusted."""
     aimed = {"host": server.host, "port": server.port, "fingerprint": test_authority.fingerprint("other_ca")}
     return add_relay(db_session, thin, active=True, **aimed)
 
@@ -49,7 +49,7 @@ def newest(session) -> RelayTest:
 
 
 def run(session, thin) -> RelayTest:
-    """Let a worker come by, for what the page enqueued last."""
+    """Run a worker for the job that the page enqueued last."""
     name, number = thin.jobs[-1]
     assert name == "run_test"
     dry_run_job.perform_dry_run(number, thin)
@@ -61,7 +61,7 @@ def press(web, test, button, **options):
 
 
 def test_from_typed_values_to_a_saved_server(web, thin, db_session, typed, test_authority):
-    """Test, see the certificate, trust it, test again, save: one click each, and nothing is typed twice."""
+    """Test, see the certificate, trust it, test again, save: one click each, and no value is typed twice."""
     answer = web.post("/own-smtp/servers/new", data={**typed, "test": "1"})
     assert db_session.query(Relay).count() == 0
     page = web.get(answer.location).text
@@ -94,7 +94,7 @@ def test_from_typed_values_to_a_saved_server(web, thin, db_session, typed, test_
 
 
 def test_trust_is_in_the_log_with_the_fingerprint(web, thin, db_session, typed, test_authority):
-    """Who trusted which certificate of which server, from what to what."""
+    """The person, the server, and the certificate before and after."""
     web.post("/own-smtp/servers/new", data={**typed, "test": "1"})
     press(web, run(db_session, thin), "trust")
     entry = db_session.query(AuditEntry).filter_by(action="certificate_trusted").one()
@@ -104,7 +104,7 @@ def test_trust_is_in_the_log_with_the_fingerprint(web, thin, db_session, typed, 
 
 
 def test_nothing_can_be_trusted_that_is_not_in_doubt(web, thin, db_session, mine):
-    """Trust needs a certificate that was shown and not accepted."""
+    """Only a certificate that was received and rejected can be trusted."""
     web.post(f"/own-smtp/servers/{mine.id}/test")
     test = run(db_session, thin)
     assert test.state == RelayTestState.PASSED
@@ -112,7 +112,7 @@ def test_nothing_can_be_trusted_that_is_not_in_doubt(web, thin, db_session, mine
 
 
 def test_what_was_typed_comes_back(web, thin, db_session, typed):
-    """The form is filled as it was typed, but for the password, which need not be typed again."""
+    """The form has the previous input, except the password, which need not be typed again."""
     typed |= {"sender_name": "Ünïque <b>", "per_hour": "120", "ehlo_name": "client.acme.example"}
     web.post("/own-smtp/servers/new", data={**typed, "test": "1"})
     test = run(db_session, thin)
@@ -138,7 +138,7 @@ def test_a_tested_password_does_not_reach_another_server(web, thin, db_session, 
 
 
 def test_a_failure_leads_to_its_field(web, thin, db_session, mine, server):
-    """Cause, field, the server's own words, and what was said without the password."""
+    """Cause, field, the server's reply, and the conversation without the password."""
     server.on("auth", "535 5.7.8 Authentication credentials invalid")
     web.post(f"/own-smtp/servers/{mine.id}/test")
     test = run(db_session, thin)
@@ -154,7 +154,7 @@ def test_a_failure_leads_to_its_field(web, thin, db_session, mine, server):
 
 
 def test_what_may_pass_is_not_said_to_be_tried_again(web, thin, db_session, mine, server):
-    """Invitations are tried again by themselves; a test is not."""
+    """Invitations are retried automatically; a test is not."""
     server.on("rcpt", "450 4.2.0 Greylisted")
     web.post(f"/own-smtp/servers/{mine.id}/test")
     test = run(db_session, thin)
@@ -162,7 +162,7 @@ def test_what_may_pass_is_not_said_to_be_tried_again(web, thin, db_session, mine
 
 
 def test_a_new_password_is_tested_before_it_is_saved(web, thin, db_session, mine):
-    """Save tests first; the server stays active all the time, and afterwards has the new password."""
+    """Saving tests first; the server stays active, and has the new password afterwards."""
     typed = {**TYPED, "host": mine.host, "port": str(mine.port), "label": mine.label, "sender_name": ""}
     thin.change_settings(allowed_ports=frozenset(range(1, 65536)))
     before = mine.password
@@ -177,7 +177,7 @@ def test_a_new_password_is_tested_before_it_is_saved(web, thin, db_session, mine
 
 
 def test_a_refused_password_can_be_saved_all_the_same(web, thin, db_session, mine, server):
-    """It may be right although the server is away: the person decides, warned."""
+    """It may be right although the server is unreachable: the page warns, and the person decides."""
     thin.change_settings(allowed_ports=frozenset(range(1, 65536)))
     typed = {**TYPED, "host": mine.host, "port": str(mine.port), "password": "new"}
     answer = web.post(f"/own-smtp/servers/{mine.id}/edit", data=typed)
@@ -192,7 +192,7 @@ def test_a_refused_password_can_be_saved_all_the_same(web, thin, db_session, min
 
 
 def test_a_password_that_passed_its_test_is_not_tested_twice(web, thin, db_session, mine, server):
-    """Test, back to the form, save: the server is asked once."""
+    """Test, back to the form, save: the server is contacted once."""
     thin.change_settings(allowed_ports=frozenset(range(1, 65536)))
     typed = {**TYPED, "host": mine.host, "port": str(mine.port)}
     web.post(f"/own-smtp/servers/{mine.id}/edit", data={**typed, "test": "1"})
@@ -203,7 +203,7 @@ def test_a_password_that_passed_its_test_is_not_tested_twice(web, thin, db_sessi
 
 
 def test_another_certificate_locks_the_server_again(web, thin, db_session, mine, test_authority):
-    """A trusted fingerprint is part of what the confirmation link vouches for, and so is the way back."""
+    """A confirmation includes the trusted fingerprint; removing it needs a new one as well."""
     thin.change_settings(allowed_ports=frozenset(range(1, 65536)))
     page = web.get(f"/own-smtp/servers/{mine.id}/edit").text
     assert "only the certificate with this fingerprint is accepted" in page
@@ -214,7 +214,7 @@ def test_another_certificate_locks_the_server_again(web, thin, db_session, mine,
 
 
 def test_trust_does_not_move_to_another_host(web, thin, db_session, mine):
-    """With another server's name the usual authorities are asked again."""
+    """With another server's name the certificate authorities apply again."""
     thin.change_settings(allowed_ports=frozenset(range(1, 65536)))
     typed = {**TYPED, "host": "mail.other.example", "port": str(mine.port)}
     web.post(f"/own-smtp/servers/{mine.id}/edit", data=typed)
@@ -223,7 +223,7 @@ def test_trust_does_not_move_to_another_host(web, thin, db_session, mine):
 
 
 def test_nothing_is_saved_twice(web, thin, db_session, typed, server, test_authority):
-    """Two clicks on Save make one server."""
+    """Two clicks on "save" create one server."""
     web.post("/own-smtp/servers/new", data={**typed, "test": "1"})
     test = run(db_session, thin)
     press(web, test, "save")
@@ -232,7 +232,7 @@ def test_nothing_is_saved_twice(web, thin, db_session, typed, server, test_autho
 
 
 def test_without_a_worker_the_page_says_so(web, thin, db_session, typed):
-    """After some seconds, and after two minutes that nothing more will come of it; what was typed is kept."""
+    """After some seconds, and after two minutes that the test is over; the input is kept."""
     answer = web.post("/own-smtp/servers/new", data={**typed, "test": "1"})
     versions = {web.get(f"{answer.location}/status").json["version"]}
     for ago, words in (
@@ -250,7 +250,7 @@ def test_without_a_worker_the_page_says_so(web, thin, db_session, typed):
 
 
 def test_without_a_queue_the_page_says_so(web, thin, db_session, typed):
-    """Redis that does not answer is another thing than busy workers."""
+    """An unavailable Redis has another text than busy workers."""
     thin.queue_works = False
     answer = web.post("/own-smtp/servers/new", data={**typed, "test": "1"})
     db_session.execute(update(RelayTest).values(created_at=datetime.now(UTC) - timedelta(minutes=1)))
@@ -259,7 +259,7 @@ def test_without_a_queue_the_page_says_so(web, thin, db_session, typed):
 
 
 def test_a_worker_that_died_leaves_no_page_that_waits_for_ever(web, thin, db_session, typed):
-    """A test that runs far too long is called off."""
+    """A test that runs far too long is cancelled."""
     answer = web.post("/own-smtp/servers/new", data={**typed, "test": "1"})
     long_ago = datetime.now(UTC) - PATIENCE - LOST - timedelta(seconds=1)
     db_session.execute(update(RelayTest).values(state=RelayTestState.RUNNING, created_at=long_ago))
@@ -268,7 +268,7 @@ def test_a_worker_that_died_leaves_no_page_that_waits_for_ever(web, thin, db_ses
 
 
 def test_too_many_tests_are_said_on_the_form(web, thin, db_session, typed):
-    """What was typed is still there."""
+    """The input is kept."""
     thin.change_settings(tests_per_tenant=1)
     web.post("/own-smtp/servers/new", data={**typed, "test": "1"})
     answer = web.post("/own-smtp/servers/new", data={**typed, "test": "1"})
@@ -278,7 +278,7 @@ def test_too_many_tests_are_said_on_the_form(web, thin, db_session, typed):
 
 
 def test_a_new_password_is_saved_even_where_it_cannot_be_tested(web, thin, db_session, mine):
-    """Too many tests must not keep anybody from changing a password; the page says that it was not tested."""
+    """Too many tests must not prevent a new password; the page says that it was not tested."""
     thin.change_settings(allowed_ports=frozenset(range(1, 65536)), tests_per_tenant=1)
     web.post(f"/own-smtp/servers/{mine.id}/test")
     typed = {**TYPED, "host": mine.host, "port": str(mine.port), "password": "new"}
@@ -296,7 +296,7 @@ def test_wrong_values_are_said_before_anything_is_tested(web, thin, db_session, 
 
 
 def test_a_role_without_permission(web, thin, db_session, mine, typed):
-    """Who may not test sees no button and gets no test; who may not edit may test, but neither trust nor save."""
+    """Without permission to test there is no button and no test; without permission to edit there is no trust or save."""
     thin.host.allowed = {Action.VIEW, Action.EDIT}
     assert 'name="test"' not in web.get("/own-smtp/servers/new").text
     assert web.post("/own-smtp/servers/new", data={**typed, "test": "1"}).status_code == 403
@@ -314,7 +314,7 @@ def test_a_role_without_permission(web, thin, db_session, mine, typed):
 
 
 def test_a_tenant_that_is_not_admitted_tests_nothing(web, thin, db_session, mine):
-    """The platform took own servers away from it: no worker connects for it, and no mail leaves."""
+    """The policy excludes it: no worker connects for it, and no mail is sent."""
     thin.change_settings(allowed_tenants=frozenset({"other"}))
     for path in ("test", "test-mail"):
         assert web.post(f"/own-smtp/servers/{mine.id}/{path}").status_code == 409
@@ -322,7 +322,7 @@ def test_a_tenant_that_is_not_admitted_tests_nothing(web, thin, db_session, mine
 
 
 def test_nobody_elses_test_can_be_seen_or_used(web, thin, db_session, mine):
-    """Another tenant's and a colleague's are answered as what does not exist."""
+    """Another tenant's and a colleague's tests look as if they did not exist."""
     web.post(f"/own-smtp/servers/{mine.id}/test")
     test = newest(db_session)
     for somebody in (MALLORY, replace(ALICE, user_id="bob")):
@@ -335,14 +335,14 @@ def test_nobody_elses_test_can_be_seen_or_used(web, thin, db_session, mine):
 
 
 def test_an_unknown_test_is_said_on_an_empty_form(web):
-    """A link to a test that was swept still opens the form."""
+    """A link to a deleted test still opens the form."""
     page = web.get("/own-smtp/servers/new?test=999").text
     assert "not kept any more" in page
 
 
 @pytest.mark.usefixtures("brief_connect")
 def test_refused_and_closed_targets_read_alike(web, thin, db_session):
-    """Page by page, nothing but the name differs; no step has a time, not even that of finding the server."""
+    """Only the name differs, page by page; no step shows a duration, not even resolving the name."""
     pages = []
     with ClosedPort() as closed:
         thin.change_settings(allowed_ports=frozenset(range(1, 65536)))
@@ -358,7 +358,7 @@ def test_refused_and_closed_targets_read_alike(web, thin, db_session):
 
 
 def test_the_end_of_a_certificate_is_warned_of(web, thin, db_session, mine):
-    """Fourteen days ahead, and a trusted one that is over says so."""
+    """Fourteen days ahead, and an expired trusted one says so."""
     web.post(f"/own-smtp/servers/{mine.id}/test")
     test = run(db_session, thin)
     for left, words in ((timedelta(days=5, hours=1), "for 5 more days"), (-timedelta(days=1), "is over")):
@@ -369,7 +369,7 @@ def test_the_end_of_a_certificate_is_warned_of(web, thin, db_session, mine):
 
 
 def test_in_german(web, thin, db_session, mine):
-    """The page speaks the reader's language and the tenant's time."""
+    """The page uses the reader's language and the tenant's time zone."""
     thin.host.tenants["acme"] = Tenant(tenant_id="acme", name="Acme", timezone="Europe/Berlin")
     web.post(f"/own-smtp/servers/{mine.id}/test")
     test = run(db_session, thin)
@@ -379,7 +379,7 @@ def test_in_german(web, thin, db_session, mine):
 
 
 def test_a_corrected_password_sends_the_confirmation_mail_again(web, thin, db_session):
-    """An unconfirmed server whose mail failed for its password gets a new mail with the new one."""
+    """An unconfirmed server whose mail failed because of its password gets a new mail with the new one."""
     relay = add_relay(db_session, thin)
     web.post(f"/own-smtp/servers/{relay.id}/edit", data={**TYPED, "sender_name": ""})
     assert thin.jobs == [("send_confirmation", db_session.query(Confirmation).one().id)]

@@ -1,4 +1,4 @@
-"""The delivery log as a person uses it: seen, filtered, paged, downloaded and acted on."""
+"""The delivery log: shown, filtered, paged, downloaded, and its bulk actions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _shown(page: str) -> list[str]:
 
 
 def test_each_invitation_is_shown_with_its_attempts(web, db_session, batch):
-    """Time, server, stage, words, cause, who can mend it, queue id and Message-ID."""
+    """Time, server, stage, reply, cause, who can fix it, queue ID and Message-ID."""
     (accepted,) = _ids(db_session, State.ACCEPTED)
     _attempt(db_session, accepted, text="Ok: queued as 4F2A7C", enhanced="2.0.0", route=Route.PLATFORM)
     page = web.get(LOG).text
@@ -118,7 +118,7 @@ def test_the_filter_narrows(web, batch, query, states):
     ["reply=abc", "state=odd", "since=2026-02-02&until=2026-01-01", "since=yesterday", "until=9999-12-31", "batch=x"],
 )
 def test_a_wrong_filter_says_so_and_shows_nothing(web, batch, query):
-    """Rather than everything, of which a person might act on all."""
+    """Not everything, because the person might act on all of it."""
     answer = web.get(f"{LOG}?{query}")
     assert answer.status_code == 422
     assert _shown(answer.text) == []
@@ -126,7 +126,7 @@ def test_a_wrong_filter_says_so_and_shows_nothing(web, batch, query):
 
 
 def test_days_are_those_of_the_tenant(web, db_session, thin, batch):
-    """What changed at 23:30 UTC changed on the next day in Berlin."""
+    """A change at 23:30 UTC was on the next day in Berlin."""
     thin.host.tenants["acme"] = Tenant(tenant_id="acme", name="Acme", timezone="Europe/Berlin")
     (failed,) = _ids(db_session, State.FAILED)
     db_session.get(Invitation, failed).changed_at = datetime(2026, 1, 10, 23, 30, tzinfo=UTC)
@@ -137,7 +137,7 @@ def test_days_are_those_of_the_tenant(web, db_session, thin, batch):
 
 
 def test_pages_lead_on_and_back(web, monkeypatch, batch):
-    """Forwards to the last page and back to the first, with the filter kept, each line once; both orders."""
+    """Forwards to the last page and back to the first, with the same filter, each line once; in both orders."""
     monkeypatch.setattr(delivery_log, "PAGE", 3)
     for order in ("newest", "oldest"):
         address, pages = f"{LOG}?order={order}", []
@@ -161,7 +161,7 @@ def _link(page: str, rel: str) -> str | None:
 
 @pytest.mark.parametrize("place", ["x", "1-2", "1-2-3-4"])
 def test_a_place_that_is_none_is_not_found(web, batch, place):
-    """A forged address is answered like any other unknown one."""
+    """A forged position answers 404, like any other unknown address."""
     assert web.get(f"{LOG}?after={place}").status_code == 404
     assert web.get(f"{LOG}?before={place}").status_code == 404
 
@@ -176,7 +176,7 @@ def _table(web, name, query=""):
 
 
 def test_the_filtered_list_is_there_as_csv(web, db_session, batch):
-    """A row for each attempt, in words, and no formula for a spreadsheet."""
+    """A row for each attempt, as text, and no formula for a spreadsheet."""
     _attempt(db_session, _ids(db_session, State.REFUSED)[0], state=State.REFUSED, code=550, text='=HYPERLINK("x")')
     head, *rows = _table(web, "invitations.csv", "?state=refused")
     assert len(rows) == 3
@@ -188,7 +188,7 @@ def test_the_filtered_list_is_there_as_csv(web, db_session, batch):
 
 
 def test_the_filtered_list_is_there_as_json_lines(web, batch):
-    """An object for each invitation, whose names are the same in every language."""
+    """An object for each invitation, with the same keys in every language."""
     answer = web.get(f"{LOG}/invitations.jsonl?state=refused&state=accepted", headers={"Accept-Language": "de"})
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert sorted(line["state"] for line in lines) == ["accepted", "refused", "refused"]
@@ -198,7 +198,7 @@ def test_the_filtered_list_is_there_as_json_lines(web, batch):
 
 
 def test_the_administrator_finds_a_message_by_its_row(web, db_session, batch):
-    """Time, Message-ID, queue id and server; what the platform's mail did is not in that server's log."""
+    """Time, Message-ID, queue ID and server; mails sent by the platform are not in that server's log."""
     (accepted,) = _ids(db_session, State.ACCEPTED)
     _attempt(db_session, accepted, text="Ok: queued as 4F2A7C", enhanced="2.0.0")
     _attempt(db_session, accepted, text="queued as AAAA", route=Route.PLATFORM)
@@ -215,7 +215,7 @@ def test_the_administrator_finds_a_message_by_its_row(web, db_session, batch):
 
 
 def test_long_lists_are_read_in_chunks(web, db_session, batch, monkeypatch):
-    """What is written does not depend on how many are read at a time."""
+    """The result does not depend on the size of the chunks."""
     whole = web.get(f"{LOG}/invitations.jsonl").text
     monkeypatch.setattr(delivery_log, "CHUNK", 3)
     assert web.get(f"{LOG}/invitations.jsonl").text == whole
@@ -231,7 +231,7 @@ def _act(web, deed, *ids, confirmed=True, query="", url=LOG, **more):
 
 
 def test_what_was_ticked_is_asked_about_first(web, db_session, batch):
-    """The page says how many of which state, what is left alone, and has changed nothing."""
+    """The page shows how many of which state, and those left alone, and has changed nothing."""
     before = _states(db_session)
     page = _act(web, "retry", *_ids(db_session, State.REFUSED, State.ACCEPTED), confirmed=False).text
     assert "These are sent again:" in page
@@ -241,7 +241,7 @@ def test_what_was_ticked_is_asked_about_first(web, db_session, batch):
 
 
 def test_refused_ones_that_were_ticked_are_sent_again(web, db_session, thin, batch):
-    """Only they; the relay is woken, and the audit log says who and how many."""
+    """Only those; a drain is enqueued, and the audit log has the person and the number."""
     refused = _ids(db_session, State.REFUSED)
     page = _act(web, "retry", refused[0], *_ids(db_session, State.ACCEPTED, State.UNKNOWN)).text
     assert "1 invitation is sent again." in page
@@ -254,7 +254,7 @@ def test_refused_ones_that_were_ticked_are_sent_again(web, db_session, thin, bat
 
 
 def test_unknown_ones_need_a_tick_of_their_own(web, db_session, batch):
-    """Who sends them again has read that a copy may arrive."""
+    """The person has been warned that a copy may arrive."""
     (unknown,) = _ids(db_session, State.UNKNOWN)
     answer = _act(web, "resend", unknown)
     assert answer.status_code == 422
@@ -266,7 +266,7 @@ def test_unknown_ones_need_a_tick_of_their_own(web, db_session, batch):
 
 
 def test_waiting_ones_that_were_ticked_are_cancelled(web, db_session, batch):
-    """What is on the wire is left alone, and the batch goes on."""
+    """Messages on the wire are left alone, and the batch continues."""
     page = _act(web, "cancel", *_ids(db_session, State.QUEUED, State.SENDING)).text
     assert "1 invitation was cancelled." in page
     states = _states(db_session)
@@ -275,7 +275,7 @@ def test_waiting_ones_that_were_ticked_are_cancelled(web, db_session, batch):
 
 
 def test_all_that_a_filter_finds_is_acted_on(web, db_session, batch):
-    """On every page of it, whatever is ticked, and nothing beside it."""
+    """On every page of it, whatever is ticked, and nothing else."""
     other = fill_outbox(db_session, db_session.get(Relay, batch.relay_id))
     query = f"?state=refused&state=failed&batch={batch.id}"
     asked = _act(web, "retry", query=query, everything="y", confirmed=False).text
@@ -286,7 +286,7 @@ def test_all_that_a_filter_finds_is_acted_on(web, db_session, batch):
 
 
 def test_what_a_batch_does_not_allow_is_said_and_the_rest_is_done(web, db_session, batch):
-    """One sending's time is over; the other's refused ones are sent again."""
+    """One batch has expired; the other's refused ones are sent again."""
     over = fill_outbox(db_session, db_session.get(Relay, batch.relay_id))
     over.content, over.expires_at = {}, datetime.now(UTC) - timedelta(hours=1)
     db_session.commit()
@@ -299,14 +299,14 @@ def test_what_a_batch_does_not_allow_is_said_and_the_rest_is_done(web, db_sessio
     "data", [{"deed": "retry"}, {"deed": "delete", "ids": ["1"]}, {"ids": ["1"]}, {"deed": "retry", "ids": ["x"]}]
 )
 def test_a_choice_of_nothing_changes_nothing(web, db_session, batch, data):
-    """It leads back to the log, which says what was missing."""
+    """It leads back to the log, with an error message."""
     before = _states(db_session)
     answer = web.post(f"{LOG}/selection", data=data | {"confirmed": "y"}, follow_redirects=True)
     assert 'class="alert alert-warning"' in answer.text
     assert _states(db_session) == before
 
 
-# Who may
+# Permissions
 
 
 def test_others_see_and_change_nothing(web, db_session, thin, batch):
@@ -338,7 +338,7 @@ def test_who_may_only_look_gets_no_buttons(web, db_session, thin, batch):
 
 
 def test_a_servers_log_has_the_projects_that_the_person_may_see(web, db_session, thin, batch):
-    """Of others neither lines nor actions, although the server is the same."""
+    """Other projects' lines and actions are excluded, although they use the same server."""
     url = f"/own-smtp/servers/{batch.relay_id}/log"
     assert len(_shown(web.get(url).text)) == 8
     assert "Staff survey" in web.get(url).text
@@ -350,11 +350,11 @@ def test_a_servers_log_has_the_projects_that_the_person_may_see(web, db_session,
     assert _states(db_session) == before
 
 
-# The page of one sending
+# The page of one batch
 
 
 def test_the_page_of_a_sending_says_why_not_all_were_accepted(web, batch):
-    """Each cause once, with the number, who can mend it and what to do; and it leads to the log."""
+    """Each cause once, with the number, who can fix it and what to do; with a link to the log."""
     page = web.get(f"/own-smtp/projects/p1/batches/{batch.id}").text
     assert "Why not all were accepted" in page
     assert page.count("There is no mailbox of this address.") == 1

@@ -1,4 +1,4 @@
-"""The first page: what is in force, how mail can leave, servers and projects, also when there are many."""
+"""The first page: current routes, possible routes, servers and projects, also when there are many."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EARLY, LATE = datetime(2026, 1, 1, 8, tzinfo=UTC), datetime(2026, 1, 1, 9, tzinf
 
 
 def _words(page: str) -> str:
-    """Return what a person reads of a page."""
+    """Return the visible text of a page."""
     return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
@@ -38,7 +38,7 @@ def test_the_page_says_what_is_in_force(web, db_session, thin):
 
 
 def test_each_way_shows_what_recipients_see(web, web_app, db_session, thin):
-    """From, Reply-To and server of the platform's mail and of the default server stand on the cards."""
+    """The cards have From, Reply-To and server of the platform's mail and of the default server."""
     web_app.config["MAIL_DEFAULT_SENDER"] = ("Survey House", "mail@surveys.example")
     add_relay(db_session, thin, label="Other", host="other.example", sender_address="other@acme.example")
     add_relay(db_session, thin, label="Main", sender_name="Acme", reply_to="office@acme.example", is_default=True)
@@ -53,7 +53,7 @@ def test_each_way_shows_what_recipients_see(web, web_app, db_session, thin):
 
 @pytest.mark.parametrize("page", ["/own-smtp/", "/own-smtp/projects/p1/settings"])
 def test_a_sender_beyond_ascii_is_shown_as_people_read_it(web, db_session, thin, page):
-    """Neither an address that only SMTPUTF8 can carry nor a name with an umlaut is encoded on a page."""
+    """Neither an address that needs SMTPUTF8 nor a name with an umlaut is encoded on a page."""
     add_relay(db_session, thin, active=True, sender_name="Umfragen Süd", sender_address="pelé@south.example")
     assert "Umfragen Süd &lt;pelé@south.example&gt;" in web.get(page).text
 
@@ -77,7 +77,7 @@ def test_health_is_what_deliveries_say_and_state_what_people_say(web, db_session
 
 
 def test_default_marks_have_names(web, db_session, thin):
-    """For whom a server is suggested is said by name."""
+    """Suggestions show the names of their people and projects."""
     thin.host.staff = [Person(user_id="bob", name="Bob Builder")]
     relay = add_relay(db_session, thin, is_default=True)
     choice = {"everybody": True, "users": ["bob"], "projects": ["p2"]}
@@ -87,7 +87,9 @@ def test_default_marks_have_names(web, db_session, thin):
 
 
 def test_two_hundred_servers_come_in_pages_and_are_found(web, thin, db_session):
-    """A tenant at the platform's limit gets pages, finds a server by a part of it, and sees what needs attention."""
+    """A tenant at the platform's limit gets pages, finds a server by part of its name, and sees those that need
+    attention.
+    """
     for number in range(200):
         add_relay(db_session, thin, label=f"Server {number:03}", active=number != 7)
     lifecycle.pause(db_session, 50, PauseReason.QUOTA, "550", None)
@@ -114,7 +116,7 @@ def test_many_projects_come_in_pages(web, thin, db_session):
 
 
 def test_an_address_means_what_it_can_mean(web, thin, db_session):
-    """Nonsense in the address is no error, and never becomes part of a link."""
+    """Nonsense in the address causes no error, and never becomes part of a link."""
     add_relay(db_session, thin)
     for nonsense in ("page=0", "page=-3", "page=x", "show=x", "projects=99999999", "q=%25&_external=1&endpoint=x"):
         page = web.get(f"{URL}?{nonsense}")

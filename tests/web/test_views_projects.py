@@ -1,4 +1,4 @@
-"""The pages of a project: the choice, and the report."""
+"""The pages of a project: the route, and the report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def relay(db_session, thin) -> Relay:
 
 
 def _send(session, relay, **states: int) -> Batch:
-    """Fill the outbox with as many invitations in each state."""
+    """Add so many invitations in each state."""
     batch = Batch(
         tenant_id="acme",
         project_id="p1",
@@ -62,7 +62,7 @@ def _refusal(invitation, relay):
 
 
 def test_switching_a_project_on_and_off(web, relay, db_session):
-    """The choice takes effect, says who made it, and is in the log."""
+    """The choice takes effect, names the person, and is in the log."""
     page = web.post(SETTINGS, data={"route": str(relay.id)}, follow_redirects=True).text
     assert "In force now: invitations leave through “Company mail”." in page
     assert "Chosen by Alice" in page
@@ -75,7 +75,7 @@ def test_switching_a_project_on_and_off(web, relay, db_session):
 
 
 def test_each_choice_shows_what_recipients_will_see(web, relay):
-    """From, Reply-To and server stand beside each choice."""
+    """Each choice has From, Reply-To and server beside it."""
     page = web.get(SETTINGS).text
     for words in ("Acme Surveys &lt;surveys@acme.example&gt;", "mail.acme.example", "surveys@platform.example"):
         assert words in page
@@ -90,21 +90,21 @@ def test_who_may_not_choose_still_sees_what_is_in_force(web, relay, thin):
 
 
 def test_ids_of_projects_are_the_hosts(web, thin):
-    """A project's id may hold anything that a host uses, slashes too."""
+    """A project's id may contain any character that a host uses, including slashes."""
     thin.host.surveys.append(Project(project_id="2026/a b&c", tenant_id="acme", title="Odd"))
     assert 'href="/own-smtp/projects/2026/a%20b&amp;c/settings"' not in web.get("/own-smtp/").text
     assert "Odd" in web.get("/own-smtp/projects/2026/a%20b&c/settings").text
 
 
 def test_an_empty_report_says_what_will_be_there(web):
-    """Before anything was sent the report explains itself."""
+    """Before the first send the report explains itself."""
     page = web.get(REPORT).text
     assert "Nothing was sent through your server yet." in page
     assert "whom it refused and why" in page
 
 
 def test_the_report_counts_and_explains(web, relay, db_session):
-    """Counts by state, the refused with the server's words, and why delivered and bounced are not known."""
+    """Counts by state, refusals with the server's reply, and why delivered and bounced are not known."""
     _send(db_session, relay, accepted=5, refused=2, unknown=1)
     page = web.get(REPORT).text
     for words in (
@@ -119,7 +119,7 @@ def test_the_report_counts_and_explains(web, relay, db_session):
 
 
 def test_the_report_says_what_is_waited_for(web, relay, thin, db_session):
-    """No queue and a paused server are both named, with a link to the reason."""
+    """A missing queue and a paused server are both shown, with a link to the reason."""
     _send(db_session, relay, queued=3)
     thin.queue_works = False
     lifecycle.pause(db_session, relay.id, PauseReason.QUOTA, "452 enough", None)
@@ -130,7 +130,7 @@ def test_the_report_says_what_is_waited_for(web, relay, thin, db_session):
 
 
 def test_the_report_reckons_with_the_ceiling_in_force(web, relay, db_session):
-    """What administrators allow at most counts for the forecast at once."""
+    """The administrators' maximum affects the forecast at once."""
     _send(db_session, relay, queued=3)
     assert "done by about" not in web.get(REPORT).text
     value = PolicyValue(
@@ -142,7 +142,7 @@ def test_the_report_reckons_with_the_ceiling_in_force(web, relay, db_session):
 
 
 def test_a_queue_is_only_asked_when_something_waits(web, relay, thin, db_session):
-    """A report of what is done needs no Redis."""
+    """A report of a finished batch needs no Redis."""
     thin.queue_works = False
     _send(db_session, relay, accepted=1)
     assert "does not answer" not in web.get(REPORT).text
@@ -159,14 +159,16 @@ def test_long_lists_come_in_pages(web, relay, db_session):
 
 
 def test_the_status_changes_with_the_counts(web, relay, db_session):
-    """The page's script learns that something happened."""
+    """The page's script learns of the change."""
     before = web.get("/own-smtp/projects/p1/status").json
     _send(db_session, relay, queued=1)
     assert web.get("/own-smtp/projects/p1/status").json != before
 
 
-def test_a_project_falls_back_only_where_it_was_told_to(web, relay, db_session):
-    """The way out is chosen in hours, kept in seconds, said in the page's first sentence, logged and taken back."""
+def test_a_project_falls_back_only_if_it_was_set_to(web, relay, db_session):
+    """The fallback is entered in hours, stored in seconds, shown in the page's first sentence, logged and removed
+    again.
+    """
     typed = {"route": str(relay.id), "falls_back": "y", "hours": "6"}
     page = web.post(SETTINGS, data=typed, follow_redirects=True).text
     assert "What it does not take within 6 hours is sent by the platform&#39;s mail." in page
@@ -182,7 +184,7 @@ def test_a_project_falls_back_only_where_it_was_told_to(web, relay, db_session):
 
 
 def test_hours_out_of_range_are_refused_at_their_field(web, relay, db_session):
-    """A wait of no time or of years is a typing error, and nothing is saved."""
+    """Zero hours or years are a typing error, and nothing is saved."""
     answer = web.post(SETTINGS, data={"route": str(relay.id), "falls_back": "y", "hours": "0"})
     assert answer.status_code == 422
     assert "A number from 1 to 720" in answer.text
@@ -190,7 +192,7 @@ def test_hours_out_of_range_are_refused_at_their_field(web, relay, db_session):
 
 
 def test_the_report_says_what_the_platform_sent(web, relay, db_session):
-    """Nobody believes that the own server took what the platform's mail sent."""
+    """Invitations sent by the platform are not counted as the server's."""
     batch = _send(db_session, relay, accepted=3)
     taken_over = db_session.query(Invitation).filter_by(batch_id=batch.id).limit(2).all()
     for invitation in taken_over:
@@ -204,7 +206,7 @@ def test_the_report_says_what_the_platform_sent(web, relay, db_session):
     ("answer", "state", "moves"), [("keep", "queued", False), ("move", "queued", True), ("cancel", "cancelled", False)]
 )
 def test_switching_away_asks_what_becomes_of_what_waits(web, relay, db_session, thin, answer, state, moves):
-    """Nothing changes before the answer; then what waits keeps its way, takes the new one, or is withdrawn."""
+    """Nothing changes before the answer; then waiting invitations stay, move, or are cancelled."""
     other = add_relay(db_session, thin, active=True, label="Other")
     web.post(SETTINGS, data={"route": str(relay.id)})
     batch = _send(db_session, relay, queued=2, accepted=1)
@@ -223,14 +225,14 @@ def test_switching_away_asks_what_becomes_of_what_waits(web, relay, db_session, 
 
 
 def test_changing_only_the_way_out_asks_nothing(web, relay, db_session):
-    """Who keeps the server is not asked about what waits for it."""
+    """The form asks nothing if the server stays the same."""
     web.post(SETTINGS, data={"route": str(relay.id)})
     _send(db_session, relay, queued=2)
     assert web.post(SETTINGS, data={"route": str(relay.id), "falls_back": "y", "hours": "5"}).status_code == 302
 
 
 def test_the_question_complains_only_when_it_was_not_answered(web, relay, db_session):
-    """Who is asked for the first time has done nothing wrong; who presses the button without a choice is told."""
+    """There is no error at the first question; a click without a choice is one."""
     web.post(SETTINGS, data={"route": str(relay.id)})
     _send(db_session, relay, queued=2)
     asked = web.post(SETTINGS, data={"route": "platform"})
@@ -240,7 +242,7 @@ def test_the_question_complains_only_when_it_was_not_answered(web, relay, db_ses
 
 
 def test_no_way_out_is_offered_where_there_is_none(web_app, web, relay, db_session):
-    """A platform without mail of its own offers no fallback, takes none, and promises none that was set before."""
+    """A platform without its own mail server offers no fallback, accepts none, and shows none that was set before."""
     project_routes.choose_route(db_session, "acme", "p1", relay, user_id="alice", fallback_after=3600)
     db_session.commit()
     assert "is sent by the platform&#39;s mail" in web.get(SETTINGS).text
@@ -255,7 +257,9 @@ def test_no_way_out_is_offered_where_there_is_none(web_app, web, relay, db_sessi
 
 
 def test_nothing_is_green_that_the_policy_holds_back(web, thin, relay, db_session):
-    """Neither the server, nor the overview, nor the project says of an excluded tenant's server that it is active."""
+    """Neither the server's page, nor the overview, nor the project's says of an excluded tenant's server that it is
+    active.
+    """
     project_routes.choose_route(db_session, "acme", "p1", relay, user_id="alice")
     db_session.commit()
     assert "text-bg-success" in web.get(f"/own-smtp/servers/{relay.id}").text
@@ -270,7 +274,7 @@ def test_nothing_is_green_that_the_policy_holds_back(web, thin, relay, db_sessio
 
 
 def test_nothing_is_green_that_fails(web, relay, db_session):
-    """A server without a usable connection reads as failing on every page that has its state."""
+    """A server without a usable connection is shown as failing on every page with its state."""
     project_routes.choose_route(db_session, "acme", "p1", relay, user_id="alice")
     db_session.add(Lease(relay_id=relay.id, failing_since=datetime(2026, 1, 1, tzinfo=UTC)))
     db_session.commit()

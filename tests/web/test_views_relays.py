@@ -1,4 +1,4 @@
-"""The pages of mail servers, as a person walks through them."""
+"""The pages of mail servers, used without scripts."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def _wait(session, relay, number=1):
 
 
 def test_an_empty_page_says_what_this_is_for(web):
-    """Who comes for the first time reads what it does, what it costs and what it needs."""
+    """The first page explains the feature, its drawbacks and its requirements."""
     page = web.get("/own-smtp/").text
     for words in ("your own mail server", "are not known here", "You need the name of the server", "Add a mail server"):
         assert words in page
 
 
 def test_saving_asks_for_a_confirmation_mail(web, thin, db_session):
-    """A saved server is red, and its mail is enqueued after the commit."""
+    """A saved server is unconfirmed, and its mail is enqueued after the commit."""
     answer = web.post("/own-smtp/servers/new", data=TYPED, follow_redirects=True)
     assert "Not active" in answer.text
     assert "surveys@acme.example is on its way" in answer.text
@@ -58,7 +58,7 @@ def test_saving_asks_for_a_confirmation_mail(web, thin, db_session):
 
 
 def test_without_a_queue_the_page_says_that_the_mail_waits(web, thin):
-    """No Redis is no error: the server is saved, and the page says when the mail goes out."""
+    """Without Redis the server is saved nevertheless, and the page says when the mail will be sent."""
     thin.queue_works = False
     answer = web.post("/own-smtp/servers/new", data=TYPED, follow_redirects=True)
     assert answer.status_code == 200
@@ -66,7 +66,7 @@ def test_without_a_queue_the_page_says_that_the_mail_waits(web, thin):
 
 
 def test_the_page_turns_green(web, thin, db_session):
-    """The status that the page's script asks for changes with each step, and the page says where things stand."""
+    """The status for the page's script changes with each step, and the page shows the current state."""
     web.post("/own-smtp/servers/new", data=TYPED)
     relay, token, versions = db_session.query(Relay).one(), new_token(), []
     for step in (
@@ -80,8 +80,8 @@ def test_the_page_turns_green(web, thin, db_session):
     assert "alert-success" in web.get(f"/own-smtp/servers/{relay.id}").text
 
 
-def test_following_the_link_tells_the_host_and_wakes_the_queue(web, thin, db_session):
-    """After the commit the host hears of the activation, and what waited goes out."""
+def test_a_click_on_the_link_notifies_the_host_and_enqueues_a_drain(web, thin, db_session):
+    """After the commit the host is notified of the activation, and waiting invitations are sent."""
     web.post("/own-smtp/servers/new", data=TYPED)
     relay, token = db_session.query(Relay).one(), new_token()
     send_mail(db_session, relay, token)
@@ -123,7 +123,7 @@ def test_following_the_link_tells_the_host_and_wakes_the_queue(web, thin, db_ses
     ids=lambda value: value.stage if isinstance(value, Outcome) else "",
 )
 def test_a_failed_mail_is_explained(web, thin, db_session, outcome, words):
-    """The cause in plain words, the field to look at, and the server's own words."""
+    """The cause in plain words, the field to check, and the server's reply."""
     web.post("/own-smtp/servers/new", data=TYPED)
     relay = db_session.query(Relay).one()
     send_mail(db_session, relay, new_token(), outcome)
@@ -132,7 +132,7 @@ def test_a_failed_mail_is_explained(web, thin, db_session, outcome, words):
 
 
 def test_sending_again_has_a_cooldown(web, thin, db_session):
-    """A second press within a minute sends nothing more."""
+    """A second click within a minute sends nothing more."""
     web.post("/own-smtp/servers/new", data=TYPED)
     relay = db_session.query(Relay).one()
     answer = web.post(f"/own-smtp/servers/{relay.id}/confirmation", follow_redirects=True)
@@ -141,13 +141,13 @@ def test_sending_again_has_a_cooldown(web, thin, db_session):
 
 
 def test_a_confirmed_server_gets_no_further_mail(web, relay, thin):
-    """Who presses "send again" on an old page reads that it is confirmed."""
+    """A click on "send again" on an old page says that it is confirmed."""
     assert web.post(f"/own-smtp/servers/{relay.id}/confirmation").status_code == 409
     assert thin.jobs == []
 
 
 def test_changing_the_server_locks_it_and_needs_the_password(web, relay, thin, db_session):
-    """Without the password the form comes back; with it the server is red again and a mail is asked for."""
+    """Without the password the form returns; with it the server is unconfirmed again, and a mail is requested."""
     moved = {**TYPED, "host": "other.example"}
     without = web.post(f"/own-smtp/servers/{relay.id}/edit", data={**moved, "password": ""})
     assert without.status_code == 422
@@ -160,7 +160,7 @@ def test_changing_the_server_locks_it_and_needs_the_password(web, relay, thin, d
 
 
 def test_changing_the_label_keeps_it_active(web, relay, thin, db_session):
-    """An empty password field keeps the stored one, and a new name needs no link."""
+    """An empty password field keeps the stored one, and a new label needs no link."""
     web.post(
         f"/own-smtp/servers/{relay.id}/edit", data={**TYPED, "label": "New name", "password": "", "sender_name": ""}
     )
@@ -170,7 +170,7 @@ def test_changing_the_label_keeps_it_active(web, relay, thin, db_session):
 
 
 def test_pausing_and_resuming(web, relay, thin, db_session):
-    """A person stops the server and lets it go on; the host hears of both, once each."""
+    """A person pauses and resumes the server; the host is notified of both, once each."""
     for press in ("pause", "pause", "resume"):
         web.post(f"/own-smtp/servers/{relay.id}/{press}")
     db_session.expire_all()
@@ -180,7 +180,7 @@ def test_pausing_and_resuming(web, relay, thin, db_session):
 
 @pytest.mark.parametrize(("query", "accepted"), [("", None), ("?refusals=accept", "550 5.7.1 Not today")])
 def test_a_server_that_refuses_everything_asks_what_it_is_about(web, relay, thin, db_session, query, accepted):
-    """Its words stand there with two ways on: try again, or let the recipients be refused. The host hears of it."""
+    """The page shows its reply and two choices: try again, or let the recipients be refused. The host is notified."""
     lifecycle.pause(db_session, relay.id, PauseReason.REFUSES_ALL, "550 5.7.1 Not today", None)
     db_session.commit()
     page = web.get(f"/own-smtp/servers/{relay.id}").text
@@ -194,7 +194,7 @@ def test_a_server_that_refuses_everything_asks_what_it_is_about(web, relay, thin
 
 
 def test_only_a_server_that_refuses_everything_offers_to_let_recipients_be_refused(web, relay, db_session):
-    """Whatever a form sends: another reason is no refusal of recipients."""
+    """Whatever a form sends: another reason for a pause does not offer it."""
     lifecycle.pause(db_session, relay.id, PauseReason.QUOTA, "550 enough", None)
     db_session.commit()
     assert "refusals=accept" not in web.get(f"/own-smtp/servers/{relay.id}").text
@@ -229,7 +229,7 @@ def test_a_pause_by_the_server_is_explained(web, relay, db_session):
     ],
 )
 def test_words_are_a_servers_only_when_it_said_them(web, relay, db_session, reason, text, label):
-    """What our check of a certificate says is called so, and a person's note stands by itself."""
+    """The text of our own certificate check is labelled as ours, and a person's note stands alone."""
     lifecycle.pause(db_session, relay.id, reason, text, None)
     db_session.commit()
     page = html.unescape(web.get(f"/own-smtp/servers/{relay.id}").text)
@@ -239,7 +239,7 @@ def test_words_are_a_servers_only_when_it_said_them(web, relay, db_session, reas
 
 
 def test_deleting_asks_first_and_says_what_follows(web, relay, db_session):
-    """GET asks, POST deletes; the log keeps who did it."""
+    """GET asks, POST deletes; the log keeps the person."""
     assert "Keep it" in web.get(f"/own-smtp/servers/{relay.id}/delete").text
     assert web.post(f"/own-smtp/servers/{relay.id}/delete").status_code == 302
     assert web.get(f"/own-smtp/servers/{relay.id}").status_code == 404
@@ -247,7 +247,7 @@ def test_deleting_asks_first_and_says_what_follows(web, relay, db_session):
 
 
 def test_a_server_that_may_not_send_says_so_where_invitations_could_move_to(web, thin, relay, db_session):
-    """Whoever moves them there reads before that they go on waiting."""
+    """The page warns before the move that invitations would wait there."""
     _wait(db_session, relay, 1)
     for label, is_active in (("Ready", True), ("Stopped", True), ("Fresh", False)):
         other = add_relay(db_session, thin, label=label, active=is_active)
@@ -261,7 +261,7 @@ def test_a_server_that_may_not_send_says_so_where_invitations_could_move_to(web,
 
 
 def test_a_server_is_not_deleted_before_a_person_said_what_becomes_of_what_waits(web, relay, db_session):
-    """Without an answer nothing happens; the page says how many wait and what can be done with them."""
+    """Without an answer nothing happens; the page shows the number of waiting invitations and the choices."""
     _wait(db_session, relay, 2)
     answer = web.post(f"/own-smtp/servers/{relay.id}/delete")
     assert answer.status_code == 422
@@ -272,7 +272,7 @@ def test_a_server_is_not_deleted_before_a_person_said_what_becomes_of_what_waits
 
 
 def test_what_waits_moves_before_its_server_is_deleted(web, relay, db_session, thin):
-    """The other server is woken for what it was given."""
+    """A drain is enqueued for the other server."""
     other = add_relay(db_session, thin, active=True, label="Other")
     _wait(db_session, relay, 2)
     web.post(f"/own-smtp/servers/{relay.id}/delete", data={"waiting": f"move:{other.id}"})
@@ -283,7 +283,7 @@ def test_what_waits_moves_before_its_server_is_deleted(web, relay, db_session, t
 
 
 def test_nothing_moves_to_another_tenants_server(web, relay, db_session, thin):
-    """A forged choice is no choice."""
+    """A forged selection has no effect."""
     foreign = add_relay(db_session, thin, tenant_id="evil", active=True)
     _wait(db_session, relay)
     assert web.post(f"/own-smtp/servers/{relay.id}/delete", data={"waiting": f"move:{foreign.id}"}).status_code == 422
@@ -298,7 +298,7 @@ def test_what_waits_is_cancelled_with_its_server(web, relay, db_session):
 
 
 def test_an_expired_mail_can_be_asked_for_again(web, thin, db_session):
-    """The page of a server whose link expired says so and offers a new mail."""
+    """The page of a server whose link has expired says so and offers a new mail."""
     relay = add_relay(db_session, thin)
     [confirmation] = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
     confirmation.created_at -= thin.settings.confirmation_lifetime
@@ -310,7 +310,7 @@ def test_an_expired_mail_can_be_asked_for_again(web, thin, db_session):
 
 
 def test_the_page_says_what_limits_mean_and_what_was_learned(web, relay, db_session):
-    """Limits in words, the pace that the server taught, since when it fails, and when the next message may leave."""
+    """Limits in words, the learned pace, since when it fails, and when the next message may be sent."""
     relay.min_interval, relay.jitter = 2.0, 0.5
     relay.sending_windows = [{"days": [0, 1], "start": "08:00", "end": "18:00"}]
     later, before = datetime(2999, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
@@ -342,8 +342,8 @@ def test_the_page_says_what_limits_mean_and_what_was_learned(web, relay, db_sess
         ({}, "the server does not ask for a slower one"),
     ],
 )
-def test_the_page_says_what_the_server_bears_now(web, relay, db_session, pace, words):
-    """A server that takes nothing is not one with a slow pace, and what a connection bears is no pace at all."""
+def test_the_page_shows_the_servers_current_limits(web, relay, db_session, pace, words):
+    """A server that accepts nothing is not shown as slow, and a limit per connection is not a rate."""
     db_session.add(Lease(relay_id=relay.id, pace=pace))
     db_session.commit()
     page = web.get(f"/own-smtp/servers/{relay.id}").text
@@ -352,7 +352,7 @@ def test_the_page_says_what_the_server_bears_now(web, relay, db_session, pace, w
 
 
 def test_what_was_typed_as_windows_comes_back(web, relay, db_session):
-    """A saved window stands in the form again, in its own row, with an empty one after it."""
+    """A saved window is in its own row of the form, with an empty row after it."""
     typed = {**TYPED, "password": "", "sending_windows-0-days": ["0", "4"], "sending_windows-0-start": "08:00"}
     typed |= {"sending_windows-0-end": "18:00", "timezone": "Europe/Berlin"}
     web.post(f"/own-smtp/servers/{relay.id}/edit", data=typed)
@@ -365,7 +365,7 @@ def test_what_was_typed_as_windows_comes_back(web, relay, db_session):
 
 
 def test_the_page_says_how_the_server_is(web, thin, db_session):
-    """Share of what was accepted, the limit's use, the last error with its count, and what TLS was last seen."""
+    """The accepted share, the limit's use, the last error with its count, and the facts of the last TLS session."""
     pages = pages_in_all_states(db_session, thin)
     page = web.get(f"/own-smtp{pages['relay-active']}").text
     for text in (
@@ -383,7 +383,7 @@ def test_the_page_says_how_the_server_is(web, thin, db_session):
 
 
 def test_the_confirmation_mail_counts_as_accepted(web, thin, db_session):
-    """Right after the confirmation the page says when the server took a message: the confirmation mail itself."""
+    """Right after the confirmation the page shows the last accepted message: the confirmation mail itself."""
     web.post("/own-smtp/servers/new", data=TYPED)
     relay = db_session.query(Relay).one()
     send_mail(db_session, relay, new_token())
@@ -395,7 +395,7 @@ def test_the_confirmation_mail_counts_as_accepted(web, thin, db_session):
 
 @pytest.mark.parametrize(("ago", "is_said"), [(timedelta(seconds=20), True), (timedelta(minutes=10), False)])
 def test_a_rate_is_said_while_it_is_the_present_one(web, thin, db_session, ago, is_said):
-    """What went out ten minutes ago is no rate of now."""
+    """A message sent ten minutes ago does not count for the current rate."""
     relay = add_relay(db_session, thin, active=True)
     at = datetime.now(UTC) - ago
     db_session.add(Lease(relay_id=relay.id, pace={"seen": 29.455}, last_success_at=at))
@@ -404,7 +404,7 @@ def test_a_rate_is_said_while_it_is_the_present_one(web, thin, db_session, ago, 
 
 
 def test_a_sender_of_somebody_else_s_has_to_follow_a_link_too(web, thin, db_session):
-    """The page says who is still missing, and so does the one behind the first link."""
+    """Both the server's page and the page behind the first link say whose confirmation is missing."""
     web.post("/own-smtp/servers/new", data={**TYPED, "confirmation_address": "alice@other.example"})
     tokens = {}
     for waiting in confirmations.unsent(db_session):
@@ -424,7 +424,7 @@ def test_a_sender_of_somebody_else_s_has_to_follow_a_link_too(web, thin, db_sess
 
 
 def test_notices_go_to_the_person_who_saved_the_server(web, db_session):
-    """As the host names that person's address, whatever addresses were typed."""
+    """To the address that the host gives for that person, whatever addresses were typed."""
     web.post("/own-smtp/servers/new", data=TYPED)
     relay = db_session.get_one(Relay, 1)
     assert (relay.saved_by, relay.saved_by_address) == ("alice", "alice@acme.example")

@@ -110,14 +110,14 @@ def _found(
 
 
 def send_test_mail(session: Session, thin: ThinExtension, relay: Relay) -> None:
-    """Send one, and let the server take it."""
+    """Send a test mail, and let the server accept it."""
     content = Content(subject="Test", text="A test.\n")
     test_mails.send(session, thin.vault, thin.settings, relay, content, recipient="alice@acme.example", user_id="alice")
     answer_test_mail(session, "accepted", "message", 250, "2.0.0", "Ok: queued as 4F2A1B3C5D")
 
 
 def answer_test_mail(session: Session, state: str, stage: str, code: int, enhanced: str, text: str) -> None:
-    """Let the server answer to the newest test mail."""
+    """Record the server's reply to the newest test mail."""
     mail = session.scalars(
         select(Invitation)
         .join(Batch, Batch.id == Invitation.batch_id)
