@@ -1,4 +1,4 @@
-"""What all tests share. The fixtures themselves stand in modules by their subject."""
+"""Configuration of all tests. The fixtures are in modules by subject."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# A run in the background ignores Ctrl-C, and so would every process that a test starts and then interrupts.
+# A background run ignores Ctrl-C, and so would every process that a test starts and then interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = [
@@ -25,11 +25,11 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 LONGEST_FIRST = ("gate", "slow", "browser", "servers")
-"""Marks, in the order of what their files take."""
+"""Marks, ordered by the duration of their files."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take long, so that no process is left with one of them while the others are done."""
+    """Start with the slow files, so that the run does not end with one process still busy with such a file."""
     ranks: dict[Path, int] = {}
     for item in items:
         rank = next((at for at, name in enumerate(LONGEST_FIRST) if item.get_closest_marker(name)), len(LONGEST_FIRST))
@@ -38,6 +38,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let `make gate` ask for the crash gate at full size (without, it runs at a tenth), and keep mails anew."""
+    """Options of `make gate`: the crash gate at full size (by default a tenth), and new snapshots of mails."""
     parser.addoption("--full-gate", action="store_true", help="run the crash gate at full size")
     parser.addoption("--renew-mails", action="store_true", help="write tests/data/mails anew, to be read and committed")

@@ -1,6 +1,6 @@
-"""A mail server of its own that takes everything and writes down for whom, in a file that outlives its death.
+"""A mail server process that accepts everything and records recipients in a file that outlives it.
 
-A recipient stands in the file before the 250 is sent: whoever was told that a message is accepted finds it there.
+A recipient is recorded before the 250 is sent: every message that a client knows to be accepted is in the file.
 """
 
 import sys
@@ -11,7 +11,7 @@ from tests.servers.process import Server
 
 
 class CountingServer(Server):
-    """The server process. `kill` and `start` it as often as you like: what was accepted stays on record."""
+    """The server process. It can be killed and started repeatedly: its record stays."""
 
     host = "127.0.0.1"
 

@@ -47,13 +47,13 @@ PROJECT = "survey"
 SENDER = "research@acme.example"
 
 SHORT = Deadlines(connect=2, banner=5, command=5, data=5, body=5, final_dot=5, quit=1)
-"""Longer than a loopback ever needs; tests of a deadline shorten the one they are about."""
+"""Longer than a loopback ever needs; tests of a deadline shorten the one under test."""
 
 CONTENT = Content(subject="An invitation for {FIRSTNAME}", text="Dear {FIRSTNAME},\n\nplease take part: {SURVEYURL}\n")
 
 
 class Server(Protocol):
-    """What a relay row must know of a server; `ScriptedServer` and `SmtpSink` are such."""
+    """The attributes of a server that a relay row needs; `ScriptedServer` and `SmtpSink` have them."""
 
     host: str
     port: int
@@ -61,12 +61,12 @@ class Server(Protocol):
 
 @dataclass
 class ListeningHost:
-    """A host that keeps what it is told."""
+    """A host that records events."""
 
     changes: list[InvitationStatus] = field(default_factory=list)
     relay_changes: list[RelayChange] = field(default_factory=list)
     is_deaf: bool = False
-    """Whether it raises when it is told of a relay."""
+    """Whether its hook for relay changes raises."""
 
     def own_smtp_invitations_changed(self, changes: list[InvitationStatus]) -> None:
         self.changes += changes
@@ -80,7 +80,7 @@ class ListeningHost:
 class Platform:
     """A Flask application with Own SMTP on an empty, migrated database. A context manager.
 
-    `runtime` is what its drains run with; a test may replace parts of it by `with_parts`: clock, dialer, resolve ...
+    `runtime` has the dependencies of its drains; a test may replace parts by `with_parts`: clock, dialer, resolve ...
     """
 
     def __init__(self, app: Flask, own_smtp: OwnSMTP, host: ListeningHost) -> None:
@@ -92,7 +92,7 @@ class Platform:
 
     @classmethod
     def at(cls, url: str, journal: Path, *, prepare: bool = True, **settings: Any) -> Self:
-        """Set one up. `settings` are `OWN_SMTP_*` keys in small letters without the prefix.
+        """Create a platform. `settings` are `OWN_SMTP_*` keys in lower case without the prefix.
 
         Another process joins a platform with the same `url` and `journal` and without `prepare`.
         """
@@ -109,12 +109,12 @@ class Platform:
     def __exit__(self, *_error: object) -> None:
         self.engine.dispose()
 
-    # What people do
+    # Acts of people
 
     def add_relay(self, server: Server | None = None, *, password: str | None = None, **values: Any) -> int:
-        """Add an active relay without TLS and return its id. `values` are columns; the project's mail goes through it.
+        """Add an active relay without TLS and return its id. `values` are columns; the project's route is set to it.
 
-        With a `password` it has a user called `user`, too, unless one is given.
+        A `password` also sets the user name `user`, unless one is given.
         """
         row: dict[str, Any] = {
             "tenant_id": TENANT,
@@ -162,14 +162,14 @@ class Platform:
                 row = {"tenant_id": TENANT, "project_id": project_id, "relay_id": relay_id}
                 connection.execute(insert(ProjectRoute).values(**row))
 
-    # What workers do
+    # Workers
 
     def drain(self, relay_id: int) -> set[int]:
         """Run a worker's job, and return the relays that are due again."""
         return drain_job.run_drains(self.runtime, relay_id)
 
     def drain_in_thread(self, relay_id: int) -> None:
-        """Run one drain where no signals can be had and another event loop may run."""
+        """Run one drain in a thread, without signals and beside another event loop."""
 
         async def run() -> None:
             async with ThreadChannel(DatabaseBookkeeper(self.runtime), self.engine) as channel:
@@ -181,12 +181,12 @@ class Platform:
             threads.submit(asyncio.run, run()).result()
 
     def drain_again(self, relay_id: int) -> set[int]:
-        """Let all waits pass (retries, a relay's rest, a learned pace), and run another job."""
+        """Let all delays pass (retries, a relay's rest, a learned pace), and run another job."""
         self.let_time_pass(relay_id)
         return self.drain(relay_id)
 
     def let_time_pass(self, relay_id: int) -> None:
-        """Make what waits for a later time due now."""
+        """Make all delayed invitations due now."""
         with self.engine.begin() as connection:
             now = read_clock(connection)
             connection.execute(
@@ -200,7 +200,7 @@ class Platform:
             row = update(Relay).where(Relay.id == relay_id)
             connection.execute(row.values(revision=Relay.revision + 1, **values))
 
-    # What is on record
+    # Records
 
     def states(self) -> dict[str, int]:
         """Count invitations by state."""
@@ -232,7 +232,7 @@ class Platform:
         return next(row for row in self.rows(Lease) if row.relay_id == relay_id)
 
     def with_parts(self, **parts: Any) -> None:
-        """Replace parts of what drains run with."""
+        """Replace dependencies of the drains."""
         self.runtime = replace(self.runtime, **parts)
 
 
@@ -264,20 +264,20 @@ def invitation(number: int, address: str) -> Invitation:
 
 
 def recipients_of(copies: Iterable[Any]) -> list[str]:
-    """Return the recipients of a server's copies, sorted: a double shows."""
+    """Return the recipients of a server's copies, sorted: duplicates show."""
     return sorted(recipient for copy in copies for recipient in copy.recipients)
 
 
 @pytest.fixture(scope="session")
 def trusted() -> Authority:
-    """The tests' own certificate authority, trusted by this process from now on like the system's."""
+    """The tests' own certificate authority, trusted by this process like the system's."""
     verifying_context().load_verify_locations(cadata=authority().pem)
     return authority()
 
 
 @pytest.fixture
 def make_platform(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
-    """Make platforms on SQLite, each with the settings that it is given."""
+    """Create platforms on SQLite, each with the given settings."""
     with ExitStack() as made:
 
         def make(**settings: Any) -> Platform:
@@ -292,5 +292,5 @@ def make_platform(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
 
 @pytest.fixture
 def platform(make_platform: Callable[..., Platform]) -> Platform:
-    """A platform on SQLite with the settings that suit most tests."""
+    """A platform on SQLite with settings that suit most tests."""
     return make_platform()

@@ -1,4 +1,4 @@
-"""The faults of one conversation and what must come of them; read by tests of sessions and of whole drains."""
+"""The faults of one conversation and their expected results, for tests of sessions and of whole drains."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ PASSWORD = "correct horse"
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One row. The fault happens once, at the first message or connection; then the server is well again."""
+    """One row. The fault occurs once, at the first message or connection; then the server works."""
 
     phase: str
     behaviour: Behaviour
     state: str
-    """Of the invitation after the first drain."""
+    """The invitation's state after the first drain."""
     copies: int = 1
-    """What the server holds after recovery."""
+    """The server's copies after recovery."""
     pause: str | None = None
     code: int | None = None
-    """Of the reply that is kept."""
+    """The stage of the stored reply."""
     certificate: str | None = None
-    """With one there are STARTTLS and a login."""
+    """If set, the server has STARTTLS and sign-in."""
     starttls: bool = True
     """Whether the server offers it."""
     large: bool = False
-    """Whether the message is larger than what systems buffer."""
+    """Whether the message is larger than the system's buffers."""
     receive_buffer: int | None = None
     deadlines: Mapping[str, float] = field(default_factory=dict)
 

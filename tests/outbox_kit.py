@@ -1,4 +1,4 @@
-"""The books without a drain: relays, batches and tokens, for tests of what is written and by whom."""
+"""The outbox without a drain: relays, batches and tokens, for tests of its records and their writers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DEFERRED = classify(Stage.RCPT, Reply(code=450, text="greylisted", enhanced="4.2
 
 @dataclass
 class Outbox:
-    """Each method is one transaction of its own."""
+    """Each method is one transaction."""
 
     hosts: Engine
     engine: Engine
@@ -49,7 +49,7 @@ class Outbox:
         return cls(engine, for_workers(engine), Machine.at(folder))
 
     def __call__(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        """Call a function with a connection inside a transaction as hosts have them, and commit."""
+        """Call a function with a connection inside a transaction, as hosts do, and commit."""
         with self.hosts.begin() as connection:
             return function(connection, *arguments, **keywords)
 
@@ -109,7 +109,7 @@ class Outbox:
             actions.sweep_cancelled(connection, taken.relay_id)
             settlements.finish_batches(connection, taken.relay_id)
 
-    # What is on record
+    # Records
 
     def states(self) -> dict[str, int]:
         return dict(Counter(self.column(InvitationRow.state)))
@@ -127,7 +127,7 @@ class Outbox:
 
 
 def add(connection: Connection, relay_id: int, count: int | Iterable[Invitation] = 1, **values: Any) -> Receipt:
-    """Add a batch of so many invitations, or of those given."""
+    """Add a batch of so many invitations, or of the given ones."""
     invitations = invited(count) if isinstance(count, int) else count
     batch = InvitationBatch(
         **{"tenant_id": TENANT, "project_id": "survey", "content": CONTENT, "invitations": invitations} | values
@@ -173,7 +173,7 @@ def settlement(
 
 
 def at_once(*actions: Callable[[], Any]) -> list[Any]:
-    """Run actions in threads that start together, and return what each returned; the first error is raised."""
+    """Run actions in threads that start together, and return their results; the first error is raised."""
     barrier = Barrier(len(actions))
 
     def run(action: Callable[[], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""How a database means to answer a query: which tables it reads through, and which indexes it uses."""
+"""A database's plan for a query: the tables that it scans, and the indexes that it uses."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from own_smtp.storage.models import Base
 
 
 class Plan(NamedTuple):
-    """What stands in the database's own plan."""
+    """A query plan."""
 
     scanned: set[str]
-    """Tables that are read through."""
+    """Tables that are scanned."""
     indexes: set[str]
 
 
 def analyse(engine: Engine, *models: type[Base]) -> None:
-    """Let the database look how much there is: it plans differently for a hundred rows and for ten thousand."""
+    """Update the database's statistics: it plans differently for a hundred rows and for ten thousand."""
     words = "ANALYZE TABLE" if engine.dialect.name in {"mysql", "mariadb"} else "ANALYZE"
     with engine.begin() as connection:
         for model in models:
@@ -27,7 +27,7 @@ def analyse(engine: Engine, *models: type[Base]) -> None:
 
 
 def plan_of(engine: Engine, query: Select[Any]) -> Plan:
-    """Ask the database how it would answer."""
+    """Ask the database for its plan."""
     dialect = engine.dialect.name
     statement = str(query.compile(engine, compile_kwargs={"literal_binds": True})).replace("%", "%%")
     with engine.connect() as connection:

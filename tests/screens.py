@@ -1,7 +1,7 @@
 """Take a picture of every page in every state, into `screenshots/`. Run by `make screens`.
 
-Each on a desk's screen and on a telephone, in light and in dark, in English and in German. The names of pages that are
-wanted may be given: `make screens ARGS="project report"`. `make screens ARGS=--docs` takes those of the README instead.
+Each on a desktop and a telephone, in light and dark mode, in English and German. The names of pages can be given: `make
+screens ARGS="project report"`. `make screens ARGS=--docs` takes those of the README instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "screenshots"
 WIDTHS = {1280: 800, 360: 740}
 DOCS = FOLDER.parent / "docs" / "pictures"
 IN_DOCS = {"report": "batch-running", "server": "relay-running"}
-"""What the README shows, by the name of its file."""
+"""The pictures of the README, by file name."""
 
 
 @contextmanager

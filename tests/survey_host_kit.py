@@ -1,4 +1,4 @@
-"""What the tests of the example platform share: a platform of their own, and people who use it."""
+"""Shared parts of the example platform's tests: a platform, and people who use it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SOUTH = "South Clinics"
 
 @cache
 def _seeded() -> bytes:
-    """Return a data base with the demonstration data. Made once: hashing passwords is slow on purpose."""
+    """Return a database with the demonstration data. Created once: hashing passwords is slow on purpose."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "seeded.db"
         settings = {"SECRET_KEY": "x", "SURVEY_LOAD_PLUGINS": False, "SQLALCHEMY_DATABASE_URI": f"sqlite:///{path}"}
@@ -68,7 +68,7 @@ def _seeded() -> bytes:
 
 @contextmanager
 def platform(folder: Path, config: Mapping[str, Any] | None = None) -> Iterator[Flask]:
-    """Yield a platform with demonstration data, a data base of its own in `folder` and no plugins installed."""
+    """Yield a platform with demonstration data, a database of its own in `folder` and no plugins installed."""
     defaults = {
         "SECRET_KEY": "for tests",
         "SQLALCHEMY_DATABASE_URI": f"sqlite:///{folder / 'host.db'}",
@@ -91,8 +91,8 @@ def platform(folder: Path, config: Mapping[str, Any] | None = None) -> Iterator[
 
 
 def add_plugin(app: Flask, plugin: object) -> None:
-    """Register a plugin with the specifications that an installed extension would bring."""
-    # Imported here, because the platform is also tested where there is no such package.
+    """Register a plugin with the specifications of an installed extension."""
+    # Imported here, because the platform is also tested without that package.
     from own_smtp.hooks import host, survey
 
     manager = app.extensions["survey_plugins"].manager
@@ -121,7 +121,7 @@ def add_people(app: Flask, *emails: str, survey_id: int = 1, language: str = "en
 
 
 def people(app: Flask, survey_id: int = 1) -> dict[str, Participant]:
-    """Return a survey's participants by address, as they are stored now."""
+    """Return a survey's stored participants by address."""
     with app.app_context():
         rows = db.session.scalars(db.select(Participant).where(Participant.survey_id == survey_id)).all()
         db.session.expunge_all()
@@ -145,7 +145,7 @@ class Visitor:
         return self.client.get(path, **options)
 
     def post(self, path: str, data: Mapping[str, Any] | None = None, *, page: str | None = None) -> TestResponse:
-        """Load the form on `page` (by default `path`), fill it in and send it."""
+        """Load the form on `page` (by default `path`), fill it in and submit it."""
         hidden = hidden_fields(self.get(page or path).text)
         return self.client.post(path, data=hidden | dict(data or {}))
 
@@ -160,7 +160,7 @@ def hidden_fields(html: str) -> dict[str, str]:
 
 
 def signed_in(app: Flask, email: str) -> Visitor:
-    """Return somebody who has signed in, without the time that checking a password takes."""
+    """Return a signed-in person, without the time that checking a password takes."""
     visitor = Visitor(app)
     with app.app_context():
         account = db.session.scalars(db.select(Account).where(Account.email == email)).one().id
@@ -175,6 +175,6 @@ def text_of(response: TestResponse) -> str:
 
 
 def press(visitor: Visitor, audience: str = "new", sender: str = "platform") -> str:
-    """Press "send" and return the text of the page that follows."""
+    """Press "send" and return the text of the next page."""
     answer = visitor.post(SEND, {"audience": audience, "sender": sender})
     return text_of(visitor.get(answer.location) if answer.location else answer)

@@ -1,4 +1,4 @@
-"""The example platform as operators run it: pages and worker in processes of their own, before Redis and Postfix."""
+"""The example platform as operators run it: pages and worker in separate processes, with Redis and Postfix."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ USER, PASSWORD = "survey", "correct horse"
 
 
 class SelfSignedPostfix(Postfix):
-    """A Postfix whose certificate it has signed itself, as many on the premises have."""
+    """A Postfix with a self-signed certificate, as many on the premises have."""
 
     fingerprint: str
-    """SHA-256, as pages write it."""
+    """Its SHA-256 fingerprint, as pages write it."""
 
     def _write_certificate(self) -> None:
         key, name = ec.generate_private_key(ec.SECP256R1()), _named("mail.north.example")
@@ -66,7 +66,7 @@ def _named(common_name: str) -> x509.Name:
 
 @dataclass(frozen=True)
 class Running:
-    """A platform that runs, and the mail servers that its tenants may use."""
+    """A running platform, and the mail servers that its tenants may use."""
 
     url: str
     database_url: str
@@ -93,7 +93,7 @@ class Running:
         return [copy for copy in (server or self.postfix).copies() if copy.recipient == address]
 
     def expire_links(self, address: str) -> None:
-        """Let the time of the links pass that were mailed to an address."""
+        """Expire the links that were mailed to an address."""
         engine = create_engine(self.database_url, poolclass=NullPool)
         over = datetime.now(UTC) - timedelta(seconds=1)
         with engine.begin() as connection:
@@ -102,7 +102,7 @@ class Running:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Running]:
-    """Run it in a folder of its own; all of it is gone afterwards."""
+    """Run it in its own folder; all of it is deleted afterwards."""
     with Redis() as redis, Postfix() as postfix, SelfSignedPostfix() as self_signed, ProcessGroup(folder) as processes:
         port = free_port()
         site = Running(

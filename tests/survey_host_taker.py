@@ -1,4 +1,4 @@
-"""A plugin of the example platform that takes invitations, and news of them."""
+"""A plugin of the example platform that accepts invitations and reports status events."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.survey_host_kit import (
 )
 
 FINISH = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
-"""When everything is delivered."""
+"""The delivery time of all invitations."""
 
 
 @dataclass
 class Taker:
-    """A plugin that takes batches and remembers them."""
+    """A plugin that accepts and stores batches."""
 
     refuse: frozenset[str] = frozenset()
     listed: int = 1000

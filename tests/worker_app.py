@@ -1,4 +1,4 @@
-"""The application that worker processes of the tests are started with; `tests.workers` says what it is made of."""
+"""The application that worker processes of the tests run; `tests.workers` describes it."""
 
 import ctypes
 import json
@@ -21,7 +21,7 @@ PR_SET_CHILD_SUBREAPER = 36
 def create_app() -> Flask:
     made_of = json.loads(os.environ["OWN_SMTP_TEST_APP"])
     if made_of["is_first"]:
-        # What its children leave behind becomes its own, as it does of process 1 of a container.
+        # Makes it the parent of its orphans, like process 1 of a container.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     settings = made_of["settings"]
     if "deadlines" in settings:
@@ -33,7 +33,7 @@ def create_app() -> Flask:
 
 
 class WritingHost:
-    """Appends what it is told to a file that all processes share. Slow, so that a death finds news not yet told."""
+    """Appends events to a file that all processes share. Slow, so that a kill finds undelivered events."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,5 +41,5 @@ class WritingHost:
     def own_smtp_invitations_changed(self, changes: Sequence[InvitationStatus]) -> None:
         time.sleep(0.1)
         with self.path.open("a") as stream:
-            # Begins a line: a process that was killed here may have left half of one.
+            # Starts a new line: a process killed here may have left half of one.
             stream.write("\n" + "".join(f"{change.address} {change.state}\n" for change in changes))

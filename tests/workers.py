@@ -24,16 +24,17 @@ from tests.servers.process import eventually
 ROOT = Path(__file__).resolve().parents[1]
 
 QUICK: dict[str, Any] = {"dispatch_interval": 0.2, "lease": 3, "reconnect": 0.2, "first_retry": 0.2, "slice": 20}
-"""Settings under which a test need not wait long for what heals by itself."""
+"""Settings under which recovery takes little time."""
 
 PATIENT = {"connect": 60, "banner": 60, "command": 60, "data": 60, "body": 60, "final_dot": 60, "quit": 1}
-"""Deadlines of conversations that a test holds up."""
+"""Deadlines for conversations that a test delays."""
 
 
 class Worker:
-    """One worker: its own process, its dispatcher's, and while a job runs that which sends, the horse, and its books.
+    """One worker: its own process, its dispatcher's, and during a job the sending process (RQ's horse) and the
+    bookkeeping one.
 
-    Its host writes what it is told into the file `told`; without one it does not listen.
+    Its host writes its events into the file `told`; without a host there are none.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Worker:
 
     @property
     def log(self) -> str:
-        """What all its processes said."""
+        """The log of all its processes."""
         return Path(self._log.name).read_text(errors="replace")
 
     @property
@@ -90,11 +91,11 @@ class Worker:
             return []
 
     def find_horse(self) -> psutil.Process | None:
-        """Return the process that sends, if there is one: RQ gives it a process group of its own."""
+        """Return the sending process, if there is one: RQ gives it a process group of its own."""
         return next((child for child in self.children() if _leads_group(child)), None)
 
     def find_bookkeeper(self) -> psutil.Process | None:
-        """Return the process that keeps the records of the one that sends."""
+        """Return the bookkeeping process of a sending process."""
         horse = self.find_horse()
         try:
             return next(iter(horse.children()), None) if horse else None
@@ -111,11 +112,11 @@ class Worker:
         return eventually(self.find_dispatcher, "a dispatcher runs")
 
     def kill(self) -> None:
-        """End the worker itself at once; the process that sends lives on."""
+        """Kill only the worker itself; the sending process survives."""
         self._signal(signal.SIGKILL)
 
     def stop(self) -> int:
-        """Ask it to stop, as an operator does, and return its exit code."""
+        """Send TERM, as an operator does, and return its exit code."""
         self._signal(signal.SIGTERM)
         assert self.process is not None
         return self.process.returncode
@@ -146,14 +147,14 @@ def _leads_group(process: psutil.Process) -> bool:
 
 
 def worker_for(platform: Platform, redis_url: str, **settings: Any) -> Worker:
-    """Return a worker on a platform's database and in its journal folder."""
+    """Return a worker for a platform's database and journal folder."""
     url = platform.app.config["SQLALCHEMY_DATABASE_URI"]
     folder = settings.pop("journal", platform.app.config["OWN_SMTP_JOURNAL_DIR"])
     return Worker(url, folder, redis_url=redis_url, **settings)
 
 
 def settled(platform: Platform, seconds: float = 60.0) -> dict[str, int]:
-    """Wait until nothing waits any more, and return the states."""
+    """Wait until no invitation is waiting, and return the states."""
 
     def look() -> dict[str, int] | None:
         states = platform.states()

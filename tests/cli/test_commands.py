@@ -1,4 +1,4 @@
-"""The commands for operators: what they do, what they print, and how they end."""
+"""The commands for operators: their effects, outputs and exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from own_smtp.storage.models import AuditEntry, Batch, Invitation
 from tests.engine import TENANT, Platform
 from tests.scripted import ClosedPort, ScriptedServer
 
-# Click 8.1 mixes both outputs unless told not to; later versions keep them apart.
+# Click 8.1 mixes both outputs by default; later versions separate them.
 APART: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
 
 
@@ -36,13 +36,13 @@ def read(platform: Platform, *words: str) -> tuple[int, dict[str, Any]]:
 
 @pytest.fixture
 def with_redis(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
-    """A platform that believes Redis to be there."""
+    """A platform that assumes that Redis works."""
     monkeypatch.setattr(platform.own_smtp.wakeup, "problem", lambda: None)
     return platform
 
 
 def test_status_says_what_waits_and_who_needs_help(with_redis: Platform, scripted: ScriptedServer) -> None:
-    """A healthy relay with work needs nobody; a paused one with work does, and the exit code says so."""
+    """A healthy relay with work needs no help; a paused one with work does, and the exit code is 1."""
     relay = with_redis.add_relay(scripted, label="Mail")
     with_redis.send(relay, 3)
     code, status = read(with_redis, "status")
@@ -55,7 +55,7 @@ def test_status_says_what_waits_and_who_needs_help(with_redis: Platform, scripte
 
 
 def test_status_says_that_redis_is_away(platform: Platform) -> None:
-    """Without Redis nobody is woken: that needs attention."""
+    """Without Redis no worker is woken: that needs attention."""
     code, status = read(platform, "status")
     assert (code, status["redis"]) == (1, False)
     assert "DOES NOT ANSWER" in run(platform, "status").output
@@ -67,7 +67,7 @@ def test_status_says_that_redis_is_away(platform: Platform) -> None:
 def test_status_says_what_is_wrong_with_redis(
     problem: str, sentence: str, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that answers and takes no jobs needs attention as one that is away does."""
+    """A Redis that answers but accepts no jobs needs attention as well."""
     monkeypatch.setattr(platform.own_smtp.wakeup, "problem", lambda: problem)
     code, status = read(platform, "status")
     assert (code, status["redis"], status["redis_problem"]) == (1, False, problem)
@@ -75,7 +75,7 @@ def test_status_says_what_is_wrong_with_redis(
 
 
 def test_status_says_that_a_worker_cannot_write_its_journal(with_redis: Platform) -> None:
-    """Nothing leaves from there, whatever the mail servers do."""
+    """Nothing is sent from there, whatever the mail servers do."""
     periodic.take(with_redis.engine, periodic.NO_JOURNAL, timedelta(0))
     code, status = read(with_redis, "status")
     assert (code, status["journal"], status["needs_attention"]) == (1, False, True)
@@ -83,7 +83,7 @@ def test_status_says_that_a_worker_cannot_write_its_journal(with_redis: Platform
 
 
 def test_an_output_with_few_letters_gets_escapes(with_redis: Platform) -> None:
-    """A label in Greek does not end a command on a terminal that knows none, and JSON stays JSON."""
+    """A label in Greek does not abort a command on a terminal without Greek, and JSON stays valid."""
     with_redis.add_relay(label="Αθήνα 😀", host="mail.acme.example", port=587)
     runner = with_redis.app.test_cli_runner(charset="latin-1")
     shown = runner.invoke(group, ["status"])
@@ -92,7 +92,7 @@ def test_an_output_with_few_letters_gets_escapes(with_redis: Platform) -> None:
 
 
 def test_status_knows_a_relay_that_cannot_be_reached(with_redis: Platform) -> None:
-    """Failures in a row, the next try and the last error are there."""
+    """With the failures in a row, the next attempt and the last error."""
     with ClosedPort() as closed:
         relay = with_redis.add_relay(closed)
         with_redis.send(relay, 1)
@@ -104,7 +104,7 @@ def test_status_knows_a_relay_that_cannot_be_reached(with_redis: Platform) -> No
 
 
 def test_check_goes_through_the_steps_and_sends_nothing(platform: Platform, scripted: ScriptedServer) -> None:
-    """The exit code tells a server that is ready from one that is not."""
+    """The exit code distinguishes a working server from a failing one."""
     relay = platform.add_relay(scripted)
     code, checked = read(platform, "check", str(relay))
     assert (code, checked["ok"], checked["problem"]) == (0, True, None)
@@ -117,7 +117,7 @@ def test_check_goes_through_the_steps_and_sends_nothing(platform: Platform, scri
 
 
 def test_pause_and_resume_a_relay_and_tell_the_host(platform: Platform, scripted: ScriptedServer) -> None:
-    """A paused relay sends nothing until it is resumed; doing it twice is an error."""
+    """A paused relay sends nothing until it is resumed; repeating either is an error."""
     relay = platform.add_relay(scripted)
     platform.send(relay, 1)
     assert run(platform, "pause", str(relay), "--note", "maintenance").exit_code == 0
@@ -138,7 +138,7 @@ def test_pause_and_resume_a_relay_and_tell_the_host(platform: Platform, scripted
 
 
 def test_pause_resume_and_cancel_a_batch(platform: Platform, scripted: ScriptedServer) -> None:
-    """A paused batch waits, a resumed one goes on, a cancelled one is over."""
+    """A paused batch waits, a resumed one continues, a cancelled one is over."""
     relay = platform.add_relay(scripted)
     batch = str(platform.send(relay, 2).batch_id)
     assert run(platform, "pause", "--batch", batch).exit_code == 0
@@ -155,7 +155,7 @@ def test_pause_resume_and_cancel_a_batch(platform: Platform, scripted: ScriptedS
 
 
 def test_retry_queues_by_state_and_warns_of_copies(platform: Platform, scripted: ScriptedServer) -> None:
-    """Refused ones go again when asked for; unknown ones only with the warning acknowledged."""
+    """Refused ones are sent again on request; unknown ones only with the warning acknowledged."""
     scripted.on("rcpt", "550 no", times=1)
     relay = platform.add_relay(scripted)
     batch = str(platform.send(relay, 2).batch_id)
@@ -173,14 +173,14 @@ def test_retry_queues_by_state_and_warns_of_copies(platform: Platform, scripted:
     "words", [("check", "99"), ("pause", "99"), ("resume", "--batch", "99"), ("cancel", "99"), ("retry", "99")]
 )
 def test_what_does_not_exist_is_an_error(platform: Platform, words: tuple[str, ...]) -> None:
-    """An id that names nothing ends the command with 1 and a sentence."""
+    """An unknown id ends the command with 1 and an explanation."""
     result = run(platform, *words)
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
 
 
 def test_purge_forgets_what_old_finished_batches_said(platform: Platform, scripted: ScriptedServer) -> None:
-    """Content and values go, states and replies stay; what still waits is not touched."""
+    """Content and values are deleted, states and replies stay; waiting invitations are not touched."""
     relay = platform.add_relay(scripted)
     platform.send(relay, 1)
     platform.drain(relay)
@@ -195,8 +195,8 @@ def test_purge_forgets_what_old_finished_batches_said(platform: Platform, script
     assert read(platform, "purge", "--content-days", "1") == (0, {"contents": 0, "recipients": 0})
 
 
-def test_a_person_is_forgotten(platform: Platform, scripted: ScriptedServer) -> None:
-    """What waits is cancelled, and neither address nor name is left; other people's stay."""
+def test_a_person_is_erased(platform: Platform, scripted: ScriptedServer) -> None:
+    """Waiting invitations are cancelled, and neither address nor name is left; other people's data stays."""
     relay = platform.add_relay(scripted)
     platform.send(relay, ["ann@example.org", "bob@example.org"])
     found = {"invitations": 1, "cancelled": 1, "in_hand": 0}
@@ -207,19 +207,19 @@ def test_a_person_is_forgotten(platform: Platform, scripted: ScriptedServer) -> 
 
 
 def test_a_key_is_made_that_works(platform: Platform) -> None:
-    """`make-key` prints what OWN_SMTP_ENCRYPTION_KEYS takes."""
+    """`make-key` prints a valid entry of OWN_SMTP_ENCRYPTION_KEYS."""
     assert Vault.from_keys([run(platform, "make-key").output.strip()])
 
 
 def test_a_worker_does_not_start_on_old_tables(platform: Platform) -> None:
-    """It says which command is missing instead of failing job by job."""
+    """It names the missing command instead of failing job by job."""
     run(platform, "db", "downgrade", "base", "--yes")
     result = run(platform, "worker", "--burst")
     assert result.exit_code == 1
     assert "flask own-smtp db upgrade" in result.stderr
 
 
-# Before it can begin
+# Preconditions
 
 
 BEFORE = [
@@ -235,7 +235,7 @@ BEFORE = [
 
 @pytest.mark.parametrize("words", BEFORE, ids=" ".join)
 def test_a_command_without_tables_says_what_makes_them(tmp_path: Path, words: list[str]) -> None:
-    """Before the first migration each command ends with the one that is missing, and nothing of SQL."""
+    """Before the first migration each command names the command to run, and shows no SQL."""
     with Platform.at(f"sqlite:///{tmp_path / 'a.sqlite3'}", tmp_path / "a", prepare=False) as platform:
         result = run(platform, *words)
         assert result.exit_code == 1
@@ -246,7 +246,7 @@ def test_a_command_without_tables_says_what_makes_them(tmp_path: Path, words: li
     ("revision", "words"), [("0000", "not up to date"), ("9999", "newer (9999) than this version")]
 )
 def test_tables_of_another_version_are_said_to_be_that(platform: Platform, revision: str, words: str) -> None:
-    """Older ones are brought up to date; newer ones want a newer package, and no command breaks down on them."""
+    """Older tables need the migration, newer ones a newer package; no command fails with a traceback."""
     with platform.engine.begin() as connection:
         connection.execute(text(f"UPDATE {revisions.VERSION_TABLE} SET version_num = '{revision}'"))  # noqa: S608 -- ours
     result = run(platform, "status")
@@ -265,7 +265,7 @@ def test_an_unknown_revision_is_named(platform: Platform) -> None:
 
 
 def test_a_database_that_is_away_is_said_to_be_away(tmp_path: Path) -> None:
-    """The driver's words, which may hold names, stay out of it."""
+    """The driver's message, which may contain names, is not shown."""
     with Platform.at(f"sqlite:///{tmp_path / 'no' / 'folder.sqlite3'}", tmp_path / "a", prepare=False) as platform:
         result = run(platform, "status")
         assert result.exit_code == 1
@@ -274,7 +274,7 @@ def test_a_database_that_is_away_is_said_to_be_away(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [["status"], ["check"], ["db", "upgrade"], ["worker"]], ids=" ".join)
 def test_an_application_without_own_smtp_is_said_to_be_one(words: list[str]) -> None:
-    """The commands are there as soon as the package is installed, whether the application uses it or not."""
+    """The commands exist as soon as the package is installed, whether the application uses it or not."""
     result = Flask("bare").test_cli_runner(**APART).invoke(group, words)
     assert result.exit_code == 1
     assert "This application does not use Own SMTP" in result.stderr

@@ -271,7 +271,7 @@ def test_what_is_not_there_is_answered_404(page, path):
     assert "Show all messages" in answer.text
 
 
-def test_json_tells_everything_but_the_bytes(page, store):
+def test_json_has_everything_but_the_bytes(page, store):
     """One message as JSON has its envelope, text and header fields."""
     number = store.add(SENDER, ["a@example.org"], bytes(letter()))
     told = page.get(f"/api/messages/{number}").json

@@ -85,7 +85,7 @@ def test_commands_create_tables_and_seed(tmp_path: Path) -> None:
         db.engine.dispose()
 
 
-def test_deletions_are_told_to_plugins_and_take_everything_along(app: Flask) -> None:
+def test_deletions_reach_plugins_and_delete_everything(app: Flask) -> None:
     """Deleting a survey and a tenant fires the hooks and leaves no rows behind."""
     told: list[tuple[str, ...]] = []
 
@@ -107,7 +107,7 @@ def test_deletions_are_told_to_plugins_and_take_everything_along(app: Flask) -> 
     assert Visitor(app).sign_in("manager@north.example").status_code == 422
 
 
-def test_who_asks_to_be_forgotten_is_deleted_everywhere(app: Flask) -> None:
+def test_a_person_who_requests_erasure_is_deleted_everywhere(app: Flask) -> None:
     """From each survey of the organisation, with the answers; plugins hear of it, and other tenants keep theirs."""
     told: list[tuple[str, str]] = []
 

@@ -200,7 +200,7 @@ def test_the_host_answers_who_may_do_what(app: Flask, account: str | None, allow
         assert hook.own_smtp_may(actor=actor, action=Action.ENABLE, project_id=foreign) == [False]
 
 
-def test_the_host_tells_its_tenants_and_projects(app: Flask) -> None:
+def test_the_host_lists_its_tenants_and_projects(app: Flask) -> None:
     """Name, zone and surveys come by their ids; ids that are not the platform's have no answer."""
     hook = app.extensions["survey_plugins"].manager.hook
     with app.app_context():

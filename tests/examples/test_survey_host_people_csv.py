@@ -238,7 +238,7 @@ def test_the_demonstration_file_is_good(app: Flask) -> None:
     [("sep=;", GOOD.replace(",", ";")), ('"sep=,"', GOOD), ("SEP=\t", GOOD.replace(",", "\t"))],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_the_line_that_tells_excel_the_delimiter_is_no_heading(line: str, rest: str, end: str) -> None:
+def test_the_line_with_excels_delimiter_is_no_heading(line: str, rest: str, end: str) -> None:
     """It says what separates the cells, and lines are counted with it."""
     found = reading(f"\ufeff{line}{end}{rest}")
     assert [(person.line, person.email) for person in found.good] == [(3, "asa@recipient.example")]

@@ -47,7 +47,7 @@ def events(app: Flask, *changes: InvitationStatus) -> None:
         app.extensions["survey_plugins"].manager.hook.own_smtp_invitations_changed(changes=list(changes))
 
 
-def test_news_are_kept_per_participant_and_bear_repetition(app: Flask, manager: Visitor) -> None:
+def test_events_are_stored_per_participant_and_may_be_repeated(app: Flask, manager: Visitor) -> None:
     """The same news twice changes nothing, late news is ignored, and so is that of strangers."""
     with_plugin(app)
     add_people(app, "ada@r.example")

@@ -1,4 +1,4 @@
-"""One person is forgotten on request, on each database."""
+"""Erasure of one person's data on request, on each database."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ ANN, BOB = "ann@example.org", "bob@example.org"
 
 @pytest.fixture
 def outbox(migrated, tmp_path):
-    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    """An empty outbox, on SQLite, PostgreSQL and MariaDB in turn."""
     return Outbox.at(migrated, tmp_path / "journal")
 
 
@@ -45,13 +45,13 @@ def forget(outbox, address=ANN, vault=VAULT, tenant=TENANT):
 
 
 def left_of_ann(outbox):
-    """Return whatever still has the address in it."""
+    """Return every remaining place with the address."""
     columns = (InvitationRow.address, InvitationRow.name, Attempt.text, Relay.pause_text, AuditEntry.details)
     return [value for column in columns for value in outbox.column(column) if "ann" in str(value).lower()]
 
 
 def test_what_waits_is_cancelled_and_the_person_is_gone(outbox, relay):
-    """In every batch, in whatever case the address was given; other people keep what they have."""
+    """In every batch, in whatever case the address was given; other people's data stays."""
     send(outbox, relay, "Ann@example.org", BOB)
     send(outbox, relay, ANN, project_id="another")
     found = forget(outbox)
@@ -64,7 +64,7 @@ def test_what_waits_is_cancelled_and_the_person_is_gone(outbox, relay):
 
 
 def test_what_was_sent_keeps_its_state_and_loses_the_person(outbox, relay):
-    """Also where the server's words, or a pause that they caused, repeat the address."""
+    """Also if the server's reply, or the text of a pause, repeats the address."""
     send(outbox, relay, ANN)
     taken = outbox.take(relay)
     outbox.settle(taken, [item.id for item in outbox.claim(taken)], REFUSED)
@@ -79,14 +79,14 @@ def test_what_was_sent_keeps_its_state_and_loses_the_person(outbox, relay):
 
 
 def test_other_tenants_are_not_touched(outbox, relay):
-    """The same person may have agreed elsewhere."""
+    """The same person may have consented elsewhere."""
     send(outbox, relay, ANN)
     assert forget(outbox, tenant="another").invitations == 0
     assert outbox.column(InvitationRow.address) == [ANN]
 
 
 def test_the_log_says_that_it_was_done_and_not_of_whom(outbox, relay):
-    """One entry, with a number."""
+    """One audit entry, with a number and without the address."""
     send(outbox, relay, ANN)
     forget(outbox)
     assert outbox.column(AuditEntry.action) == ["person_forgotten"]
@@ -94,8 +94,8 @@ def test_the_log_says_that_it_was_done_and_not_of_whom(outbox, relay):
 
 
 @pytest.mark.parametrize("outcome", [REFUSED, DEFERRED])
-def test_what_a_drain_has_in_hand_is_forgotten_when_it_comes_back(outbox, relay, outcome):
-    """The drain settles it first; what would be tried again is cancelled."""
+def test_claimed_invitations_are_erased_when_they_are_settled(outbox, relay, outcome):
+    """The drain settles it first; a retry is cancelled."""
     send(outbox, relay, ANN)
     taken = outbox.take(relay)
     claimed = outbox.claim(taken)
@@ -112,7 +112,7 @@ def test_what_a_drain_has_in_hand_is_forgotten_when_it_comes_back(outbox, relay,
 
 
 def test_a_shortened_recipient_is_found_by_hash(outbox, relay):
-    """With the key of that time among the present ones."""
+    """With the key of that time among the current ones."""
     send(outbox, relay, ANN, BOB)
     outbox(actions.cancel_batch, 1)
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)
@@ -127,7 +127,7 @@ def test_a_shortened_recipient_is_found_by_hash(outbox, relay):
 
 @pytest.mark.servers
 def test_what_a_real_server_wrote_names_nobody_any_more(platform: Platform, postfix: Postfix) -> None:
-    """Postfix repeats the recipient in its refusal; after it is forgotten, only the reason is left."""
+    """Postfix repeats the recipient in its refusal; after the erasure only the reason is left."""
     postfix.set_replies({ANN: "550 5.1.1 No such user"})
     relay = platform.add_relay(postfix, port=postfix.plain_port)
     platform.send(relay, [ANN, BOB])

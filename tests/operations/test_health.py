@@ -1,4 +1,4 @@
-"""What a load balancer and an operator are told: in time, by documented codes, and without secrets."""
+"""The health check for load balancers and operators: in time, with documented codes, without secrets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GOOD = {
 
 @pytest.fixture
 def with_redis(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
-    """A platform that believes Redis to be there."""
+    """A platform that assumes that Redis works."""
     monkeypatch.setattr(platform.own_smtp.wakeup, "problem", lambda: None)
     return platform
 
@@ -43,7 +43,7 @@ def ask(platform: Platform, query: str = "") -> tuple[int, dict[str, object]]:
 
 
 def test_all_is_well_while_a_dispatcher_looks(with_redis: Platform) -> None:
-    """A dispatcher's look is the sign of life of its worker, on whatever machine."""
+    """A dispatcher's round proves that its worker is alive, on any machine."""
     assert ask(with_redis) == (200, {**GOOD, "status": "degraded", "worker": False})
     with_redis.own_smtp.dispatcher.look()
     assert ask(with_redis) == ask(with_redis, "?strict") == (200, GOOD)
@@ -51,7 +51,7 @@ def test_all_is_well_while_a_dispatcher_looks(with_redis: Platform) -> None:
 
 
 def test_without_workers_or_redis_pages_still_work(platform: Platform) -> None:
-    """A balancer must not take every web process away because of that; a monitor asks strictly."""
+    """A balancer must not remove every web process because of that; a monitor checks with `?strict`."""
     assert ask(platform)[0] == 200
     assert ask(platform, "?strict")[0] == 503
     code, said = run(platform)
@@ -69,7 +69,7 @@ def test_old_tables_are_down(with_redis: Platform) -> None:
 
 @pytest.mark.servers
 def test_a_database_that_is_away_is_down(mariadb, postgres) -> None:
-    """The answer comes all the same."""
+    """The check answers nevertheless."""
     for driver in ("postgresql+psycopg", "mysql+pymysql"):
         engine = create_engine(f"{driver}://nobody@127.0.0.1:1/nothing")
         assert examine(engine, lambda: None) == health.HealthReport(
@@ -79,7 +79,7 @@ def test_a_database_that_is_away_is_down(mariadb, postgres) -> None:
 
 
 def test_a_database_that_hangs_keeps_nobody_waiting(with_redis: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After `PATIENCE` it counts as away; the thread that waits for it is let go of."""
+    """After `PATIENCE` it counts as down, and its waiting thread is abandoned."""
     hung = threading.Event()
     monkeypatch.setattr(health, "PATIENCE", 0.01)
     monkeypatch.setattr(health, "_ask", lambda _engine: hung.wait(60) and (True, True, True))
@@ -91,7 +91,7 @@ def test_a_database_that_hangs_keeps_nobody_waiting(with_redis: Platform, monkey
 
 
 def test_a_worker_that_was_not_seen_for_long_is_none(with_redis: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its last look is too long ago."""
+    """Its last round is too long ago."""
     periodic.take(with_redis.engine, periodic.LOOK, timedelta(0))
     monkeypatch.setattr(periodic, "ALIVE", timedelta(0))
     assert ask(with_redis)[1]["worker"] is False
@@ -101,7 +101,7 @@ def test_a_worker_that_was_not_seen_for_long_is_none(with_redis: Platform, monke
 def test_a_redis_that_takes_no_jobs_degrades(
     problem: str, with_redis: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Health, the check and the figures say it, and what to do."""
+    """The health check, the command and the metrics report it, with advice."""
     with_redis.own_smtp.dispatcher.look()
     monkeypatch.setattr(with_redis.own_smtp.wakeup, "problem", lambda: problem)
     assert ask(with_redis) == (200, {**GOOD, "status": "degraded", "redis": False, "redis_problem": problem})
@@ -109,12 +109,12 @@ def test_a_redis_that_takes_no_jobs_degrades(
 
 
 def test_every_problem_of_redis_has_its_sentence() -> None:
-    """None is reported without what to do."""
+    """Each problem is reported with advice."""
     assert set(health.REDIS_PROBLEMS) == set(QueueProblem)
 
 
 def test_a_journal_folder_that_was_deleted_is_made_anew(with_redis: Platform) -> None:
-    """Under its name: what its lost journals leave open is settled at once, and sending goes on."""
+    """With its name: invitations of the lost journals are settled at once, and sending continues."""
     machine = with_redis.runtime.machine
     shutil.rmtree(machine.folder)
     with_redis.own_smtp.dispatcher.look()
@@ -123,7 +123,7 @@ def test_a_journal_folder_that_was_deleted_is_made_anew(with_redis: Platform) ->
 
 
 def test_a_journal_that_cannot_be_written_degrades(with_redis: Platform, caplog: pytest.LogCaptureFixture) -> None:
-    """Every job would fail: the dispatcher beside the worker tries, and whoever asks anywhere is told."""
+    """Every job would fail: the dispatcher beside the worker tests it, and every process can report it."""
     folder = with_redis.runtime.machine.folder
     shutil.rmtree(folder)
     folder.write_text("a file in the folder's place")
@@ -134,7 +134,7 @@ def test_a_journal_that_cannot_be_written_degrades(with_redis: Platform, caplog:
 
 
 def test_the_check_says_what_goes_wrong_with_the_engine(with_redis: Platform) -> None:
-    """Beside what is well: nothing of that keeps invitations from leaving."""
+    """Beside healthy parts: such problems do not stop sending."""
     with_redis.own_smtp.dispatcher.look()
     said = with_redis.app.test_cli_runner().invoke(group, ["check"])
     assert (said.exit_code, f"Note: {SAVEPOINT_COMMITS}" in said.output) == (0, True)

@@ -1,4 +1,4 @@
-"""What is logged: by ids, as text or as JSON, and never an address."""
+"""Logs: with ids, as text or as JSON, and without addresses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def as_json(record: logging.LogRecord) -> dict[str, object]:
 def test_attempts_are_logged_by_id(
     platform: Platform, scripted: ScriptedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was not accepted at INFO, what was at DEBUG; with ids and codes, without the server's words."""
+    """Accepted attempts at DEBUG, others at INFO; with ids and codes, without the server's reply."""
     scripted.on("rcpt", "550 5.1.1 <user1@example.org> unknown", times=1)
     relay = platform.add_relay(scripted)
     batch = platform.send(relay, 2).batch_id
@@ -43,7 +43,7 @@ def test_attempts_are_logged_by_id(
 def test_accepted_ones_cost_nothing_where_nobody_reads_them(
     platform: Platform, scripted: ScriptedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At INFO a delivery without problems writes no line for each message."""
+    """At INFO a drain without problems writes no line for its messages."""
     relay = platform.add_relay(scripted)
     platform.send(relay, 3)
     with caplog.at_level(logging.INFO):
@@ -52,7 +52,7 @@ def test_accepted_ones_cost_nothing_where_nobody_reads_them(
 
 
 def test_a_line_is_one_object(caplog: pytest.LogCaptureFixture) -> None:
-    """With its time, its level, its text and what it is about; an exception is one field of it."""
+    """With time, level, text and ids; an exception is one field of it."""
     try:
         raise ValueError("INSERT ... {'address': 'ann@example.org'}")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Encryption keys that are changed: what still needs an old one, and what is encrypted anew."""
+"""Key rotation: secrets that still need an old key, and re-encryption."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def platform(migrated_url: str, tmp_path: Path) -> Iterator[Platform]:
 
 @pytest.fixture
 def secrets(platform: Platform) -> Platform:
-    """Three passwords and what was typed for a test under an old key; then a new one is put in front."""
+    """Three passwords and a test's settings under an old key; then a new key is put in front."""
     use_keys(platform, OLD)
     for number in range(3):
         platform.add_relay(password=f"word {number}", host="mail.acme.example", port=587)
@@ -56,7 +56,7 @@ def secrets(platform: Platform) -> Platform:
 
 
 def test_all_secrets_get_the_first_key(secrets: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In small transactions, with the same words in them, and without a change that anybody would notice."""
+    """In small transactions, with the same plain texts, and without visible changes to the rows."""
     monkeypatch.setattr(key_rotation, "AT_A_TIME", 2)
     before = {row.id: (row.revision, row.updated_at) for row in secrets.rows(Relay)}
     assert key_uses(secrets) == {"new": 0, "old": 4}
@@ -78,7 +78,7 @@ def test_all_secrets_get_the_first_key(secrets: Platform, monkeypatch: pytest.Mo
 
 
 def test_the_commands_say_which_key_is_still_needed(secrets: Platform) -> None:
-    """`keys` for each key, `status` in a line; after --reencrypt the old one may go, and nothing is left to say."""
+    """`keys` lists each key, `status` has a line; after --reencrypt the old key can be removed, and both are silent."""
     code, found = read(secrets, "keys")
     assert (code, found["old"], found["lost"], found["reencrypted"]) == (0, 4, 0, 0)
     assert "old: still needed for 4 secrets." in run(secrets, "keys").output
@@ -93,7 +93,7 @@ def test_the_commands_say_which_key_is_still_needed(secrets: Platform) -> None:
 
 
 def test_what_no_key_reads_is_counted_and_left_alone(secrets: Platform) -> None:
-    """A key that is missing is named, damaged secrets are counted, and the exit code says that somebody must act."""
+    """A missing key is named, damaged secrets are counted, and the exit code calls for action."""
     ids = [row.id for row in secrets.rows(Relay)]
     secrets.change(ids[0], password="never encrypted")
     other = Vault.from_keys([generate_key("old")]).encrypt("x", tenant_id=TENANT, field=PASSWORD_FIELD)
@@ -109,7 +109,7 @@ def test_what_no_key_reads_is_counted_and_left_alone(secrets: Platform) -> None:
 
 
 def test_a_password_that_changes_at_the_same_moment_stays(secrets: Platform) -> None:
-    """What was typed between reading and writing is not overwritten with what was read."""
+    """A password typed between reading and writing is not overwritten."""
     vault, place = secrets.own_smtp.vault, key_rotation._Place(Relay, "password", PASSWORD_FIELD)
     with secrets.engine.begin() as connection:
         row = connection.execute(select(Relay.id, Relay.tenant_id, Relay.password.label("stored"))).first()
@@ -121,7 +121,7 @@ def test_a_password_that_changes_at_the_same_moment_stays(secrets: Platform) -> 
 
 
 def test_hashes_of_shortened_recipients_need_their_key(secrets: Platform, scripted: ScriptedServer) -> None:
-    """They cannot be made anew: whoever takes an old key away is told what goes with it."""
+    """They cannot be made anew: the command warns before the key is removed."""
     assert "shortened" not in run(secrets, "keys").output
     secrets.send(secrets.add_relay(scripted), 1)
     with secrets.engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""The figures for Prometheus: true, whatever process is asked, on each database."""
+"""The metrics for Prometheus: correct from every process, on each database."""
 
 from datetime import UTC, datetime
 
@@ -20,12 +20,12 @@ LABELS = ("state", "reply", "cause", "hook", "tenant", "relay")
 
 @pytest.fixture
 def outbox(migrated, tmp_path):
-    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    """An empty outbox, on SQLite, PostgreSQL and MariaDB in turn."""
     return Outbox.at(migrated, tmp_path / "journal")
 
 
 def figures(text):
-    """Return the value of each sample by its name and its labels."""
+    """Return the value of each sample by name and labels."""
     return {
         (sample.name, *(sample.labels[name] for name in LABELS if name in sample.labels)): sample.value
         for family in text_string_to_metric_families(text.decode())
@@ -45,7 +45,7 @@ def deliver(outbox, relay, outcome=ACCEPTED):
 
 
 def test_an_empty_platform_has_zeros(outbox):
-    """A figure that is missing could not be told from one that is not collected."""
+    """A missing metric would look like one that is not collected."""
     found = scrape(outbox)
     assert found["own_smtp_waiting_invitations",] == 0
     assert found["own_smtp_oldest_waiting_seconds",] == 0
@@ -55,7 +55,7 @@ def test_an_empty_platform_has_zeros(outbox):
 
 
 def test_what_waits_and_what_came_of_it_is_counted(outbox):
-    """By state and class of the reply, with the age of what waits longest."""
+    """By state and class of the reply, with the age of the oldest waiting batch."""
     relay = outbox.relay()
     outbox.send(relay, 3)
     deliver(outbox, relay)
@@ -76,7 +76,7 @@ def test_what_waits_and_what_came_of_it_is_counted(outbox):
 
 
 def test_nobody_s_name_is_in_a_label_unless_that_is_wanted(outbox):
-    """Tenant and relay are told apart only where the operator says so."""
+    """Tenant and relay are labels only if the operator wants it."""
     for tenant in ("acme", "other"):
         relay = outbox.relay(tenant_id=tenant)
         outbox.send(relay, 1, tenant_id=tenant)
@@ -89,7 +89,7 @@ def test_nobody_s_name_is_in_a_label_unless_that_is_wanted(outbox):
 
 
 def test_a_counter_never_goes_back(outbox):
-    """What a deleted project or tenant has sent stays counted, without a trace of whose it was."""
+    """Attempts of a deleted project or tenant stay counted, without its name."""
     relay = outbox.relay()
     outbox.send(relay, 3)
     deliver(outbox, relay)
@@ -105,14 +105,14 @@ def test_a_counter_never_goes_back(outbox):
 
 
 def test_counters_are_counted_up(outbox):
-    """By name and label, from whatever process."""
+    """By name and label, from every process."""
     for _failure in range(2):
         outbox(counters.increment, counters.HOOK_FAILURES, 1, "own_smtp_relay_changed")
     assert scrape(outbox)["own_smtp_hook_failures_total", "own_smtp_relay_changed"] == 2
 
 
 def test_a_drain_is_counted_with_its_time(platform: Platform, scripted):
-    """In the same statement that gives the relay back."""
+    """In the same statement that releases the relay."""
     relay = platform.add_relay(scripted)
     platform.send(relay, 1)
     platform.drain(relay)
@@ -124,7 +124,7 @@ def test_a_drain_is_counted_with_its_time(platform: Platform, scripted):
 
 
 def test_a_hook_that_raises_is_counted(platform: Platform, monkeypatch):
-    """Beside its line in the log."""
+    """Besides its log line."""
 
     def fail(changes):
         raise ValueError("not today")
@@ -142,7 +142,7 @@ def test_a_hook_that_raises_is_counted(platform: Platform, monkeypatch):
     [({}, 401), ({"Authorization": "Bearer wrong"}, 401), ({"Authorization": f"Bearer {TOKEN}"}, 200)],
 )
 def test_only_who_has_the_token_reads_them(make_platform, headers, status):
-    """Without a person behind the request: a scraper has none."""
+    """Without a signed-in person: a scraper has none."""
     answer = make_platform(metrics_token=TOKEN).app.test_client().get("/own-smtp/metrics", headers=headers)
     assert answer.status_code == status
     assert (b"own_smtp_relays" in answer.data) == (status == 200)

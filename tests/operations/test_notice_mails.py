@@ -1,4 +1,4 @@
-"""The notice to a relay's owner: once, in plain words, in the tenant's language."""
+"""Notices to a relay's owner: once, in plain words, in the tenant's language."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAUSED = RelayChange(
 
 
 class MailingHost:
-    """A host that sends platform mail and speaks German, and listens to nothing."""
+    """A host that sends platform mail and speaks German, without hooks for events."""
 
     def __init__(self) -> None:
         self.sent: list[PlatformMail] = []
@@ -60,7 +60,7 @@ def app(tmp_path: Path, host: MailingHost) -> Iterator[Flask]:
 
 
 def test_a_pause_is_explained_with_the_server_s_own_words(app: Flask) -> None:
-    """Cause, the server's words, what to do, and that nothing is lost."""
+    """Cause, the server's reply, advice, and that nothing is lost."""
     notice = notice_of(PAUSED)
     assert notice is not None
     assert notice.recipient == "ann@acme.example"
@@ -71,7 +71,7 @@ def test_a_pause_is_explained_with_the_server_s_own_words(app: Flask) -> None:
 
 
 def test_an_all_clear_and_a_fallback_have_words_of_their_own(app: Flask) -> None:
-    """What works again and what the platform took over is told as such."""
+    """The texts say that it works again, or that the platform took over."""
     clear = notice_of(replace(PAUSED, state="active", reason=None, pause_reason=None))
     fallback = notice_of(replace(PAUSED, is_falling_back=True))
     assert clear is not None
@@ -81,12 +81,12 @@ def test_an_all_clear_and_a_fallback_have_words_of_their_own(app: Flask) -> None
 
 
 def test_what_a_person_did_needs_no_notice(app: Flask) -> None:
-    """Whoever pauses a relay knows that it is paused."""
+    """A person who pauses a relay knows about it."""
     assert notice_of(replace(PAUSED, is_automatic=False)) is None
 
 
 def test_the_notice_goes_out_in_the_tenant_s_language(app: Flask, host: MailingHost) -> None:
-    """A German tenant reads German."""
+    """A German tenant gets German text."""
     app.extensions["own_smtp"].host.relay_changed(PAUSED)
     assert [mail.subject for mail in host.sent] == ["Der Mailserver „Acme“ ist angehalten"]
 
@@ -94,7 +94,7 @@ def test_the_notice_goes_out_in_the_tenant_s_language(app: Flask, host: MailingH
 def test_a_mail_service_that_fails_stops_nothing(
     app: Flask, host: MailingHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The notice is lost, the log says so, and the delivery goes on."""
+    """The notice is lost, the log reports it, and sending continues."""
 
     def fail(_mail: PlatformMail) -> bool:
         raise OSError("no mail today")
@@ -107,7 +107,7 @@ def test_a_mail_service_that_fails_stops_nothing(
 def test_the_platform_mails_no_stranger_whatever_a_tenant_enters(
     tmp_path: Path, host: MailingHost, scripted: ScriptedServer
 ) -> None:
-    """The sender and the confirmation address are a tenant's words, and so are the label and the server's reply."""
+    """A tenant chooses the sender and the confirmation address, and also the label and the server's reply."""
     app = make_app(f"sqlite:///{tmp_path / 'notices.sqlite3'}", tmp_path / "journal")
     platform = Platform(app, OwnSMTP(app, SQLAlchemy(app), host=host), ListeningHost())
     make_tables(platform.engine)
@@ -128,7 +128,7 @@ def test_the_platform_mails_no_stranger_whatever_a_tenant_enters(
 
 
 def test_notices_of_one_cause_have_a_limit_for_each_tenant(app: Flask, host: MailingHost) -> None:
-    """Pausing and resuming again and again ends in silence; another cause and another tenant are still told."""
+    """Repeated pausing and resuming ends in silence; another cause and another tenant still get notices."""
     told = app.extensions["own_smtp"].host
     assert all(told.relay_changed(replace(PAUSED, relay_id=number)) for number in range(5))
     assert len(host.sent) == 3
@@ -140,7 +140,7 @@ def test_notices_of_one_cause_have_a_limit_for_each_tenant(app: Flask, host: Mai
 def test_a_notice_that_could_not_be_sent_uses_up_nothing(
     app: Flask, host: MailingHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A mail service that is away for an hour must not cost the notice that is tried again."""
+    """A mail server that is down for an hour must not use up the limit."""
 
     def fail(_mail: PlatformMail) -> bool:
         raise OSError("no mail today")
@@ -154,7 +154,7 @@ def test_a_notice_that_could_not_be_sent_uses_up_nothing(
 
 
 def test_the_host_says_who_is_mailed(app: Flask, host: MailingHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each once; and nobody where it says so."""
+    """Each once; and no one if it says so."""
     told = app.extensions["own_smtp"].host
     for answer in (["a@acme.example", "b@acme.example", "a@acme.example"], []):
         monkeypatch.setattr(told.hook, "own_smtp_notice_recipients", lambda answer=answer, **_asked: answer)
@@ -164,7 +164,7 @@ def test_the_host_says_who_is_mailed(app: Flask, host: MailingHost, monkeypatch:
 
 @pytest.mark.parametrize("cause", AlertCause)
 def test_an_alert_says_what_is_wrong_and_its_end_that_it_is_over(app: Flask, cause: AlertCause) -> None:
-    """Each in words of its own, to the people behind the relay, with the time in their zone."""
+    """Each has its own text, goes to the relay's people, and shows the time in their zone."""
     at = datetime(2026, 7, 1, 22, 30, tzinfo=UTC)
     alert = RelayAlert(relay_id=1, tenant_id="acme", label="Acme", cause=cause, at=at, address="a@acme.example")
     new, over = alert_notice(alert, "Europe/Berlin"), alert_notice(replace(alert, is_over=True), "Europe/Berlin")

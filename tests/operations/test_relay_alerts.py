@@ -1,4 +1,4 @@
-"""Alerts: one message for each cause, one when it is over, however many machines look."""
+"""Alerts: one message for each cause and one for its end, however many machines check."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ UNREACHABLE, QUEUE, CERTIFICATE = AlertCause.UNREACHABLE, AlertCause.QUEUE, Aler
         ({"failing_since": NOW - timedelta(minutes=1)}, UNREACHABLE, Verdict.UNDECIDED),
         ({"failing_since": NOW - HOUR, "state": "paused"}, UNREACHABLE, Verdict.IRRELEVANT),
         ({"failing_since": NOW - HOUR, "state": "unconfirmed"}, UNREACHABLE, Verdict.IRRELEVANT),
-        ({"overdue_since": NOW - 2 * DAY}, QUEUE, Verdict.ABSENT),  # slow, but it goes on
+        ({"overdue_since": NOW - 2 * DAY}, QUEUE, Verdict.ABSENT),  # slow, but it continues
         ({"overdue_since": NOW - 2 * DAY, "last_success_at": NOW - 2 * DAY}, QUEUE, Verdict.PRESENT),
         ({"overdue_since": NOW - 2 * DAY, "last_success_at": None}, QUEUE, Verdict.PRESENT),
         ({"overdue_since": NOW - 2 * DAY, "last_success_at": None, "state": "unconfirmed"}, QUEUE, Verdict.PRESENT),
@@ -76,21 +76,21 @@ UNREACHABLE, QUEUE, CERTIFICATE = AlertCause.UNREACHABLE, AlertCause.QUEUE, Aler
     ],
 )
 def test_each_cause_is_judged_by_itself(changes, cause, verdict):
-    """What is wrong, what is right, and what cannot be said now."""
+    """Each is present, absent or undecided by itself."""
     assert judge(replace(WELL, **changes), Settings())[cause] is verdict
 
 
-# On record
+# Recorded
 
 
 @pytest.fixture
 def outbox(migrated, tmp_path):
-    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    """An empty outbox, on SQLite, PostgreSQL and MariaDB in turn."""
     return Outbox.at(migrated, tmp_path / "journal")
 
 
-class Ears:
-    """A host that hears of alerts, and may be deaf for a while."""
+class ListeningHost:
+    """A host that records alerts, and may fail for a while."""
 
     wants_changes = False
 
@@ -103,14 +103,14 @@ class Ears:
         return not self.is_deaf
 
     def lately(self):
-        """Return what was heard since the last call."""
+        """Return the alerts since the last call."""
         heard, self.heard = self.heard, []
         return [(alert.cause, alert.is_over) for alert in heard]
 
 
 @pytest.fixture
 def runtime(platform: Platform, outbox):
-    platform.with_parts(engine=outbox.engine, listener=Ears())
+    platform.with_parts(engine=outbox.engine, listener=ListeningHost())
     return platform.runtime
 
 
@@ -128,8 +128,8 @@ def relay(outbox):
     return relay
 
 
-def test_a_problem_is_told_once_and_its_end_once(outbox, relay, runtime):
-    """Two machines that look, and look again, send one message for the problem and one for its end."""
+def test_a_problem_is_notified_once_and_its_end_once(outbox, relay, runtime):
+    """Two machines that check repeatedly send one message for the problem and one for its end."""
     set_lease(outbox, relay, failing_since=-HOUR, last_error="connect: mail.acme.example cannot be reached.")
     assert has_alerts(runtime)
     assert [send_alerts(runtime) for _machine in range(3)] == [1, 0, 0]
@@ -145,7 +145,7 @@ def test_a_problem_is_told_once_and_its_end_once(outbox, relay, runtime):
 
 
 def test_each_cause_has_a_message_of_its_own(outbox, relay, runtime):
-    """A certificate that ends and a server that is away are two things."""
+    """An expiring certificate and an unreachable server are two alerts."""
     set_lease(outbox, relay, failing_since=-HOUR, certificate_until=10 * DAY)
     send_alerts(runtime)
     assert sorted(runtime.listener.lately()) == [("certificate", False), ("unreachable", False)]
@@ -154,8 +154,8 @@ def test_each_cause_has_a_message_of_its_own(outbox, relay, runtime):
     assert runtime.listener.lately() == [("certificate", True)]
 
 
-def test_invitations_that_wait_too_long_are_told_of(outbox, relay, runtime):
-    """Although nothing failed: nobody may be delivering at all."""
+def test_invitations_that_wait_too_long_raise_an_alert(outbox, relay, runtime):
+    """Even without failures: perhaps no worker runs."""
     outbox.send(relay, 3)
     assert send_alerts(runtime) == 0
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)
@@ -168,8 +168,8 @@ def test_invitations_that_wait_too_long_are_told_of(outbox, relay, runtime):
     assert runtime.listener.lately() == [("queue", True)]
 
 
-def test_what_could_not_be_told_is_told_again(outbox, relay, runtime):
-    """A platform whose mail is out of order for a minute loses no alert, and nobody hears an all-clear without one."""
+def test_a_failed_alert_is_sent_again(outbox, relay, runtime):
+    """A mail server that fails for a minute loses no alert, and an end is only sent after its alert."""
     set_lease(outbox, relay, failing_since=-HOUR)
     runtime.listener.is_deaf = True
     assert send_alerts(runtime) == 0
@@ -186,8 +186,8 @@ def test_what_could_not_be_told_is_told_again(outbox, relay, runtime):
 
 
 @pytest.mark.parametrize("change", [{"state": "paused"}, {"deleted_at": NOW}])
-def test_what_a_pause_or_a_deletion_says_is_not_said_twice(outbox, relay, runtime, change):
-    """The alert ends without an all-clear: the pause has one of its own."""
+def test_a_pause_or_a_deletion_ends_the_alert_in_silence(outbox, relay, runtime, change):
+    """The alert ends without a message: the pause has one of its own."""
     set_lease(outbox, relay, failing_since=-HOUR)
     send_alerts(runtime)
     runtime.listener.lately()
@@ -198,7 +198,7 @@ def test_what_a_pause_or_a_deletion_says_is_not_said_twice(outbox, relay, runtim
 
 
 def test_what_is_overdue_is_found_by_the_index_that_drains_use(outbox, relay):
-    """A million that wait cost as much as one: the look is made every minute."""
+    """A million waiting invitations cost as much as one: the check runs every minute."""
     outbox.send(relay, 4000)
     analyse(outbox.engine, Batch, Invitation)
     scanned, indexes = plan_of(outbox.engine, overdue_waits(NOW))
@@ -209,30 +209,30 @@ def test_what_is_overdue_is_found_by_the_index_that_drains_use(outbox, relay):
 # With real servers
 
 
-def test_a_certificate_that_ends_soon_is_told_of(platform: Platform, trusted: Authority) -> None:
-    """Its end was seen by a drain; the message comes when it is near, and an all-clear when there is a new one."""
+def test_a_certificate_that_expires_soon_raises_an_alert(platform: Platform, trusted: Authority) -> None:
+    """A drain recorded its expiry; the alert is sent when it is near, and its end when there is a new certificate."""
     server_context = trusted.server_context()
     with ScriptedServer(tls=server_context) as server:
         relay = platform.add_relay(server, host="localhost", security=Security.STARTTLS)
         platform.send(relay, 1)
         platform.drain(relay)
-    ears = Ears()
-    platform.with_parts(listener=ears)
+    host = ListeningHost()
+    platform.with_parts(listener=host)
     assert send_alerts(platform.runtime) == 0
     ends_at = platform.lease(relay).certificate_until
     left = ends_at - datetime.now(UTC)
     platform.with_parts(settings=replace(platform.runtime.settings, certificate_warning=left + DAY))
     assert send_alerts(platform.runtime) == 1
-    assert (ears.heard[0].cause, ears.heard[0].at) == (CERTIFICATE, ends_at)
+    assert (host.heard[0].cause, host.heard[0].at) == (CERTIFICATE, ends_at)
     platform.with_parts(settings=replace(platform.runtime.settings, certificate_warning=DAY))
     assert send_alerts(platform.runtime) == 1
-    assert ears.lately() == [("certificate", False), ("certificate", True)]
+    assert host.lately() == [("certificate", False), ("certificate", True)]
 
 
 def test_a_server_that_goes_and_comes_back(
     tmp_path: Path, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The owner gets one mail by the platform's own service, and one when the server works again."""
+    """The owner gets one mail by the platform's own server, and one when the relay works again."""
     app = make_app(f"sqlite:///{tmp_path}/a.sqlite3", tmp_path / "journal", failure_warning=0, reconnect=0)
     with ScriptedServer() as mail:
         app.config.update(
@@ -270,7 +270,7 @@ def _platform(app: Flask) -> Platform:
 
 
 def _at_once(platform: Platform) -> Callable[..., bool]:
-    """Return what runs a job where it would be enqueued."""
+    """Return a function that runs a job instead of enqueuing it."""
 
     def run(job: str, *ids: int) -> bool:
         if job == "look_after_relays":
@@ -282,13 +282,13 @@ def _at_once(platform: Platform) -> Callable[..., bool]:
 
 
 def _new_dispatcher(platform: Platform) -> Dispatcher:
-    """One that finds the look at all relays due."""
+    """A dispatcher for which the periodic check is due."""
     Errands(platform.engine, platform.runtime.clock).do_again(periodic.ALERTS)
     return Dispatcher(platform.runtime, platform.own_smtp.wakeup, platform.own_smtp.db.session)
 
 
-def test_two_workers_tell_it_once(platform: Platform, redis_url: str) -> None:
-    """Their dispatchers agree by a row, and by a job it is told; a platform without mail says so, once."""
+def test_two_workers_send_it_once(platform: Platform, redis_url: str) -> None:
+    """Their dispatchers agree by a row, and a job sends it; a platform without mail logs that, once."""
     relay = platform.add_relay(host="mail.acme.example", port=587, saved_by_address="ann@acme.example")
     with platform.engine.begin() as connection:
         connection.execute(insert(Lease).values(relay_id=relay, failing_since=read_clock(connection) - HOUR))

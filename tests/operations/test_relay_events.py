@@ -1,4 +1,4 @@
-"""News that a drain brings about: told until they were taken, and no longer than they are true."""
+"""Relay events caused by a drain: delivered until the host accepts them, and only while they apply."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from tests.scripted import ScriptedServer
 
 @pytest.fixture
 def refusing(scripted: ScriptedServer) -> ScriptedServer:
-    """A server that wants nothing more of this sender."""
+    """A server that refuses everything from this sender."""
     scripted.on("mail", "550 5.7.1 not your sender")
     return scripted
 
 
 def age(platform: Platform) -> None:
-    """Let all notices have been begun long ago."""
+    """Make all notices overdue."""
     with platform.engine.begin() as connection:
         connection.execute(update(Notice).values(taken_at=read_clock(connection) - 2 * NOTIFY_AGAIN_AFTER))
 
 
 def heard(platform: Platform) -> list[tuple[str, str | None]]:
-    """Return what was heard since the last call."""
+    """Return the events since the last call."""
     changes = platform.host.relay_changes[:]
     platform.host.relay_changes.clear()
     return [(change.state, change.pause_reason) for change in changes if change.is_automatic]
 
 
 def paused_in_silence(platform: Platform, server: ScriptedServer) -> int:
-    """Let a drain pause a relay while the host hears nothing."""
+    """Let a drain pause a relay while the host fails."""
     relay = platform.add_relay(server)
     platform.send(relay, 2)
     platform.host.is_deaf = True
@@ -49,8 +49,8 @@ def paused_in_silence(platform: Platform, server: ScriptedServer) -> int:
     return relay
 
 
-def test_a_pause_is_told_once(platform, refusing):
-    """The drain tells it, and nothing is left for anybody else."""
+def test_a_pause_is_notified_once(platform, refusing):
+    """The drain delivers it, and nothing is left for a later round."""
     relay = platform.add_relay(refusing)
     platform.send(relay, 2)
     platform.drain(relay)
@@ -60,8 +60,8 @@ def test_a_pause_is_told_once(platform, refusing):
     assert send_alerts(platform.runtime) == 0
 
 
-def test_a_pause_that_the_host_could_not_take_is_told_again(platform, refusing):
-    """Not at once, which would hurry a host that is in trouble, but until it is taken."""
+def test_a_pause_that_the_host_could_not_accept_is_notified_again(platform, refusing):
+    """Not at once, which would burden a failing host, but until it is accepted."""
     paused_in_silence(platform, refusing)
     assert send_alerts(platform.runtime) == 0
     age(platform)
@@ -76,7 +76,7 @@ def test_a_pause_that_the_host_could_not_take_is_told_again(platform, refusing):
     assert not has_alerts(platform.runtime)
 
 
-def test_a_pause_that_nobody_lived_to_tell_is_told(platform, refusing):
+def test_a_pause_whose_process_died_is_notified_later(platform, refusing):
     """The process died between the commit and the hook."""
     relay = platform.add_relay(refusing)
     with platform.engine.begin() as connection:
@@ -90,8 +90,8 @@ def test_a_pause_that_nobody_lived_to_tell_is_told(platform, refusing):
 
 
 @pytest.mark.parametrize("change", [{"state": "active", "pause_reason": None}, {"deleted_at": "now"}])
-def test_what_is_true_no_longer_is_not_told(platform, refusing, change):
-    """Somebody resumed or deleted it before the host could listen."""
+def test_an_outdated_event_is_not_notified(platform, refusing, change):
+    """A person resumed or deleted the relay before the host could be notified."""
     relay = paused_in_silence(platform, refusing)
     with platform.engine.begin() as connection:
         values = {key: read_clock(connection) if value == "now" else value for key, value in change.items()}
@@ -103,8 +103,8 @@ def test_what_is_true_no_longer_is_not_told(platform, refusing, change):
     assert platform.rows(Notice) == []
 
 
-def test_two_machines_that_look_at_once_tell_it_once(platform, refusing):
-    """The second one finds it taken: it read the row before the first one took it."""
+def test_two_machines_notify_once(platform, refusing):
+    """The second one finds it claimed: it had read the row before."""
     paused_in_silence(platform, refusing)
     age(platform)
     others = []
@@ -119,8 +119,8 @@ def test_two_machines_that_look_at_once_tell_it_once(platform, refusing):
     assert heard(platform) == [("paused", "sender")]
 
 
-def test_that_a_relay_works_again_is_told_until_it_is_taken(platform, scripted):
-    """The all-clear is as sure as the alarm."""
+def test_a_resumption_is_notified_until_it_is_accepted(platform, scripted):
+    """The end of a pause is as reliable as its start."""
     scripted.on("mail", "452 4.5.3 quota exceeded", times=1)
     relay = platform.add_relay(scripted)
     platform.send(relay, 1)
@@ -137,6 +137,6 @@ def test_that_a_relay_works_again_is_told_until_it_is_taken(platform, scripted):
     assert heard(platform) == [("active", None)]
 
 
-def test_the_time_to_tell_is_longer_than_a_look():
-    """Else every look at all relays would tell what another one is just telling."""
+def test_a_notification_has_longer_than_a_round():
+    """Otherwise each round would repeat a notification that is still in progress."""
     assert timedelta(minutes=2) < NOTIFY_AGAIN_AFTER

@@ -1,4 +1,4 @@
-"""What is forgotten after its time, on each database."""
+"""Retention, on each database."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -28,7 +28,7 @@ MONTH, YEAR, FOREVER = timedelta(days=30), timedelta(days=365), timedelta(days=3
 
 @pytest.fixture
 def outbox(migrated, tmp_path):
-    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    """An empty outbox, on SQLite, PostgreSQL and MariaDB in turn."""
     return Outbox.at(migrated, tmp_path / "journal")
 
 
@@ -61,7 +61,7 @@ def sent(outbox, relay, people=2, **values):
 
 
 def test_old_contents_go_and_states_stay(outbox, relay):
-    """Text, files and values of a finished batch are deleted; who was invited and what became of it is not."""
+    """Text, files and values of a finished batch are deleted; recipients and states stay."""
     file = Attachment(filename="a.pdf", content_type="application/pdf", data=b"x")
     sent(outbox, relay, content=Content(subject="s", text="t", attachments=[file]))
     assert (purge(outbox).contents, purge(outbox).contents) == (1, 0)
@@ -73,18 +73,18 @@ def test_old_contents_go_and_states_stay(outbox, relay):
 
 
 def test_what_waits_or_changed_lately_is_kept(outbox, relay):
-    """Only finished batches are touched, and their time counts from the last state, not from the sending."""
+    """Only finished batches are touched, and their period starts at the last change of state."""
     outbox.send(relay, 1)
     grow_old(outbox)
     assert purge(outbox).contents == 0
-    deliver(outbox, relay)  # an hour ago, as it were, although the batch is old
+    deliver(outbox, relay)  # as if it were an hour ago, although the batch is old
     assert purge(outbox).contents == 0
     grow_old(outbox, datetime.now(UTC) - MONTH - timedelta(hours=1))
     assert purge(outbox).contents == 1
 
 
 def test_old_recipients_are_shortened_and_can_be_found_again(outbox, relay):
-    """Of an address its first letter and its domain stay, and a keyed hash that only the keys' owner can make."""
+    """The first letter and the domain of an address stay, and a keyed hash that only the keys' owner can make."""
     sent(outbox, relay, [Invitation(reference="1", address="Jane.Doe@example.org", name="Jane")])
     purged = purge(outbox, content=FOREVER, recipients=YEAR)
     assert (purged.contents, purged.recipients, purged.is_done) == (1, 1, True)
@@ -96,7 +96,7 @@ def test_old_recipients_are_shortened_and_can_be_found_again(outbox, relay):
 
 
 def test_a_server_s_words_do_not_bring_the_address_back(outbox, relay):
-    """Where a refusal repeats the recipient, that is taken out of it."""
+    """A refusal that repeats the recipient is redacted."""
     outbox.send(relay, [Invitation(reference="1", address="jane.doe@example.org")])
     deliver(outbox, relay, REFUSED)
     words = "<Jane.Doe@example.org>: jane.doe unknown in mailbox table"
@@ -107,7 +107,7 @@ def test_a_server_s_words_do_not_bring_the_address_back(outbox, relay):
 
 
 def test_nothing_of_a_purged_batch_is_sent_again(outbox, relay):
-    """A person is told why, and what was shortened never becomes a recipient."""
+    """The person gets the reason, and a shortened address never becomes a recipient."""
     outbox.send(relay, 1)
     deliver(outbox, relay, REFUSED)
     grow_old(outbox)
@@ -117,7 +117,7 @@ def test_nothing_of_a_purged_batch_is_sent_again(outbox, relay):
 
 
 def test_a_purge_goes_on_where_it_stopped(outbox, relay, monkeypatch):
-    """Steps are bounded, and each is a commit of its own: a run that is cut short loses nothing and locks little."""
+    """Steps are bounded, with a commit each: an interrupted run loses nothing and locks little."""
     monkeypatch.setattr(retention, "AT_A_TIME", 2)
     sent(outbox, relay, 5)
     commits = []
@@ -143,7 +143,7 @@ def test_what_is_deleted_with_a_project_is_deleted_with_its_hashes(outbox, relay
 
 
 def test_whatever_hangs_on_a_tenant_goes_with_it(outbox, relay):
-    """A table that is added and not thought of is noticed: nothing may rely on cascades, which SQLite leaves out."""
+    """A new table that was forgotten is detected: nothing may rely on cascades, which SQLite omits."""
     sent(outbox, relay)
     asked = []
     event.listen(outbox.hosts, "before_cursor_execute", lambda *call: asked.append(call[2]))
@@ -165,7 +165,7 @@ def test_a_shortened_recipient_is_found_by_an_index(outbox, relay):
 
 
 def test_each_step_of_a_purge_reads_only_its_own_rows(outbox, relay):
-    """The index on the batch would have all of it read and sorted for every step: minutes for a million."""
+    """With the index on the batch, each step would read and sort all of it: minutes for a million."""
     batch_id = sent(outbox, relay, 4000)
     analyse(outbox.engine, InvitationRow)
     scanned, indexes = plan_of(outbox.engine, retention._some(select(InvitationRow.id), batch_id, 1001))
@@ -174,7 +174,7 @@ def test_each_step_of_a_purge_reads_only_its_own_rows(outbox, relay):
 
 
 def test_a_purge_finds_what_lies_apart(outbox, relay, monkeypatch):
-    """Sendings that were added at the same time lie between each other's, and what was deleted leaves gaps."""
+    """The ids of simultaneous batches are mixed, and deletions leave gaps."""
     monkeypatch.setattr(retention, "AT_A_TIME", 2)
     sent(outbox, relay, 9)
     last = sent(outbox, relay, 4)
@@ -190,8 +190,8 @@ def test_a_purge_finds_what_lies_apart(outbox, relay, monkeypatch):
     assert None not in outbox.column(Batch.shortened_at)
 
 
-def test_an_errand_is_taken_once_for_all_machines(outbox):
-    """Whoever comes second finds it taken, until its time has passed or somebody says that there is more."""
+def test_a_periodic_task_is_taken_once_for_all_machines(outbox):
+    """The second one finds it taken, until it is due again or more work is announced."""
     moment = [0.0]
     one, other = (Errands(outbox.engine, lambda: moment[0]) for _machine in range(2))
     assert one.take("purge", timedelta(days=1))
@@ -208,7 +208,7 @@ def test_an_errand_is_taken_once_for_all_machines(outbox):
     assert periodic.last_taken(outbox.engine, "never")[0] is None
 
 
-# Words
+# Addresses
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_an_errand_is_taken_once_for_all_machines(outbox):
     [("ann@example.org", "a…@example.org"), ("ä@example.org", "ä…@example.org"), ("a@b.example", "a…@b.example")],
 )
 def test_an_address_is_shortened_to_what_says_nothing_of_a_person(address, short):
-    """The first letter and the domain."""
+    """To the first letter and the domain."""
     assert shorten(address) == short
 
 
@@ -232,7 +232,7 @@ def test_an_address_is_shortened_to_what_says_nothing_of_a_person(address, short
     ],
 )
 def test_an_address_is_found_in_what_servers_write(text, clean):
-    """Whole, in any case, and its local part alone where it is a word."""
+    """Whole, in any case, and its local part alone as a word."""
     assert scrub(text, "ann@example.org") == clean
 
 

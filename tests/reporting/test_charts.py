@@ -1,4 +1,4 @@
-"""Pictures of figures: nothing is lost in them, small things are seen, and hours are those of the tenant."""
+"""Charts: they contain all attempts, small numbers stay visible, and hours are in the tenant's time zone."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def count(some: list[Figure]) -> Counter[ChartKind]:
 
 
 def check(chart: Chart) -> None:
-    """Each column lies inside, beside the others, and each piece on the one before."""
+    """Each column lies inside the chart and beside the others, and its segments are stacked without gaps."""
     end = 0.0
     for column in chart.columns:
         assert column.x >= end - 0.01
@@ -76,7 +76,7 @@ def check(chart: Chart) -> None:
 
 @given(figures, st.sampled_from(ZONES))
 def test_nothing_is_lost_in_a_picture(some, zone):
-    """Whatever the time and the zone, the columns hold all attempts, are not too many, and fit."""
+    """For any times and zone, the columns contain all attempts, are not too many, and fit."""
     chart = over_time(some, ZoneInfo(zone))
     if not some:
         assert chart is None
@@ -89,7 +89,7 @@ def test_nothing_is_lost_in_a_picture(some, zone):
 
 @given(figures, st.sampled_from(ZONES))
 def test_health_shows_whole_days_of_the_tenants_zone(some, zone):
-    """What is asked for since the first day's midnight is what the thirty columns show."""
+    """The thirty columns show exactly the figures since the first day's midnight."""
     since = health_since(NOON, ZoneInfo(zone))
     lately = [figure for figure in some if figure.hour >= since]
     chart = health_chart(lately, ZoneInfo(zone), NOON)
@@ -101,7 +101,7 @@ def test_health_shows_whole_days_of_the_tenants_zone(some, zone):
 
 
 def test_one_hour_is_one_column_among_empty_ones():
-    """A sending of a minute is no wall of colour."""
+    """A batch of one minute fills one column and not the whole chart."""
     chart = over_time([Figure(NOON, State.ACCEPTED, 250, 40)], BERLIN)
     assert chart is not None
     assert [column.total for column in chart.columns] == [0] * 11 + [40]
@@ -110,7 +110,7 @@ def test_one_hour_is_one_column_among_empty_ones():
 
 
 def test_the_night_with_two_equal_hours_has_both():
-    """On the night of the change at 02:00 twice goes something out: two columns."""
+    """In the night of the change, 02:00 occurs twice: two columns."""
     night = [Figure(datetime(2026, 10, 25, hour, tzinfo=UTC), State.ACCEPTED, 250, hour + 1) for hour in (0, 1)]
     chart = over_time(night, BERLIN)
     assert chart is not None
@@ -125,7 +125,7 @@ def test_an_hour_belongs_to_the_day_of_the_tenant():
 
 
 def test_a_single_refusal_among_a_million_is_seen():
-    """Its piece has a height, taken from the million's where there is no room."""
+    """Its segment stays visible; its extra height is taken from the million's."""
     chart = over_time([Figure(NOON, State.ACCEPTED, 250, 10**6 - 1), Figure(NOON, State.REFUSED, 550, 1)], BERLIN)
     assert chart is not None
     accepted, refused = chart.columns[-1].parts
@@ -136,7 +136,7 @@ def test_a_single_refusal_among_a_million_is_seen():
 
 @given(st.integers(0, 10**8))
 def test_a_scale_is_round_and_has_a_whole_half(number):
-    """Never too small, and never more than twice too large."""
+    """A scale is never too small, and at most twice the value."""
     top = round_up(number)
     assert top >= number
     assert top % 2 == 0
@@ -145,14 +145,14 @@ def test_a_scale_is_round_and_has_a_whole_half(number):
 
 @given(figures)
 def test_codes_come_most_frequent_first(some):
-    """With all their attempts, and a bar for each that can be seen."""
+    """With the numbers of attempts, and a visible bar for each."""
     lines = by_code(some)
     assert sum(number for _code, number, _width in lines) == sum(figure.number for figure in some)
     assert [number for _code, number, _width in lines] == sorted((number for _c, number, _w in lines), reverse=True)
     assert all(0.5 <= width <= 100 for _code, _number, width in lines)
 
 
-# With words
+# Texts
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_codes_come_most_frequent_first(some):
     ],
 )
 def test_a_picture_has_its_words_in_the_readers_language(locale, marks, words, axis):
-    """Times in the tenant's zone, numbers as the reader writes them."""
+    """Times are in the tenant's zone, numbers in the reader's format."""
     app = Flask("words")
     ensure_babel(app)
     some = [Figure(NOON, State.ACCEPTED, 250, 1995), Figure(NOON, State.REFUSED, 550, 5)]
@@ -182,7 +182,7 @@ def test_a_picture_has_its_words_in_the_readers_language(locale, marks, words, a
 
 
 def test_an_unknown_code_has_the_meaning_of_its_class():
-    """A code that few servers use still says what kind it is."""
+    """A code that few servers use has the text of its class."""
     app = Flask("words")
     ensure_babel(app)
     with app.app_context():
@@ -200,7 +200,7 @@ def test_an_unknown_code_has_the_meaning_of_its_class():
 
 
 def test_figures_are_of_one_batch_project_or_relay(migrated):
-    """Sums over batches, oldest hour first; nothing of another tenant, another relay or before the time asked for."""
+    """Sums over batches, oldest hour first; without other tenants, other relays or hours before `since`."""
     with Session(migrated) as session:
         for relay_id in (1, 2):
             values = {
@@ -227,7 +227,9 @@ def test_figures_are_of_one_batch_project_or_relay(migrated):
 
 
 def test_pages_show_the_pictures_with_their_tables(web, thin, db_session):
-    """Report, sending and server; no script, no style and no other host in them, and nothing before the first try."""
+    """Report, batch and server page have charts without scripts, inline styles or other hosts; no chart before the
+    first attempt.
+    """
     relay = add_relay(db_session, thin, active=True)
     batch = fill_outbox(db_session, relay)
     addresses = ["projects/p1/report", f"projects/p1/batches/{batch.id}", f"servers/{relay.id}"]
@@ -244,7 +246,7 @@ def test_pages_show_the_pictures_with_their_tables(web, thin, db_session):
 
 
 def test_figures_are_found_by_index(tmp_path):
-    """However many sendings there were: those of a batch, a project and a relay's last days are not searched for."""
+    """However many batches there are, the figures of a batch, a project and a relay's last days are found by index."""
     engine = create_engine(f"sqlite:///{tmp_path / 'plans.sqlite3'}")
     Base.metadata.create_all(engine)
     plans: list[str] = []

@@ -1,4 +1,4 @@
-"""The delivery log as it is read, in pages and as a stream; and by the command."""
+"""The delivery log: in pages, as a stream, and by the command."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ ACME = LogScope(tenant_id="acme")
 
 @pytest.fixture
 def outbox(migrated, tmp_path):
-    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    """An empty outbox, on SQLite, PostgreSQL and MariaDB in turn."""
     return Outbox.at(migrated, tmp_path / "journal")
 
 
 def _attempts(outbox, times=1):
-    """Write that each invitation was tried so often."""
+    """Record so many attempts for each invitation."""
     with outbox.engine.begin() as connection:
         now = read_clock(connection)
         for number in range(times):
@@ -48,7 +48,7 @@ def _attempts(outbox, times=1):
 
 
 def test_each_line_has_its_own_attempts_oldest_first(outbox):
-    """On each database, also for what was never tried."""
+    """On each database, also for invitations without attempts."""
     relay = outbox.relay()
     outbox.send(relay, 3)
     _attempts(outbox, 2)
@@ -60,7 +60,7 @@ def test_each_line_has_its_own_attempts_oldest_first(outbox):
 
 
 def _swept(lines):
-    """Pass the lines on, and throw away now and then what waits to be thrown away."""
+    """Pass the lines on, and collect garbage now and then."""
     for number, line in enumerate(lines):
         yield line
         if number % 100 == 0:
@@ -72,7 +72,7 @@ def test_downloads_take_no_more_memory_for_more_lines(outbox, monkeypatch):
     """Ten times as many invitations are written within the same memory."""
     monkeypatch.setattr(delivery_log, "CHUNK", 50)
     relay, peaks = outbox.relay(), []
-    for count in (20, 100, 1_000):  # the first fills what is remembered: statements, texts, explanations
+    for count in (20, 100, 1_000):  # the first run fills caches: statements, texts, explanations
         outbox.send(relay, count)
         _attempts(outbox)
         with Session(outbox.engine) as session:
@@ -94,7 +94,7 @@ def run(platform: Platform, *words: str):
 
 @pytest.fixture
 def sent(platform: Platform, scripted: ScriptedServer) -> int:
-    """Three invitations through a real conversation, the second of which is refused."""
+    """Three invitations, sent in a real conversation that refuses the second."""
     scripted.on("rcpt", "550 5.1.1 No such user here", recipient="user2@example.org")
     relay = platform.add_relay(scripted)
     platform.send(relay, 3)
@@ -103,7 +103,7 @@ def sent(platform: Platform, scripted: ScriptedServer) -> int:
 
 
 def test_the_command_prints_json_lines(platform: Platform, sent: int) -> None:
-    """An object for each, filtered, and paged by position."""
+    """One object for each invitation, filtered, and paged by position."""
     lines = [json.loads(line) for line in run(platform, TENANT, "--json", "--state", "refused").stdout.splitlines()]
     assert [(line["recipient"], line["attempts"][0]["who"]) for line in lines] == [("user2@example.org", "recipient")]
     first = json.loads(run(platform, TENANT, "--json", "--limit", "1").stdout)
@@ -114,7 +114,7 @@ def test_the_command_prints_json_lines(platform: Platform, sent: int) -> None:
 def test_the_command_prints_what_an_administrator_needs(
     platform: Platform, sent: int, scripted: ScriptedServer
 ) -> None:
-    """The Message-ID of each row is that of a message that the server has."""
+    """The Message-ID of each row is that of a message at the server."""
     _head, *rows = csv.reader(
         io.StringIO(run(platform, TENANT, "--administrator").stdout.removeprefix("\N{BYTE ORDER MARK}"))
     )
@@ -124,7 +124,7 @@ def test_the_command_prints_what_an_administrator_needs(
 
 
 def test_the_command_prints_text(platform: Platform, sent: int) -> None:
-    """A paragraph for each, with the server's words and what they mean; of this project and server only."""
+    """A paragraph for each invitation, with the server's reply and its explanation; of this project and server only."""
     text = run(platform, TENANT, "--project", f"{PROJECT}-{sent}", "--relay", str(sent)).stdout
     assert "550  5.1.1  No such user here" in text
     assert "There is no mailbox of this address. (recipient)" in text
@@ -134,12 +134,12 @@ def test_the_command_prints_text(platform: Platform, sent: int) -> None:
 
 @pytest.mark.parametrize("words", [["--reply", "abc"], ["--after", "x"], ["--since", "yesterday"], ["--state", "odd"]])
 def test_the_command_names_what_it_does_not_understand(platform: Platform, words: list[str]) -> None:
-    """Exit code 2, as of any command that was not understood."""
+    """The exit code is 2, as for any invalid argument."""
     assert run(platform, TENANT, *words).exit_code == 2
 
 
 def test_the_extension_returns_the_same_lines(platform: Platform, sent: int) -> None:
-    """For a host's own code: with all attempts, or as statuses with paging."""
+    """For a host's own code: lines with all attempts, or statuses with paging."""
     own_smtp, project = platform.own_smtp, f"{PROJECT}-{sent}"
     with platform.app.app_context():
         lines = list(own_smtp.delivery_log(TENANT, project, StatusFilter(reply="5")))

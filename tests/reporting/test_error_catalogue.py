@@ -1,4 +1,4 @@
-"""The error catalogue: its form, what it recognises, and that all of it can be read."""
+"""The error catalogue: its format, its matches, and the completeness of its entries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCHEMA = json.loads(
 )
 SAMPLES = [(entry, sample) for entry in catalogue() for sample in entry.samples]
 
-# The names of the providers and servers whose common texts must be there.
+# The providers and servers whose common replies must be covered.
 NAMED = (
     "Gmail",
     "Microsoft 365",
@@ -52,7 +52,7 @@ NAMED = (
 
 
 def read(sample: str) -> tuple[str, Reply | None, str]:
-    """Return stage, reply and words, read as the conversation reads them."""
+    """Return stage, reply and words, parsed as in a conversation."""
     stage, _, rest = sample.partition(" ")
     code, _, words = rest.partition(" ")
     if not code.isdecimal():
@@ -67,13 +67,13 @@ def explained(sample: str):
 
 
 def test_the_file_has_the_form_that_its_schema_describes():
-    """The schema is one itself, and the catalogue holds to it."""
+    """The schema is valid, and the catalogue conforms to it."""
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(tomllib.loads(TEXT), SCHEMA)
 
 
 def test_the_schema_knows_the_words_of_the_code():
-    """Stages, reasons and people are the same in both."""
+    """The schema and the code list the same stages, reasons and people."""
     entry = SCHEMA["$defs"]["entry"]["properties"]
     assert set(entry["stages"]["items"]["enum"]) == set(Stage)
     assert set(entry["pause"]["enum"]) == set(PauseReason)
@@ -84,7 +84,7 @@ def test_the_schema_knows_the_words_of_the_code():
 
 @pytest.mark.parametrize(("entry", "sample"), SAMPLES, ids=[f"{entry.id}-{sample[:30]}" for entry, sample in SAMPLES])
 def test_a_real_reply_is_recognised(entry, sample):
-    """Each sample leads to its own entry, and to no other that stands before it."""
+    """Each sample leads to its own entry, and to no earlier one."""
     assert explained(sample).key == entry.id
 
 
@@ -92,7 +92,7 @@ def test_a_real_reply_is_recognised(entry, sample):
     ("entry", "sample"), [pair for pair in SAMPLES if pair[0].pause], ids=lambda value: str(value)[:40]
 )
 def test_a_pause_is_explained_by_the_same_words(entry, sample):
-    """Where our rules pause a relay for such an answer, its page explains it by the same entry, without the codes."""
+    """If the rules pause a relay for a reply, its page shows the same entry, found without the codes."""
     stage, reply, words = read(sample)
     pause = classify(Stage(stage), reply).pause
     assert pause is entry.pause or (pause is None and reply.code // 100 == 4)
@@ -106,7 +106,7 @@ PROMISES = {
     "resume here": lambda outcome: outcome.pause is not None and outcome.pause not in PROBES,
     "nd again": lambda outcome: outcome.state is State.REFUSED,
 }
-"""What advice promises or asks for, and what the rules must make of the reply for it to be true."""
+"""Promises and requests in advice, with the outcomes for which they are true."""
 REAL = [(f"{case['stage']} {case['code']} {case['enhanced']}", case["text"]) for case in CASES]
 
 
@@ -116,7 +116,7 @@ REAL = [(f"{case['stage']} {case['code']} {case['enhanced']}", case["text"]) for
     ids=lambda sample: sample[:50],
 )
 def test_advice_follows_the_outcome(sample):
-    """Beside a refused invitation nobody reads that it goes on by itself, nor "resume" beside a server that goes on."""
+    """A refused invitation never has "it goes on by itself" beside it, nor an active server "resume"."""
     stage, reply, _words = read(sample)
     if reply is None:
         return
@@ -145,12 +145,14 @@ KNOWN_CAUSES = [
 
 @pytest.mark.parametrize(("sample", "key"), KNOWN_CAUSES)
 def test_a_cause_is_the_accounts_or_the_recipients(sample, key):
-    """A quota of the account is no full mailbox, and a blocked address no wrong sender or password."""
+    """A used-up quota of the account is not a full mailbox, and a blocked address is neither a wrong sender nor a wrong
+    password.
+    """
     assert explained(sample).key == key
 
 
 def test_a_reply_of_several_lines_is_explained_as_it_comes():
-    """GMX and others spread a sentence over lines: they are read as one, and the codes between them are gone."""
+    """GMX and others split a sentence over several lines: it is matched as one, without the codes in between."""
     parser = ReplyParser()
     said = (b"550-Requested action not taken: mailbox unavailable", b"550 Failure sending mail. Try again later")
     (reply,) = parser.feed(b"\r\n".join(said) + b"\r\n")
@@ -162,7 +164,7 @@ def test_a_reply_of_several_lines_is_explained_as_it_comes():
 
 
 def test_every_known_entry_has_samples_a_source_and_something_to_go_by():
-    """None is there by hearsay: words or an enhanced code, a real reply, and a public page."""
+    """Each entry has words or an enhanced code, a real reply, and a public source."""
     for entry in catalogue().known:
         assert entry.samples, entry.id
         assert entry.says or entry.enhanced or entry.about, entry.id
@@ -170,19 +172,19 @@ def test_every_known_entry_has_samples_a_source_and_something_to_go_by():
 
 
 def test_the_common_servers_are_there():
-    """Of the common providers, servers and filters something is known."""
+    """There are entries for the common providers, servers and filters."""
     known = " ".join(entry.server or "" for entry in catalogue().known)
     assert [name for name in NAMED if name not in known] == []
 
 
 def test_words_that_many_servers_say_do_not_name_one_of_them():
-    """Amazon SES, GMX and small servers refuse a password in the same words: the cause holds for all of them."""
+    """Amazon SES, GMX and small servers refuse a password in the same words: the entry names none of them."""
     cause = str(explained("auth 535 5.7.8 Authentication credentials invalid").cause)
     assert cause == "The server refuses the user name or the password."
 
 
 def test_every_stage_and_class_has_an_explanation():
-    """Whatever comes, something can be said, and a field that is named is one of the form."""
+    """Every reply has an explanation, and its field exists in the form."""
     for stage in Stage:
         for code in (None, 421, 450, 500, 535, 550, 552, 554, 571):
             for enhanced in (None, "4.0.0", "5.0.0", "5.7.999"):
@@ -193,7 +195,7 @@ def test_every_stage_and_class_has_an_explanation():
 
 
 def test_each_reason_for_a_pause_is_explained():
-    """With words that nobody knows, and without any."""
+    """With unknown words, and without any."""
     for reason in PauseReason:
         assert explain("", None, None, reason, "zzz") == BY_PAUSE[reason] == explain("", None, None, reason)
 
@@ -213,12 +215,12 @@ def test_refused_filtered_and_silent_look_the_same():
     ],
 )
 def test_a_gap_stands_for_whatever_lies_between(words, key):
-    """The parts must come in their order, in any case."""
+    """The parts must occur in their order, in any case."""
     assert key in explain(Stage.MAIL, 556 if "Domain" in words else 552, None, None, words).key
 
 
 def test_long_answers_are_searched_quickly_by_design():
-    """There are no patterns in the file that could be led to look twice: only words."""
+    """The file has fragments and no patterns, so that nothing can backtrack."""
     assert all(isinstance(fragment, str) and fragment.strip() for entry in catalogue() for fragment in entry.says)
     hostile = "domain " * 200_000
     assert explain(Stage.RCPT, 550, None, None, hostile).key == "no-recipient"
@@ -237,19 +239,19 @@ def test_long_answers_are_searched_quickly_by_design():
     ],
 )
 def test_a_mistake_in_the_file_is_named(change, named):
-    """Whoever changes the catalogue learns at the start what is wrong."""
+    """An invalid catalogue stops the start with the name of the mistake."""
     with pytest.raises((ConfigurationError, ValueError), match=named):
         read_catalogue(TEXT.replace(*change, 1))
 
 
 def test_no_reply_is_a_condition_of_its_own():
-    """A lost connection is not taken for a code that begins alike."""
+    """A lost connection does not match an entry with a code."""
     assert explain(Stage.MESSAGE, None, None, None).key == "lost"
     assert not any(code.startswith(NO_REPLY) for code in ("2", "4", "5"))
 
 
 def test_translators_get_every_text():
-    """Causes and advice are gathered like all texts of the code."""
+    """Causes and advice are extracted like all texts of the code."""
     with files("own_smtp.reporting").joinpath(NAME).open("rb") as file:
         texts = {text for _line, _function, text, _comments in extract_texts(file, (), (), {})}
     assert {entry.cause for entry in catalogue()} | {entry.what_to_do for entry in catalogue()} == texts

@@ -1,4 +1,4 @@
-"""What the host says before a "send": how many, how fast, from when on, until when, and whether that is in time."""
+"""Estimates before a "send": number, rate, start, end, and whether the end is in time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def tomorrow() -> datetime:
 
 
 def test_a_server_without_limits_starts_at_once(platform: Platform) -> None:
-    """Nothing but the server makes it wait, and nobody knows yet how fast that is."""
+    """Only the server limits it, and its rate is unknown."""
     relay = platform.add_relay(**NOWHERE)
     found = estimate(platform, relay, datetime.now(UTC) + timedelta(hours=1))
     assert found.text == "40 invitations, as fast as the server takes them"
@@ -54,7 +54,7 @@ def test_a_server_without_limits_starts_at_once(platform: Platform) -> None:
 
 
 def test_closed_hours_say_when_it_starts(platform: Platform, tomorrow: datetime) -> None:
-    """The pace is not known, the opening is."""
+    """The rate is unknown; the opening time is known."""
     relay = platform.add_relay(**NOWHERE, **hours(tomorrow, timedelta(hours=1)))
     found = estimate(platform, relay).text.replace("\u202f", " ")
     assert found.startswith("40 invitations, from ")
@@ -62,7 +62,7 @@ def test_closed_hours_say_when_it_starts(platform: Platform, tomorrow: datetime)
 
 
 def test_a_survey_that_closes_before_the_hours_open_is_late(platform: Platform, tomorrow: datetime) -> None:
-    """Not even the first invitation leaves in time: before sending and on the page of the sending."""
+    """Not even the first invitation is sent in time, before sending and on the batch's page."""
     relay = platform.add_relay(**NOWHERE, **hours(tomorrow, timedelta(hours=1)))
     before, after = tomorrow - timedelta(hours=1), tomorrow + timedelta(hours=2)
     assert estimate(platform, relay, before).is_late
@@ -73,7 +73,7 @@ def test_a_survey_that_closes_before_the_hours_open_is_late(platform: Platform, 
 
 
 def test_with_a_known_pace_both_ends_are_said(platform: Platform, tomorrow: datetime) -> None:
-    """From the opening until the last one."""
+    """The estimate names the opening time and the end."""
     relay = platform.add_relay(**NOWHERE, per_minute=30, **hours(tomorrow, timedelta(hours=1)))
     found = estimate(platform, relay)
     assert found.text.startswith("40 invitations, at 30 a minute, from ")

@@ -1,4 +1,4 @@
-"""By when a send will be finished."""
+"""Forecasts of a batch's end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFFICE = ({"days": [0, 1, 2, 3, 4], "start": "08:00", "end": "17:00"},)
 
 
 def test_nothing_known_means_nothing_said() -> None:
-    """Without limits and without experience there is no forecast."""
+    """Without limits and without measurements there is no forecast."""
     assert finish_time(Limits(), None, 1000, MONDAY) is None
 
 
@@ -38,7 +38,7 @@ def test_the_slowest_limit_makes_the_pace(limits: Limits, rate: float) -> None:
 
 
 def test_experience_counts() -> None:
-    """The learned spacing and the rate seen last make the forecast slower than the limits alone."""
+    """The learned spacing and the last measured rate slow the forecast down."""
     assert messages_per_second(Limits(per_second=100), {"learned": 2.0}) == 0.5
     assert messages_per_second(Limits(), {"seen": 25.0}) == 25.0
 
@@ -58,7 +58,7 @@ def test_a_quota_is_no_pace() -> None:
 
 
 def test_what_was_sent_counts_against_the_quota() -> None:
-    """With today's quota used up at nine the next message leaves when the day is over, and the rest behind it."""
+    """With today's quota used up at nine, the next message is sent at the end of the day, and the rest after it."""
     limits = Limits(per_day=2000, per_second=10)
     pace = Pacer(limits, None, lambda: 0.5).keep(MONDAY.timestamp(), 2000)
     finish = finish_time(limits, pace, 100, MONDAY)
@@ -67,7 +67,7 @@ def test_what_was_sent_counts_against_the_quota() -> None:
 
 
 def test_a_relay_that_rests_begins_later() -> None:
-    """The rest that a slowed-down server asked for comes first."""
+    """A rest that the server asked for comes first."""
     pace = {"next": MONDAY.timestamp() + 300, "learned": 2.0}
     assert finish_time(Limits(), pace, 10, MONDAY) == MONDAY + timedelta(seconds=320)
 
@@ -83,14 +83,14 @@ def test_only_hours_in_which_it_may_send_count() -> None:
     [("2026-03-27T16:59+01:00", "2026-03-30T08:00+02:00"), ("2026-10-23T16:59+02:00", "2026-10-26T08:00+01:00")],
 )
 def test_the_hours_are_those_of_the_tenants_clock_through_a_change(evening: str, morning: str) -> None:
-    """One minute before five on Friday half of it leaves; the rest on Monday at eight by the new time."""
+    """Half of it is sent one minute before five on Friday; the rest on Monday at eight by the new time."""
     limits = Limits(per_second=1, sending_windows=OFFICE, timezone="Europe/Berlin")
     finish = finish_time(limits, None, 120, datetime.fromisoformat(evening))
     assert finish == datetime.fromisoformat(morning) + timedelta(minutes=1)
 
 
 def test_what_takes_longer_than_a_year_is_not_forecast() -> None:
-    """A million at one an hour: nobody could use the date."""
+    """A million at one an hour: such a date is useless."""
     assert finish_time(Limits(per_hour=1), None, 1_000_000, MONDAY) is None
 
 
@@ -115,14 +115,14 @@ quotas = st.fixed_dictionaries(
 
 
 BLINK = timedelta(milliseconds=1)
-"""What the order of additions may make of a moment in floating point, and far more."""
+"""Tolerance for the rounding of floating-point sums, with a wide margin."""
 
 
 @settings(deadline=None)
 @given(quotas, st.integers(1, 300), st.integers(0, 300))
 @example({"per_minute": 35, "min_interval": 2.7307126191343087}, 38, 1)
 def test_it_is_never_earlier_than_limits_allow_and_grows_with_count_and_use(values, count, used):
-    """No plan breaks a limit; one more message never finishes earlier, and neither does a quota with more used up."""
+    """No plan exceeds a limit; neither one more message nor a fuller quota makes it finish earlier."""
     limits = Limits(**values)
     fresh = finish_time(limits, None, count, MONDAY)
     more = finish_time(limits, None, count + 1, MONDAY)
@@ -145,7 +145,7 @@ def test_it_is_never_earlier_than_limits_allow_and_grows_with_count_and_use(valu
 @settings(deadline=None, max_examples=40)
 @given(quotas, st.integers(1, 120), st.integers(0, 100))
 def test_it_is_what_a_drain_would_do(values, count, used):
-    """Sent one by one at the first moment that the pace allows, the last leaves about when the forecast says."""
+    """Messages that are simulated one by one finish at about the forecast time."""
     limits = Limits(**values)
     now = MONDAY.timestamp()
     pace = Pacer(limits, None, lambda: 0.5).keep(now, used)
@@ -158,11 +158,11 @@ def test_it_is_what_a_drain_would_do(values, count, used):
     if finish is None:
         assert at > now + 300 * 86400
         return
-    # Slices make a drain's windows up to 1/250 longer; where nobody knows the pace, one is assumed. The forecast counts
-    # the spacing behind the last message, too.
+    # Slices make a drain's windows up to 1/250 longer; without a known pace, one is assumed. The forecast also counts
+    # the spacing after the last message.
     spare = 60 + count / 10 + (at - now) / 100 + (limits.min_interval or 0)
     if limits.sending_windows:
-        spare += 3 * 86400  # a message that just misses a closing leaves when it opens again
+        spare += 3 * 86400  # a message that just misses the closing is sent at the next opening
     assert abs(finish.timestamp() - at) <= spare
 
 
@@ -173,7 +173,7 @@ def test_it_is_what_a_drain_would_do(values, count, used):
     st.integers(1, 400_000),
 )
 def test_the_last_one_leaves_while_a_window_is_open(now, zone, count):
-    """At any time of the year, clock changes included, its second is one in which the tenant lets send."""
+    """All year round, including clock changes, the finish is inside a sending window."""
     windows = (*OFFICE, {"days": [5], "start": "22:00", "end": "03:00"})
     finish = finish_time(Limits(per_second=1, sending_windows=windows, timezone=zone), None, count, now)
     assert finish is not None
@@ -182,7 +182,7 @@ def test_the_last_one_leaves_while_a_window_is_open(now, zone, count):
 
 
 def test_the_start_is_known_without_a_pace() -> None:
-    """Sending hours and used-up quotas say when the first one leaves, whatever the server takes then."""
+    """Sending windows and used-up quotas determine the start, whatever the server's rate."""
     assert start_time(Limits(), None, MONDAY) == MONDAY
     sunday = MONDAY - timedelta(days=1)
     office = Limits(sending_windows=OFFICE)
@@ -196,6 +196,6 @@ def test_the_start_is_known_without_a_pace() -> None:
 
 
 def test_a_start_beyond_every_forecast_is_none() -> None:
-    """A window that no clock shows within a year lets nothing leave that anybody waits for."""
+    """A window that does not open within a year means no start."""
     held = {"next": (MONDAY + timedelta(days=400)).timestamp()}
     assert start_time(Limits(), held, MONDAY) is None

@@ -1,4 +1,4 @@
-"""What can be known: one table, and a page and hooks that say no more than it."""
+"""What can be known: one table, and a page and hooks that claim no more than it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.web.everything import fill_outbox
 
 @pytest.mark.parametrize("way", list(RouteKnowledge))
 def test_every_status_has_a_reason_on_every_way(way):
-    """No cell of the table is empty, each state of ours is reported, and each word has a label."""
+    """No cell of the table is empty, each of our states is reported, and each status has a label."""
     assert set(TABLE[way]) == set(STATUSES)
     assert set(WAYS) == set(RouteKnowledge)
     assert set(KNOWLEDGE) == set(Knowledge)
@@ -38,7 +38,7 @@ def test_every_status_has_a_reason_on_every_way(way):
 
 
 def test_what_an_own_server_hides_no_host_can_count():
-    """A host that counts opened mails and bounces is told of the first only where an own server delivers."""
+    """A host that counts opened mails and bounces is asked for opened ones only where the tenant's own server sends."""
     rows = {(row.route, row.status): row for row in known_statuses({RouteKnowledge.RELAY}, [OPENED, BOUNCED_HARD])}
     assert rows["relay", OPENED].knowledge is Knowledge.REPORTED
     assert rows["relay", BOUNCED_HARD].knowledge is Knowledge.ELSEWHERE
@@ -49,7 +49,7 @@ def test_what_an_own_server_hides_no_host_can_count():
 
 
 def test_the_ways_are_those_that_the_project_takes(db_session, thin):
-    """None before an own server is chosen; its own then; the platform's where it may take over, or did."""
+    """None before a server is chosen; then the server's; also the platform's if it may take over, or did."""
     relay = add_relay(db_session, thin, active=True)
     ways = lambda: reports.ways_of(db_session, "acme", "p1")  # noqa: E731 -- asked four times
     assert ways() == set()
@@ -67,7 +67,7 @@ def test_the_ways_are_those_that_the_project_takes(db_session, thin):
 
 
 def test_the_page_shows_the_table(web, thin, db_session):
-    """Linked from the report, with each reason, and with the way marked that is used."""
+    """The report links to it; it has each reason, and marks the project's route."""
     fill_outbox(db_session, add_relay(db_session, thin, active=True))
     assert 'href="/own-smtp/projects/p1/known"' in web.get("/own-smtp/projects/p1/report").text
     page = unescape(web.get("/own-smtp/projects/p1/known").text)

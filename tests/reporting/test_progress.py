@@ -1,4 +1,4 @@
-"""How far a sending is: its numbers, its words, and the page that follows a real drain by itself."""
+"""Progress of a batch: its numbers, its texts, and the live page during a real drain."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOW = datetime(2026, 11, 22, 20, 40, tzinfo=UTC)
 """A Sunday evening, 21:40 in Berlin."""
 OFFICE = ({"days": [0, 1, 2, 3, 4], "start": "08:00", "end": "18:00"},)
 
-# What it waits for
+# Blockers
 
 
 def situation(relay: dict | None = None, lease: Lease | None = None, **values) -> Situation:
@@ -51,7 +51,7 @@ def situation(relay: dict | None = None, lease: Lease | None = None, **values) -
 
 
 def used_up(limits: Limits, count: int, ago: timedelta) -> Lease:
-    """What a drain leaves that has sent so many a while ago."""
+    """Return the pace that a drain records after it has sent so many some time ago."""
     pacer = Pacer(limits, None, float)
     return Lease(pace=pacer.keep((NOW - ago).timestamp(), count))
 
@@ -68,13 +68,13 @@ def words(seen: Situation) -> list[str]:
 
 
 def test_a_person_who_paused_it_comes_first():
-    """Whatever else is wrong, a paused sending waits for its person."""
+    """A paused batch waits for its person, whatever else blocks it."""
     seen = situation({"state": RelayState.UNCONFIRMED}, state=BatchState.PAUSED)
     assert words(seen) == ["This sending is paused: what waits keeps waiting."]
 
 
 def test_a_relay_that_may_not_send_says_why_and_since_when():
-    """A refused password is named with its time in the tenant's zone; an unconfirmed relay is called so."""
+    """A refused password is named with its time in the tenant's zone; an unconfirmed relay is called that."""
     paused = {"state": RelayState.PAUSED, "pause_reason": PauseReason.CREDENTIALS, "paused_at": NOW}
     assert words(situation(paused)) == [
         "“Company mail” is paused since 9:40 PM (Europe/Berlin): The server refuses the user name or the password."
@@ -87,7 +87,7 @@ def test_a_relay_that_may_not_send_says_why_and_since_when():
 
 
 def test_a_relay_that_cannot_be_reached_says_when_it_is_tried_again():
-    """Since when, and when the next connection is made."""
+    """Since when it is unreachable, and when the next connection is tried."""
     lease = Lease(failing_since=NOW - timedelta(hours=1), wake_at=NOW + timedelta(minutes=15))
     (text,) = words(situation(lease=lease))
     assert text == (
@@ -98,7 +98,7 @@ def test_a_relay_that_cannot_be_reached_says_when_it_is_tried_again():
 
 
 def test_a_used_up_quota_says_its_number_and_when_it_goes_on():
-    """Two thousand this afternoon are forgotten tomorrow afternoon; a thousand in this hour before it is over."""
+    """Two thousand from this afternoon free the quota tomorrow afternoon; a thousand in this hour, at its end."""
     day = Limits(per_day=2000)
     (text,) = words(situation(limits=day, lease=used_up(day, 2000, timedelta(hours=6))))
     assert text.startswith("The daily quota of 2,000 is reached; it goes on 3:4")
@@ -109,14 +109,14 @@ def test_a_used_up_quota_says_its_number_and_when_it_goes_on():
 
 
 def test_closed_hours_say_when_they_open():
-    """On Sunday evening office hours begin tomorrow; a quota that is free by then is not worth a word."""
+    """On a Sunday evening office hours begin tomorrow; a quota that is free by then is not mentioned."""
     limits = Limits(per_hour=10, sending_windows=OFFICE, timezone="Europe/Berlin")
     (text,) = words(situation(limits=limits, lease=used_up(limits, 10, timedelta(0))))
     assert text == "Outside the hours in which it may send; it goes on 8:00 AM tomorrow (Europe/Berlin)."
 
 
 def test_a_slow_server_and_put_off_messages_say_when_they_are_due():
-    """A long learned spacing is the server's wish, and greylisted invitations have their next attempt."""
+    """A long learned spacing is shown as the server's request, and greylisted invitations with their next attempt."""
     lease = Lease(pace={"next": NOW.timestamp() + 300, "learned": 300.0})
     assert words(situation(lease=lease))[0].startswith("The server asked for a slower pace; it goes on 9:45 PM")
     assert words(situation(next_attempt_at=NOW + timedelta(minutes=5))) == [
@@ -124,16 +124,16 @@ def test_a_slow_server_and_put_off_messages_say_when_they_are_due():
     ]
 
 
-def test_a_pace_is_no_holdup():
-    """Between two messages, one every two minutes as somebody wanted, nobody is missing."""
+def test_a_pace_is_no_blocker():
+    """One message every two minutes, as configured: the gap between them has no blocker."""
     limits = Limits(min_interval=120.0)
     lease = used_up(limits, 1, timedelta(seconds=30))
     lease.wake_at = NOW + timedelta(seconds=90)
     assert words(situation(limits=limits, lease=lease)) == []
 
 
-def test_nobody_at_work_is_a_holdup_and_somebody_is_none():
-    """Due invitations wait for a worker, or for Redis; while a drain has the lease nothing holds them up."""
+def test_a_missing_worker_is_a_blocker_and_a_running_one_is_none():
+    """Due invitations wait for a worker, or for Redis; while a drain has the lease, nothing blocks them."""
     assert words(situation()) == ["No worker of the platform has taken it up yet."]
     assert words(situation(queue_is_up=False))[0].startswith("The platform's queue (Redis) takes no work")
     assert words(situation(lease=Lease(expires_at=NOW + timedelta(seconds=20)))) == []
@@ -145,7 +145,7 @@ def test_nobody_at_work_is_a_holdup_and_somebody_is_none():
 
 @given(st.dictionaries(st.sampled_from(State), st.integers(0, 10**6)))
 def test_the_bar_is_full_and_each_state_can_be_seen(numbers):
-    """The pieces follow each other without a gap, and one refusal in a million keeps a visible width."""
+    """The segments are adjacent, and one refusal in a million stays visible."""
     pieces = pieces_of(Counts({state: number for state, number in numbers.items() if number}))
     assert {piece.state for piece in pieces} == {state for state, number in numbers.items() if number}
     end = 0.0
@@ -158,7 +158,7 @@ def test_the_bar_is_full_and_each_state_can_be_seen(numbers):
 
 @given(st.integers(0, 1000), st.lists(st.tuples(st.integers(0, 1000), st.booleans())), st.booleans())
 def test_batches_take_turns_and_urgent_ones_go_first(count, others, is_urgent):
-    """Nobody waits for more than all others have, and a larger batch never waits for less."""
+    """A batch waits for no more than all others have, and a larger batch never waits for less."""
     ahead = sent_before(count, others, is_urgent=is_urgent)
     assert 0 <= ahead <= sum(waiting for waiting, _urgent in others)
     assert ahead <= sent_before(count + 1, others, is_urgent=is_urgent)
@@ -182,7 +182,7 @@ def look(platform: Platform, batch_id: int, relay_id: int, closes_at: datetime |
 
 
 def test_it_is_known_how_fast_it_goes_and_when_it_ends(platform: Platform, scripted: ScriptedServer) -> None:
-    """Before, in the middle and after: a worker is waited for, then the quota; when all is sent there is nothing."""
+    """Before, during and after: first it waits for a worker, then for the quota; at the end there is no progress."""
     relay = platform.add_relay(scripted, per_day=4)
     soon = datetime.now(UTC) + timedelta(hours=30)
     batch = platform.send(relay, 10, expires_at=soon).batch_id
@@ -206,7 +206,7 @@ def test_it_is_known_how_fast_it_goes_and_when_it_ends(platform: Platform, scrip
 
 
 def test_a_slow_relay_is_not_called_fast_after_each_message(platform: Platform, scripted: ScriptedServer) -> None:
-    """One that was sent a moment ago, after others of long ago, is one a minute."""
+    """One attempt a moment ago, after others long ago, counts as one a minute."""
     relay = platform.add_relay(scripted, per_day=3)
     batch = platform.send(relay, 9).batch_id
     platform.drain(relay)
@@ -220,7 +220,9 @@ def test_a_slow_relay_is_not_called_fast_after_each_message(platform: Platform, 
 
 
 def test_the_end_is_the_hosts_or_the_surveys(platform: Platform, scripted: ScriptedServer) -> None:
-    """What the host gave up on is given up; without, the survey's closing still makes it late, and is called so."""
+    """The host's expiry ends the retries; without one, the survey's end still makes the batch late, and the page says
+    so.
+    """
     relay = platform.add_relay(scripted, per_day=4)
     soon, later = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, 90))
     free, given = platform.send(relay, 10).batch_id, platform.send(relay, 10, expires_at=later).batch_id
@@ -263,7 +265,7 @@ def test_a_batch_waits_for_its_share_of_the_others(platform: Platform, scripted:
     ],
 )
 def test_the_page_follows_a_real_drain_by_itself(person, thin, scripted, tmp_path, locale, done, waits):
-    """Bar, numbers and reason move while drains run, without a reload; somebody's ticked box is left alone."""
+    """Bar, numbers and blockers change while drains run, without a reload; a ticked box is left alone."""
     url = f"sqlite:///{tmp_path / 'web.sqlite3'}"
     thin.host.tenants[TENANT] = Tenant(tenant_id=TENANT, name="Acme", timezone="Europe/Berlin")
     with Platform.at(url, tmp_path / "journal", prepare=False) as worker:
@@ -294,7 +296,7 @@ def test_the_page_follows_a_real_drain_by_itself(person, thin, scripted, tmp_pat
 
 @pytest.mark.browser
 def test_without_scripts_the_page_is_reloaded_by_hand(person, thin, scripted, tmp_path):
-    """The same numbers come by the link; pausing and resuming are plain forms."""
+    """A link reloads the same numbers; pausing and resuming are plain forms."""
     with Platform.at(f"sqlite:///{tmp_path / 'web.sqlite3'}", tmp_path / "journal", prepare=False) as worker:
         relay = worker.add_relay(scripted)
         thin.host.surveys.append(Project(project_id=f"survey-{relay}", tenant_id=TENANT, title="Live"))

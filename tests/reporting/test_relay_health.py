@@ -1,4 +1,4 @@
-"""What the page of a relay says of its health: what a real conversation showed, and what became of attempts."""
+"""The health on a relay's page: facts of a real conversation, and the results of attempts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WARNING = timedelta(days=14)
 
 @pytest.fixture
 def outbox(migrated, tmp_path):
-    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    """An empty outbox, on SQLite, PostgreSQL and MariaDB in turn."""
     return Outbox.at(migrated, tmp_path / "journal")
 
 
@@ -36,7 +36,9 @@ def health(engine, relay, warning=WARNING):
 
 
 def test_a_conversation_under_tls_is_remembered(platform: Platform, trusted: Authority) -> None:
-    """Protocol, cipher, certificate and offers stand in the lease after a drain, with the certificate's end apart."""
+    """After a drain the lease has protocol, cipher, certificate and extensions, and the certificate's expiry in a
+    column of its own.
+    """
     with ScriptedServer(tls=trusted.server_context()) as server:
         relay = platform.add_relay(server, host="localhost", security=Security.STARTTLS)
         platform.send(relay, 1)
@@ -55,7 +57,7 @@ def test_a_conversation_under_tls_is_remembered(platform: Platform, trusted: Aut
 
 
 def test_a_conversation_without_tls_is_remembered_as_such(platform: Platform, scripted: ScriptedServer) -> None:
-    """No protocol and no certificate; the offers are there all the same."""
+    """It has no protocol and no certificate, but the extensions."""
     relay = platform.add_relay(scripted)
     platform.send(relay, 1)
     platform.drain(relay)
@@ -67,7 +69,7 @@ def test_a_conversation_without_tls_is_remembered_as_such(platform: Platform, sc
 
 
 def test_the_last_error_is_counted_until_it_works(platform: Platform, scripted: ScriptedServer) -> None:
-    """The same one in a row, since its first time; after a message was taken the count begins anew."""
+    """The same error is counted since its first time; an accepted message resets the count."""
     with ClosedPort() as closed:
         relay = platform.add_relay(closed)
         platform.send(relay, 1)
@@ -89,7 +91,7 @@ def test_the_last_error_is_counted_until_it_works(platform: Platform, scripted: 
 
 
 def test_another_error_begins_a_count_of_its_own(platform: Platform, scripted: ScriptedServer) -> None:
-    """By stage and codes, whatever the words."""
+    """Errors are distinguished by stage and codes, whatever their words."""
     for banner in ("421 4.7.0 go away", "421 4.3.2 busy (id 2)", "421 4.3.2 busy (id 1)"):  # the last one first
         scripted.on("banner", banner, times=1)
     relay = platform.add_relay(scripted)
@@ -102,7 +104,7 @@ def test_another_error_begins_a_count_of_its_own(platform: Platform, scripted: S
 
 
 def test_success_is_the_share_of_attempts_that_were_accepted(outbox):
-    """Of the last day and of the last month, by the hours' tallies."""
+    """Of the last day and the last month, from the hourly statistics."""
     relay = outbox.relay(per_day=2000)
     for outcome in (ACCEPTED, REFUSED):
         outbox.send(relay, 3 if outcome is ACCEPTED else 1)
@@ -116,7 +118,7 @@ def test_success_is_the_share_of_attempts_that_were_accepted(outbox):
 
 
 def test_what_waits_and_what_is_used_is_said(outbox):
-    """The oldest batch with something in it, and the limit's own count of 24 hours."""
+    """The oldest batch with waiting invitations, and the limit's own count of 24 hours."""
     relay = outbox.relay(per_day=2000)
     assert health(outbox.engine, relay).oldest_at is None
     outbox.send(relay, 1)
@@ -134,7 +136,7 @@ def test_what_waits_and_what_is_used_is_said(outbox):
 
 
 def test_offers_are_written_as_servers_write_them():
-    """Keywords with what belongs to them; nothing for a server that offers nothing."""
+    """Keywords with their parameters; nothing for a server without extensions."""
     assert offers_of(NOTHING) == ()
     some = Capabilities(sized=True, auth=frozenset({"PLAIN", "LOGIN"}), chunking=True)
     assert offers_of(some) == ("AUTH LOGIN PLAIN", "CHUNKING", "SIZE")
@@ -142,7 +144,7 @@ def test_offers_are_written_as_servers_write_them():
 
 @pytest.mark.servers
 def test_a_real_server_is_described_as_it_is(platform: Platform, postfix: Postfix) -> None:
-    """Postfix with a login: STARTTLS, the authority's certificate, and what it offers after TLS."""
+    """Postfix with sign-in: STARTTLS, the authority's certificate, and the extensions after TLS."""
     verifying_context().load_verify_locations(cadata=postfix.ca_file.read_text())
     relay = platform.add_relay(
         postfix, port=postfix.submission_port, security=Security.STARTTLS, username="survey", password="correct horse"

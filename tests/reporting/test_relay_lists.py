@@ -47,7 +47,7 @@ def labels(session: Session, tenant_id: str | None = "acme", **wanted: object) -
 
 
 def test_what_is_looked_for_is_found(session):
-    """By a part in any case, literally, with the tenant's default in front and nothing of others."""
+    """By a part in any case, matched literally, with the tenant's default first and no relays of others."""
     add(session, "beta")
     add(session, "Zulu", is_default=True)
     add(session, "Alpha_100%", host="MX.example", description="for the Board")
@@ -64,7 +64,7 @@ def test_what_is_looked_for_is_found(session):
 
 
 def test_each_choice_shows_what_it_counts(session):
-    """State is what people set, failing is what deliveries say; both are counted in one go."""
+    """State is set by people, failing by deliveries; one query counts both."""
     lease(session, add(session, "good"), last_success_at=LATE, last_error_at=EARLY)
     lease(session, add(session, "bad"), last_success_at=EARLY, last_error_at=LATE)
     lease(session, add(session, "away"), failing_since=EARLY, last_success_at=LATE)
@@ -87,7 +87,7 @@ def test_each_choice_shows_what_it_counts(session):
 
 
 def test_waiting_is_what_has_not_ended(session):
-    """Counted from the kept figures of batches that are open or paused."""
+    """From the stored totals of open and paused batches."""
     relay = add(session, "busy")
     for state, taken in ((BatchState.OPEN, 10), (BatchState.PAUSED, 5), (BatchState.DONE, 7)):
         batch = Batch(
@@ -119,7 +119,7 @@ def test_pages_do_not_overlap(session):
 
 
 def test_suggestions_are_ranked_and_moved(session):
-    """A project's before a person's before the tenant's; ids that differ in case only are different."""
+    """A project's before a person's before the tenant's; ids that differ only in case are different."""
     one, two = add(session, "one", is_default=True), add(session, "two")
 
     def suggested(project: str, user: str) -> str | None:
@@ -135,7 +135,7 @@ def test_suggestions_are_ranked_and_moved(session):
 
 
 def test_the_policy_is_stored_and_taken_back(session):
-    """What is saved twice stands there once, and what is set back is gone."""
+    """A suggestion saved twice exists once, and a removed one is gone."""
     rules = Policy(Settings(policy_page=PolicyPage.NETWORK), frozenset())
     values = {"ceiling_per_second": 0.25, "allowed_networks": (ip_network("10.0.0.0/8"),), "relays_per_tenant": 3}
     for ceiling in (2, 3):

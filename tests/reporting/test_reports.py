@@ -1,4 +1,4 @@
-"""What reports and hooks read, on each database."""
+"""Queries of reports and hooks, on each database."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _attempt(session, invitation_id, state, code, text):
 
 
 def test_counts_are_of_one_project_of_one_tenant(session):
-    """Neither another project nor another tenant's project of the same id is counted."""
+    """Neither another project nor another tenant's project with the same id is counted."""
     _batch(session, State.ACCEPTED, State.ACCEPTED, State.REFUSED, State.QUEUED)
     _batch(session, State.SENDING)
     _batch(session, State.ACCEPTED, project_id="p2")
@@ -69,7 +69,7 @@ def test_counts_are_of_one_project_of_one_tenant(session):
 
 
 def test_a_refusal_shows_its_last_attempt(session):
-    """Of several tries the last one counts, and an invitation without any is shown without words."""
+    """The last of several attempts counts, and an invitation without attempts has no reply."""
     batch = _batch(session, State.REFUSED, State.FAILED, State.ACCEPTED)
     first = session.query(Invitation.id).filter_by(batch_id=batch.id, reference="r0").scalar()
     _attempt(session, first, State.QUEUED, 450, "Greylisted")
@@ -81,7 +81,7 @@ def test_a_refusal_shows_its_last_attempt(session):
 
 
 def test_statuses_come_newest_batch_first_and_whole(session, monkeypatch):
-    """The stream crosses its chunks without a loss or a repetition, and can be narrowed to references."""
+    """The stream has no gaps or repetitions between chunks, and can be limited to references."""
     monkeypatch.setattr(statuses, "CHUNK", 2)
     old = _batch(session, *[State.ACCEPTED] * 5)
     new = _batch(session, *[State.QUEUED] * 3)
@@ -94,8 +94,8 @@ def test_statuses_come_newest_batch_first_and_whole(session, monkeypatch):
     assert list(statuses.invitation_statuses(session, "evil", "p1")) == []
 
 
-def test_statuses_by_id_are_what_a_drain_tells(session):
-    """By ids they come with tenant and project, on a plain connection as well."""
+def test_statuses_by_id_are_those_of_events(session):
+    """By ids they include tenant and project, also on a plain connection."""
     batch = _batch(session, State.ACCEPTED, State.REFUSED)
     ids = [number for (number,) in session.query(Invitation.id).filter_by(batch_id=batch.id)]
     found = list(statuses.statuses_by_id(session.connection(), ids))
@@ -112,7 +112,7 @@ def test_a_report_of_nothing_reads_nothing(session):
 
 
 def test_columns_say_what_is_not_known_and_why():
-    """The host can leave out or grey what an own server hides, with the reason."""
+    """The host can omit or grey the statuses that a tenant's own server hides, with the reason."""
     columns = {column.key: column for column in reports.report_columns()}
     assert columns["accepted"].is_known
     for key in ("delivered", "bounced_soft", "bounced_hard"):

@@ -1,4 +1,4 @@
-"""The map for newcomers: every path that it names exists, and every room stands on it."""
+"""The map for newcomers: all its paths exist, and it has every room."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def section(title: str) -> str:
 
 
 def test_each_starting_point_exists() -> None:
-    """The table "to change X, start at Y" leads to files that are there."""
+    """The files in the table "to change X, start at Y" exist."""
     paths = re.findall(r"`((?:plugin|hooks|forms|templates)/[^`]+)`", section("To change X, start at Y"))
     assert len(paths) > 20
     assert [path for path in paths if not (REPOSITORY / path).is_file()] == []
 
 
 def test_each_room_is_on_the_map() -> None:
-    """No package of `plugin/` is missing in the picture."""
+    """The picture has every package of `plugin/`."""
     picture = section("The rooms and the processes")
     rooms = {path.parent.name for path in (REPOSITORY / "plugin").glob("*/__init__.py")}
     assert [room for room in sorted(rooms - {"migrations", "testing"}) if f"{room}/" not in picture] == []
 
 
 def test_each_module_that_the_documents_name_exists() -> None:
-    """A document that speaks of `own_smtp.room.module` means one that is there."""
+    """Every `own_smtp.room.module` in the documents exists."""
     named = {
         name
         for document in (REPOSITORY / "docs").glob("*.md")

@@ -1,4 +1,4 @@
-"""The parts of the benchmarks that others rely on: the table, the far network, the slow disk. Nothing here is timed."""
+"""The shared parts of the benchmarks: the table, the far network, the slow disk. Nothing here is timed."""
 
 import asyncio
 import json
@@ -36,14 +36,14 @@ def test_every_bar_has_its_benchmark() -> None:
 def test_a_bar_is_held_against_what_was_measured_else_against_the_ratio(
     bar: str, ratio: float | None, measured: float | None, is_met: bool | None
 ) -> None:
-    """A line meets its bar, misses it, or has nothing to be held against."""
+    """A line meets its bar, misses it, or has no figure to compare."""
     row = Row(id="P0", what="", ours="", bar=bar, ratio=ratio, measured=measured)
     assert row.is_met is is_met
     assert missed([row]) == ([row] if is_met is False else [])
 
 
 def test_the_table_shows_what_is_missing_and_what_is_missed() -> None:
-    """A peer that is not there and a bar that is not met stand in the table for everybody to see."""
+    """The table shows a missing peer and a missed bar."""
     rows = [
         Row(id="P1", what="fast", ours="10 msg/s", peer="5 msg/s", ratio=2.0, bar=">= 3"),
         Row(id="P4", what="a | b", ours="10 msg/s", peer="not installed: php-cli", bar=">= 3"),
@@ -56,12 +56,12 @@ def test_the_table_shows_what_is_missing_and_what_is_missed() -> None:
 
 @pytest.mark.parametrize(("number", "text"), [(0.123, "0.12"), (12.34, "12.3"), (1234.5, "1,234"), (0.0, "0.00")])
 def test_figures_are_short(number: float, text: str) -> None:
-    """Three digits say what a benchmark knows."""
+    """Three significant digits: a benchmark is no more exact."""
     assert in_short(number) == text
 
 
 def test_a_table_replaces_the_one_before_it(tmp_path: Path) -> None:
-    """Writing a table twice leaves the second one, and everything around it as it was."""
+    """Writing a table twice leaves the second one, and everything around it unchanged."""
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\n{END}\nafter\n", encoding="utf-8")
     write_between(page, "first")
@@ -70,7 +70,7 @@ def test_a_table_replaces_the_one_before_it(tmp_path: Path) -> None:
 
 
 def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
-    """A table is not written over a page that has no place for it."""
+    """A page without markers is not overwritten."""
     page = tmp_path / "page.md"
     page.write_text("mine", encoding="utf-8")
     with pytest.raises(ValueError, match="has no lines"):
@@ -85,7 +85,7 @@ def test_the_page_about_speed_has_a_place_for_the_table() -> None:
 
 
 def test_what_is_compared_takes_turns() -> None:
-    """Ours and a peer run in turn, and the ratio is the middle one of the rounds."""
+    """Ours and a peer run alternately, and the ratio is the median of the rounds."""
     order: list[str] = []
     rates = {"ours": iter([10.0, 40.0, 30.0]), "peer": iter([5.0, 10.0, 10.0])}
 
@@ -100,7 +100,7 @@ def test_what_is_compared_takes_turns() -> None:
 
 
 def test_a_peer_that_is_missing_leaves_a_word_and_no_figure() -> None:
-    """One peer that is not installed does not keep the others from being measured."""
+    """A peer that is not installed does not stop the measurement of the others."""
 
     def missing() -> dict[str, float]:
         raise NotInstalledError("php-cli")
@@ -124,13 +124,13 @@ def test_the_fullest_window_is_found(times: list[float], most: int) -> None:
 
 
 def test_a_pace_in_bursts_is_counted_by_whole_windows() -> None:
-    """Ten messages at the beginning of each second are ten a second, and no more than allowed in any."""
+    """Ten messages at the beginning of each second are ten a second, and never exceed the limit."""
     run = Run(MIDDLE, [second + place / 1000 for second in range(4) for place in range(10)])
     assert (run.rate, run.fullest) == (10.0, 1.0)
 
 
 def test_a_limit_that_is_passed_shows() -> None:
-    """One message too many within a second makes the run fuller than allowed."""
+    """One message too many within a second exceeds the limit."""
     assert Run(FAST, [place / 1000 for place in range(101)]).fullest == 1.01
 
 
@@ -142,7 +142,7 @@ def test_a_stage_survives_its_way_to_another_process() -> None:
 
 
 def test_the_far_network_passes_on_everything_in_order() -> None:
-    """What goes through the proxy arrives whole, in order, both ways, with its end."""
+    """Data passes the proxy complete, in order, in both directions, including the end of the connection."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1000):

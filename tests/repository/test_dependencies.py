@@ -1,4 +1,4 @@
-"""What the code imports, what pyproject.toml says that it needs, and what the locks install."""
+"""The imports of the code, the dependencies in pyproject.toml, and the contents of the locks."""
 
 import ast
 import re
@@ -46,13 +46,13 @@ LOCK_NAMES = ["tools", "demo", "dev", "redis", "lowest"]
 
 
 def declared(extra: str) -> list[Requirement]:
-    """Return what an extra names, and what the package itself needs for ""."""
+    """Return the declared dependencies of an extra; "" means the package itself."""
     lines = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
     return [Requirement(line) for line in lines]
 
 
 def needed(*extras: str) -> list[Requirement]:
-    """Return what the package needs with these extras, those included which they name."""
+    """Return the distributions that the package needs with these extras, including extras of extras."""
     found = []
     for requirement in (item for extra in ("", *extras) for item in declared(extra)):
         found += needed(*requirement.extras) if requirement.name == PROJECT["name"] else [requirement]
@@ -79,7 +79,7 @@ def _owners() -> Mapping[str, list[str]]:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Return the top-level names that a file imports, also inside of functions and for type checkers only."""
+    """Return the top-level names that a file imports, including imports inside functions and for type checkers only."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
@@ -99,7 +99,7 @@ def imports_of(path: Path) -> set[str]:
     ],
 )
 def test_whatever_is_imported_is_declared(folders: list[Path], extra: str) -> None:
-    """An import rests on a dependency of its own, not on what another library happens to bring."""
+    """An import relies on a declared dependency, not on one of another library."""
     allowed = names(needed(extra)) | set(FROM_DEBIAN)
     assert {name: path for name, path in imported(folders).items() if name not in allowed} == {}
 
@@ -113,19 +113,19 @@ def test_whatever_is_imported_is_declared(folders: list[Path], extra: str) -> No
     ],
 )
 def test_whatever_is_declared_is_needed(folders: list[Path], extras: list[str]) -> None:
-    """A dependency is imported where its extra is for, or is needed without an import, for a reason that is given."""
+    """A declared dependency is imported by the code of its extra, or has a stated reason."""
     wanted = {name for extra in extras for name in names(declared(extra))} - {PROJECT["name"]}
     assert wanted - set(imported(folders)) - set(IMPORTED_NOWHERE) == set()
 
 
 def test_no_reason_outlives_its_dependency() -> None:
-    """What is said to be imported nowhere is declared, and nothing that is installed or shown imports it."""
+    """A dependency with such a reason is still declared, and still imported nowhere."""
     assert set(IMPORTED_NOWHERE) <= names(needed("dev", "bundled-redis"))
     assert set(IMPORTED_NOWHERE) & set(imported(PACKAGE + EXAMPLES)) == set()
 
 
 def locked(name: str) -> dict[str, set[Version]]:
-    """Return the versions that a lock has of each distribution: several where systems differ."""
+    """Return the locked versions of each distribution: several if systems differ."""
     found: dict[str, set[Version]] = {}
     for pin in re.findall(r"^([\w.-]+)==([^\s;]+)", (LOCKS / f"{name}.txt").read_text(encoding="utf-8"), re.MULTILINE):
         found.setdefault(pin[0], set()).add(Version(pin[1]))
@@ -133,7 +133,7 @@ def locked(name: str) -> dict[str, set[Version]]:
 
 
 def test_there_are_these_locks() -> None:
-    """No lock is left that nothing renews."""
+    """Every lock is one that `make lock` updates."""
     assert {path.stem for path in LOCKS.iterdir()} == set(LOCK_NAMES)
 
 
@@ -149,7 +149,7 @@ def test_there_are_these_locks() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_lock_has_what_is_declared(name: str, wanted: list[Requirement]) -> None:
-    """Each direct dependency is locked in a version that pyproject.toml allows; `make lock` brings that about."""
+    """Each direct dependency is locked in a version that pyproject.toml allows; `make lock` ensures that."""
     pins = locked(name)
     assert names(wanted) - set(pins) == set()
     for requirement in wanted:
@@ -158,7 +158,7 @@ def test_a_lock_has_what_is_declared(name: str, wanted: list[Requirement]) -> No
 
 @pytest.mark.parametrize("name", LOCK_NAMES)
 def test_a_lock_is_exact(name: str) -> None:
-    """Each entry is one version with its hashes, none names a place, and the first line says when it was made."""
+    """Each entry is one version with its hashes, none names a location, and the first line has the date."""
     head, *lines = (LOCKS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     made = re.fullmatch(r"# Made by `make lock` on (\S+), not by hand\.", head)
     assert made
@@ -170,13 +170,13 @@ def test_a_lock_is_exact(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["tools", "demo", "redis"])
 def test_locks_agree(name: str) -> None:
-    """The demo runs on the versions with which the tests pass."""
+    """The demo runs on the versions that the tests use."""
     tested = {**locked("dev"), "pip": locked("tools")["pip"]}
     assert {key: versions for key, versions in locked(name).items() if versions != tested[key]} == {}
 
 
 def test_the_lowest_versions_that_are_allowed_are_those_that_are_tried() -> None:
-    """Each lower bound can be installed together with the others, and `.ci/run` does so."""
+    """All lower bounds can be installed together, and `.ci/run` does so."""
     pins = locked("lowest")
     bounds = {canonicalize_name(item.name): {bound_of(item)} for item in needed("test")}
     assert {name: pins[name] for name in bounds} == bounds

@@ -1,4 +1,4 @@
-"""The shape of the code, where no tool looks at it. Which layer may import which, import-linter says in `make lint`."""
+"""The shape of the code, as far as no tool checks it. import-linter checks the layers in `make lint`."""
 
 import ast
 from pathlib import Path

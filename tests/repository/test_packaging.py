@@ -1,4 +1,4 @@
-"""What an installation brings, and what the documentation says of it."""
+"""The contents of an installation, and its documentation."""
 
 import re
 import subprocess
@@ -17,13 +17,13 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
 def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python in a process of its own, away from the repository, so that only what is installed is found."""
+    """Run Python in a process of its own outside the repository, so that it finds only installed packages."""
     return subprocess.run([sys.executable, "-I", "-c", code], check=False, cwd=folder, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("name", ["plugin", "hooks", "forms", "templates", "tests", "demo", "survey_host"])
 def test_no_folder_of_the_repository_is_a_package_of_its_own(name: str, tmp_path: Path) -> None:
-    """An installation brings `own_smtp` only, and takes no name that a host or another library may want."""
+    """An installation adds `own_smtp` only, and takes no other top-level name."""
     assert f"No module named '{name}'" in run(f"import {name}", tmp_path).stderr
 
 
@@ -36,7 +36,7 @@ def test_importing_a_marker_is_cheap(statement: str, tmp_path: Path) -> None:
 
 
 def test_the_package_says_that_it_is_typed() -> None:
-    """Type checkers read the annotations of an installed package only beside this file (PEP 561)."""
+    """Type checkers use the annotations of an installed package only with this file (PEP 561)."""
     assert files("own_smtp").joinpath("py.typed").is_file()
 
 
@@ -53,12 +53,12 @@ def test_every_deadline_is_documented_with_its_default() -> None:
 
 
 def documented(name: str) -> dict[str, str]:
-    """Return what the tables say: the name in the first column, and the default in the second."""
+    """Return the names and defaults in the tables."""
     return dict(re.findall(rf"^\| `({name})` \| `?([^|`]*)`? \|", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def in_words(default: Any) -> str:
-    """Return a default as the document writes it."""
+    """Format a default as the document does."""
     match default:
         case None | ():
             return "none"
@@ -74,7 +74,7 @@ def in_words(default: Any) -> str:
 
 
 def duration(seconds: int) -> str:
-    """Return a duration in the largest unit that makes it a whole number; a day is said in days from two on."""
+    """Return a duration in the largest unit that makes it a whole number; days from two on."""
     units = {"day": 86400, "hour": 3600, "minute": 60, "second": 1}
     unit = next(unit for unit, size in units.items() if seconds % size == 0 and (unit != "day" or seconds > size))
     number = seconds // units[unit]

@@ -1,6 +1,6 @@
-"""The rooms of the package: what each offers to the others, how large they are, and how long their chains are.
+"""The rooms of the package: their offers to other rooms, their sizes, and the length of import chains.
 
-Which room may import which, import-linter says in `make lint`.
+import-linter checks the order of rooms in `make lint`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import own_smtp
 
 PACKAGE = Path(own_smtp.__file__).parent
 TOP_LEVEL = ("forms", "hooks", "migrations", "templates", "testing")
-"""Packages that are no rooms: the contract, the faces and what setuptools maps from the repository's top level."""
+"""Packages that are not rooms: the contract, the user interfaces, and top-level folders that setuptools maps."""
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py") if path.parent.name not in TOP_LEVEL)
 INNER = ("delivery.workers", "delivery.sending", "delivery.bookkeeping")
 
@@ -29,7 +29,7 @@ def room_of(path: Path) -> str:
 
 @cache
 def imports_of(path: Path) -> list[tuple[str, str]]:
-    """Return what a file imports from the package, as pairs of a module and a name in it."""
+    """Return a file's imports from the package, as pairs of a module and a name in it."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return [
         (str(node.module), alias.name)
@@ -50,7 +50,7 @@ def offers(package: str) -> frozenset[str]:
 
 
 def denied_by(module: str, name: str) -> str | None:
-    """Return the package on the way to a name that does not offer it; `None` when all do."""
+    """Return the package that does not offer a name on the way to it; `None` when all do."""
     steps = [*module.split(".")[1:], name]
     package = "own_smtp"
     for step in steps:
@@ -64,14 +64,14 @@ def denied_by(module: str, name: str) -> str | None:
 
 @pytest.mark.parametrize("room", [*ROOMS, *INNER])
 def test_a_room_says_what_it_promises(room: str) -> None:
-    """Its docstring has a promise and more than one line, and its public names are in `__all__`."""
+    """Its docstring has a promise and more than one line, and `__all__` has its public names."""
     module = import_module(f"own_smtp.{room}")
     assert len((module.__doc__ or "").strip().splitlines()) > 2
     assert module.__all__
 
 
 def test_a_module_imports_from_another_room_only_what_that_offers() -> None:
-    """A room's files are its own affair, except for those that its `__all__` names."""
+    """A room's files are private, except for those in its `__all__`."""
     denied = [
         f"{path.relative_to(PACKAGE)}: {problem}"
         for path in PACKAGE.rglob("*.py")
@@ -84,7 +84,7 @@ def test_a_module_imports_from_another_room_only_what_that_offers() -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_what_a_room_offers_exists_and_is_wanted(room: str) -> None:
-    """Each public module exists, and some other room imports it: nothing is public for its own sake."""
+    """Each public module exists, and some other room imports it."""
     wanted = {
         step
         for path in PACKAGE.rglob("*.py")
@@ -99,7 +99,7 @@ def test_what_a_room_offers_exists_and_is_wanted(room: str) -> None:
 def test_rooms_and_files_stay_small() -> None:
     """No folder has more than 25 files, and no file more than 340 lines.
 
-    The hooks' values stand on one page, and a migration of all tables is what it is.
+    The hooks' values are one page, and the first migration has all tables.
     """
     files = defaultdict(list)
     for path in PACKAGE.rglob("*.py"):
@@ -114,7 +114,7 @@ def test_rooms_and_files_stay_small() -> None:
 
 
 def test_the_longest_chain_of_rooms_is_short() -> None:
-    """From any room to the last that it needs there are fewer than ten, so that a change can be followed."""
+    """A chain of room imports has fewer than ten rooms, so that a change can be followed."""
     needs: dict[str, set[str]] = defaultdict(set)
     for path in PACKAGE.rglob("*.py"):
         if room_of(path) in ROOMS:

@@ -1,4 +1,4 @@
-"""The scripted server itself, seen through the standard library's client."""
+"""The scripted server itself, tested with the standard library's client."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def raw(server: ScriptedServer) -> socket.socket:
 
 
 def read_all(client: socket.socket) -> bytes:
-    """Read until the server hangs up, in good order or not."""
+    """Read until the server closes the connection, by FIN or reset."""
     data = b""
     try:
         while more := client.recv(1 << 16):
@@ -57,7 +57,7 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def test_a_message_arrives_as_it_was_sent(scripted):
-    """What is kept is the message without dot-stuffing, with its envelope."""
+    """The stored message has no dot-stuffing, and its envelope."""
     send(scripted, "one@example.org", "two@example.org")
     (copy,) = scripted.copies
     assert copy.data == MESSAGE
@@ -78,7 +78,7 @@ def test_an_empty_message_is_read(scripted):
 
 
 def test_a_group_gets_its_replies_at_once(scripted):
-    """A pipelined group is one read and one write, and one round trip."""
+    """A pipelined group takes one read, one write and one round trip."""
     with raw(scripted) as client:
         client.sendall(b"EHLO me\r\n")
         client.recv(1000)
@@ -123,7 +123,7 @@ def test_rules_are_chosen_by_recipient_message_and_connection(scripted):
 
 
 def test_a_rule_may_apply_a_limited_number_of_times(scripted):
-    """`times` makes a fault that goes away."""
+    """`times` makes a temporary fault."""
     rule = scripted.on("mail", "451 4.7.1 greylisted", times=1)
     with pytest.raises(smtplib.SMTPSenderRefused):
         send(scripted)
@@ -141,7 +141,7 @@ def test_a_behaviour_may_be_worked_out(scripted):
 @pytest.mark.parametrize("phase", ["connect", "banner", "ehlo", "mail", "rcpt", "data", "dot"])
 @pytest.mark.parametrize("fault", [CLOSE, RESET, ("421 4.3.2 closing", CLOSE)])
 def test_every_phase_can_end_the_connection(scripted, phase, fault):
-    """The client sees the end wherever the script puts it, and nothing is kept."""
+    """The script can end the connection in every phase; nothing is stored."""
     scripted.on(phase, fault)
     with pytest.raises((smtplib.SMTPException, OSError)):
         send(scripted)
@@ -165,7 +165,7 @@ def test_a_message_can_be_kept_without_a_word(scripted):
 
 
 def test_a_reply_can_be_torn(scripted):
-    """Bytes go out as they are, and change nothing at the server."""
+    """Bytes are sent unchanged, without effect on the server's state."""
     scripted.on("noop", (b"250 2.0.0 o", CLOSE))
     with raw(scripted) as client:
         client.sendall(b"NOOP\r\n")
@@ -173,7 +173,7 @@ def test_a_reply_can_be_torn(scripted):
 
 
 def test_the_body_can_be_cut(scripted):
-    """CloseAfter reads so many octets of the message, then resets."""
+    """CloseAfter reads this many octets of the message, then resets."""
     scripted.on("body", CloseAfter(10, reset=True))
     with pytest.raises((smtplib.SMTPServerDisconnected, ConnectionError)):
         send(scripted)
@@ -181,7 +181,7 @@ def test_the_body_can_be_cut(scripted):
 
 
 def test_a_reply_waits_for_the_test(scripted):
-    """Wait holds the connection where it is until the event is set."""
+    """Wait holds the connection until the event is set."""
     gate = threading.Event()
     rule = scripted.on("dot", (Wait(gate), PASS))
     sender = threading.Thread(target=send, args=(scripted,))
@@ -194,7 +194,7 @@ def test_a_reply_waits_for_the_test(scripted):
 
 
 def test_a_server_that_hangs_can_be_closed():
-    """Closing the server ends connections that wait, hang or write without end."""
+    """Closing the server ends connections that wait, hang or write endlessly."""
     with ScriptedServer() as server:
         server.on("banner", HANG, connection=1)
         server.on("banner", Endless(), connection=2)
@@ -207,7 +207,7 @@ def test_a_server_that_hangs_can_be_closed():
 
 
 def test_nonsense_can_be_said(scripted):
-    """Multi-line replies, trickled ones, huge lines and garbage reach the client as they are."""
+    """Multi-line, slow, huge and invalid replies reach the client unchanged."""
     scripted.on("noop", multiline(250, "a", "b"), turn=0, times=1)
     scripted.on("rset", Trickle("250 slowly", interval=0.001))
     scripted.on("helo", GARBAGE)
@@ -225,14 +225,14 @@ def test_nonsense_can_be_said(scripted):
 
 
 def test_a_server_can_speak_unasked(scripted):
-    """An interjection reaches a client that says nothing, as a 421 on an idle connection does."""
+    """An interjection reaches an idle client, like a 421."""
     with raw(scripted) as client:
         scripted.connections[0].interject(("421 4.4.2 idle", CLOSE))
         assert read_all(client) == b"421 4.4.2 idle\r\n"
 
 
 def test_starttls_and_auth():
-    """AUTH is offered under TLS only, and what was tried is on record."""
+    """AUTH is offered under TLS only, and attempts are recorded."""
     authority = Authority()
     with ScriptedServer(tls=authority.server_context(), credentials={"me": "geheim"}) as server:
         with smtplib.SMTP("localhost", server.port, timeout=10) as client:
@@ -249,7 +249,7 @@ def test_starttls_and_auth():
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 def test_wrong_passwords_are_refused(mechanism):
-    """535 for a password that is not the one, with each mechanism."""
+    """A wrong password gets 535, with each mechanism."""
     with (
         ScriptedServer(credentials={"me": "geheim"}, mechanisms=[mechanism]) as server,
         smtplib.SMTP(server.host, server.port, timeout=10) as client,
@@ -261,7 +261,7 @@ def test_wrong_passwords_are_refused(mechanism):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_the_good_certificate_is_trusted(kind, test_authority):
-    """With implicit TLS a verifying client refuses the wrong name, the expired one and the other authority's."""
+    """A verifying client rejects the wrong name, the expired certificate and the other authority's."""
     with ScriptedServer(tls=test_authority.server_context(kind), implicit_tls=True) as server:
 
         def connect() -> None:
@@ -276,7 +276,7 @@ def test_only_the_good_certificate_is_trusted(kind, test_authority):
 
 
 def test_plaintext_can_be_injected_after_starttls():
-    """What is said behind the 220 goes out in the clear, before the handshake (CVE-2021-38371)."""
+    """Data after the 220 is sent in plain text, before the handshake (CVE-2021-38371)."""
     authority = Authority()
     with ScriptedServer(tls=authority.server_context()) as server:
         server.on("starttls", "220 go\n250-injected\n250 AUTH PLAIN")
@@ -286,7 +286,7 @@ def test_plaintext_can_be_injected_after_starttls():
 
 
 def test_a_handshake_can_hang():
-    """`tls` stands between the 220 and the handshake."""
+    """The phase `tls` is between the 220 and the handshake."""
     with ScriptedServer(tls=Authority().server_context(), implicit_tls=True) as server:
         rule = server.on("tls", HANG)
         with socket.create_connection((server.host, server.port)):
@@ -294,7 +294,7 @@ def test_a_handshake_can_hang():
 
 
 def test_a_client_that_breaks_the_rules_is_found_out():
-    """Pipelining without being asked to, unknown parameters, bare line feeds and long lines are noted."""
+    """Unannounced pipelining, unknown parameters, bare line feeds and long lines are recorded."""
     with ScriptedServer(extensions=[]) as server:
         with raw(server) as client:
             client.sendall(b"EHLO me\r\nMAIL FROM:<a@b.example> BODY=8BITMIME\r\nRCPT TO:<\xc3\xa4@b.example>\r\n")
@@ -309,7 +309,7 @@ def test_a_client_that_breaks_the_rules_is_found_out():
 
 
 def test_a_server_that_does_not_read_is_felt():
-    """With a small receive buffer, a client's large message does not go through."""
+    """With a small receive buffer, a client's large message blocks."""
     with ScriptedServer(receive_buffer=4096) as server:
         server.on("body", HANG)
         with smtplib.SMTP(server.host, server.port, timeout=0.5) as client, pytest.raises((TimeoutError, OSError)):
@@ -332,6 +332,6 @@ def test_ports_where_nobody_answers():
 
 
 def test_an_unknown_phase_is_an_error(scripted):
-    """A misspelt phase would make a rule that never applies."""
+    """A misspelt phase would create a rule that never applies."""
     with pytest.raises(ValueError, match="none of"):
         scripted.on("rctp", CLOSE)

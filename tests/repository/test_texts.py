@@ -1,4 +1,4 @@
-"""The catalogues: complete, faithful and compiled."""
+"""The catalogues: complete, consistent and compiled."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_there_is_a_german_catalogue():
 @pytest.mark.tree
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_text_is_translated(language):
-    """The catalogue has each text of the code and no other, and none is empty or doubtful.
+    """The catalogue has exactly the texts of the code, and none is empty or fuzzy.
 
     `make catalogs` brings it up to date.
     """
@@ -68,7 +68,7 @@ def test_translations_keep_the_placeholders(language):
 @pytest.mark.tree
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_compiled_catalogue_is_that_of_the_text(language):
-    """The catalogue read at run time has the messages, plural forms, charset and plural rule of the text beside it.
+    """The catalogue read at run time has the messages, plural forms, charset and plural rule of the source beside it.
 
     Messages are compared, not bytes: the header also names the version of Babel that wrote it.
     """
@@ -81,13 +81,13 @@ def test_the_compiled_catalogue_is_that_of_the_text(language):
 
 
 def test_texts_work_without_an_application():
-    """Code that runs outside an application gets English."""
+    """Code outside an application gets English."""
     assert i18n.gettext("Saved.") == "Saved."
     assert i18n.ngettext("%(num)s project", "%(num)s projects", 2) == "2 projects"
 
 
 def test_a_host_without_babel_gets_the_browsers_language():
-    """A host that never heard of translations shows German to a German browser."""
+    """A host without translations shows German to a German browser."""
     app = Flask("plain")
     i18n.ensure_babel(app)
     with app.test_request_context(headers={"Accept-Language": "de-AT,de;q=0.9"}):
@@ -97,7 +97,7 @@ def test_a_host_without_babel_gets_the_browsers_language():
 
 
 def test_numbers_and_plurals_follow_the_language():
-    """Germans write 1.000, and one is not many."""
+    """German writes 1.000, and has a singular."""
     app = Flask("plain")
     i18n.ensure_babel(app)
     with app.app_context(), force_locale("de"):
@@ -116,7 +116,7 @@ def test_numbers_and_plurals_follow_the_language():
     ],
 )
 def test_a_time_that_is_near_is_said_without_its_date(locale, words):
-    """Today and tomorrow are those of the tenant's own zone, also where UTC has another date."""
+    """Today and tomorrow are days of the tenant's own zone, even when UTC has another date."""
     app = Flask("plain")
     i18n.ensure_babel(app)
     now = datetime.fromisoformat("2026-11-22T00:30+01:00")
@@ -127,7 +127,7 @@ def test_a_time_that_is_near_is_said_without_its_date(locale, words):
 
 
 def test_every_state_has_a_label_and_a_meaning():
-    """No state reaches a page without words."""
+    """Every state has texts for pages."""
     from own_smtp.reporting.state_counts import SENTENCE, STATE_LABELS, STATE_MEANINGS
 
     assert set(STATE_LABELS) == set(STATE_MEANINGS) == set(SENTENCE) == set(State)

@@ -24,7 +24,7 @@ from tests.scripted.wire import Gone, Wire
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """Where a conversation is. All numbers start at 1."""
+    """The position in a conversation. All numbers start at 1."""
 
     phase: str
     connection: int
@@ -37,14 +37,14 @@ class Moment:
     line: str = ""
     """The command line, or the last line of an AUTH exchange."""
     arrived: float = 0.0
-    """When the kernel got it, in seconds since 1970; 0 under TLS."""
+    """The time at which the kernel received it, in seconds since 1970; 0 under TLS."""
 
 
 class Act(Protocol):
     """Something other than a reply."""
 
     def perform(self, wire: Wire) -> None:
-        """Do it; raise `Gone` when the connection is over."""
+        """Do it; raise `Gone` when the connection has ended."""
 
 
 Step = str | bytes | Act | Callable[[Moment], "Behaviour"]
@@ -53,7 +53,7 @@ Behaviour = Step | tuple[Step, ...]
 
 @dataclass(frozen=True)
 class Marker:
-    """A step that the conversation itself knows how to do."""
+    """A step that the conversation itself implements."""
 
     name: str
 
@@ -75,14 +75,14 @@ class _Close:
 
 
 CLOSE = _Close()
-"""Close in good order, after what was said before."""
+"""Close in good order, after the previous steps' output."""
 RESET = _Close(reset=True)
 """Close with a TCP reset (SO_LINGER 0)."""
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Go on when the test sets the event. A server that is closed lets all go."""
+    """Wait until the test sets the event. Closing the server releases all."""
 
     event: threading.Event = field(default_factory=threading.Event)
 
@@ -99,7 +99,7 @@ class _Hang:
 
 
 HANG = _Hang()
-"""Neither read nor write any more, and keep the connection open until the server is closed."""
+"""Neither read nor write, and keep the connection open until the server is closed."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Trickle:
 
 @dataclass(frozen=True)
 class Endless:
-    """Send the same bytes over and over, until the client hangs up."""
+    """Send the same bytes repeatedly, until the client disconnects."""
 
     data: bytes = b"220-more\r\n"
 
@@ -154,5 +154,5 @@ def multiline(code: int, *lines: str) -> str:
 
 
 def huge_line(code: int = 250, size: int = 1 << 20) -> str:
-    """Return a reply of one line that is much too long."""
+    """Return a reply of one overlong line."""
     return f"{code} " + "x" * size

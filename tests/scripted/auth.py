@@ -11,7 +11,7 @@ Ask = Callable[[str], str | None]
 
 
 def exchange(mechanism: str, initial: str, ask: Ask) -> tuple[str, str] | None:
-    """Return user name and password, or `None` when the client cancelled or the mechanism is not known."""
+    """Return user name and password, or `None` when the client cancelled or the mechanism is unknown."""
     if mechanism == "LOGIN":
         username = decoded(initial) if initial else ask("Username:")
         password = None if username is None else ask("Password:")
@@ -35,7 +35,7 @@ def _xoauth2(response: str) -> tuple[str, str]:
 
 
 def decoded(text: str) -> str:
-    """Return what base64 stands for; rubbish stands for nothing."""
+    """Return the decoded base64; empty for invalid input."""
     try:
         return base64.b64decode(text.encode("ascii", "replace")).decode("utf-8", "surrogateescape")
     except binascii.Error:

@@ -58,12 +58,12 @@ class Authority:
 
 @cache
 def authority() -> Authority:
-    """Return the one authority of this test run: making keys takes time."""
+    """Return the one authority of this test run: creating keys takes time."""
     return Authority()
 
 
 class BrokenCertificate:
-    """A certificate with an extension that stands twice, which RFC 5280, 4.2 forbids. TLS itself does not mind."""
+    """A certificate with a duplicate extension, which RFC 5280, 4.2 forbids. TLS itself accepts it."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())

@@ -1,4 +1,4 @@
-"""The server's side of one SMTP conversation: what a well-behaved server does, and where the script steps in."""
+"""The server's side of one SMTP conversation: a correct server's behaviour, and the points where the script acts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Conversation:
         self.commands: list[str] = []
         """Every command line, without its line end."""
         self.ended: str | None = None
-        """Why the connection is over; `None` while it is not."""
+        """Why the connection has ended; `None` while it is open."""
         self.turn = 0
         self.user: str | None = None
         self.transaction: Transaction | None = None
@@ -55,7 +55,7 @@ class Conversation:
             self.server.notify()
 
     def interject(self, behaviour: object) -> None:
-        """From a test: do this as soon as the connection waits for the client, a 421 out of the blue for example."""
+        """For tests: do this as soon as the connection waits for the client, for example an unexpected 421."""
         self.wire.interject(lambda: self._interjected(behaviour))
 
     def _interjected(self, behaviour: object) -> None:
@@ -65,10 +65,10 @@ class Conversation:
     # The script
 
     def _do(self, phase: str, default: object, then: Callable[[], None] | None = None, *, line: str = "") -> str:
-        """Do what the script says at this phase, and return the last whole reply given.
+        """Run the script for this phase, and return the last whole reply.
 
-        `then` is what a positive reply leads to; it happens before the reply is sent, so that whoever reads the reply
-        finds the deed done.
+        `then` is the effect of a positive reply; it happens before the reply is sent, so that a client that reads the
+        reply finds it done.
         """
         moment = self._moment(phase, line)
         return self._perform(self.server.behaviour(moment), moment, default, then)
@@ -229,7 +229,7 @@ class Conversation:
             self._do("bdat", "501 5.5.4 BDAT size [LAST]", line=line)
             return
         self._do("body", KEEP)
-        # The octets come whatever the answer will be (RFC 3030, 2).
+        # The octets arrive whatever the reply will be (RFC 3030, 2).
         data = self.wire.read_exact(int(size))
         transaction = self.transaction
         if transaction is None or not transaction.recipients or transaction.failed:
@@ -269,7 +269,7 @@ class Conversation:
 
 
 def _flat(behaviour: object, moment: Moment) -> list[object]:
-    """Return a behaviour's steps, with functions of the moment replaced by what they return."""
+    """Return a behaviour's steps; functions of the moment are replaced by their results."""
     if isinstance(behaviour, tuple):
         return [step for item in behaviour for step in _flat(item, moment)]
     if callable(behaviour):

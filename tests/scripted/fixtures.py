@@ -14,14 +14,14 @@ from tests.scripted.server import ScriptedServer
 
 @pytest.fixture
 def scripted() -> Iterator[ScriptedServer]:
-    """A plain server that takes everything until it is told otherwise."""
+    """A server without TLS that accepts everything unless scripted otherwise."""
     with ScriptedServer() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def test_authority() -> Authority:
-    """The authority behind the certificates `good`, `wrong_name`, `expired` and `other_ca`."""
+    """The authority of the certificates `good`, `wrong_name`, `expired` and `other_ca`."""
     return authority()
 
 

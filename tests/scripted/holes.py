@@ -1,4 +1,4 @@
-"""Ports behind which nobody answers."""
+"""Ports where no server answers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class _Port:
 
 
 class ClosedPort(_Port):
-    """A port that refuses connections, and that nobody else gets meanwhile."""
+    """A port that refuses connections, and that no other process gets meanwhile."""
 
 
 class SilentPort(_Port):
-    """A port where connections succeed and then nothing ever comes: the kernel accepts, nobody answers."""
+    """A port where connections succeed and no data follows: the kernel accepts, no program answers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class SilentPort(_Port):
 
 
 class BlackHole(_Port):
-    """A port where a connection neither succeeds nor fails: its backlog is full, and the kernel drops what comes."""
+    """A port where a connection neither succeeds nor fails: its backlog is full, and the kernel drops packets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class BlackHole(_Port):
         super().close()
 
     def _fill(self) -> bool:
-        """Open one more connection that waits for ever, and return whether it still came through."""
+        """Open one more connection, and return whether it succeeded."""
         filler = socket.socket()
         self._fillers.append(filler)
         filler.setblocking(False)

@@ -1,4 +1,4 @@
-"""Whether a client keeps the rules. Each function returns complaints; none is what a test wants to see."""
+"""Checks of a client's compliance. Each function returns complaints; tests expect none."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ ALONE = frozenset({"EHLO", "HELO", "STARTTLS", "AUTH", "DATA", "NOOP", "QUIT", "
 """Commands that must be the last of their group (RFC 2920, 3.1; RFC 3207, 4; RFC 4954, 4)."""
 
 NEEDS = {"BODY": "8BITMIME", "RET": "DSN", "ENVID": "DSN", "NOTIFY": "DSN", "ORCPT": "DSN"}
-"""Which extension a parameter of MAIL or RCPT belongs to, where the names differ."""
+"""The extension of a parameter of MAIL or RCPT, where the names differ."""
 
 
 def judge_command(raw: bytes, verb: str, *, behind: bytes, offered: set[str], is_utf8: bool) -> Iterator[str]:
-    """Judge one command line; `behind` is what the client sent already without waiting for the reply."""
+    """Check one command line; `behind` is the input that the client sent after it without waiting for the reply."""
     if not raw.endswith(b"\r\n") or b"\r" in raw[:-2] or b"\0" in raw:
         yield f"bad line end or octet in {raw!r}"
     if behind and verb in ALONE:
@@ -26,7 +26,7 @@ def judge_command(raw: bytes, verb: str, *, behind: bytes, offered: set[str], is
 
 
 def judge_parameters(parameters: str, offered: set[str]) -> Iterator[str]:
-    """Judge what stands behind the address in MAIL and RCPT."""
+    """Check the parameters after the address in MAIL and RCPT."""
     for parameter in parameters.split():
         keyword = parameter.partition("=")[0].upper()
         extension = NEEDS.get(keyword, keyword)
@@ -35,7 +35,7 @@ def judge_parameters(parameters: str, offered: set[str]) -> Iterator[str]:
 
 
 def judge_message(data: bytes, *, is_8bit: bool) -> Iterator[str]:
-    """Judge a message (RFC 5321, 2.3.8 and 4.5.3.1; RFC 6152)."""
+    """Check a message (RFC 5321, 2.3.8 and 4.5.3.1; RFC 6152)."""
     bare = data.replace(b"\r\n", b"")
     if b"\r" in bare or b"\n" in bare or b"\0" in bare:
         yield "bare CR, bare LF or NUL in a message"

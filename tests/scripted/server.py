@@ -1,4 +1,4 @@
-"""The server that does what a test's script says, on loopback, in threads of its own."""
+"""The scripted server, on loopback, in its own threads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PHASES = frozenset(
 
 @dataclass(slots=True, kw_only=True)
 class Rule:
-    """What to do at a phase, and when. A condition that is `None` does not count."""
+    """A behaviour, its phase and its conditions. A condition of `None` matches everything."""
 
     phase: str
     behaviour: Behaviour
@@ -87,12 +87,12 @@ class ScriptedServer:
         self.name = name
         self.connections: list[Conversation] = []
         self.copies: list[Copy] = []
-        """Every message taken, in the order of their final dots."""
+        """Every accepted message, in the order of their final dots."""
         self.attempts: list[AuthAttempt] = []
         self.violations: list[str] = []
-        """Where a client broke the rules of SMTP."""
+        """Violations of SMTP by clients."""
         self.messages = 0
-        """How many MAIL commands came."""
+        """The number of MAIL commands."""
         self._rules: list[Rule] = []
         self._changed = threading.Condition()
         self._listener = _listener(port, receive_buffer)
@@ -110,7 +110,7 @@ class ScriptedServer:
         self.close()
 
     def close(self) -> None:
-        """Stop listening, end every connection and wait for the threads. A second call does nothing."""
+        """Stop listening, end every connection and wait for the threads. A second call has no effect."""
         if self._wake_writer.fileno() < 0:
             return
         self._wake_writer.close()
@@ -160,7 +160,7 @@ class ScriptedServer:
         return rule
 
     def behaviour(self, moment: Moment) -> Behaviour:
-        """Return what the script says, and count it."""
+        """Return the scripted behaviour, and count it."""
         with self._changed:
             rule = next((rule for rule in self._rules if rule.applies(moment)), None)
             if rule is None:
@@ -170,7 +170,7 @@ class ScriptedServer:
             return rule.behaviour
 
     def offers(self, *, encrypted: bool) -> list[str]:
-        """Return what EHLO offers."""
+        """Return the extensions in the reply to EHLO."""
         is_ready = encrypted or self.tls is None
         offers = [*(self.extensions if is_ready else self.extensions_before_tls)]
         if self.tls and not encrypted:
@@ -191,7 +191,7 @@ class ScriptedServer:
         return sum(conversation.record.round_trips for conversation in self.connections)
 
     def wait_for(self, condition: Callable[[], object], timeout: float = 10.0) -> None:
-        """Wait until the condition holds, asked whenever something happened here; fail after `timeout` seconds."""
+        """Wait until the condition is true, checked after each event of the server; fail after `timeout` seconds."""
         with self._changed:
             if not self._changed.wait_for(condition, timeout):
                 raise AssertionError(f"It did not happen within {timeout} s; commands so far: {self.commands}")

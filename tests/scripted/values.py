@@ -1,4 +1,4 @@
-"""What a scripted server keeps of the conversations it had."""
+"""A scripted server's records of its conversations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """One message that the server took, with its envelope."""
+    """One accepted message with its envelope."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -15,7 +15,7 @@ class Copy:
     """The message without dot-stuffing and without the final dot."""
     connection: int
     parameters: str = ""
-    """What stood behind the sender's address, such as `SIZE=1000 BODY=8BITMIME`."""
+    """The parameters after the sender's address, such as `SIZE=1000 BODY=8BITMIME`."""
     recipient_parameters: tuple[str, ...] = ()
     by_bdat: bool = False
     encrypted: bool = False
@@ -24,7 +24,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthAttempt:
-    """One AUTH exchange that reached its verdict."""
+    """One AUTH exchange that was answered."""
 
     connection: int
     mechanism: str
@@ -42,10 +42,10 @@ class Transaction:
     recipients: list[str] = field(default_factory=list)
     recipient_parameters: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
-    """All recipients, the refused ones too."""
+    """All recipients, including refused ones."""
     chunks: bytearray = field(default_factory=bytearray)
     failed: bool = False
-    """A chunk was refused: the rest of this message is, too (RFC 3030, 2)."""
+    """A chunk was refused, so the rest of this message is refused, too (RFC 3030, 2)."""
 
     @property
     def is_utf8(self) -> bool:

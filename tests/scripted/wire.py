@@ -1,4 +1,4 @@
-"""A socket that keeps a record of what went over it, and in which pieces."""
+"""A socket that records its reads and writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from itertools import groupby, pairwise
 
 
 def readable(sockets: list[socket.socket], timeout: float | None = None) -> list[socket.socket]:
-    """Wait up to `timeout` seconds, or for ever, and return which sockets can be read, whatever their numbers."""
+    """Wait up to `timeout` seconds, or for ever, and return the readable sockets; works for any descriptor number."""
     poll = select.poll()
     for sock in sockets:
         poll.register(sock, select.POLLIN)
@@ -23,15 +23,15 @@ def readable(sockets: list[socket.socket], timeout: float | None = None) -> list
 
 
 SO_TIMESTAMPNS = 35
-"""Linux's number, which Python does not name."""
+"""Linux's number, which Python does not define."""
 
 
 class Gone(Exception):
-    """The connection is over: by the script, by the client, or because the server is closed."""
+    """The connection has ended: by the script, by the client, or because the server is closed."""
 
 
 class Record:
-    """Everything that went over one connection, decrypted, in the order of the server's reads and writes."""
+    """All data of one connection, decrypted, in the order of the server's reads and writes."""
 
     def __init__(self, notify: Callable[[], None]) -> None:
         self.entries: list[tuple[str, bytes]] = []
@@ -44,17 +44,17 @@ class Record:
 
     @property
     def groups(self) -> list[bytes]:
-        """What the client said between two writes of the server."""
+        """The client's data between two writes of the server."""
         return [data for who, data in self._blocks() if who == "C"]
 
     @property
     def round_trips(self) -> int:
-        """How often the server answered after the client had said something."""
+        """How often the server replied to data of the client."""
         speakers = [who for who, _ in self._blocks() if who != "TLS"]
         return sum(pair == ("C", "S") for pair in pairwise(speakers))
 
     def said(self, who: str) -> bytes:
-        """All that the client ("C") or the server ("S") said."""
+        """All data of the client ("C") or the server ("S")."""
         return b"".join(data for speaker, data in self.entries if speaker == who)
 
     def _blocks(self) -> list[tuple[str, bytes]]:
@@ -63,7 +63,7 @@ class Record:
 
 
 class Wire:
-    """One connection, read and written by its own thread; `interject` and `stop` may be called by any."""
+    """One connection, read and written by its own thread; other threads may call `interject` and `stop`."""
 
     def __init__(self, sock: socket.socket, record: Record, *, gather: float) -> None:
         self.sock = sock
@@ -72,7 +72,7 @@ class Wire:
         self.buffer = bytearray()
         self.stopped = threading.Event()
         self.arrived = 0.0
-        """When the kernel got what was read last, in seconds since 1970, however late it was read; 0 under TLS."""
+        """When the kernel received the last data, in seconds since 1970, however late it was read; 0 under TLS."""
         if sock.family == socket.AF_INET:
             sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._out = bytearray()
@@ -81,7 +81,7 @@ class Wire:
         self._gates: list[threading.Event] = []
         self._releasing = threading.Lock()
 
-    # Reading: whatever is queued goes out before the wire waits for more.
+    # Reading: queued data is sent before the wire waits for more.
 
     def read_line(self) -> bytes:
         """Return the next line with its line end."""
@@ -141,7 +141,7 @@ class Wire:
     # Writing
 
     def queue(self, data: bytes) -> None:
-        """Say this before the wire waits for the client again, as a server does that honours RFC 2920."""
+        """Send this before the next wait for the client, as a server does that implements RFC 2920."""
         self._out += data
 
     def flush(self) -> None:
@@ -151,7 +151,7 @@ class Wire:
             self.send(data)
 
     def send(self, data: bytes, *, recorded: bool = True) -> None:
-        """Say this now, after what is queued."""
+        """Send this now, after queued data."""
         self.flush()
         if recorded:
             self.record.add("S", data)
@@ -174,18 +174,18 @@ class Wire:
 
     def start_tls(self, context: ssl.SSLContext) -> None:
         self.flush()
-        # The wrapped socket is kept before the handshake, so that `stop` can end one that hangs.
+        # The wrapped socket is stored before the handshake, so that `stop` can end one that hangs.
         self.sock = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
         self.sock.do_handshake()
         self.record.add("TLS")
 
     def interject(self, task: Callable[[], None]) -> None:
-        """Have the connection's own thread do this as soon as it waits for the client."""
+        """Run a function in the connection's own thread as soon as it waits for the client."""
         self._asked.append(task)
         self._wake_writer.send(b"!")
 
     def end(self, *, reset: bool = False) -> None:
-        """Hang up. Called by the connection's own thread."""
+        """Close the connection. Called by its own thread."""
         self.flush()
         if reset:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -194,7 +194,7 @@ class Wire:
         self.sock.close()
 
     def stop(self) -> None:
-        """Make the connection's thread give up, whatever it is waiting for."""
+        """Make the connection's thread end, whatever it is waiting for."""
         self.stopped.set()
         for gate in tuple(self._gates):
             gate.set()
@@ -210,6 +210,6 @@ class Wire:
             self._wake_writer.close()
 
     def _shut(self) -> None:
-        with suppress(OSError):  # The other side may have been faster.
+        with suppress(OSError):  # The client may have closed first.
             # Not SSLSocket.shutdown: it drops the TLS state that the other thread is using.
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)

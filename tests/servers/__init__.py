@@ -1,1 +1,1 @@
-"""Real servers for the tests, each in a folder of its own and on loopback ports that the system chose."""
+"""Real servers for the tests, each in its own folder and on free loopback ports."""

@@ -1,4 +1,4 @@
-"""What a mail server holds after it accepted messages."""
+"""The messages in a mail server after it accepted them."""
 
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -14,7 +14,7 @@ class Copy:
     recipients: tuple[str, ...]
     """The envelope recipients of this copy: one each, except in `SmtpSink`."""
     data: bytes = field(repr=False)
-    """The message as the client sent it, with LF line ends, without what the server put in front."""
+    """The message as the client sent it, with LF line ends, without the server's own header fields."""
 
     @property
     def recipient(self) -> str:
@@ -29,10 +29,9 @@ class Copy:
 
 
 def split_fields(stored: bytes, names: frozenset[str]) -> tuple[dict[str, list[str]], bytes]:
-    """Take the header fields called `names` off the front, in any order; return their unfolded values and the rest.
+    """Split the header fields called `names` off the front, in any order; return their unfolded values and the rest.
 
-    Each name is taken until the first field with another name: what the client itself sent under one of these names
-    stays, unless it stands first.
+    It stops at the first field with another name: the client's own fields of these names stay, unless they come first.
     """
     taken: dict[str, list[str]] = {}
     lines = stored.splitlines(keepends=True)

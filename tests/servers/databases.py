@@ -1,4 +1,4 @@
-"""PostgreSQL and MariaDB, with fresh databases made quickly."""
+"""PostgreSQL and MariaDB, with fresh databases created quickly."""
 
 import itertools
 import os
@@ -19,11 +19,11 @@ POSTGRESQL_FOLDERS = tuple(str(path) for path in sorted(Path("/usr/lib/postgresq
 
 
 class DatabaseServer(Server):
-    """A database server with room for many databases."""
+    """A server for many databases."""
 
     admin_database: str
     is_durable = False
-    """Whether it waits for the disk at each commit. Without, a killed server loses nothing, but a lost machine may."""
+    """Whether it syncs to disk at each commit. Without, a killed server loses nothing, but a lost machine may."""
 
     def __init__(self, *, is_durable: bool = False) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class DatabaseServer(Server):
         raise NotImplementedError
 
     def create(self, template: str | None = None) -> str:
-        """Make an empty database, or a copy of `template` where the server can, and return its name."""
+        """Create an empty database, or a copy of `template` if the server supports that, and return its name."""
         raise NotImplementedError
 
     def drop(self, database: str) -> None:
@@ -43,7 +43,7 @@ class DatabaseServer(Server):
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """Stop all its processes (SIGSTOP), and let them go on afterwards: connections stay, none is answered."""
+        """Stop all its processes (SIGSTOP), and continue them afterwards: connections stay, none is answered."""
         assert self.process is not None
         family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
         for process in family:
@@ -56,7 +56,7 @@ class DatabaseServer(Server):
 
     @contextmanager
     def fresh(self, template: str | None = None) -> Iterator[str]:
-        """Give the URL of a new database, which is gone afterwards."""
+        """Yield the URL of a new database, which is dropped afterwards."""
         name = self.create(template)
         try:
             yield self.url(name)
@@ -128,7 +128,7 @@ class MariaDB(DatabaseServer):
     def __init__(self, *, is_durable: bool = False) -> None:
         install = program("mariadb-install-db", "mysql_install_db", package="mariadb-server")
         super().__init__(is_durable=is_durable)
-        # Its own defaults, not those of the machine, which may name folders and users of another server.
+        # The programs' own defaults, not those of the machine, which may name folders and users of another server.
         run_quietly([install, "--no-defaults", f"--datadir={self.folder}/data", *self.AUTHENTICATION], self)
 
     AUTHENTICATION = ("--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve")
@@ -164,7 +164,7 @@ class MariaDB(DatabaseServer):
 
 
 def run_quietly(command: list[str], server: Server) -> None:
-    """Run a step of a server's set-up in its folder and as its user; the error holds its output."""
+    """Run a step of a server's set-up in its folder and as its user; the error includes its output."""
     environment = {**os.environ, "TMPDIR": str(server.folder)}
     result = subprocess.run(
         command, check=False, cwd=server.folder, capture_output=True, text=True, env=environment, **server.run_as

@@ -1,4 +1,4 @@
-"""Exim on unprivileged ports, with a configuration and a spool of its own, beside whatever mail server is installed."""
+"""Exim on unprivileged ports, with its own configuration and spool, beside the installed mail server."""
 
 import os
 import pwd
@@ -102,16 +102,16 @@ login:
 
 
 class Exim(Server):
-    """A mail server that takes whatever it is given for anybody, and delivers nothing: it stays in the spool.
+    """A mail server that accepts all messages for all recipients, and delivers none: they stay in the spool.
 
     Its ports are those of `Postfix`: `submission_port` offers STARTTLS and, after it, PLAIN and LOGIN; `implicit_port`
     speaks TLS from the first byte; both require a login. `plain_port` requires nothing and offers STARTTLS. `ca_file`
-    names the authority that vouches for its certificate.
+    names the authority that signed its certificate.
 
-    `users` are its logins with their passwords; `replies` what it answers to RCPT for an address, such as
-    `{"gone@example.org": "550 5.1.1 No such user"}`; `main` sets further main options; `acls` are statements of the
-    access control lists `mail`, `rcpt`, `predata` (asked at DATA) and `data` (asked when the message is there).
-    Without `offers_plain` there is only LOGIN.
+    `users` are its logins with their passwords; `replies` its replies to RCPT by address, such as `{"gone@example.org":
+    "550 5.1.1 No such user"}`; `main` sets further main options; `acls` are statements of the access control lists
+    `mail`, `rcpt`, `predata` (asked at DATA) and `data` (asked when the message is there). Without `offers_plain` there
+    is only LOGIN.
     """
 
     host = "localhost"
@@ -159,7 +159,7 @@ class Exim(Server):
         return [str(PROGRAM), "-C", str(self.folder / "exim.conf"), "-bdf"]
 
     def is_ready(self) -> bool:
-        # One after the other: a server that is to take one connection only is ready, too.
+        # One after the other: a server that accepts only one connection is ready, too.
         for port in (self.plain_port, self.submission_port):
             with smtplib.SMTP("127.0.0.1", port, timeout=5):
                 pass
@@ -180,28 +180,28 @@ class Exim(Server):
         return self.folder / "mainlog"
 
     def logged(self) -> str:
-        """Wait until no conversation runs, and return what Exim wrote of them: it answers first, and writes then."""
+        """Wait until no conversation runs, and return Exim's log of them: it replies first, and logs then."""
         eventually(self.is_idle, "Exim ended all conversations")
         return self.log.read_text()
 
     def set_replies(self, replies: Mapping[str, str]) -> None:
-        """Answer RCPT for these addresses so, from now on."""
+        """Set the replies to RCPT for these addresses."""
         self._write_pairs("replies", replies)
 
     def copies(self) -> list[Copy]:
-        """Return what was accepted, oldest first: a message counts as soon as its envelope is in the spool."""
+        """Return the accepted messages, oldest first: a message counts as soon as its envelope is in the spool."""
         paths = sorted((self.folder / "spool" / "input").glob("*-H"), key=lambda path: path.stat().st_mtime_ns)
         return [copy for path in paths for copy in read_spool(path)]
 
     def clear(self) -> None:
-        """Forget what was accepted."""
+        """Delete the accepted messages."""
         self.logged()
         for path in (self.folder / "spool" / "input").glob("*-[HD]"):
             path.unlink()
 
 
 def check_installed() -> None:
-    """Skip the test, naming Debian's package, where there is no Exim that could run."""
+    """Skip the test, naming Debian's package, if Exim is missing or does not start."""
     if not PROGRAM.exists():
         pytest.skip(f"{PROGRAM} is not there; on Debian, tests/setup/servers.py unpacks {EXIM_PACKAGE} as root")
     if os.geteuid() != 0:

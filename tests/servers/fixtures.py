@@ -1,4 +1,4 @@
-"""The fixtures that hand real servers to the tests. A missing program skips the test and names Debian's package."""
+"""The fixtures with real servers. A missing program skips the test and names Debian's package."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,7 +92,7 @@ def _postgres_with_tables(postgres: PostgreSQL) -> str:
 
 @pytest.fixture(scope="session")
 def _mariadb_with_tables(mariadb: MariaDB) -> Iterator[str]:
-    """The URL of a database with our tables, to be emptied: MariaDB cannot copy one."""
+    """The URL of a database with our tables, to be emptied for each test: MariaDB cannot copy one."""
     with mariadb.fresh() as url:
         make_tables(create_engine(url, poolclass=NullPool))
         yield url
@@ -102,7 +102,7 @@ def _mariadb_with_tables(mariadb: MariaDB) -> Iterator[str]:
 def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database with our tables and no rows, on SQLite, PostgreSQL and MariaDB in turn.
 
-    A test that changes the tables themselves begins with `database_url`.
+    A test that changes the tables themselves uses `database_url`.
     """
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'test.sqlite3'}"
@@ -143,7 +143,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def browser_page(browser: Browser) -> Iterator[Page]:
-    """An empty page with cookies of its own. The test fails when a script on it does. Mark the test with `browser`."""
+    """An empty page with its own cookies. An error in a script fails the test. Mark the test with `browser`."""
     failures: list[str] = []
     with browser.new_context(locale="en-GB", timezone_id="UTC") as context:
         page = context.new_page()

@@ -9,7 +9,7 @@ from tests.servers.process import Server, program
 
 
 class PgBouncer(Server):
-    """In front of a PostgreSQL, in transaction mode: a client keeps its server's process for one transaction only."""
+    """In front of a PostgreSQL, in transaction mode: a client keeps a server process for one transaction only."""
 
     user = "postgres"
 

@@ -1,4 +1,4 @@
-"""A policy service: decides for Postfix what to answer, by a function."""
+"""A policy service: a function decides Postfix's replies."""
 
 import socketserver
 import threading
@@ -10,7 +10,7 @@ Policy = Callable[[Mapping[str, str]], str]
 
 
 class PolicyServer(socketserver.ThreadingTCPServer):
-    """Answers Postfix's questions (SMTPD_POLICY_README) by a function, which a test may replace at any time."""
+    """Answers Postfix's requests (SMTPD_POLICY_README) by a function, which a test may replace at any time."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -34,7 +34,7 @@ class PolicyServer(socketserver.ThreadingTCPServer):
 
 
 class PolicyHandler(socketserver.StreamRequestHandler):
-    """One connection of an smtpd process, with one question after the other."""
+    """One connection of an smtpd process, with consecutive requests."""
 
     server: PolicyServer
 

@@ -1,4 +1,4 @@
-"""Postfix on unprivileged ports, with a configuration, a queue and a mailbox of its own."""
+"""Postfix on unprivileged ports, with its own configuration, queue and mailbox."""
 
 import os
 import pwd
@@ -61,15 +61,15 @@ TRACE_FIELDS = frozenset({"Return-Path", "X-Original-To", "Delivered-To", "Recei
 
 
 class Postfix(Server):
-    """A mail server that takes whatever it is given for anybody, and keeps it in one mailbox.
+    """A mail server that accepts all messages for all recipients, and stores them in one mailbox.
 
     It listens on three ports of `localhost`: `submission_port` requires STARTTLS and a login (PLAIN or LOGIN),
     `implicit_port` speaks TLS from the first byte and requires a login, `plain_port` requires nothing and offers
-    STARTTLS. `ca_file` names the authority that vouches for its certificate, for `localhost` and `127.0.0.1`.
+    STARTTLS. `ca_file` names the authority that signed its certificate, for `localhost` and `127.0.0.1`.
 
-    `users` are its logins with their passwords; `replies` what it answers to RCPT for an address, such as
-    `{"gone@example.org": "550 5.1.1 No such user"}`; `policy` decides the same by a function, at each stage; `main`
-    sets further parameters of main.cf, and `services` adds lines to master.cf.
+    `users` are its logins with their passwords; `replies` its replies to RCPT by address, such as `{"gone@example.org":
+    "550 5.1.1 No such user"}`; `policy` decides the same by a function, at each stage; `main` sets further parameters
+    of main.cf, and `services` adds lines to master.cf.
     """
 
     host = "localhost"
@@ -119,11 +119,11 @@ class Postfix(Server):
             "inet_interfaces": "127.0.0.1",
             "inet_protocols": "ipv4",
             "smtpd_peername_lookup": "no",
-            # What a client leaves out of a message is not put in.
+            # Fields that the client omits are not added.
             "local_header_rewrite_clients": "",
             "alias_maps": "",
             "alias_database": "",
-            # Everything is ours, and lands in one mailbox.
+            # Every address is local, and delivered to one mailbox.
             "virtual_mailbox_domains": "static:all",
             "virtual_mailbox_maps": "static:mailbox/",
             "virtual_mailbox_base": self.folder,
@@ -179,7 +179,7 @@ class Postfix(Server):
         return [self.program, "-c", str(self.folder), "start-fg"]
 
     def is_ready(self) -> bool:
-        # All of its ports open at once, but a wrong parameter shows only when it is asked to speak.
+        # All of its ports open at once, but an invalid parameter shows only in a conversation.
         with (
             smtplib.SMTP("127.0.0.1", self.plain_port, timeout=5),
             smtplib.SMTP("127.0.0.1", self.submission_port, timeout=5),
@@ -192,34 +192,35 @@ class Postfix(Server):
 
     @property
     def failed_logins(self) -> list[str]:
-        """What each conversation that failed to log in did, as the log says at its end: `auth=0/2` after two tries.
+        """Return the results of conversations with failed sign-ins, as logged at their end: `auth=0/2` after two
+        attempts.
 
-        The log comes a little later than the replies.
+        The log is written a little later than the replies.
         """
         return re.findall(r"disconnect from .* (auth=0/\d+)", self.log.read_text(errors="replace"))
 
     def set_replies(self, replies: Mapping[str, str]) -> None:
-        """Answer RCPT for these addresses so, in sessions that begin from now on."""
+        """Set the replies to RCPT for these addresses, for sessions that begin from now on."""
         self._write("replies", "".join(f"{address} {reply}\n" for address, reply in replies.items()))
         self.reload()
 
     def reload(self) -> None:
-        """Read the configuration again; sessions that run keep the old one."""
+        """Reload the configuration; running sessions keep the old one."""
         subprocess.run([self.program, "-c", self.folder, "reload"], check=True, capture_output=True)
 
     def copies(self) -> list[Copy]:
-        """Wait until nothing is on its way, and return what was delivered, oldest first."""
+        """Wait until the queue is empty, and return the delivered messages, oldest first."""
         eventually(lambda: not any(self._queued()), "Postfix delivered all that it took", 60)
         paths = sorted((self.folder / "mailbox" / "new").iterdir(), key=lambda path: path.stat().st_mtime_ns)
         return [read_copy(path) for path in paths]
 
     def _queued(self) -> list[Path]:
-        # In the order in which a message passes through them, so that none is missed on its way.
+        # In the order in which a message passes through them, so that none is missed.
         folders = [self.folder / "queue" / name for name in ("maildrop", "incoming", "active", "deferred")]
         return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
     def clear(self) -> None:
-        """Forget what was delivered."""
+        """Delete the delivered messages."""
         self.copies()
         for path in (self.folder / "mailbox" / "new").iterdir():
             path.unlink()

@@ -1,4 +1,4 @@
-"""What all servers of the tests have in common: a folder, a process, a port, and waiting until it answers."""
+"""The common parts of all servers of the tests: a folder, a process, a port, and waiting until it answers."""
 
 import contextlib
 import os
@@ -24,9 +24,9 @@ def free_port() -> int:
 
 
 def eventually(check: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    """Return the first true answer of `check`, and raise `TimeoutError` that names `what` when there was none.
+    """Return the first true result of `check`; raise `TimeoutError` with `what` after the deadline.
 
-    For what happens in another process. An `OSError` counts as "not yet", but not a `ChildProcessError`.
+    For events in another process. An `OSError` counts as "not yet", but not a `ChildProcessError`.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -48,7 +48,7 @@ def answers(port: int) -> bool:
 
 
 def program(*names: str, package: str, folders: tuple[str, ...] = ()) -> str:
-    """Return the path of the first of `names` that is there; skip the test, naming Debian's `package`, if none is."""
+    """Return the path of the first of `names` that exists; skip the test, naming Debian's `package`, if none does."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *folders])
     for name in names:
         if found := shutil.which(name, path=path):
@@ -57,7 +57,7 @@ def program(*names: str, package: str, folders: tuple[str, ...] = ()) -> str:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether a process has ended, also when nobody took note of it yet."""
+    """Whether a process has ended, even if it was not reaped yet."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -65,7 +65,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 def kill_those_in(folder: Path) -> list[psutil.Process]:
-    """Kill the processes that work in a folder, and return which those were."""
+    """Kill the processes whose working directory is this folder, and return them."""
     found = [process for process in psutil.process_iter() if works_in(process, folder) and not is_gone(process)]
     for process in found:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -81,14 +81,14 @@ def works_in(process: psutil.Process, folder: Path) -> bool:
 
 
 class Server:
-    """One server process in a temporary folder. A context manager: it runs inside, and is gone afterwards.
+    """One server process in a temporary folder. A context manager.
 
     `stop` asks it to end, `kill` ends it at once (SIGKILL to it and to its children); `start` brings it back on the
     same port with the same data.
     """
 
     user: str | None = None
-    """Whom the process runs as when the tests run as root; `None` means root."""
+    """The user of the process when the tests run as root; `None` means root."""
     stop_signal = signal.SIGTERM
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Server:
 
     @property
     def run_as(self) -> dict[str, Any]:
-        """How `subprocess` drops root's rights, which some servers refuse."""
+        """Arguments for `subprocess` that drop root's rights, which some servers refuse."""
         if self.user is None or os.geteuid() != 0:
             return {}
         return {"user": self.user, "group": self.user, "extra_groups": []}
@@ -110,12 +110,12 @@ class Server:
         raise NotImplementedError
 
     def is_ready(self) -> bool:
-        """Whether it takes work. An `OSError` means no."""
+        """Whether the server is ready. An `OSError` means no."""
         return answers(self.port)
 
     @property
     def log(self) -> Path:
-        """What it wrote to its standard output and error."""
+        """Its standard output and error."""
         return self.folder / "output.log"
 
     def start(self) -> Self:

@@ -16,7 +16,7 @@ def find_redis() -> str:
 
 
 class Redis(Server):
-    """A Redis of its own. Nothing is written to disk: after `kill` or `stop` all is lost, as after a wipe."""
+    """A Redis for one test. Nothing is written to disk: after `kill` or `stop` it is empty."""
 
     def command(self) -> list[str]:
         settings = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": self.folder}

@@ -1,4 +1,4 @@
-"""The test server that comes with Postfix: takes everything, or fails as it is told."""
+"""Postfix's test server: accepts everything, or fails as configured."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from tests.servers.process import Server, program
 
 
 class SmtpSink(Server):
-    """Postfix's smtp-sink: takes everything and keeps it, or fails as its options say (see smtp-sink(1)).
+    """Postfix's smtp-sink: accepts and stores everything, or fails by its options (see smtp-sink(1)).
 
     `SmtpSink("-q", "rcpt")` closes the connection at RCPT; `-Q` answers 421, `-r` 4yz, `-f` 5yz, `-w`/`-W` wait.
     """
@@ -31,7 +31,7 @@ class SmtpSink(Server):
         return [self.program, *user, "-d", dump, *self.options, f"127.0.0.1:{self.port}", "128"]
 
     def copies(self) -> list[Copy]:
-        """Return what was accepted, oldest first."""
+        """Return the accepted messages, oldest first."""
         paths = sorted((self.folder / "dump").iterdir(), key=lambda path: path.stat().st_mtime_ns)
         return [read_dump(path) for path in paths]
 
@@ -43,7 +43,7 @@ def read_dump(path: Path) -> Copy:
     """Read one file that smtp-sink wrote."""
     fields, data = split_fields(path.read_bytes(), DUMP_FIELDS)
     recipients = tuple(address_of(argument) for argument in fields["X-Rcpt-Args"])
-    # It ends every dump with an empty line of its own.
+    # Every dump ends with an empty line of its own.
     return Copy(sender=address_of(fields["X-Mail-Args"][0]), recipients=recipients, data=data.removesuffix(b"\n"))
 
 

@@ -1,4 +1,4 @@
-"""Databases with our tables, made quickly: the migrations run once, and tests get copies of what they made."""
+"""Databases with our tables, created quickly: the migrations run once, and tests get copies of the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from own_smtp.storage.models import Base
 
 
 def make_tables(engine: Engine) -> None:
-    """Make our tables, unless they are there. A SQLite file that is not there yet becomes a copy of a ready one."""
+    """Create our tables, unless they exist. A missing SQLite file becomes a copy of a prepared one."""
     path = engine.url.database
     if engine.dialect.name == "sqlite" and path and not Path(path).exists():
         Path(path).write_bytes(_ready_file())
@@ -31,9 +31,9 @@ def _ready_file() -> bytes:
 
 
 def empty_tables(url: str) -> None:
-    """Take all rows out of our tables in a MariaDB, and begin their ids at 1 again: it makes tables slowly."""
+    """Delete all rows of our tables in a MariaDB, and reset their ids: creating tables is slow there."""
     with create_engine(url, poolclass=NullPool).connect() as connection:
-        # A test that left a transaction open is told instead of waited for.
+        # A test that left a transaction open fails here instead of blocking.
         connection.execute(text("SET FOREIGN_KEY_CHECKS = 0, lock_wait_timeout = 30"))
         for table in Base.metadata.tables:
             connection.execute(text(f"TRUNCATE TABLE {table}"))

@@ -1,4 +1,4 @@
-"""What a type checker must accept, and refuse, of a host that uses the installed package. It is checked, not run."""
+"""Code of a host that a type checker must accept or reject with the installed package. It is checked, not run."""
 
 from collections.abc import Sequence
 
@@ -31,6 +31,6 @@ batch = InvitationBatch(
     invitations=[Invitation(reference="1", address="ann@example.org")],
 )
 
-# Strict checking reports an ignore that is not needed: were the package untyped, these would be.
+# Strict checking reports unused ignores: if the package were untyped, these would be unused.
 wrong = Receipt(batch_id="7", taken=1)  # type: ignore[arg-type]
 missing = Content(subject="Survey")  # type: ignore[call-arg]

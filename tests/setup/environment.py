@@ -1,4 +1,4 @@
-"""Make or refresh the virtual environment in `.venv`, and do nothing when it is up to date.
+"""Create or update the virtual environment in `.venv`.
 
 Usage: environment.py demo | dev | --sync. Runs before anything is installed, so it uses the standard library only.
 
@@ -28,7 +28,7 @@ SOURCES = ("plugin", "hooks", "forms", "templates")
 def main(wanted: str) -> None:
     check_python()
     old, new = read_stamp(), describe()
-    # The lock for development has all that the demo needs.
+    # The lock for development includes the demo's packages.
     lock = "dev" if "dev" in {wanted, old.get("lock")} else "demo"
     if (old.get("base"), old.get("lock")) != (new["base"], lock):
         install(lock)
@@ -45,7 +45,7 @@ def check_python() -> None:
 
 
 def install_ensurepip() -> None:
-    # Debian keeps the part of Python that makes virtual environments in a package of its own.
+    # Debian has a separate package for Python's venv module.
     package = f"python3.{sys.version_info.minor}-venv"
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         sys.exit(f"{sys.executable} cannot make virtual environments. On Debian and Ubuntu: apt-get install {package}")
@@ -55,7 +55,9 @@ def install_ensurepip() -> None:
 
 
 def describe() -> dict[str, str]:
-    """What an installation depends on: the interpreter, pyproject.toml and locks, and the names of the source files."""
+    """Return a fingerprint of an installation's inputs: the interpreter, pyproject.toml, locks, and names of source
+    files.
+    """
     base = hashlib.sha256(f"{sysconfig.get_python_version()} {sys.base_prefix} {ROOT}".encode())
     for path in (ROOT / "pyproject.toml", *sorted(LOCKS.iterdir())):
         base.update(path.read_bytes())
@@ -76,13 +78,13 @@ def read_stamp() -> dict[str, str]:
 def install(lock: str) -> None:
     print(f"Installing Own SMTP with {lock}.txt into {VENV.name} ...", flush=True)
     STAMP.unlink(missing_ok=True)
-    # A virtual environment of another interpreter is replaced as a whole.
+    # A virtual environment of another interpreter is replaced.
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
     install_locked("tools")
     install_locked(lock)
     relink()
     if not has_redis():
-        install_locked("redis", "--no-build-isolation")  # It is built with the setuptools that is locked.
+        install_locked("redis", "--no-build-isolation")  # It is built with the locked setuptools.
 
 
 def install_locked(lock: str, *options: str) -> None:
@@ -106,7 +108,7 @@ def works() -> bool:
 
 def pip(*arguments: str) -> None:
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
-    # Shown only when it fails: setuptools warns at length of data folders that could be packages.
+    # Shown only on failure: setuptools warns at length of data folders that could be packages.
     result = subprocess.run(command, check=False, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if result.returncode:
         sys.exit(f"{result.stdout}\nThis failed; its reason stands above: {' '.join(command)}")

@@ -32,7 +32,7 @@ PACKAGES = (
     "python3-gi",
 )
 PARSERS = Path(__file__).parents[2] / ".demo" / "parsers"
-"""Where a mail parser from npm is installed; git ignores it, and `make clean` deletes it."""
+"""The folder of a mail parser from npm; git ignores it, and `make clean` deletes it."""
 NPM_PACKAGE = "postal-mime@4.0.0"
 EXIM = Path("/opt/own-smtp-tests/exim")
 EXIM_PACKAGE = "exim4-daemon-light"
@@ -83,7 +83,7 @@ def install(packages: list[str]) -> None:
 
 
 def has_exim() -> bool:
-    """Whether the unpacked Exim starts: it does not without its libraries and its user."""
+    """Whether the unpacked Exim starts: it needs its libraries and its user."""
     program = EXIM / "usr/sbin/exim4"
     return (
         program.exists()
@@ -92,7 +92,7 @@ def has_exim() -> bool:
 
 
 def unpack_exim() -> None:
-    """Unpack Debian's package without installing it, install the libraries that it names, and add its user."""
+    """Unpack Debian's package without installing it, install its dependencies, and add its user."""
     EXIM.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=EXIM.parent) as name:
         folder = Path(name)
@@ -104,7 +104,7 @@ def unpack_exim() -> None:
         libraries = [part.split()[0] for part in fields.stdout.split(",") if part.strip().startswith("lib")]
         run(["apt-get", "install", "-y", "-q", "--no-install-recommends", *libraries])
         if run(["dpkg-deb", "--extract", str(archive), str(folder / "exim")]):
-            # Nobody is to become root by a mail server that no update reaches.
+            # No setuid: a mail server without updates must not run as root.
             (folder / "exim/usr/sbin/exim4").chmod(0o755)
             shutil.rmtree(EXIM, ignore_errors=True)
             (folder / "exim").rename(EXIM)
@@ -112,7 +112,7 @@ def unpack_exim() -> None:
 
 
 def add_exim_user() -> None:
-    """As the package itself would. Its name has a capital letter, which `useradd` calls bad."""
+    """As the package itself does. Its name has a capital letter, which `useradd` rejects by default."""
     try:
         pwd.getpwnam(EXIM_USER)
     except KeyError:
@@ -121,9 +121,9 @@ def add_exim_user() -> None:
 
 
 class NoServices:
-    """Keeps Debian's packages from starting their services: the tests start their own.
+    """Prevents Debian's packages from starting their services: the tests start their own.
 
-    `invoke-rc.d` asks this program for leave; 101 is "no". One that is already there stays.
+    `invoke-rc.d` asks this program for permission; 101 means no. An existing one stays.
     """
 
     PATH = Path("/usr/sbin/policy-rc.d")
@@ -140,7 +140,7 @@ class NoServices:
 
 
 def run(command: list[str], *, text: str = "", folder: Path | None = None) -> bool:
-    """Run a step of the installation, and return whether it went well; its output is shown only when it did not."""
+    """Run a step of the installation, and return whether it succeeded; its output is shown only on failure."""
     with tempfile.TemporaryFile("w+") as output:
         result = subprocess.run(
             command, check=False, input=text, text=True, stdout=output, stderr=subprocess.STDOUT, env=QUIET, cwd=folder

@@ -32,7 +32,7 @@ def compare(wheel: Path, tree: Path) -> None:
 
 
 def in_wheel(wheel: Path) -> set[str]:
-    """Return the names of its files, without the description that each wheel has."""
+    """Return the names of the files in the wheel, without its metadata."""
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if not name.endswith("/")}
     return {name for name in names if not name.partition("/")[0].endswith(".dist-info")}
@@ -55,7 +55,7 @@ def require(wheel: Path, extras: str) -> None:
 
 
 def copy_tree(target: Path) -> None:
-    """Copy what belongs to the repository, uncommitted changes included, and nothing that tools left in it."""
+    """Copy the repository's files, including uncommitted changes, without the files that tools left."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
     for name in filter(None, names):
