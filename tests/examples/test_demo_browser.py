@@ -1,4 +1,4 @@
-"""The walk's small browser: what it finds on a page, what it sends, and what it says when something is missing."""
+"""The walk's small browser: its search on pages, its requests, and its errors for missing things."""
 
 import threading
 
@@ -51,7 +51,7 @@ def test_a_form_sends_what_a_browser_would():
 
 
 def test_fields_are_filled_by_their_labels():
-    """A text is written, an option chosen by its words, one radio button takes the place of another."""
+    """A text is typed, an option selected by its label, and one radio button deselects another."""
     form = form_of()
     form.fill("name", "new")
     form.fill("Relay", "None")
@@ -63,7 +63,7 @@ def test_fields_are_filled_by_their_labels():
 
 @pytest.mark.parametrize("label", ["Password", "e"])
 def test_a_missing_or_ambiguous_field_is_named(label):
-    """The error says which field was looked for; for a missing one, which there are."""
+    """The error names the field; for a missing one it lists those on the page."""
     with pytest.raises(NotOnPageError, match=f"a field “{label}”"):
         form_of().fill(label, "x")
 
@@ -122,7 +122,7 @@ def test_a_form_travels_with_cookies_and_redirects(site, kind):
 
 
 def test_an_error_page_is_an_error_that_quotes_it(site):
-    """An answer of 400 or above raises, with the page's address and what it complains of."""
+    """A response of 400 or above raises, with the page's address and its error text."""
     url, _got = site
     browser = Browser()
     with pytest.raises(BrowsingError, match=r"On “Oh” \(.*/broken\): the answer is 500.*The page says: Too bad"):
@@ -139,6 +139,6 @@ def test_a_missing_link_and_a_missing_button_are_named(site):
 
 
 def test_a_silent_server_is_an_error():
-    """Where nobody listens, the error says which address did not answer."""
+    """If no server listens, the error names the address."""
     with pytest.raises(BrowsingError, match=r"http://127\.0\.0\.1:9/ did not answer"):
         Browser().open("http://127.0.0.1:9/")

@@ -1,4 +1,4 @@
-"""The demo's mail server, talked to with smtplib, and its inbox page."""
+"""The demo's mail server, tested with smtplib, and its inbox page."""
 
 import smtplib
 import ssl
@@ -17,7 +17,7 @@ DELAY = 2.0
 
 
 class HandClock:
-    """A clock that moves when it is told to."""
+    """A clock that only tests advance."""
 
     def __init__(self):
         self.now = 100.0
@@ -88,7 +88,7 @@ def rcpt(client, address):
 
 
 def test_the_certificate_is_verified_by_its_authority_and_by_no_other(server, plain, trusting):
-    """The server's certificate fits its name and the demo's authority, and the system's authorities do not know it."""
+    """The server's certificate matches its name and the demo's authority, and is unknown to the system's authorities."""
     assert plain.starttls(context=trusting)[0] == 220
     system = ssl.create_default_context()
     with smtplib.SMTP("localhost", server.port) as stranger, pytest.raises(ssl.SSLCertVerificationError):
@@ -96,7 +96,7 @@ def test_the_certificate_is_verified_by_its_authority_and_by_no_other(server, pl
 
 
 def test_certificates_are_kept_until_they_are_due(certificates):
-    """A second start shows the same certificate, so that a relay which trusts it goes on working."""
+    """A second start uses the same certificate, so that a relay that trusts it keeps working."""
     before = certificates.certificate.read_bytes()
     assert ensure_certificates(certificates.certificate.parent) == certificates
     assert certificates.certificate.read_bytes() == before
@@ -131,7 +131,7 @@ def test_both_mechanisms_know_the_account(plain, trusting, mechanism):
 
 @pytest.mark.parametrize(("user", "password"), [(USERNAME, "wrong"), ("nobody", PASSWORD), ("", "")])
 def test_any_other_account_is_refused(plain, trusting, user, password):
-    """A wrong user or password is answered 535."""
+    """A wrong user or password gets 535."""
     plain.starttls(context=trusting)
     with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
         plain.login(user, password)
@@ -139,7 +139,7 @@ def test_any_other_account_is_refused(plain, trusting, user, password):
 
 
 def test_three_addresses_are_refused_for_good_in_different_words(signed_in):
-    """Each of the three gets its own 550 5.1.1, however often it is tried and however it is capitalised."""
+    """Each of the three gets its own 550 5.1.1, whatever the number of attempts and the capitals."""
     answers = [rcpt(signed_in, address) for address in [*REFUSED, *map(str.upper, REFUSED), *REFUSED]]
     assert len(REFUSED) == 3
     assert {code for code, _words in answers} == {550}
@@ -148,7 +148,7 @@ def test_three_addresses_are_refused_for_good_in_different_words(signed_in):
 
 
 def test_two_addresses_are_deferred_at_first_and_taken_later(signed_in, clock):
-    """A greylisted pair gets 451 4.7.1 until its delay is over, and is taken from then on."""
+    """A greylisted pair gets 451 4.7.1 until its delay is over, and is accepted from then on."""
     assert len(DELAYED) == 2
     for address in DELAYED:
         clock.now = 100.0
@@ -160,7 +160,7 @@ def test_two_addresses_are_deferred_at_first_and_taken_later(signed_in, clock):
 
 
 def test_a_greylist_without_delay_still_defers_the_first_try(clock):
-    """The first try of a pair is never taken; another sender is another pair."""
+    """The first attempt of a pair is never accepted; another sender is another pair."""
     greylist = Greylist(0.0, clock)
     assert not greylist.takes("a@x.example", "b@y.example")
     clock.now += 0.001
@@ -169,14 +169,14 @@ def test_a_greylist_without_delay_still_defers_the_first_try(clock):
 
 
 def test_a_refused_recipient_does_not_spoil_the_next_message(signed_in, store):
-    """On one connection the message after a refusal is kept."""
+    """On one connection the message after a refusal is stored."""
     rcpt(signed_in, next(iter(REFUSED)))
     signed_in.send_message(letter())
     assert store.count() == 1
 
 
 def test_a_message_is_kept_octet_for_octet(signed_in, store):
-    """Dots, long lines and bytes above 127 arrive as they were sent."""
+    """Dots, long lines and bytes above 127 are stored as sent."""
     raw = b"Subject: x\r\n\r\n.\r\n..\r\n" + b"a" * 990 + b"\r\n" + "Ärger".encode() + b"\r\n"
     signed_in.sendmail(SENDER, ["a@example.org", "b@example.org"], raw)
     (stored,) = store.find()
@@ -185,7 +185,7 @@ def test_a_message_is_kept_octet_for_octet(signed_in, store):
 
 
 def test_stopping_ends_open_conversations(store, clock, certificates):
-    """A client that stays connected does not keep the server from stopping."""
+    """A connected client does not prevent the server from stopping."""
     with MailServer(Handler(store, RecipientPolicy(Greylist(DELAY, clock))), certificates) as server:
         client = smtplib.SMTP("localhost", server.port, timeout=10)
         client.ehlo()
@@ -214,7 +214,7 @@ _QUERIES = {"TARO@": 1, "enquÊte": 1, "山田": 1, "%": 0, "example.org": 2, ""
 
 
 def test_the_list_has_pages(page, store):
-    """Fifty messages fit on one page, the others follow on the next; a page too far shows the last."""
+    """Fifty messages fit on one page, the others follow on the next; a number beyond the end shows the last page."""
     for number in range(51):
         store.add(SENDER, [f"p{number}@example.org"], bytes(letter()))
     assert "p50@" in page.get("/").text
@@ -224,7 +224,7 @@ def test_the_list_has_pages(page, store):
 
 
 def test_html_is_shown_harmless(page, store):
-    """The HTML part comes sandboxed, without script or anything from elsewhere, and the page itself never holds it."""
+    """The HTML part is sandboxed, without scripts or external resources, and the page itself does not contain it."""
     number = store.add(SENDER, ["a@example.org"], bytes(letter(html="<script>alert(1)</script><p>Hi</p>")))
     assert "<script>" not in page.get(f"/messages/{number}").text
     answer = page.get(f"/messages/{number}/html")
@@ -236,7 +236,7 @@ def test_html_is_shown_harmless(page, store):
 
 
 def test_text_is_escaped_and_its_links_work(page, store):
-    """Markup in a text stays text, and an address in it becomes a link."""
+    """Markup in a text is shown as text, and an address in it becomes a link."""
     number = store.add(SENDER, ["a@example.org"], bytes(letter(text="<b>x</b> http://127.0.0.1:5/s/1/t-_k\n")))
     shown = page.get(f"/messages/{number}").text
     assert "&lt;b&gt;" in shown
@@ -244,7 +244,7 @@ def test_text_is_escaped_and_its_links_work(page, store):
 
 
 def test_source_and_attachments_can_be_downloaded(page, store):
-    """The source is what arrived, and an attached file has its name and content."""
+    """The source is the received message, and an attached file has its name and content."""
     message = letter()
     message.add_attachment(b"%PDF", maintype="application", subtype="pdf", filename="Einladung · größer.pdf")
     number = store.add(SENDER, ["a@example.org"], bytes(message))
@@ -265,7 +265,7 @@ def test_an_inline_image_is_inside_the_html(page, store):
 
 @pytest.mark.parametrize("path", ["/messages/9", "/messages/9/html", "/messages/9/raw", "/api/messages/9", "/nowhere"])
 def test_what_is_not_there_is_answered_404(page, path):
-    """An unknown message or page is a 404 with a way back."""
+    """An unknown message or page is a 404 with a link back."""
     answer = page.get(path)
     assert answer.status_code == 404
     assert "Show all messages" in answer.text

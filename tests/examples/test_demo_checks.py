@@ -1,4 +1,4 @@
-"""The walk's own judgement: it must notice whatever could be wrong with the mails or with the report."""
+"""The walk's checks: they detect every kind of error in the mails and in the report."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ GOOD = [mail_to(person) for person in PEOPLE[:2]]
 
 
 def test_right_mails_have_no_problem():
-    """Each person once, with the own name and link, and none of the refused: nothing to complain of."""
+    """Each person once, with their own name and link, and none of the refused ones: no problem."""
     assert list(problems_with_mails(PEOPLE, LINKS, GOOD)) == []
 
 
@@ -48,12 +48,12 @@ def test_right_mails_have_no_problem():
     ],
 )
 def test_each_wrong_mail_is_noticed(mails, complaint):
-    """Missing, doubled, uninvited, mixed up: every one is named."""
+    """Missing, duplicate, uninvited, mixed up: each one is reported."""
     assert any(complaint in problem for problem in problems_with_mails(PEOPLE, LINKS, mails))
 
 
 def test_links_that_two_people_share_are_noticed():
-    """Fewer links than people is a problem even where each mail fits its person."""
+    """Fewer links than people is a problem, even if each mail matches its person."""
     shared = LINKS | {PEOPLE[4].address: LINKS[PEOPLE[3].address]}
     assert list(problems_with_mails(PEOPLE, shared, GOOD)) == ["5 people have 4 distinct links."]
 
@@ -80,7 +80,7 @@ TRUE = Reported(
 
 
 def test_a_true_report_has_no_problem():
-    """The right numbers, the server's words, and no claim beyond: nothing to complain of."""
+    """The right numbers, the server's replies, and no further claim: no problem."""
     assert list(problems_with_report(PEOPLE, TRUE)) == []
     assert TRUE.settled == 5
 
@@ -99,12 +99,12 @@ def test_a_true_report_has_no_problem():
     ],
 )
 def test_each_wrong_report_is_noticed(shown, complaint):
-    """A wrong number, a missing quotation, a claim that cannot be known: every one is named."""
+    """A wrong number, a missing reply, a claim that cannot be known: each one is reported."""
     assert any(complaint in problem for problem in problems_with_report(PEOPLE, shown))
 
 
 def test_the_file_is_read_as_it_is():
-    """All 500 rows come with name and address."""
+    """All 500 rows are read with name and address."""
     people = read_people(PARTICIPANTS)
     assert len(people) == 500
     assert all(person.address for person in people)
@@ -120,21 +120,21 @@ PAGE = """
 
 
 def test_the_report_page_is_read():
-    """Numbers with separators, unknown numbers and quotations come out as they stand there."""
+    """Numbers with separators, unknown numbers and replies are read unchanged."""
     shown = read_report(Page("http://x/", 200, PAGE.encode()))
     assert shown == Reported({"Waiting": 1, "Accepted": 1497, "Delivered": None}, {"a@b.example": "550 5.1.1 No"})
     assert shown.settled == 1497
 
 
 def test_a_table_counts_columns_as_a_terminal_does():
-    """Wide letters take two columns and combining marks none, so that the second column stays straight."""
+    """Wide letters take two columns and combining marks none, so that the second column stays aligned."""
     assert [columns_of(text) for text in ("abc", "日本", "e\u0301")] == [3, 4, 1]
     lines = drawn(("A", "B"), [("日本", "x"), ("e\u0301", "y")]).splitlines()
     assert lines == ["A     B", "────  ─", "日本  x", "e\u0301     y"]
 
 
 def test_the_printed_report_keeps_to_its_width():
-    """A long reply is wrapped under itself, and nothing is longer than a line."""
+    """A long reply is wrapped in its column, and no line is too long."""
     shown = Reported({"Accepted": 2, "Delivered": None}, {"somebody@example.org": "550 " + "word " * 60})
     text = report_table(shown)
     assert "Delivered  not known" in text

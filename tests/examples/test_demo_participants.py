@@ -24,13 +24,13 @@ def names(people):
 
 
 def test_there_are_five_hundred_with_addresses_of_their_own(people):
-    """500 rows, each with an address that no other row has, whatever its capitals."""
+    """500 rows, each with an address that no other row has, ignoring case."""
     assert len(people) == 500
     assert len({person["email"].casefold() for person in people}) == 500
 
 
 def test_the_columns_are_those_of_a_real_export(people):
-    """The heading is LimeSurvey's, and every row has just these cells."""
+    """The heading is LimeSurvey's, and every row has exactly its cells."""
     columns = ["firstname", "lastname", "email", "language", "attribute_1", "attribute_2"]
     assert all(list(person) == columns and None not in person.values() for person in people)
 
@@ -76,11 +76,11 @@ def test_names_come_in_many_scripts(people, script):
     ],
 )
 def test_what_real_lists_have_is_there(people, claim, holds):
-    """Each awkward thing that real lists of people have stands in at least one row."""
+    """Each irregularity of real lists occurs in at least one row."""
     assert any(map(holds, people)), claim
 
 
 def test_the_addresses_with_answers_of_their_own_are_there(people):
-    """All that the catch-all refuses or delays are in the list, and nobody is both."""
+    """All addresses that the catch-all refuses or defers are in the list, and none is both."""
     assert {*REFUSED, *DELAYED} <= {person["email"] for person in people}
     assert not DELAYED & REFUSED.keys()

@@ -1,4 +1,4 @@
-"""The README is executed: its platform starts by its commands, sends by its button, and its links lead somewhere."""
+"""The README is executed: its commands start the platform, its button sends, and its links work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 ABOVE_THE_PLATFORM = ("python3 -m venv", "pip install")
-"""What has been done already where tests run."""
+"""Commands that are not needed where tests run."""
 
 
 def blocks(language: str) -> list[str]:
@@ -35,7 +35,7 @@ def commands(block: str) -> list[str]:
 
 
 def run_shell(script: str, folder: Path) -> dict[str, str]:
-    """Run commands in a shell as a newcomer does, and return the environment that they leave behind."""
+    """Run commands in a shell as a newcomer does, and return the resulting environment."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("FLASK_", "OWN_SMTP_"))}
     result = subprocess.run(
@@ -47,7 +47,7 @@ def run_shell(script: str, folder: Path) -> dict[str, str]:
         env=clean | {"PATH": programs, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert result.returncode == 0, result.stderr
-    # A variable may hold line ends, as functions do that a shell exports; none holds the two zeros.
+    # A variable may contain line ends, like exported shell functions; none contains two NULs.
     lines = result.stdout.partition("\0\0")[2].split("\0")
     return dict(line.split("=", 1) for line in lines if line.startswith("FLASK_"))
 
@@ -83,12 +83,12 @@ def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_the_platform_has_15_lines() -> None:
-    """What it takes to use the extension is shown whole, and is not much."""
+    """The use of the extension is shown completely, and is short."""
     assert len([line for line in blocks("python")[0].splitlines() if line.strip()]) == 15
 
 
 def test_the_platform_sends_through_the_tenants_server(platform: ModuleType, scripted: Any) -> None:
-    """The README's words, executed: without a server the platform sends itself, with one the invitation arrives."""
+    """The README's code: without a server the platform sends itself, with one the invitation arrives."""
     browser = platform.app.test_client()
     assert browser.get("/own-smtp/").status_code == 200
     assert browser.post("/send").text == "This project uses the platform's mail.\n"
@@ -116,7 +116,7 @@ def add_relay(platform: ModuleType, scripted: Any) -> int:
 
 
 def test_every_command_of_make_exists() -> None:
-    """The README names no target that the Makefile does not have."""
+    """The README names only targets of the Makefile."""
     named = set(re.findall(r"\bmake ([a-z-]+)", README)) - {"sure"}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert named
@@ -125,7 +125,7 @@ def test_every_command_of_make_exists() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_link_leads_somewhere(document: Path) -> None:
-    """Links between documents, to pictures and to headings lead to what is there."""
+    """Links between documents, to pictures and to headings have existing targets."""
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
         if "://" in target:
             continue
@@ -142,7 +142,9 @@ def headings(path: Path) -> set[str]:
 
 
 def test_missing_settings_stop_the_start_and_say_what_to_do(tmp_path: Path) -> None:
-    """Without a key for cookies or for passwords nothing starts; each message names the key and how to make one."""
+    """Without a key for cookies or for passwords nothing starts; each message names the key and the command that makes
+    one.
+    """
     (tmp_path / "app.py").write_text(blocks("python")[0], encoding="utf-8")
     settings = {"FLASK_SQLALCHEMY_DATABASE_URI": "sqlite://"}
     assert "Set SECRET_KEY: sessions and forms need it. Make one with `python -c" in refusal(tmp_path, settings)
@@ -156,7 +158,7 @@ def test_missing_settings_stop_the_start_and_say_what_to_do(tmp_path: Path) -> N
 
 
 def refusal(folder: Path, settings: dict[str, str]) -> str:
-    """Return what a start says that must not succeed."""
+    """Return the error output of a start that must fail."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("FLASK_")}
     command = [sys.executable, "-m", "flask", "own-smtp", "worker"]
     result = subprocess.run(

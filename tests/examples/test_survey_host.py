@@ -1,4 +1,4 @@
-"""The example platform: its settings, its commands, its pages, and life without the extension."""
+"""The example platform: its settings, its commands, its pages, and its operation without the extension."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def app(tmp_path: Path) -> Iterator[Flask]:
 
 
 def test_starts_without_secret_key_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without SECRET_KEY the platform does not start, and says which key to set and how to make one."""
+    """Without SECRET_KEY the platform does not start, and names the key and a command that makes one."""
     monkeypatch.delenv("SECRET_KEY", raising=False)
     with pytest.raises(config.ConfigurationError, match=r"SECRET_KEY is not set.*token_hex"):
         create_app({})
@@ -53,7 +53,7 @@ def test_a_public_url_without_host_is_refused() -> None:
 
 
 def test_the_environment_is_read_as_json_where_it_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers and truth values mean what they say, passwords stay texts, and a mapping wins over both."""
+    """Numbers and truth values are parsed, passwords stay texts, and a mapping overrides both."""
     for name, value in {"MAIL_PORT": "2525", "MAIL_USE_TLS": "true", "MAIL_PASSWORD": "123", "OWN_SMTP_X": "5"}.items():
         monkeypatch.setenv(name, value)
     made = config.load({"SECRET_KEY": "x", "MAIL_PORT": 26})
@@ -62,7 +62,7 @@ def test_the_environment_is_read_as_json_where_it_is_json(monkeypatch: pytest.Mo
 
 
 def test_seed_twice_changes_nothing(app: Flask) -> None:
-    """Seeding again returns the same people and adds none."""
+    """Seeding again returns the same accounts and adds none."""
     with app.app_context():
         before = db.session.scalar(db.select(db.func.count()).select_from(Account))
         signs = seed.seed(db)
@@ -70,7 +70,7 @@ def test_seed_twice_changes_nothing(app: Flask) -> None:
 
 
 def test_commands_create_tables_and_seed(tmp_path: Path) -> None:
-    """`init-db` and `seed` work from the command line and print whom to sign in as."""
+    """`init-db` and `seed` work from the command line and print the accounts."""
     made = create_app(
         {
             "SECRET_KEY": "x",
@@ -86,7 +86,7 @@ def test_commands_create_tables_and_seed(tmp_path: Path) -> None:
 
 
 def test_deletions_reach_plugins_and_delete_everything(app: Flask) -> None:
-    """Deleting a survey and a tenant fires the hooks and leaves no rows behind."""
+    """Deleting a survey and a tenant calls the hooks and leaves no rows behind."""
     told: list[tuple[str, ...]] = []
 
     class Listener:
@@ -108,7 +108,7 @@ def test_deletions_reach_plugins_and_delete_everything(app: Flask) -> None:
 
 
 def test_a_person_who_requests_erasure_is_deleted_everywhere(app: Flask) -> None:
-    """From each survey of the organisation, with the answers; plugins hear of it, and other tenants keep theirs."""
+    """From each survey of the organisation, with the answers; plugins are notified, and other tenants keep their data."""
     told: list[tuple[str, str]] = []
 
     class Listener:
@@ -152,7 +152,7 @@ def test_plugins_links_are_in_the_menus(app: Flask) -> None:
 
 @pytest.mark.parametrize("path", [*PAGES, *ADMIN_PAGES, *PLATFORM_PAGES, "/sign-in", "/nothing-here"])
 def test_pages_keep_a_strict_policy(app: Flask, path: str) -> None:
-    """No page has inline script or style, or asks another host for anything; each sends its policy."""
+    """No page has inline scripts or styles, or requests anything from another host; each sends its policy."""
     page = signed_in(app, "admin@platform.example").get(path)
     assert "default-src" in page.headers["Content-Security-Policy"]
     assert page.headers["X-Content-Type-Options"] == "nosniff"
@@ -196,7 +196,7 @@ print("walked")
 
 
 def test_runs_without_the_extension(tmp_path: Path) -> None:
-    """Where neither the extension nor pluggy is installed, people sign in, send, and read the report."""
+    """Without the extension and pluggy, people sign in, send, and read the report."""
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "examples")])}
     done = subprocess.run(
@@ -211,7 +211,7 @@ def test_runs_without_the_extension(tmp_path: Path) -> None:
 
 
 def test_a_broken_installation_is_heard_of() -> None:
-    """Only the absence of the contract is fine: a part of it that is missing stops the start."""
+    """Only a missing contract is fine: an incomplete one stops the start."""
     script = """
 import sys
 class Broken:
@@ -230,7 +230,7 @@ import survey_host
 
 
 def test_a_plugins_page_finds_its_way_to_the_sign_in(app: Flask) -> None:
-    """A page that answers 401 to nobody leads to the sign-in and back, and variables of its own do not disturb."""
+    """A page that answers 401 redirects to the sign-in and back, and its own variables do no harm."""
 
     @app.get("/plugin/page")
     def page() -> str:

@@ -1,4 +1,4 @@
-"""Who gets into the example platform, and what each role sees of it."""
+"""Access to the example platform, and the pages of each role."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def app(tmp_path: Path) -> Iterator[Flask]:
 
 @pytest.mark.parametrize("account", ["admin@platform.example", "admin@north.example", "manager@north.example"])
 def test_people_sign_in_and_out(app: Flask, account: str) -> None:
-    """Each role reaches its surveys by its password, and nothing after signing out."""
+    """Each role sees its surveys after sign-in, and nothing after signing out."""
     visitor = Visitor(app)
     assert visitor.sign_in(account).location == "/"
     assert "Student satisfaction" in text_of(visitor.get("/surveys"))
@@ -47,7 +47,7 @@ def test_people_sign_in_and_out(app: Flask, account: str) -> None:
     ("email", "password"), [("manager@north.example", "wrong"), ("nobody@north.example", seed.PASSWORD)]
 )
 def test_wrong_credentials_get_one_answer(app: Flask, email: str, password: str) -> None:
-    """A wrong password and an unknown address read the same, and the password is not echoed."""
+    """A wrong password and an unknown address get the same answer, and the password is not repeated."""
     answer = Visitor(app).sign_in(email, password)
     assert answer.status_code == 422
     assert "Address and password do not fit together." in text_of(answer)
@@ -55,7 +55,7 @@ def test_wrong_credentials_get_one_answer(app: Flask, email: str, password: str)
 
 
 def test_a_deactivated_person_is_out_at_once(app: Flask) -> None:
-    """Taking the sign-in away ends sessions that are open."""
+    """Deactivating an account ends its open sessions."""
     visitor = signed_in(app, "manager@north.example")
     with app.app_context():
         db.session.execute(db.update(Account).where(Account.email == "manager@north.example").values(is_active=False))
@@ -84,7 +84,7 @@ def test_after_signing_in_nobody_is_sent_elsewhere(app: Flask, target: str, land
 
 
 def test_forms_without_csrf_token_do_nothing(app: Flask) -> None:
-    """A POST from another site is refused with a page that says what to do."""
+    """A POST from another site is rejected with a page that says what to do."""
     visitor = signed_in(app, "manager@north.example")
     answer = visitor.client.post("/surveys/new", data={"title": "Forged", "language": "en"})
     assert answer.status_code == 400
@@ -101,7 +101,7 @@ def test_a_manager_sees_the_pages_of_the_own_tenant(app: Flask, path: str) -> No
 
 @pytest.mark.parametrize("path", [path for path in PAGES if path.startswith("/surveys/1")])
 def test_a_foreign_tenant_does_not_exist(app: Flask, path: str) -> None:
-    """Another tenant's survey is 404 on every page, for its administrator, too."""
+    """Another tenant's survey is 404 on every page, also for an administrator."""
     assert signed_in(app, "admin@south.example").get(path).status_code == 404
 
 
@@ -125,7 +125,7 @@ def test_a_foreign_tenant_cannot_be_changed(app: Flask, path: str) -> None:
 
 
 def test_a_child_of_another_survey_is_not_found(app: Flask) -> None:
-    """A participant's id under a survey that is not theirs is 404, although both belong to the tenant."""
+    """A participant's id under another survey is 404, although both belong to the tenant."""
     visitor = signed_in(app, "manager@north.example")
     assert visitor.get("/surveys/2/participants/1").status_code == 404
     assert visitor.get("/surveys/2/questions/1").status_code == 404
@@ -153,7 +153,7 @@ def test_a_tenant_administrator_cannot_touch_foreign_people(app: Flask) -> None:
 
 
 def test_nobody_becomes_platform_administrator_by_a_form(app: Flask) -> None:
-    """A tenant's administrator cannot give away a role above the own one."""
+    """A tenant's administrator cannot assign a role above their own."""
     visitor = signed_in(app, "admin@north.example")
     data = {"name": "X", "email": "x@north.example", "role": "platform_admin", "language": "en"}
     answer = visitor.post("/settings/people/new", data | {"password": "long enough 1", "is_active": "y"})
@@ -161,7 +161,7 @@ def test_nobody_becomes_platform_administrator_by_a_form(app: Flask) -> None:
 
 
 def test_a_tenant_administrator_adds_a_person(app: Flask) -> None:
-    """A person who was added can sign in with the given password."""
+    """An added person can sign in with the given password."""
     visitor = signed_in(app, "admin@north.example")
     data = {"name": "X", "email": "New@North.example", "role": "survey_manager", "language": "de"}
     visitor.post("/settings/people/new", data | {"password": "long enough 1", "is_active": "y"})
@@ -169,7 +169,7 @@ def test_a_tenant_administrator_adds_a_person(app: Flask) -> None:
 
 
 def test_a_platform_administrator_works_in_a_chosen_tenant(app: Flask) -> None:
-    """After switching, the other tenant's surveys are there."""
+    """After switching, the other tenant's surveys are shown."""
     visitor = signed_in(app, "admin@platform.example")
     with app.app_context():
         south = db.session.scalars(db.select(Tenant).where(Tenant.name == SOUTH)).one().id
@@ -201,7 +201,7 @@ def test_the_host_answers_who_may_do_what(app: Flask, account: str | None, allow
 
 
 def test_the_host_lists_its_tenants_and_projects(app: Flask) -> None:
-    """Name, zone and surveys come by their ids; ids that are not the platform's have no answer."""
+    """Name, zone and surveys are returned by id; unknown ids have no answer."""
     hook = app.extensions["survey_plugins"].manager.hook
     with app.app_context():
         (tenant,) = hook.own_smtp_tenant(tenant_id="1")

@@ -1,4 +1,4 @@
-"""Questions and answers of the example platform, and what participants see."""
+"""Questions and answers of the example platform, and the participants' pages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def token(app: Flask) -> str:
 
 
 def test_a_survey_is_made_with_each_type_of_question(app: Flask) -> None:
-    """A manager makes a survey, adds the four types and orders them; closing times are in the tenant's zone."""
+    """A manager creates a survey, adds the four types and orders them; closing times are in the tenant's zone."""
     visitor = signed_in(app, "manager@north.example")
     made = visitor.post("/surveys/new", {"title": "Fresh", "language": "de", "closes_at": "2030-07-01T12:00"})
     path = made.location
@@ -53,7 +53,7 @@ def test_a_survey_is_made_with_each_type_of_question(app: Flask) -> None:
 
 
 def test_choices_need_two_options(app: Flask) -> None:
-    """A choice with one option is refused, and nothing typed is lost."""
+    """A choice with one option is rejected, and no input is lost."""
     visitor = signed_in(app, "manager@north.example")
     answer = visitor.post("/surveys/1/questions", {"text": "One?", "kind": "single", "options": "only", "points": "5"})
     assert answer.status_code == 422
@@ -62,14 +62,14 @@ def test_choices_need_two_options(app: Flask) -> None:
 
 
 def answer_all(app: Flask, **given: object) -> dict[str, object]:
-    """Return form data for the seeded questions, by their kind."""
+    """Return form data for the seeded questions, by their type."""
     with app.app_context():
         rows = db.session.scalars(db.select(Question).where(Question.survey_id == 1)).all()
         return {f"q{row.id}": given[row.kind] for row in rows if row.kind in given}
 
 
 def test_a_participant_answers_once(app: Flask) -> None:
-    """Answers are kept and thanked for; a second time shows the thanks only."""
+    """Answers are stored; a second visit shows the thanks only."""
     visitor, path = Visitor(app), f"/s/1/{token(app)}"
     data = answer_all(app, scale="4", single="Yes", multiple=["Rooms", "Information"], text="=1+1 <b>")
     assert visitor.post(path, data).location == f"{path}/thanks"
@@ -81,7 +81,7 @@ def test_a_participant_answers_once(app: Flask) -> None:
 
 
 def test_answers_that_were_not_on_offer_are_refused(app: Flask) -> None:
-    """A missing required answer and an invented choice are named at their question; what was typed stays."""
+    """A missing required answer and an invented choice are shown at their question; the input stays."""
     data = answer_all(app, scale="", single="Invented", text="Kept words")
     answer = Visitor(app).post(f"/s/1/{token(app)}", data)
     assert answer.status_code == 422
@@ -92,7 +92,7 @@ def test_answers_that_were_not_on_offer_are_refused(app: Flask) -> None:
 
 
 def test_a_closed_survey_takes_no_answers(app: Flask) -> None:
-    """After its closing time a survey says so and keeps nothing."""
+    """After its closing time a survey says so and stores nothing."""
     visitor, path = Visitor(app), f"/s/1/{token(app)}"
     csrf = visitor.get(path)
     with app.app_context():
@@ -109,7 +109,7 @@ def test_a_wrong_token_opens_nothing(app: Flask, path: str) -> None:
 
 
 def test_looking_at_the_opt_out_page_changes_nothing(app: Flask) -> None:
-    """Mail scanners follow links: only the button opts out."""
+    """Mail scanners follow links, so only the button opts out."""
     visitor, path = Visitor(app), f"/opt-out/1/{token(app)}"
     assert "ada@recipient.example" in text_of(visitor.get(path))
     assert people(app)["ada@recipient.example"].opted_out_at is None
@@ -118,7 +118,7 @@ def test_looking_at_the_opt_out_page_changes_nothing(app: Flask) -> None:
 
 
 def test_one_click_opts_out_without_cookie_and_token(app: Flask) -> None:
-    """The POST of RFC 8058 is answered with 200 and no redirect; a form without token is refused."""
+    """The POST of RFC 8058 is answered with 200 and no redirect; a form without token is rejected."""
     path = f"/opt-out/1/{token(app)}"
     assert Visitor(app).client.post(path).status_code == 400
     assert people(app)["ada@recipient.example"].opted_out_at is None
@@ -127,7 +127,7 @@ def test_one_click_opts_out_without_cookie_and_token(app: Flask) -> None:
 
 
 def test_public_pages_stay_out_of_caches_and_indexes(app: Flask) -> None:
-    """A page whose address is a secret is neither stored nor indexed, and shows nobody's menu."""
+    """A page with a secret address is neither cached nor indexed, and shows no menu."""
     page = signed_in(app, "manager@north.example").get(f"/s/1/{token(app)}")
     assert page.headers["Cache-Control"] == "no-store"
     assert page.headers["X-Robots-Tag"] == "noindex"
@@ -135,7 +135,7 @@ def test_public_pages_stay_out_of_caches_and_indexes(app: Flask) -> None:
 
 
 def test_responses_are_shown_and_exported_safely(app: Flask) -> None:
-    """The table escapes what was typed, and the CSV file has no cell that a spreadsheet would calculate."""
+    """The table escapes the answers, and the CSV file has no formulas."""
     Visitor(app).post(f"/s/1/{token(app)}", answer_all(app, scale="4", text='=HYPERLINK("x") <b>'))
     visitor = signed_in(app, "manager@north.example")
     assert "&lt;b&gt;" in visitor.get("/surveys/1/responses").text
@@ -146,6 +146,6 @@ def test_responses_are_shown_and_exported_safely(app: Flask) -> None:
 
 @pytest.mark.parametrize("cell", ["=1", "+1", "-1", "@x", "\tx", "\rx", "  =1"])
 def test_formulas_are_disarmed(cell: str) -> None:
-    """Each beginning that a spreadsheet takes for a formula gets an apostrophe."""
+    """Each text that a spreadsheet would read as a formula gets an apostrophe."""
     assert answers.harmless(cell) == f"'{cell}"
     assert answers.harmless("plain - text") == "plain - text"

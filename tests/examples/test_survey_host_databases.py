@@ -19,7 +19,7 @@ PARTICIPANTS = Path(__file__).parents[2] / "examples" / "survey_host" / "data" /
 @pytest.mark.servers
 @pytest.mark.parametrize("kind", [PostgreSQL, MariaDB])
 def test_the_platform_works_on_each_database(kind: type[DatabaseServer], tmp_path: Path) -> None:
-    """Import, send, news, reminder, every page and the deletion of all of it, as on SQLite."""
+    """Import, send, status events, reminder, every page and the deletion of all of it, as on SQLite."""
     with (
         kind() as server,
         server.fresh() as url,

@@ -1,4 +1,4 @@
-"""The example platform with Own SMTP itself: what its send page foresees, and what its report leaves out or greys."""
+"""The example platform with Own SMTP: the estimate on its send page, and the omitted and greyed parts of its report."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def choose_relay(app: Flask, **limits: object) -> None:
 
 
 def test_the_send_page_says_by_when_before_anything_is_sent(app: Flask, manager: Visitor) -> None:
-    """How many, how fast, until when; and that it would be too late for the survey."""
+    """Number, rate and end; and a warning if that is too late for the survey."""
     choose_relay(app, per_minute=1)
     add_people(app, *(f"person{number}@r.example" for number in range(120)))
     page = manager.get(SEND)
@@ -58,7 +58,7 @@ def test_the_send_page_says_by_when_before_anything_is_sent(app: Flask, manager:
 
 
 def test_what_was_sent_leads_to_the_page_that_follows_it(app: Flask, manager: Visitor) -> None:
-    """Where a plugin took it; the page is in the platform's own frame."""
+    """If a plugin accepted it; the page is in the platform's own layout."""
     choose_relay(app)
     add_people(app, "ada@r.example")
     answer = manager.post(SEND, {"audience": "new", "sender": "relay:1"})
@@ -67,7 +67,9 @@ def test_what_was_sent_leads_to_the_page_that_follows_it(app: Flask, manager: Vi
 
 
 def test_the_report_shows_what_is_known_and_says_why_no_more(app: Flask, manager: Visitor) -> None:
-    """Numbers where the server answers; bounces and deliveries greyed with reasons; nothing that nobody counts."""
+    """Numbers for server replies; bounces and deliveries greyed with reasons; no statuses that the platform does not
+    count.
+    """
     assert "Bounced" not in text_of(manager.get("/surveys/1/report"))
     choose_relay(app)
     add_people(app, "ada@r.example", "bert@r.example")

@@ -1,4 +1,4 @@
-"""The example platform's own mail, read by a real mail server."""
+"""The example platform's own mail, received by a real mail server."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Mailbox:
 def listening(box: Mailbox) -> Iterator[tuple[Mailbox, int]]:
     """Let `box` receive mail; yield it and its port."""
     controller = Controller(box, hostname="127.0.0.1", port=0, server_hostname="mail.example", ready_timeout=10)
-    # Port 0 lets the system choose; the controller would probe the port it was told, so it is told the chosen one.
+    # With port 0 the system chooses; the controller would probe port 0, so it is given the chosen one.
     with socket.create_server(("127.0.0.1", 0)) as chosen:
         controller.port = chosen.getsockname()[1]
     controller.start()
@@ -94,7 +94,7 @@ def mailbox(app: Flask) -> Iterator[Mailbox]:
 
 
 def test_the_platform_sends_itself(app: Flask, manager: Visitor, mailbox: Mailbox) -> None:
-    """Without plugins each participant gets a mail in the own language, with name, links and one-click opt-out."""
+    """Without plugins each participant gets a mail in their language, with name, links and one-click opt-out."""
     add_people(app, "ada@r.example")
     add_people(app, "bernd@r.example", language="de")
     assert "Sent 2" in press(manager)
@@ -115,7 +115,7 @@ def test_the_platform_sends_itself(app: Flask, manager: Visitor, mailbox: Mailbo
 
 
 def test_the_link_in_a_mail_works(app: Flask, manager: Visitor, mailbox: Mailbox) -> None:
-    """From the mail to the answer and to the opt-out: both addresses open."""
+    """The addresses of the survey and of the opt-out in a mail work."""
     add_people(app, "ada@r.example")
     press(manager)
     body = mailbox.mails[0].get_body(("plain",))
@@ -127,7 +127,7 @@ def test_the_link_in_a_mail_works(app: Flask, manager: Visitor, mailbox: Mailbox
 
 
 def test_a_long_opt_out_address_arrives_byte_for_byte(tmp_path: Path) -> None:
-    """An address beyond 78 characters is neither folded nor made an encoded word."""
+    """An address beyond 78 characters is neither folded nor encoded."""
     base = f"https://surveys.example.org/{'x' * 200}"
     with platform(tmp_path, {"SURVEY_PUBLIC_URL": base}) as app, listening(Mailbox()) as (box, port):
         app.extensions["mail"].server, app.extensions["mail"].port = "127.0.0.1", port
@@ -137,7 +137,7 @@ def test_a_long_opt_out_address_arrives_byte_for_byte(tmp_path: Path) -> None:
 
 
 def test_a_refusal_is_kept_in_the_servers_words(app: Flask, manager: Visitor, mailbox: Mailbox) -> None:
-    """The others get theirs; who was refused is not invited, and the page says why."""
+    """The others get theirs; a refused participant counts as not invited, and the page says why."""
     add_people(app, "gone@r.example", "ada@r.example")
     page = press(manager)
     assert "Sent 1" in page
@@ -147,7 +147,7 @@ def test_a_refusal_is_kept_in_the_servers_words(app: Flask, manager: Visitor, ma
 
 
 def test_a_mail_server_that_is_down_loses_nothing(app: Flask, manager: Visitor) -> None:
-    """The page says what happened, the mails wait, and going on sends them once the server is back."""
+    """The page shows the error, the mails wait, and continuing sends them once the server is back."""
     app.extensions["mail"].server, app.extensions["mail"].port = "127.0.0.1", 1
     add_people(app, "ada@r.example", "bob@r.example")
     answer = manager.post(SEND, {"audience": "new", "sender": "platform"})
@@ -165,7 +165,7 @@ def test_a_mail_server_that_is_down_loses_nothing(app: Flask, manager: Visitor) 
 
 
 def test_a_lost_answer_is_unknown_and_not_sent_again(app: Flask, manager: Visitor, mailbox: Mailbox) -> None:
-    """When the server hangs up before its answer, that mail is not repeated; the rest waits."""
+    """If the server disconnects before its reply, that mail is not repeated; the rest waits."""
     mailbox.hang_up_after = 1
     add_people(app, "a@r.example", "b@r.example", "c@r.example")
     answer = manager.post(SEND, {"audience": "new", "sender": "platform"})
@@ -176,7 +176,7 @@ def test_a_lost_answer_is_unknown_and_not_sent_again(app: Flask, manager: Visito
 
 
 def test_a_double_click_mails_once(app: Flask, manager: Visitor, mailbox: Mailbox) -> None:
-    """The platform's own sending keeps to the form's nonce, too."""
+    """The platform's own sending also respects the form's nonce."""
     add_people(app, "ada@r.example")
     data = {"audience": "new", "sender": "platform"} | hidden_fields(manager.get(SEND).text)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Importing participants: files as people really export them."""
+"""Import of participants: files as other programs export them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reading(text: str | bytes, *emails: str) -> Reading:
 
 
 def reasons(text: str | bytes, *emails: str) -> dict[int, str]:
-    """Return line to reason."""
+    """Return the reason by line."""
     return {row.line: row.reason for row in reading(text, *emails).bad}
 
 
@@ -31,7 +31,7 @@ def reasons(text: str | bytes, *emails: str) -> dict[int, str]:
 @pytest.mark.parametrize(("name", "delimiter"), [("comma", ","), ("semicolon", ";"), ("tab", "\t")])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
 def test_each_usual_form_is_read(mark: str, name: str, delimiter: str, line_end: str) -> None:
-    """UTF-8 with and without byte order mark, three delimiters and three line ends mean the same."""
+    """UTF-8 with and without byte order mark, three delimiters and three line ends give the same result."""
     found = reading((mark + GOOD.replace(",", delimiter)).replace("\n", line_end))
     (person,) = found.good
     assert found.delimiter == name
@@ -40,14 +40,14 @@ def test_each_usual_form_is_read(mark: str, name: str, delimiter: str, line_end:
 
 
 def test_german_headings_and_odd_spacing_are_understood() -> None:
-    """Columns are known by their German names too, in any order; cells are trimmed and `de-AT` is German."""
+    """Columns have English or German names, in any order; cells are trimmed and `de-AT` is German."""
     (person,) = reading("E-Mail ; Vorname; Nachname ;Sprache\n a@r.example ; Jürgen ;Groß; de-AT\n").good
     assert (person.email, person.first_name, person.last_name) == ("a@r.example", "Jürgen", "Groß")
     assert person.language == "de"
 
 
 def test_a_delimiter_inside_quotes_does_not_count() -> None:
-    """A quoted cell may hold delimiters, quotes and more."""
+    """A quoted cell may contain delimiters, quotes and more."""
     (person,) = reading('"email","last;;;; name"\n"a@r.example","O""Neill, Jr."\n').good
     assert person.email == "a@r.example"
 
@@ -71,7 +71,7 @@ def test_lines_are_counted_as_an_editor_does() -> None:
     ],
 )
 def test_bad_rows_are_listed_with_their_reason(row: str, reason: str) -> None:
-    """What cannot be used is named by line and cause, and the good row beside it stays good."""
+    """An invalid row is reported with line and reason, and the valid row beside it stays valid."""
     found = reading(f"email,firstname\ngood@r.example,G\n{row}\n")
     assert [person.email for person in found.good] == ["good@r.example"]
     assert [bad.line for bad in found.bad] == [3]
@@ -79,7 +79,7 @@ def test_bad_rows_are_listed_with_their_reason(row: str, reason: str) -> None:
 
 
 def test_languages_and_tokens_are_checked() -> None:
-    """An unknown language and a token with odd characters are bad; an empty one falls back."""
+    """An unknown language and a token with invalid characters are errors; an empty language gets the default."""
     text = "email,language,token\na@r.example,xx,\nb@r.example,,a b\nc@r.example,,\n"
     assert [person.language for person in reading(text).good] == ["en"]
     assert "xx" in reasons(text)[2]
@@ -87,7 +87,7 @@ def test_languages_and_tokens_are_checked() -> None:
 
 
 def test_duplicates_are_found_in_the_file_and_in_the_survey() -> None:
-    """Addresses are compared without regard to case; the reason says where the other one is."""
+    """Addresses are compared ignoring case; the reason names the other line."""
     text = "email,token\na@r.example,t\nA@R.example,\nthere@r.example,\nb@r.example,t\n"
     assert reasons(text, "There@r.example") == {
         3: "This address is used by line 2 already.",
@@ -97,7 +97,7 @@ def test_duplicates_are_found_in_the_file_and_in_the_survey() -> None:
 
 
 def test_a_bad_row_does_not_take_its_token_along() -> None:
-    """A row that is refused for its address leaves its token to others."""
+    """A row that is rejected for its address does not use up its token."""
     text = "email,token\na@r.example,\na@r.example,t\nb@r.example,t\n"
     assert list(reasons(text)) == [3]
 
@@ -118,13 +118,13 @@ def test_a_bad_row_does_not_take_its_token_along() -> None:
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(data: bytes, reason: str) -> None:
-    """A file without rows, headings or the right encoding is refused as a whole, with the line where it is known."""
+    """A file without rows, headings or the right encoding is rejected as a whole, with the line if that is known."""
     with pytest.raises(FileError, match=reason):
         reading(data)
 
 
 def test_too_many_rows_are_refused() -> None:
-    """A file beyond the limit is not imported half."""
+    """A file beyond the limit is not imported partly."""
     rows = "".join(f"a{number}@r.example\n" for number in range(MAX_ROWS + 1))
     with pytest.raises(FileError, match="50,000"):
         reading("email\n" + rows)
@@ -132,7 +132,7 @@ def test_too_many_rows_are_refused() -> None:
 
 @given(st.binary(max_size=300))
 def test_no_bytes_break_the_reader(data: bytes) -> None:
-    """Whatever is uploaded, the answer is a reading or a `FileError`."""
+    """Any upload results in a reading or a `FileError`."""
     try:
         found = reading(b"email,firstname\n" + data)
     except FileError:
@@ -142,7 +142,7 @@ def test_no_bytes_break_the_reader(data: bytes) -> None:
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=5))
 def test_every_row_is_good_or_bad(cells: list[str]) -> None:
-    """No row that has anything in it disappears."""
+    """No row with content disappears."""
     row = ",".join('"' + cell.replace('"', '""') + '"' for cell in ["x", *cells])
     found = reading(f"email,firstname\ngood@r.example,G\n{row}\n")
     assert len(found.good) + len(found.bad) == 2
@@ -163,7 +163,7 @@ def upload(data: bytes) -> dict[str, object]:
 
 
 def test_a_good_file_is_imported_at_once(app: Flask) -> None:
-    """All rows are there afterwards, each with a token of its own."""
+    """All rows are imported, each with its own token."""
     visitor = signed_in(app, "manager@north.example")
     assert visitor.post(IMPORT, upload(b"email\na@r.example\nb@r.example\n")).status_code == 302
     found = people(app)
@@ -173,7 +173,7 @@ def test_a_good_file_is_imported_at_once(app: Flask) -> None:
 
 
 def test_bad_rows_hold_everything_back(app: Flask) -> None:
-    """Without being asked to, nothing is imported; the second step takes the good rows of the same file."""
+    """Nothing is imported unless asked for; the second step imports the valid rows of the same file."""
     visitor = signed_in(app, "manager@north.example")
     answer = visitor.post(IMPORT, upload(MIXED))
     assert answer.status_code == 422
@@ -187,7 +187,7 @@ def test_bad_rows_hold_everything_back(app: Flask) -> None:
 
 
 def test_the_box_takes_the_good_rows_at_once(app: Flask) -> None:
-    """With the box ticked the good rows are imported and the bad ones are listed."""
+    """With the box ticked the valid rows are imported and the invalid ones are listed."""
     answer = signed_in(app, "manager@north.example").post(IMPORT, upload(MIXED) | {"keep_good": "y"})
     assert answer.status_code == 200
     assert "Rows that were left out: 1" in text_of(answer)
@@ -195,13 +195,13 @@ def test_the_box_takes_the_good_rows_at_once(app: Flask) -> None:
 
 
 def test_an_upload_waits_for_its_owner_only(app: Flask) -> None:
-    """Nobody else can take the second step of somebody's upload."""
+    """No other person can do the second step of an upload."""
     signed_in(app, "manager@north.example").post(IMPORT, upload(MIXED))
     assert signed_in(app, "admin@north.example").post(f"{IMPORT}/good-rows", page=IMPORT).status_code == 404
 
 
 def test_an_unusable_file_is_explained_at_its_field(app: Flask) -> None:
-    """The page names the cause and imports nothing; no file at all is said as well."""
+    """The page names the cause and imports nothing; a missing file is reported as well."""
     visitor = signed_in(app, "manager@north.example")
     assert "not in UTF-8: line 2" in text_of(visitor.post(IMPORT, upload("email\nmüll@r.example".encode("latin-1"))))
     assert "Choose a file first." in text_of(visitor.post(IMPORT))
@@ -216,7 +216,7 @@ def test_what_was_uploaded_is_escaped(app: Flask) -> None:
 
 
 def test_a_new_address_was_not_invited_yet(app: Flask) -> None:
-    """Correcting an address puts its participant back among those who are to be invited."""
+    """A corrected address makes its participant count as not invited."""
     add_people(app, "old@r.example", "other@r.example")
     visitor = signed_in(app, "manager@north.example")
     data = {"first_name": "N", "last_name": "", "language": "en"}
@@ -227,7 +227,7 @@ def test_a_new_address_was_not_invited_yet(app: Flask) -> None:
 
 
 def test_the_demonstration_file_is_good(app: Flask) -> None:
-    """The file of five hundred people that comes with the platform has no bad row."""
+    """The demonstration file of five hundred people has no invalid row."""
     path = Path(__file__).parents[2] / "examples" / "survey_host" / "data" / "participants.csv"
     signed_in(app, "manager@north.example").post(IMPORT, upload(path.read_bytes()))
     assert len(people(app)) == 500
@@ -239,7 +239,7 @@ def test_the_demonstration_file_is_good(app: Flask) -> None:
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_the_line_with_excels_delimiter_is_no_heading(line: str, rest: str, end: str) -> None:
-    """It says what separates the cells, and lines are counted with it."""
+    """It sets the delimiter, and it counts as a line."""
     found = reading(f"\ufeff{line}{end}{rest}")
     assert [(person.line, person.email) for person in found.good] == [(3, "asa@recipient.example")]
 
@@ -258,7 +258,7 @@ def test_a_delimiter_that_is_not_known_is_said() -> None:
     ],
 )
 def test_an_address_with_quotes_is_named_as_the_cause(row: str, reason: str) -> None:
-    """The reason is in plain words, with the line, and speaks of what people have in their files."""
+    """The reason is in plain words, with the line."""
     with pytest.raises(FileError, match=f"line 2 cannot be read: {reason}"):
         reading(f"firstname,email\n{row}\n")
     assert "Quoting the part before" in reasons('email\n"""kim lee""@recipient.example"\n')[2]

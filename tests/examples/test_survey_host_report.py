@@ -1,4 +1,4 @@
-"""What the example platform makes of news, whom it reminds, and what its report shows."""
+"""Status events, reminders and the report of the example platform."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def events(app: Flask, *changes: InvitationStatus) -> None:
 
 
 def test_events_are_stored_per_participant_and_may_be_repeated(app: Flask, manager: Visitor) -> None:
-    """The same news twice changes nothing, late news is ignored, and so is that of strangers."""
+    """Repeated, late and unknown events change nothing."""
     with_plugin(app)
     add_people(app, "ada@r.example")
     press(manager)
@@ -64,7 +64,9 @@ def test_events_are_stored_per_participant_and_may_be_repeated(app: Flask, manag
 
 
 def test_reminders_go_to_those_who_were_invited_and_are_silent(app: Flask, manager: Visitor) -> None:
-    """Not to who answered, opted out, still waits or was refused; reminders are counted; the refused get it again."""
+    """Not to participants who answered, opted out, still wait or were refused; reminders are counted; refused ones are
+    sent again.
+    """
     taker = with_plugin(app)
     names = ("silent", "answered", "out", "waits", "refused")
     add_people(app, *(f"{name}@r.example" for name in names))
@@ -102,7 +104,7 @@ def test_a_reminder_that_was_refused_is_not_counted(app: Flask, manager: Visitor
 
 
 def test_the_report_greys_out_what_cannot_be_known(app: Flask, manager: Visitor) -> None:
-    """Known columns have numbers, others their reason or no line; the server's words are shown and escaped."""
+    """Known columns have numbers, others their reason or no line; server replies are shown and escaped."""
 
     def known(status: str, label: str, knowledge: Knowledge, reason: str, *, is_used: bool = True) -> KnownStatus:
         facts = {"status": status, "label": label, "knowledge": knowledge, "reason": reason}
@@ -140,7 +142,7 @@ def test_the_report_greys_out_what_cannot_be_known(app: Flask, manager: Visitor)
 
 @pytest.mark.parametrize("number", [1, 10**9])
 def test_references_can_be_read_back(number: int) -> None:
-    """A reference names its participant, and what is not one names nobody."""
+    """A reference identifies its participant, and an invalid one identifies none."""
     assert participant_id_of(reference_of(number)) == number
     assert participant_id_of("participant-x") is None
     assert participant_id_of("7") is None

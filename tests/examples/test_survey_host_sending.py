@@ -1,4 +1,4 @@
-"""The example platform offers its sends to plugins, and gives up nothing that they do not take."""
+"""The example platform offers its sends to plugins, and sends itself when none accepts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def manager(app: Flask) -> Visitor:
 
 
 def test_a_plugin_takes_the_batch(app: Flask, manager: Visitor) -> None:
-    """The batch says who, what and until when; each invitation brings its values, and its language's content."""
+    """The batch has recipients, content and deadline; each invitation has its values, and the content of its language."""
     taker = with_plugin(app)
     add_people(app, "ada@r.example")
     add_people(app, "bernd@r.example", language="de")
@@ -73,7 +73,7 @@ def test_a_plugin_takes_the_batch(app: Flask, manager: Visitor) -> None:
 
 
 def test_invitations_are_not_a_list(app: Flask, manager: Visitor) -> None:
-    """A plugin that declines has not read anything, and the platform sends itself."""
+    """A plugin that declines has read nothing, and the platform sends itself."""
     seen: list[InvitationBatch] = []
 
     class Decliner:
@@ -105,7 +105,7 @@ def test_what_was_refused_locally_counts_as_not_invited(app: Flask, manager: Vis
 
 
 def test_more_refusals_than_the_receipt_lists_are_found(app: Flask, manager: Visitor) -> None:
-    """Beyond the list, the plugin's statuses say who was taken."""
+    """Beyond the list, the plugin's statuses say which ones were accepted."""
     with_plugin(app, refuse=frozenset({"b@r.example", "c@r.example"}), listed=1)
     add_people(app, "a@r.example", "b@r.example", "c@r.example")
     press(manager)
@@ -113,7 +113,7 @@ def test_more_refusals_than_the_receipt_lists_are_found(app: Flask, manager: Vis
 
 
 def test_a_double_click_sends_once(app: Flask, manager: Visitor) -> None:
-    """The same form sent twice fires the hook once and shows the same receipt."""
+    """The same form posted twice calls the hook once and shows the same receipt."""
     taker = with_plugin(app)
     add_people(app, "ada@r.example")
     form = {"audience": "new", "sender": "platform"}
@@ -128,7 +128,7 @@ def test_a_double_click_sends_once(app: Flask, manager: Visitor) -> None:
 
 
 def test_two_sends_share_nobody(app: Flask, manager: Visitor) -> None:
-    """A second send, from a fresh form, takes only those who came since."""
+    """A second send, from a fresh form, includes only participants added since."""
     taker = with_plugin(app)
     add_people(app, "ada@r.example")
     press(manager)
@@ -139,7 +139,7 @@ def test_two_sends_share_nobody(app: Flask, manager: Visitor) -> None:
 
 
 def test_a_plugin_that_fails_leaves_nothing_behind(app: Flask, manager: Visitor) -> None:
-    """The host rolls back what it had claimed, and the person can try again."""
+    """The host rolls back its claims, and the person can try again."""
     taker = with_plugin(app, error=RuntimeError("broken"))
     add_people(app, "ada@r.example")
     page = manager.get(SEND)
@@ -158,7 +158,7 @@ CHOICES = (
 
 
 def test_the_senders_of_plugins_are_offered(app: Flask, manager: Visitor) -> None:
-    """The default is chosen, an unavailable one is shown with its reason and cannot be forced."""
+    """The default is selected; an unavailable one is shown with its reason and cannot be forced."""
     taker = with_plugin(app, offers=CHOICES)
     add_people(app, "ada@r.example")
     page = manager.get(SEND)
@@ -174,7 +174,7 @@ def test_the_senders_of_plugins_are_offered(app: Flask, manager: Visitor) -> Non
 
 
 def test_choosing_the_platform_does_not_ask_plugins(app: Flask, manager: Visitor) -> None:
-    """Where plugins offer senders and the platform's own was chosen, the platform sends."""
+    """If the platform's own sender was chosen, the platform sends, although plugins offer senders."""
     taker = with_plugin(app, offers=CHOICES)
     app.extensions["mail"].suppress = True
     add_people(app, "ada@r.example")
@@ -183,7 +183,7 @@ def test_choosing_the_platform_does_not_ask_plugins(app: Flask, manager: Visitor
 
 
 def test_nothing_is_sent_for_a_closed_survey_or_without_text(app: Flask, manager: Visitor) -> None:
-    """What stands in the way is said, and nobody is claimed."""
+    """The obstacle is shown, and no participant is claimed."""
     add_people(app, "ada@r.example")
     with app.app_context():
         db.session.execute(db.delete(SurveyText).where(SurveyText.kind == "invitation", SurveyText.language == "en"))
@@ -197,7 +197,7 @@ def test_nothing_is_sent_for_a_closed_survey_or_without_text(app: Flask, manager
 
 
 def test_two_presses_at_the_same_moment_send_once(app: Flask, manager: Visitor) -> None:
-    """While one press is being handed over, the same form's second press waits for it and shows its receipt."""
+    """While the first post is being processed, the second one waits for it and shows its receipt."""
     add_people(app, "ada@r.example")
     second = signed_in(app, "manager@north.example")
     first_form, second_form = (hidden_fields(visitor.get(SEND).text) for visitor in (manager, second))

@@ -1,4 +1,4 @@
-"""What the example platform writes to participants."""
+"""The example platform's mails to participants."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def test_placeholders_are_replaced_once(ada: Participant) -> None:
 
 
 def test_values_are_escaped_in_html_only(ada: Participant) -> None:
-    """A name cannot bring tags into a mail."""
+    """A name cannot add tags to a mail."""
     letter = compose(ada, text="{LASTNAME}", html="<i>{LASTNAME}</i> {SURVEYNAME}")
     assert (letter.text, letter.html) == ("<b>", "<i>&lt;b&gt;</i> Work &amp; life")
 
 
 def test_a_value_cannot_begin_a_header(ada: Participant) -> None:
-    """Line ends in a name do not survive in a subject."""
+    """Line ends in a name are removed from a subject."""
     ada.first_name = "A\r\nBcc: x@r.example"
     assert compose(ada, subject="Dear {FIRSTNAME}").subject == "Dear A Bcc: x@r.example"
 
@@ -76,7 +76,7 @@ def test_attributes_have_placeholders(ada: Participant) -> None:
     ],
 )
 def test_a_text_that_would_embarrass_is_not_saved(manager: Visitor, given: dict[str, str], complaint: str) -> None:
-    """A misspelt placeholder and a missing link are found before anybody reads them."""
+    """A misspelt placeholder and a missing link are detected before the text is sent."""
     data = {"subject": "S", "text": "{SURVEYURL}", "html": ""} | given
     answer = manager.post("/surveys/1/texts/invitation/en", data)
     assert answer.status_code == 422
@@ -84,7 +84,7 @@ def test_a_text_that_would_embarrass_is_not_saved(manager: Visitor, given: dict[
 
 
 def test_the_preview_shows_one_participant(app: Flask, manager: Visitor) -> None:
-    """Text and HTML are filled in for the chosen person; the HTML's frame may run and load nothing."""
+    """Text and HTML are filled in for the selected person; the HTML's frame cannot run or load anything."""
     add_people(app, "ada@r.example", "bob@r.example")
     path = "/surveys/1/texts/invitation/en/preview"
     assert "Dear Bob Example," in text_of(manager.get(f"{path}?participant=2"))
@@ -95,5 +95,5 @@ def test_the_preview_shows_one_participant(app: Flask, manager: Visitor) -> None
 
 
 def test_the_preview_works_before_there_are_participants(manager: Visitor) -> None:
-    """Somebody made up stands in."""
+    """An invented participant is used."""
     assert "participant@recipient.example" in text_of(manager.get("/surveys/1/texts/invitation/en/preview"))
