@@ -75,7 +75,7 @@ def test_a_job_of_the_host_gets_all(db_session, thin):
 
 @pytest.mark.usefixtures("servers", "in_request")
 def test_a_tenant_that_may_not_is_offered_nothing_that_it_could_choose(db_session, thin):
-    """The current choice is shown with the reason; a person with servers there still finds the page that explains it."""
+    """The current choice is shown with the reason; a person with servers there still finds the page about it."""
     thin.policy.change(db_session, {"allowed_tenants": frozenset({"evil"})}, user_id="root")
     choices = host_menus.senders(db_session, thin.host, thin.policy, "acme", "p1")
     assert [(choice.label, choice.is_available) for choice in choices] == [("b", False)]

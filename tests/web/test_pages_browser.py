@@ -1,4 +1,4 @@
-"""The pages in Chromium: displayed, used by keyboard, without scripts, on a telephone, in German, and checked by axe."""
+"""The pages in Chromium: displayed, used by keyboard, without scripts, on a telephone, in German, and by axe."""
 
 from __future__ import annotations
 

@@ -296,7 +296,7 @@ def test_wrong_values_are_said_before_anything_is_tested(web, thin, db_session, 
 
 
 def test_a_role_without_permission(web, thin, db_session, mine, typed):
-    """Without permission to test there is no button and no test; without permission to edit there is no trust or save."""
+    """Without permission to test there is no button and no test; without permission to edit, no trust or save."""
     thin.host.allowed = {Action.VIEW, Action.EDIT}
     assert 'name="test"' not in web.get("/own-smtp/servers/new").text
     assert web.post("/own-smtp/servers/new", data={**typed, "test": "1"}).status_code == 403
