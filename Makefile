@@ -1,12 +1,12 @@
-# Everything is set up on first use: a virtual environment, the packages that are locked in tests/setup/locks, and for
-# the tests also the servers.
+# Everything is set up on first use: a virtual environment, the packages locked in tests/setup/locks, and the servers for
+# the tests.
 # Needs make and Python 3.11 or newer. PYTHON=... chooses another interpreter.
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
 ARGS ?=
-# As many processes as `tests/conftest.py` says, and in its order; a file's tests stay together and share its servers.
+# `tests/conftest.py` sets the number of processes and the order; a file's tests run together and share its servers.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -18,14 +18,14 @@ help:  ## list the targets
 demo: env-demo  ## run an example platform with everything it needs, on loopback
 	@PYTHONPATH=examples exec $(BIN)/python -m demo $(ARGS)
 
-demo-walk: env-demo  ## walk through the demo unattended, and check what came of it
+demo-walk: env-demo  ## run through the demo unattended, and check the result
 	@PYTHONPATH=examples exec $(BIN)/python -m demo --walk $(ARGS)
 
 test: env-dev  ## run all tests; ARGS="-k name" goes to pytest
 	@$(PYTHON) tests/setup/servers.py
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-fast: env-dev  ## run the tests that need no server but Redis
+fast: env-dev  ## run the tests that need only Redis
 	$(BIN)/python -m pytest $(PARALLEL) -m "not servers and not browser and not gate and not slow" $(ARGS)
 
 gate: env-dev  ## run the crash gate at full size
@@ -36,7 +36,7 @@ screens: env-dev  ## take a picture of every page into screenshots/
 	@$(PYTHON) tests/setup/servers.py
 	PYTHONPATH=.:examples $(BIN)/python tests/screens.py $(ARGS)
 
-bench: env-dev  ## measure the speed, against its peers
+bench: env-dev  ## measure the speed, and that of its peers
 	@$(PYTHON) tests/setup/servers.py
 	PYTHONPATH=.:examples $(BIN)/python -m benchmarks $(ARGS)
 
@@ -50,20 +50,20 @@ format: env-dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-catalogs: env-dev  ## bring the translation catalogues up to date, and compile them
+catalogs: env-dev  ## update the translation catalogues, and compile them
 	@mkdir -p build
 	$(BIN)/pybabel -q extract -F pyproject.toml -k lazy_gettext -k tr -k ntr:1,2 --no-location -o build/own_smtp.pot .
 	$(BIN)/pybabel -q update -D own_smtp -i build/own_smtp.pot -d plugin/translations --ignore-obsolete --no-fuzzy-matching --no-wrap
 	$(BIN)/pybabel -q compile -D own_smtp -d plugin/translations
 
-lock: env-dev  ## renew the versions that are locked; ARGS="--upgrade-package flask" renews one of them
+lock: env-dev  ## update the locked versions; ARGS="--upgrade-package flask" updates one of them
 	@$(BIN)/python tests/setup/lock.py renew $(ARGS)
 	@$(PYTHON) tests/setup/environment.py dev
 
-sync: python  ## bring new, renamed and deleted files into the virtual environment
+sync: python  ## update the virtual environment after files were added, renamed or deleted
 	@$(PYTHON) tests/setup/environment.py --sync
 
-clean:  ## delete what make made
+clean:  ## delete everything that make created
 	rm -rf .venv build dist .demo screenshots *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 env-demo: python

@@ -116,12 +116,12 @@ class Walker:
 
     def confirm_the_mail_server(self) -> str:
         mail = self._until(self._confirmation_mail, CONFIRMATION_TIMEOUT, "the confirmation mail")
-        somebody = Browser()
-        page = somebody.open(self._link_in(mail))
+        owner = Browser()
+        page = owner.open(self._link_in(mail))
         self._browser.open(self._relay.url).expect("Not active")
-        somebody.press(page, page.form(CONFIRM), CONFIRM).expect("Confirmed")
+        owner.press(page, page.form(CONFIRM), CONFIRM).expect("Confirmed")
         self._browser.open(self._relay.url).expect("Confirmed on")
-        return f"Read the confirmation mail to {SENDER}, opened its link, pressed the button: the server is active."
+        return f"Read the confirmation mail to {SENDER}, opened its link, clicked the button: the server is active."
 
     def switch_a_project_on(self) -> str:
         self._project = self._browser.follow(self._own_smtp(), SURVEY)
@@ -149,23 +149,23 @@ class Walker:
     def follow_the_delivery(self) -> str:
         begin = time.monotonic()
         self._until(self._nothing_waits, DELIVERY_TIMEOUT, "the end of the delivery")
-        return f"ConfirmResult the report until nothing waited, {time.monotonic() - begin:.0f} s later."
+        return f"Watched the report until nothing waited, {time.monotonic() - begin:.0f} s later."
 
     def check_the_report(self) -> str:
         _insist(problems_with_report(self._people, self.reported))
-        return f"The report says {len(self._people) - len(REFUSED)} accepted and {len(REFUSED)} refused, and why."
+        return f"The report shows {len(self._people) - len(REFUSED)} accepted and {len(REFUSED)} refused, and why."
 
     def check_the_inbox(self) -> str:
         self._links = self._links_on_the_platform()
         mails = [mail for mail in self._mailbox.mails() if mail.recipients != (SENDER,)]
         _insist(problems_with_mails(self._people, self._links, mails))
-        return f"The inbox holds {len(mails)} invitations, each once, to the right person with the right link."
+        return f"The inbox has {len(mails)} invitations, each once, to the right person with the right link."
 
     def open_every_link(self) -> str:
         expected = [person.address for person in self._people if person.address not in REFUSED]
-        somebody = Browser()
+        owner = Browser()
         for address in expected:
-            somebody.open(self._links[address]).expect(SURVEY)
+            owner.open(self._links[address]).expect(SURVEY)
         return f"Opened the {len(expected)} links: each shows the survey."
 
     def _own_smtp(self) -> Page:
@@ -203,7 +203,7 @@ class Walker:
                 return found
             self._processes.check()
             time.sleep(PAUSE)
-        raise BrowsingError(f"Waited {seconds:g} s for {what}, in vain.")
+        raise BrowsingError(f"Waited {seconds:g} s for {what}, without success.")
 
 
 def _insist(problems: Iterable[str]) -> None:

@@ -33,7 +33,9 @@ def _show_any_letter() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-group = AppGroup("own-smtp", help="Own SMTP: tables, keys, workers, and what operators do.", callback=_show_any_letter)
+group = AppGroup(
+    "own-smtp", help="Own SMTP: tables, keys, workers, and commands for operators.", callback=_show_any_letter
+)
 database = AppGroup("db", help="The tables of Own SMTP.")
 group.add_command(database)
 for module in (operations, maintenance, log):
@@ -60,7 +62,7 @@ def _migrate(move: Callable[[Engine, str], None], revision: str) -> None:
 @click.argument("revision", default="head")
 @with_extension
 def upgrade(revision: str) -> None:
-    """Create the tables, or bring them to REVISION."""
+    """Create the tables, or migrate them to REVISION."""
     from own_smtp.storage import schema
 
     _migrate(schema.upgrade, revision)
@@ -69,7 +71,7 @@ def upgrade(revision: str) -> None:
 
 @database.command("downgrade")
 @click.argument("revision")
-@click.confirmation_option(prompt="This deletes what the older tables cannot hold. Go on?")
+@click.confirmation_option(prompt="This deletes data that the older tables cannot store. Continue?")
 @with_extension
 def downgrade(revision: str) -> None:
     """Downgrade the tables to REVISION; `base` removes them."""
@@ -80,7 +82,7 @@ def downgrade(revision: str) -> None:
 
 
 @group.command("make-key", with_appcontext=False)  # without the key that is to be made, the application does not start
-@click.option("--id", "key_id", help="A name for the key, such as 2026-07; made up if left out.")
+@click.option("--id", "key_id", help="A name for the key, such as 2026-07. Default: generated.")
 def make_key(key_id: str | None) -> None:
     """Print a new key for OWN_SMTP_ENCRYPTION_KEYS."""
     click.echo(generate_key(key_id))

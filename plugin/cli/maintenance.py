@@ -32,7 +32,7 @@ def keys(renew: bool, as_json: bool) -> None:
     with own_smtp.db.engine.connect() as connection:
         found = keys_in_use(connection, own_smtp.vault)
     values = {**asdict(found), "old": found.old, "lost": found.lost, "reencrypted": renewed}
-    done = [f"{_counted(renewed)} encrypted anew."] if renew else []
+    done = [f"{_counted(renewed)} re-encrypted."] if renew else []
     print_result(values, "\n".join([*done, *_described(found)]), as_json=as_json)
     sys.exit(int(found.lost > 0))
 
@@ -40,32 +40,32 @@ def keys(renew: bool, as_json: bool) -> None:
 def _described(found: KeysInUse) -> list[str]:
     lines = [f"{key.key_id}: {_needs(key)}" for key in found.keys]
     if found.damaged:
-        lines.append(f"{_counted(found.damaged)} of a form that no key reads. Have them entered again.")
+        lines.append(f"{_counted(found.damaged)} in a format that no key decrypts. They must be entered again.")
     if found.old:
-        lines.append("Run `flask own-smtp keys --reencrypt` once every process knows the first key.")
+        lines.append("Run `flask own-smtp keys --reencrypt` once every process has the first key.")
     if found.are_recipients_hashed and len(found.keys) > 1:
         lines.append(
-            "There are shortened recipients. Whoever was shortened under an old key is found by the whole address, and"
-            " forgotten on request, only as long as that key stays."
+            "There are shortened recipients. Those shortened under an old key are found by a search for the whole"
+            " address, and by a request for erasure, only as long as that key stays."
         )
     return lines
 
 
 def _needs(key: KeyUse) -> str:
     if not key.is_configured:
-        return f"NOT CONFIGURED, and {_counted(key.secrets)} cannot be read without it."
+        return f"NOT CONFIGURED, and {_counted(key.secrets)} cannot be decrypted without it."
     if key.is_first:
         return f"encrypts from now on; {_counted(key.secrets)}."
     if key.secrets:
         return f"still needed for {_counted(key.secrets)}."
-    return "no secret needs it: it may be taken out of OWN_SMTP_ENCRYPTION_KEYS."
+    return "no secret needs it: it can be removed from OWN_SMTP_ENCRYPTION_KEYS."
 
 
 def _counted(number: int) -> str:
     return f"{number} secret" if number == 1 else f"{number} secrets"
 
 
-PROMPT = "All that waits becomes unknown, and no worker may run meanwhile. Are all workers stopped?"
+PROMPT = "This marks all waiting invitations as unknown. Are all workers stopped?"
 
 
 @click.command("after-restore")
@@ -118,9 +118,9 @@ def forget(address: str, tenant_id: str, as_json: bool) -> None:
     """Cancel the waiting invitations to ADDRESS, and erase the person's data from all records of the tenant."""
     vault = extension().vault
     forgotten: Forgotten = write(lambda connection: forget_person(connection, vault, tenant_id, address))
-    text = f"{forgotten.invitations} invitations forgotten, {forgotten.cancelled} of them waited and are cancelled."
+    text = f"{forgotten.invitations} invitations erased, {forgotten.cancelled} of them were waiting and are cancelled."
     if forgotten.in_hand:
-        text += f" {forgotten.in_hand} are being sent at this moment and are forgotten in a moment."
+        text += f" {forgotten.in_hand} are being sent at this moment and will be erased afterwards."
     print_result(asdict(forgotten), text, as_json=as_json)
 
 

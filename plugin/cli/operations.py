@@ -91,21 +91,21 @@ def _describe(status: PlatformStatus, keys: KeysInUse) -> str:
     lines = [_describe_relay(relay) for relay in status.relays] or ["No mail servers yet."]
     lines.append(f"Journals open: {status.open_journals}. Status events not delivered yet: {status.untold}.")
     if keys.old or keys.lost:
-        lines.append(f"Secrets that need an old key: {keys.old}; that no key reads: {keys.lost}. See `own-smtp keys`.")
+        lines.append(f"Secrets with an old key: {keys.old}; without any: {keys.lost}. See `own-smtp keys`.")
     return "\n".join(lines)
 
 
 def _describe_relay(relay: RelayStatus) -> str:
     parts = [f"{relay.relay_id}  {relay.tenant_id}/{relay.label}: {relay.state}"]
     if relay.pause_reason:
-        parts.append(f"because of {relay.pause_reason}")
+        parts.append(f"reason {relay.pause_reason}")
     parts.append(f"{relay.queued} queued, {relay.sending} being sent")
     if relay.waiting_since:
         parts.append(f"oldest since {relay.waiting_since:%Y-%m-%d %H:%M} UTC")
     if relay.drained_by:
         parts.append(f"drained by {relay.drained_by}")
     if relay.failures:
-        parts.append(f"{relay.failures} failures in a row, next try {relay.wake_at:%H:%M:%S} UTC, {relay.last_error}")
+        parts.append(f"{relay.failures} failures in a row, next {relay.wake_at:%H:%M:%S} UTC, {relay.last_error}")
     return ", ".join(parts)
 
 

@@ -59,17 +59,17 @@ class HealthReport:
 
 REDIS_PROBLEMS = MappingProxyType(
     {
-        "away": "Redis DOES NOT ANSWER: nobody is woken, and what is sent waits.",
-        "full": "Redis IS FULL and takes no jobs: give it memory (`maxmemory`), or find what fills it.",
+        "away": "Redis DOES NOT ANSWER: no worker is woken, and sent invitations wait.",
+        "full": "Redis IS FULL and accepts no jobs: raise its `maxmemory`, or find the data that fills it.",
         "read_only": "Redis IS READ-ONLY, a replica: OWN_SMTP_REDIS_URL must name the primary.",
-        "refuses": "Redis REFUSES WRITES: its log says why (password, rights, a disk that it cannot save to).",
-        "suspended": "RQ's workers are SUSPENDED and take no jobs: `rq resume`.",
+        "refuses": "Redis REFUSES WRITES: its log says why (password, permissions, or a disk that it cannot write to).",
+        "suspended": "RQ's workers are SUSPENDED: `rq resume`.",
     }
 )
 """Problems with Redis, with advice."""
 NO_JOURNAL = (
-    "A worker CANNOT WRITE ITS JOURNAL and sends nothing: its log names the folder. Is the disk full, or the folder not"
-    " its own?"
+    "A worker CANNOT WRITE ITS JOURNAL and sends nothing: its log names the folder. Is the disk full, or the folder"
+    " another user's?"
 )
 
 
@@ -98,7 +98,7 @@ def _ask(engine: Engine) -> tuple[bool, bool, bool]:
 
 def describe_redis(problem: str | None) -> str:
     """Describe the problem with Redis, with advice."""
-    return "Redis takes jobs." if problem is None else REDIS_PROBLEMS[problem]
+    return "Redis accepts jobs." if problem is None else REDIS_PROBLEMS[problem]
 
 
 def describe(health: HealthReport) -> str:
@@ -109,7 +109,7 @@ def describe(health: HealthReport) -> str:
         if health.tables
         else "The tables ARE NOT those of this version: `flask own-smtp db upgrade`.",
         describe_redis(health.redis_problem),
-        "A worker is alive." if health.worker else "NO WORKER was seen lately: `flask own-smtp worker`.",
+        "A worker is alive." if health.worker else "NO WORKER was seen recently: `flask own-smtp worker`.",
         "Workers can write their journals." if health.journal else NO_JOURNAL,
     ]
     return "\n".join(lines if health.database else [lines[0], lines[2]])

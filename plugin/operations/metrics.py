@@ -82,9 +82,11 @@ class _Collector:
             oldest[whose] = min(oldest.get(whose, row.since), row.since)
         if not self._labels:
             waiting.setdefault((), 0)
-        queue = GaugeMetricFamily("own_smtp_waiting_invitations", "Invitations that wait.", labels=self._labels)
+        queue = GaugeMetricFamily(
+            "own_smtp_waiting_invitations", "Waiting invitations, including those being sent.", labels=self._labels
+        )
         age = GaugeMetricFamily(
-            "own_smtp_oldest_waiting_seconds", "Age of the oldest batch with something in it.", labels=self._labels
+            "own_smtp_oldest_waiting_seconds", "Age of the oldest batch with waiting invitations.", labels=self._labels
         )
         for whose, number in sorted(waiting.items()):
             queue.add_metric(whose, number)
@@ -116,16 +118,16 @@ class _Collector:
         ).one()
         drains = float(row[0] or 0) + kept.get((counters.DRAINS, ""), 0)
         seconds = float(row[1] or 0) + kept.get((counters.DRAIN_SECONDS, ""), 0)
-        yield CounterMetricFamily("own_smtp_drains", "Drains that ended.", value=drains)
-        yield CounterMetricFamily("own_smtp_drain_seconds", "How long they took together.", value=seconds)
-        yield GaugeMetricFamily("own_smtp_live_leases", "Relays that are drained now.", value=int(row[2] or 0))
+        yield CounterMetricFamily("own_smtp_drains", "Finished drains.", value=drains)
+        yield CounterMetricFamily("own_smtp_drain_seconds", "Total duration of finished drains.", value=seconds)
+        yield GaugeMetricFamily("own_smtp_live_leases", "Relays being drained now.", value=int(row[2] or 0))
         yield GaugeMetricFamily(
-            "own_smtp_open_journals", "Drains that run, or died and are not settled.", value=self._count(Journal.id)
+            "own_smtp_open_journals", "Drains that run, or crashed and are not settled.", value=self._count(Journal.id)
         )
         unnotified = Invitation.untold_since.is_not(None)
         yield GaugeMetricFamily(
             "own_smtp_untold_changes",
-            "Changes that the host is still to be told.",
+            "Status changes that the host has not received yet.",
             value=self._count(Invitation.id, unnotified),
         )
 
@@ -143,21 +145,21 @@ class _Collector:
         return family
 
     def _alerts(self) -> Metric:
-        family = GaugeMetricFamily("own_smtp_alerts", "What is wrong with relays at present.", labels=["cause"])
+        family = GaugeMetricFamily("own_smtp_alerts", "Current alerts by cause.", labels=["cause"])
         for cause, number in self._connection.execute(select(Alert.cause, func.count()).group_by(Alert.cause)):
             family.add_metric([cause], number)
         return family
 
     def _health(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
-            "own_smtp_redis_up", "Whether Redis takes jobs that are run.", value=int(self._queue.is_up)
+            "own_smtp_redis_up", "Whether Redis accepts jobs and workers run them.", value=int(self._queue.is_up)
         )
         if self._queue.jobs is not None:
             yield GaugeMetricFamily("own_smtp_waiting_jobs", "Jobs in the queue.", value=self._queue.jobs)
         seen = self._connection.scalar(select(PeriodicTask.taken_at).where(PeriodicTask.name == periodic.LOOK))
         if seen is not None:
             age = (self._now - seen).total_seconds()
-            yield GaugeMetricFamily("own_smtp_worker_seen_seconds", "Since when no worker was seen.", value=age)
+            yield GaugeMetricFamily("own_smtp_worker_seen_seconds", "Seconds since a worker was seen.", value=age)
         failed = self._connection.scalar(select(PeriodicTask.taken_at).where(PeriodicTask.name == periodic.NO_JOURNAL))
         yield GaugeMetricFamily(
             "own_smtp_journals_up",
@@ -167,7 +169,7 @@ class _Collector:
 
     @staticmethod
     def _hook_failures(kept: dict[tuple[str, str], float]) -> Metric:
-        family = CounterMetricFamily("own_smtp_hook_failures", "Hooks of the host that raised.", labels=["hook"])
+        family = CounterMetricFamily("own_smtp_hook_failures", "Exceptions in the host's hooks.", labels=["hook"])
         for (name, label), value in sorted(kept.items()):
             if name == counters.HOOK_FAILURES:
                 family.add_metric([label], value)

@@ -20,7 +20,7 @@ def check_signed_out(case: Case) -> Problems:
     """The hook names no one while no one is signed in."""
     actor = case.hook.own_smtp_actor()
     if actor is not None:
-        yield f"it returned {actor!r} although nobody is signed in; return None then."
+        yield f"it returned {actor!r} although no one is signed in; return None then."
 
 
 def check_sign_in_url(case: Case) -> Problems:
@@ -31,14 +31,14 @@ def check_sign_in_url(case: Case) -> Problems:
     if not isinstance(url, str) or not url.startswith(("/", "https://", "http://")):
         yield f"it returned {url!r}; return an address, or None."
     elif NEXT_PATH not in unquote(url):
-        yield f"{url!r} does not lead on to `next_path`."
+        yield f"{url!r} does not contain `next_path`."
 
 
 def check_actor(case: Case) -> Problems:
     """The hook names the signed-in person."""
     actor = case.hook.own_smtp_actor()
     if not isinstance(actor, Actor):
-        yield f"it returned {actor!r}, not an Actor, although somebody is signed in."
+        yield f"it returned {actor!r}, not an Actor, although a person is signed in."
         return
     yield from _bad_ids(user_id=actor.user_id, tenant_id=actor.tenant_id)
     yield from _bad_texts(name=actor.name, email=actor.email)
@@ -125,7 +125,7 @@ def check_user_name(case: Case) -> Problems:
     for user_id in (*([actor.user_id] if actor else []), "nobody"):
         name = case.hook.own_smtp_user_name(tenant_id=case.tenant_id, user_id=user_id)
         if name is not None and (not isinstance(name, str) or not name.strip()):
-            yield f"it returned {name!r} for {user_id!r}; return a name, or None for nobody that you know."
+            yield f"it returned {name!r} for {user_id!r}; return a name, or None for an unknown person."
 
 
 def check_projects(case: Case) -> Problems:

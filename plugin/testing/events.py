@@ -34,10 +34,10 @@ def check_changes(case: Case) -> Problems:
     kept = _rows(case, session)
     if tables := _differences(written, kept):
         yield f"it did not commit what it wrote to {tables}."
-    for what, again in (("that come twice", events[-1:]), ("that come late", events[:1])):
+    for what, again in (("repeated", events[-1:]), ("late", events[:1])):
         case.hook.own_smtp_invitations_changed(changes=again)
         if tables := _differences(kept, _rows(case, session)):
-            yield f"news {what} change {tables}; compare changed_at with that of the news before."
+            yield f"{what} events change {tables}; compare changed_at with that of the previous event."
             return
 
 

@@ -51,7 +51,7 @@ def test_status_says_what_waits_and_who_needs_help(with_redis: Platform, scripte
     with_redis.change(relay, state="paused", pause_reason="credentials")
     code, status = read(with_redis, "status")
     assert (code, status["needs_attention"]) == (1, True)
-    assert "because of credentials, 3 queued" in run(with_redis, "status").output
+    assert "reason credentials, 3 queued" in run(with_redis, "status").output
 
 
 def test_status_says_that_redis_is_away(platform: Platform) -> None:
@@ -100,7 +100,7 @@ def test_status_knows_a_relay_that_cannot_be_reached(with_redis: Platform) -> No
     code, status = read(with_redis, "status")
     assert code == 1
     assert status["relays"][0]["failures"] == 1
-    assert "next try" in run(with_redis, "status").output
+    assert "failures in a row, next " in run(with_redis, "status").output
 
 
 def test_check_goes_through_the_steps_and_sends_nothing(platform: Platform, scripted: ScriptedServer) -> None:

@@ -88,7 +88,7 @@ def rcpt(client, address):
 
 
 def test_the_certificate_is_verified_by_its_authority_and_by_no_other(server, plain, trusting):
-    """The server's certificate matches its name and the demo's authority, and is unknown to the system's authorities."""
+    """The server's certificate matches its name and the demo's authority, and the system does not trust it."""
     assert plain.starttls(context=trusting)[0] == 220
     system = ssl.create_default_context()
     with smtplib.SMTP("localhost", server.port) as stranger, pytest.raises(ssl.SSLCertVerificationError):

@@ -108,7 +108,7 @@ def test_deletions_reach_plugins_and_delete_everything(app: Flask) -> None:
 
 
 def test_a_person_who_requests_erasure_is_deleted_everywhere(app: Flask) -> None:
-    """From each survey of the organisation, with the answers; plugins are notified, and other tenants keep their data."""
+    """From each survey of the organisation, with the answers; plugins are notified; other tenants are unaffected."""
     told: list[tuple[str, str]] = []
 
     class Listener:

@@ -49,7 +49,7 @@ def manager(app: Flask) -> Visitor:
 
 
 def test_a_plugin_takes_the_batch(app: Flask, manager: Visitor) -> None:
-    """The batch has recipients, content and deadline; each invitation has its values, and the content of its language."""
+    """The batch has recipients, content and deadline; each invitation has its values and its language's content."""
     taker = with_plugin(app)
     add_people(app, "ada@r.example")
     add_people(app, "bernd@r.example", language="de")

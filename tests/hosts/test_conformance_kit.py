@@ -170,7 +170,7 @@ NAIVE = datetime(2027, 1, 1)  # noqa: DTZ001 -- the mistake that is looked for
     ("hook", "answer", "complaint"),
     [
         ("actor", lambda _self: actor(), "although nobody is signed in"),
-        ("actor", lambda _self: None, "not an Actor, although somebody is signed in"),
+        ("actor", lambda _self: None, "not an Actor, although a person is signed in"),
         ("actor", lambda _self: actor(user_id=5), "user_id of Actor must be text (str), not int"),  # type: ignore[arg-type]
         ("actor", lambda _self: actor(tenant_id="other"), "the person is of tenant 'other'"),
         ("actor", lambda _self: request.no_such_thing, "it raised AttributeError"),
@@ -196,8 +196,8 @@ NAIVE = datetime(2027, 1, 1)  # noqa: DTZ001 -- the mistake that is looked for
         ("notice_recipients", lambda _self: ["Ann"], "is no address"),
         ("send_platform_mail", lambda _self: "queued", "it returned 'queued'"),
         ("invitations_changed", forgets_to_commit, "it did not commit what it wrote to person"),
-        ("invitations_changed", counts_everything, "news that come twice change person"),
-        ("invitations_changed", believes_old_news, "news that come late change person"),
+        ("invitations_changed", counts_everything, "repeated events change person"),
+        ("invitations_changed", believes_old_news, "late events change person"),
         ("relay_changed", lambda _self: 1 / 0, "it raised ZeroDivisionError"),
         ("layout", lambda _self: "none.html", "there is no template 'none.html'"),
         ("layout", lambda _self: "bare.html", "the template 'bare.html' has no block 'title'"),

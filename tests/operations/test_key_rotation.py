@@ -82,11 +82,11 @@ def test_the_commands_say_which_key_is_still_needed(secrets: Platform) -> None:
     code, found = read(secrets, "keys")
     assert (code, found["old"], found["lost"], found["reencrypted"]) == (0, 4, 0, 0)
     assert "old: still needed for 4 secrets." in run(secrets, "keys").output
-    assert "Secrets that need an old key: 4" in run(secrets, "status").output
+    assert "Secrets with an old key: 4" in run(secrets, "status").output
     assert read(secrets, "status")[1]["secrets"] == {"old_key": 4, "lost": 0}
     output = run(secrets, "keys", "--reencrypt").output
-    assert "4 secrets encrypted anew." in output
-    assert "old: no secret needs it: it may be taken out" in output
+    assert "4 secrets re-encrypted." in output
+    assert "old: no secret needs it: it can be removed" in output
     assert "old key" not in run(secrets, "status").output
     use_keys(secrets, NEW)
     assert [key["key_id"] for key in read(secrets, "keys")[1]["keys"]] == ["new"]
@@ -104,8 +104,8 @@ def test_what_no_key_reads_is_counted_and_left_alone(secrets: Platform) -> None:
     use_keys(secrets, NEW)
     result = run(secrets, "keys")
     assert result.exit_code == 1
-    assert "old: NOT CONFIGURED, and 1 secret cannot be read without it." in result.output
-    assert "1 secret of a form that no key reads." in result.output
+    assert "old: NOT CONFIGURED, and 1 secret cannot be decrypted without it." in result.output
+    assert "1 secret in a format that no key decrypts." in result.output
 
 
 def test_a_password_that_changes_at_the_same_moment_stays(secrets: Platform) -> None:

@@ -1,4 +1,4 @@
-"""Downloads that a client does not read hold no connection, and simultaneous changes neither omit nor duplicate rows."""
+"""Unread downloads hold no connection, and simultaneous changes neither omit nor duplicate rows."""
 
 from __future__ import annotations
 
