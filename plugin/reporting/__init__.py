@@ -9,6 +9,7 @@ names the modules that other rooms may import.
 
 __all__ = [
     "audit_log",
+    "audit_texts",
     "chart_texts",
     "charts",
     "delivery_log",

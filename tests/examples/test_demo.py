@@ -67,7 +67,7 @@ def test_the_walk_does_the_whole_job(start):
     process = start("--walk")
     out, err = process.communicate(timeout=280)
     assert (process.returncode, err) == (0, ""), out + err
-    assert "The inbox holds 497 invitations, each once, to the right person with the right link." in out
+    assert "The inbox has 497 invitations, each once, to the right person with the right link." in out
     words = " ".join(out.split())
     assert all(" ".join(reply.split()[2:]) in words for reply in REFUSED.values())
 

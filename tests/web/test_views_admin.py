@@ -314,7 +314,7 @@ def test_only_administrators_get_there(web, thin, db_session):
 def test_settings_are_named_in_the_log():
     """Every setting that the page changes has a label, and exists."""
     from own_smtp.relays.policy import EDITABLE
-    from own_smtp.reporting.audit_log import FIELDS
+    from own_smtp.reporting.audit_texts import FIELDS
 
     assert set(EDITABLE) <= set(FIELDS)
     assert all(hasattr(Settings(), name) for name in EDITABLE)

@@ -8,7 +8,8 @@ import io
 import pytest
 
 from own_smtp.relays import edits, lifecycle, project_routes
-from own_smtp.reporting.audit_log import ACTIONS, FIELDS, PAGE
+from own_smtp.reporting.audit_log import PAGE
+from own_smtp.reporting.audit_texts import ACTIONS, FIELDS
 from own_smtp.states import PauseReason
 from own_smtp.storage import audit
 from own_smtp.storage.audit import AuditAction

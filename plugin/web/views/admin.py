@@ -12,8 +12,8 @@ from own_smtp.forms.policy import Fixed, PolicyForm
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext
 from own_smtp.relays.policy import stored
-from own_smtp.reporting import audit_log, relay_lists
-from own_smtp.reporting.audit_log import Names
+from own_smtp.reporting import audit_log, audit_texts, relay_lists
+from own_smtp.reporting.audit_texts import Names
 from own_smtp.storage import audit
 from own_smtp.web import tenant_list, user_names
 from own_smtp.web.access import current_actor, requires
@@ -40,9 +40,9 @@ def show_policy() -> ResponseReturnValue:
     page = render(
         "policy.html",
         form=form,
-        chosen=[extension().host.tenant(key).name for key in sorted(chosen)[: audit_log.MOST_NAMES]],
+        chosen=[extension().host.tenant(key).name for key in sorted(chosen)[: audit_texts.MOST_NAMES]],
         chosen_count=len(chosen),
-        labels=audit_log.FIELDS,
+        labels=audit_texts.FIELDS,
         value_text=_value_text,
         lines=audit_log.lines(session, audit.PLATFORM, _names()),
         change_text=audit_log.change_text,
@@ -53,7 +53,7 @@ def show_policy() -> ResponseReturnValue:
 def _value_text(item: Fixed) -> str:
     if item.name == "allowed_tenants" and item.value is None:
         return gettext("all")
-    said = audit_log.value_text(item.name, stored(item.value), _names())
+    said = audit_texts.value_text(item.name, stored(item.value), _names())
     return said or gettext("none")
 
 

@@ -11,7 +11,8 @@ from own_smtp.current import extension
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import format_utc, gettext
 from own_smtp.reporting import audit_log
-from own_smtp.reporting.audit_log import AuditLine, Names
+from own_smtp.reporting.audit_log import AuditLine
+from own_smtp.reporting.audit_texts import Names
 from own_smtp.reporting.exports import BEGINNING, csv_row
 from own_smtp.web import user_names
 from own_smtp.web.access import current_actor, requires
