@@ -24,6 +24,13 @@ def test_each_starting_point_exists() -> None:
     assert [path for path in paths if not (REPOSITORY / path).is_file()] == []
 
 
+def test_each_row_opens_three_files_at_most() -> None:
+    """A newcomer finds the place of a change with at most three files."""
+    rows = re.findall(r"^\| (.+?) \| (`.+) \|$", section("To change X, start at Y"), re.MULTILINE)
+    assert len(rows) > 20
+    assert [subject for subject, files in rows if not 1 <= len(re.findall(r"`\w+/[^`]+`", files)) <= 3] == []
+
+
 def test_each_room_is_on_the_map() -> None:
     """The picture has every package of `plugin/`."""
     picture = section("The rooms and the processes")
