@@ -66,11 +66,11 @@ class ManyForm(BaseForm):
     @property
     def added(self) -> frozenset[str]:
         """The ids of the tenants in the lines. Only after `validate`."""
-        return frozenset(tenant_id for line in self._lines() for tenant_id in self._meant(line))
+        return frozenset(tenant_id for line in self._lines() for tenant_id in self._matches(line))
 
     def validate_many(self, _item: Field) -> None:
         """Accept only lines that match exactly one tenant each."""
-        meant = {line: self._meant(line) for line in self._lines()}
+        meant = {line: self._matches(line) for line in self._lines()}
         unknown = [line for line, ids in meant.items() if not ids]
         if unknown:
             raise ValidationError(gettext("There is no such tenant: %(lines)s.", lines=_named(unknown)))
@@ -83,7 +83,7 @@ class ManyForm(BaseForm):
     def _lines(self) -> list[str]:
         return [line.strip() for line in (self.many.data or "").splitlines() if line.strip()]
 
-    def _meant(self, line: str) -> list[str]:
+    def _matches(self, line: str) -> list[str]:
         return [line] if line in self._by_id else self._by_name.get(line.casefold(), [])
 
 

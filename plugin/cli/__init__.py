@@ -26,7 +26,7 @@ from own_smtp.storage.encryption import generate_key
 __all__ = ["group"]
 
 
-def _show_any_letter() -> None:
+def _escape_unencodable() -> None:
     """Print characters that the output cannot encode as escapes: no mail server's label may abort a command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -34,7 +34,7 @@ def _show_any_letter() -> None:
 
 
 group = AppGroup(
-    "own-smtp", help="Own SMTP: tables, keys, workers, and commands for operators.", callback=_show_any_letter
+    "own-smtp", help="Own SMTP: tables, keys, workers, and commands for operators.", callback=_escape_unencodable
 )
 database = AppGroup("db", help="The tables of Own SMTP.")
 group.add_command(database)

@@ -38,7 +38,7 @@ def keys(renew: bool, as_json: bool) -> None:
 
 
 def _described(found: KeysInUse) -> list[str]:
-    lines = [f"{key.key_id}: {_needs(key)}" for key in found.keys]
+    lines = [f"{key.key_id}: {_key_status(key)}" for key in found.keys]
     if found.damaged:
         lines.append(f"{_counted(found.damaged)} in a format that no key decrypts. They must be entered again.")
     if found.old:
@@ -51,7 +51,7 @@ def _described(found: KeysInUse) -> list[str]:
     return lines
 
 
-def _needs(key: KeyUse) -> str:
+def _key_status(key: KeyUse) -> str:
     if not key.is_configured:
         return f"NOT CONFIGURED, and {_counted(key.secrets)} cannot be decrypted without it."
     if key.is_first:

@@ -47,11 +47,11 @@ def mark_waiting_unknown(engine: Engine) -> MarkedUnknown:
     for batch in batches:
         with engine.begin() as connection:
             lock_leases(connection, [batch.relay_id])
-            doubted += _doubt(connection, batch.id, batch.relay_id)
+            doubted += _mark_batch(connection, batch.id, batch.relay_id)
     return MarkedUnknown(batches=len(batches), invitations=doubted)
 
 
-def _doubt(connection: Connection, batch_id: int, relay_id: int) -> int:
+def _mark_batch(connection: Connection, batch_id: int, relay_id: int) -> int:
     now = read_clock(connection)
     columns = {"relay_id": relay_id, "at": now, "state": State.UNKNOWN, "stage": Stage.MESSAGE, "text": RESTORED}
     constants = (literal(value, Attempt.__table__.c[name].type) for name, value in columns.items())

@@ -89,7 +89,7 @@ def forget_person(
         for some in in_chunks(sorted(ids), AT_A_TIME):
             states = _states(connection, some)
             cancelled += _cancel(connection, batch_id, states)
-            in_hand += _put_off(connection, [id_ for id_, state in states.items() if state == State.SENDING])
+            in_hand += _erase_later(connection, [id_ for id_, state in states.items() if state == State.SENDING])
             _erase(connection, [id_ for id_, state in states.items() if state != State.SENDING], person)
     _scrub_relays(connection, tenant_id, person)
     found = sum(map(len, by_batch.values()))
@@ -158,7 +158,7 @@ def _states(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
     return {row.id: row.state for row in rows}
 
 
-def _put_off(connection: Connection, ids: Sequence[int]) -> int:
+def _erase_later(connection: Connection, ids: Sequence[int]) -> int:
     for id_ in ids:
         connection.execute(insert_or_pass(connection, Forgetting, ["invitation_id"]).values(invitation_id=id_))
     return len(ids)

@@ -101,7 +101,7 @@ def has_alerts(runtime: Runtime) -> bool:
             return True
     return any(
         verdict is not Verdict.UNDECIDED and not (verdict is Verdict.PRESENT and row.told_at)
-        for row, _seen, verdict in _judged_alerts(runtime)
+        for row, _snapshot, verdict in _judged_alerts(runtime)
     )
 
 
@@ -116,8 +116,8 @@ def send_alerts(runtime: Runtime) -> int:
 def _judged_alerts(runtime: Runtime) -> list[tuple[Any, RelaySnapshot | None, Verdict]]:
     """Return each recorded alert with its relay and the state of its cause."""
     with runtime.engine.begin() as connection:
-        relays = {seen.relay_id: seen for seen in _see(connection, runtime.settings)}
-        _raise(connection, relays.values(), runtime.settings)
+        relays = {seen.relay_id: seen for seen in _snapshots(connection, runtime.settings)}
+        _record_new(connection, relays.values(), runtime.settings)
         alerts = connection.execute(select(Alert.id, Alert.relay_id, Alert.cause, Alert.raised_at, Alert.told_at)).all()
     found = [(row, relays.get(row.relay_id)) for row in alerts]
     return [
@@ -126,7 +126,7 @@ def _judged_alerts(runtime: Runtime) -> list[tuple[Any, RelaySnapshot | None, Ve
     ]
 
 
-def _raise(connection: Connection, relays: Iterable[RelaySnapshot], settings: Settings) -> None:
+def _record_new(connection: Connection, relays: Iterable[RelaySnapshot], settings: Settings) -> None:
     for seen in relays:
         for cause, verdict in judge(seen, settings).items():
             if verdict is Verdict.PRESENT:
@@ -186,7 +186,7 @@ def _alert(row: Any, seen: RelaySnapshot, *, is_over: bool) -> RelayAlert:
     )
 
 
-def _see(connection: Connection, settings: Settings) -> list[RelaySnapshot]:
+def _snapshots(connection: Connection, settings: Settings) -> list[RelaySnapshot]:
     now = read_clock(connection)
     overdue = _overdue(connection, now - settings.queue_warning)
     rows = connection.execute(
@@ -206,10 +206,10 @@ def _see(connection: Connection, settings: Settings) -> list[RelaySnapshot]:
         .outerjoin(Lease, Lease.relay_id == Relay.id)
         .where(Relay.deleted_at.is_(None))
     )
-    return [_seen(row, now, overdue.get(row.id)) for row in rows]
+    return [_snapshot(row, now, overdue.get(row.id)) for row in rows]
 
 
-def _seen(row: Any, now: datetime, overdue_since: datetime | None) -> RelaySnapshot:
+def _snapshot(row: Any, now: datetime, overdue_since: datetime | None) -> RelaySnapshot:
     return RelaySnapshot(
         now=now,
         relay_id=row.id,

@@ -135,7 +135,7 @@ def confirm(extension: Extension, token: str) -> ConfirmResult:
         result = ConfirmResult(
             state=state, confirmation_id=confirmation.id if confirmation else None, waits_for=waits_for
         )
-    _move(extension, change)
+    _notify_change(extension, change)
     return result
 
 
@@ -147,7 +147,7 @@ def pause(extension: Extension, acting: Acting, relay_id: int, note: str = "") -
         relay = store.lock_relay(session, acting.tenant_id, relay_id)
         is_new = lifecycle.pause(session, relay_id, PauseReason.PERSON, note, None, user_id=acting.user_id)
         change = _refreshed(session, relay) if is_new else None
-    _move(extension, change)
+    _notify_change(extension, change)
     return is_new
 
 
@@ -162,7 +162,7 @@ def resume(extension: Extension, acting: Acting, relay_id: int, *, accepts_refus
         relay = store.lock_relay(session, acting.tenant_id, relay_id)
         is_new = move(session, relay_id, user_id=acting.user_id)
         change = _refreshed(session, relay) if is_new else None
-    _move(extension, change)
+    _notify_change(extension, change)
     return is_new
 
 
@@ -252,7 +252,7 @@ def _send(extension: Extension, mails: Collection[int]) -> None:
         extension.enqueue("send_confirmation", confirmation_id)
 
 
-def _move(extension: Extension, change: RelayChange | None) -> None:
+def _notify_change(extension: Extension, change: RelayChange | None) -> None:
     if change is not None:
         extension.enqueue_drain(change.relay_id)
         extension.host.relay_changed(change)

@@ -16,7 +16,7 @@ from own_smtp.smtp.values import Limits
 from own_smtp.states import BatchState, PauseReason, RelayState
 from own_smtp.storage.models import Lease, Relay
 
-WORTH_SAYING = 60.0
+LEAST_WAIT = 60.0
 """Seconds. A shorter wait is ordinary pacing and not a blocker."""
 
 
@@ -72,16 +72,16 @@ def blockers(seen: Situation) -> list[Blocker]:
     if seen.state == BatchState.PAUSED:
         return [Blocker(text=gettext("This sending is paused: what waits keeps waiting."))]
     if seen.relay.state != RelayState.ACTIVE:
-        return [_relay_is_closed(seen)]
+        return [_relay_inactive(seen)]
     if seen.is_drained or seen.next_attempt_at is None:
         return []
     found = [*_unreachable(seen), *_limited(seen)]
     if found or seen.rests_until:
         return found
-    return [*_put_off(seen)] or [*_unattended(seen)]
+    return [*_deferred(seen)] or [*_no_worker(seen)]
 
 
-def _relay_is_closed(seen: Situation) -> Blocker:
+def _relay_inactive(seen: Situation) -> Blocker:
     relay = seen.relay
     if relay.state == RelayState.UNCONFIRMED or relay.paused_at is None or relay.pause_reason is None:
         text = gettext("The mail server “%(label)s” has not been confirmed yet.", label=relay.label)
@@ -119,7 +119,7 @@ def _limited(seen: Situation) -> Iterator[Blocker]:
     """Yield the limit that blocks longest: the others are over by then."""
     now = seen.now.timestamp()
     pacer = Pacer(seen.limits, seen.lease.pace if seen.lease else None, float)
-    found = {name: at for name, at in pacer.holdups(now).items() if at - now > WORTH_SAYING}
+    found = {name: at for name, at in pacer.holdups(now).items() if at - now > LEAST_WAIT}
     if not pacer.is_slowed:
         found.pop("spacing", None)  # ordinary pacing
     if not found:
@@ -135,7 +135,7 @@ def _limited(seen: Situation) -> Iterator[Blocker]:
         yield Blocker(text=gettext("The server asked for a slower pace; it goes on %(time)s.", time=time))
 
 
-def _put_off(seen: Situation) -> Iterator[Blocker]:
+def _deferred(seen: Situation) -> Iterator[Blocker]:
     if seen.next_attempt_at and seen.next_attempt_at > seen.now:
         yield Blocker(
             text=gettext(
@@ -144,7 +144,7 @@ def _put_off(seen: Situation) -> Iterator[Blocker]:
         )
 
 
-def _unattended(seen: Situation) -> Iterator[Blocker]:
+def _no_worker(seen: Situation) -> Iterator[Blocker]:
     if not seen.queue_is_up:
         text = gettext("The platform's queue (Redis) takes no work at the moment.")
         yield Blocker(text=f"{text} " + gettext("Waiting invitations are sent as soon as it is back; nothing is lost."))

@@ -107,18 +107,18 @@ def over_time(figures: Sequence[Figure], zone: ZoneInfo) -> Chart | None:
         first = min(first, last - timedelta(hours=FEWEST_COLUMNS - 1))
         count = int((last - first) / timedelta(hours=1)) + 1
         starts = [(first + timedelta(hours=number)).astimezone(zone) for number in range(count)]
-        return _chart(starts, _by(figures, lambda figure: figure.hour.astimezone(zone)), days=0)
+        return _chart(starts, _count_by(figures, lambda figure: figure.hour.astimezone(zone)), days=0)
     from_day, to_day = first.astimezone(zone).date(), last.astimezone(zone).date()
     step = next(days for days in (1, 7, 28, 364) if (to_day - from_day).days < days * MOST_COLUMNS or days == 364)
     from_day = min(from_day, to_day - timedelta(days=step * (FEWEST_COLUMNS - 1)))
-    return _chart(_days(from_day, to_day, step, zone), _by(figures, _day_of(from_day, step, zone)), days=step)
+    return _chart(_days(from_day, to_day, step, zone), _count_by(figures, _day_of(from_day, step, zone)), days=step)
 
 
 def health_chart(figures: Iterable[Figure], zone: ZoneInfo, now: datetime) -> Chart:
     """Return the shares of each day's attempts by result, over `HEALTH_DAYS` days up to today."""
     today = now.astimezone(zone).date()
     from_day = today - timedelta(days=HEALTH_DAYS - 1)
-    numbers = _by(figures, _day_of(from_day, 1, zone))
+    numbers = _count_by(figures, _day_of(from_day, 1, zone))
     return _chart(_days(from_day, today, 1, zone), numbers, days=1, as_shares=True)
 
 
@@ -172,7 +172,7 @@ def _day_of(first: date, step: int, zone: ZoneInfo) -> Callable[[Figure], dateti
     return day
 
 
-def _by(figures: Iterable[Figure], start: Callable[[Figure], datetime]) -> dict[datetime, Counter[ChartKind]]:
+def _count_by(figures: Iterable[Figure], start: Callable[[Figure], datetime]) -> dict[datetime, Counter[ChartKind]]:
     # Keys in UTC: within one zone Python treats both occurrences of an hour in autumn as equal.
     numbers: dict[datetime, Counter[ChartKind]] = {}
     for figure in figures:

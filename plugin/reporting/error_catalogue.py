@@ -85,10 +85,10 @@ class Entry:
             (not self.stages or stage in self.stages)
             and (not self.codes or (str(code) if code else NO_REPLY).startswith(self.codes))
             and (not self.enhanced or _is_one(enhanced or "", self.enhanced))
-            and self.is_said(words)
+            and self.matches_words(words)
         )
 
-    def is_said(self, words: str) -> bool:
+    def matches_words(self, words: str) -> bool:
         """Whether the words match the entry's fragments and topics; without fragments or topics, all words match."""
         is_known = not self.says or any(_contains(words.lower(), fragment.lower()) for fragment in self.says)
         return is_known and (not self.about or topic_of(Reply(code=500, text=words)) in self.about)
@@ -124,7 +124,7 @@ class Catalogue:
 
     def recognise_pause(self, reason: PauseReason, words: str) -> Entry:
         """Return the entry for a server that was paused for this reason with these words."""
-        exact = (entry for entry in self.known if entry.pause is reason and entry.is_said(words))
+        exact = (entry for entry in self.known if entry.pause is reason and entry.matches_words(words))
         return next(exact, self.pauses[reason])
 
     def fall_back(self, stage: str, code: int | None, enhanced: str | None) -> Entry:

@@ -111,10 +111,10 @@ def speed_text(limits: Limits, pace: Mapping[str, Any] | None) -> str | None:
     if found is None:
         return None
     unit, number = found
-    return how_many(unit, round(number, 1) if number < 100 else round(number))
+    return rate_text(unit, round(number, 1) if number < 100 else round(number))
 
 
-def how_many(unit: str, number: float) -> str:
+def rate_text(unit: str, number: float) -> str:
     """Return a rate as text: a number per `second`, `minute`, `hour` or `day`."""
     return str(_HOW_MANY[unit]) % {"number": format_decimal(number)}
 

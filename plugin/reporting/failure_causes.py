@@ -14,10 +14,10 @@ from own_smtp.reporting.delivery_log import LoggedAttempt, lines_at
 from own_smtp.reporting.explanations import Explanation
 from own_smtp.states import State
 
-LOOKED_AT = 500
+SAMPLE_SIZE = 500
 """How many invitations are examined; a cause that affects more than these is found among them."""
 
-KEPT_BACK = (State.REFUSED, State.FAILED, State.UNKNOWN, State.QUEUED)
+EXAMINED_STATES = (State.REFUSED, State.FAILED, State.UNKNOWN, State.QUEUED)
 """The order of examination. Waiting invitations come last: there may be a million without an attempt."""
 
 
@@ -37,25 +37,25 @@ class Causes:
 
     found: list[Cause]
     """The most frequent first."""
-    looked_at: int
+    examined: int
 
     @property
     def is_sample(self) -> bool:
         """Whether there may be more invitations than were examined."""
-        return self.looked_at >= LOOKED_AT
+        return self.examined >= SAMPLE_SIZE
 
 
 def causes_of(where: Connection | Session, scope: LogScope, batch_id: int) -> Causes:
     """Return why invitations of a batch were refused, failed, are unknown or wait for a retry."""
     found: dict[str, Cause] = {}
-    looked_at = 0
-    for state in KEPT_BACK:
+    examined = 0
+    for state in EXAMINED_STATES:
         wanted = StatusFilter(batch_id=batch_id, states=frozenset({state}))
-        positions = list(islice(walk(where, scope, wanted, size=LOOKED_AT), LOOKED_AT - looked_at))
-        looked_at += len(positions)
+        positions = list(islice(walk(where, scope, wanted, size=SAMPLE_SIZE), SAMPLE_SIZE - examined))
+        examined += len(positions)
         for line in lines_at(where, positions):
             if line.last and line.last.explanation:
                 explanation = line.last.explanation
                 found.setdefault(explanation.key, Cause(explanation, line.last)).number += 1
     ordered = sorted(found.values(), key=lambda cause: -cause.number)
-    return Causes(ordered, looked_at)
+    return Causes(ordered, examined)

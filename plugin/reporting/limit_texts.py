@@ -6,7 +6,7 @@ from flask_babel import format_decimal
 
 from own_smtp.i18n import gettext
 from own_smtp.relays.window_texts import describe_windows
-from own_smtp.reporting.estimates import how_many
+from own_smtp.reporting.estimates import rate_text
 from own_smtp.storage.models import Relay
 
 
@@ -19,7 +19,7 @@ def pace_texts(relay: Relay) -> list[str]:
         "hour": relay.per_hour,
         "day": relay.per_day,
     }
-    return texts + [how_many(unit, limit) for unit, limit in limits.items() if limit]
+    return texts + [rate_text(unit, limit) for unit, limit in limits.items() if limit]
 
 
 def _spacing_text(relay: Relay) -> str:

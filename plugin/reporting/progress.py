@@ -16,7 +16,7 @@ from own_smtp.outbox import totals
 from own_smtp.relays.rate_limits import capped
 from own_smtp.relays.store import limits_of
 from own_smtp.reporting.blockers import Blocker, Situation, blockers
-from own_smtp.reporting.estimates import how_many, is_after, sent_before
+from own_smtp.reporting.estimates import is_after, rate_text, sent_before
 from own_smtp.reporting.forecast import finish_time, start_time
 from own_smtp.reporting.limit_texts import pace_texts
 from own_smtp.reporting.reports import BatchSummary
@@ -109,7 +109,7 @@ def progress_of(
     """Return the progress of a batch; `None` when it has no waiting invitations. `closes_at` is the survey's end."""
     if not summary.counts.waiting or summary.state not in UNFINISHED:
         return None
-    seen = _look(session, settings, summary, timezone, queue_is_up)
+    seen = _situation(session, settings, summary, timezone, queue_is_up)
     batch = session.get_one(Batch, summary.batch_id)
     finish = _finish(session, seen, summary, batch)
     end, fallback = batch.expires_at or closes_at, batch.fallback_at
@@ -128,7 +128,9 @@ def progress_of(
     )
 
 
-def _look(session: Session, settings: Settings, summary: BatchSummary, timezone: str, queue_is_up: bool) -> Situation:
+def _situation(
+    session: Session, settings: Settings, summary: BatchSummary, timezone: str, queue_is_up: bool
+) -> Situation:
     relay = session.get_one(Relay, summary.relay_id)
     queued = (Invitation.batch_id == summary.batch_id, Invitation.state == State.QUEUED)
     return Situation(
@@ -186,7 +188,7 @@ def _rate(session: Session, summary: BatchSummary, now: datetime) -> str | None:
     # Over the time since the first attempt alone, a single attempt a moment ago would count as many a minute.
     seconds = (LATELY if ended > lately.count else max(now - lately.first, timedelta(seconds=1))).total_seconds()
     number = lately.count / seconds * 60
-    return how_many("minute", round(number, 1) if number < 10 else round(number))
+    return rate_text("minute", round(number, 1) if number < 10 else round(number))
 
 
 def is_lately(moment: datetime | None, now: datetime) -> bool:

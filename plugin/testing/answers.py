@@ -136,7 +136,7 @@ def check_projects(case: Case) -> Problems:
         yield f"it returned {answers!r}; each must be a Project."
         return
     for project in own:
-        yield from _wrong_with(project, case.tenant_id)
+        yield from _project_problems(project, case.tenant_id)
     ids = [project.project_id for project in own]
     if len(ids) != len(set(ids)):
         yield "two projects of one tenant have the same id."
@@ -145,7 +145,7 @@ def check_projects(case: Case) -> Problems:
         yield f"the projects {', '.join(shared)} belong to two tenants."
 
 
-def _wrong_with(project: Project, tenant_id: str) -> Problems:
+def _project_problems(project: Project, tenant_id: str) -> Problems:
     yield from _bad_ids(project_id=project.project_id)
     yield from _bad_texts(title=project.title)
     if project.tenant_id != tenant_id:

@@ -77,7 +77,7 @@ def check_button() -> None:
         raise ConflictError(gettext("This page was open for too long. Go back, reload it and try again."))
 
 
-def asked_id(name: str) -> int | None:
+def id_argument(name: str) -> int | None:
     """Return the id in an argument of the page's address; `None` when it is missing or cannot be an id."""
     number = arguments().get(name, type=int)
     return number if number is not None and abs(number) <= LARGEST_ID else None

@@ -169,13 +169,13 @@ NAIVE = datetime(2027, 1, 1)  # noqa: DTZ001 -- the mistake that is looked for
 @pytest.mark.parametrize(
     ("hook", "answer", "complaint"),
     [
-        ("actor", lambda _self: actor(), "although nobody is signed in"),
+        ("actor", lambda _self: actor(), "although no one is signed in"),
         ("actor", lambda _self: None, "not an Actor, although a person is signed in"),
         ("actor", lambda _self: actor(user_id=5), "user_id of Actor must be text (str), not int"),  # type: ignore[arg-type]
         ("actor", lambda _self: actor(tenant_id="other"), "the person is of tenant 'other'"),
         ("actor", lambda _self: request.no_such_thing, "it raised AttributeError"),
         ("sign_in_url", lambda _self, next_path: "sign-in", "return an address, or None"),
-        ("sign_in_url", lambda _self, next_path: "/sign-in", "does not lead on to `next_path`"),
+        ("sign_in_url", lambda _self, next_path: "/sign-in", "does not contain `next_path`"),
         ("may", lambda _self: "yes", "it returned 'yes' for view and project None"),
         ("tenant", lambda _self: None, "not a Tenant"),
         ("tenant", lambda _self: Tenant(tenant_id="other", name="x"), "it returned the tenant 'other'"),

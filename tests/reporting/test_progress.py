@@ -246,7 +246,7 @@ def test_a_batch_waits_for_its_share_of_the_others(platform: Platform, scripted:
         ends = {}
         for batch in (large, small):
             summary = reports.project_batch(session, TENANT, f"survey-{relay}", batch)
-            seen = progress._look(session, Settings(), summary, "UTC", queue_is_up=True)
+            seen = progress._situation(session, Settings(), summary, "UTC", queue_is_up=True)
             finish = progress._finish(session, seen, summary, session.get_one(progress.Batch, batch))
             assert finish is not None
             ends[batch] = round((finish - seen.now) / timedelta(hours=1))

@@ -18,7 +18,7 @@ from own_smtp.storage import audit
 from own_smtp.web import tenant_list, user_names
 from own_smtp.web.access import current_actor, requires
 from own_smtp.web.pages import blueprint, db_session, note, render
-from own_smtp.web.views.overview import asked
+from own_smtp.web.views.overview import requested
 
 FEW = 20
 """Up to this number of tenants, the page itself has a box for each; more have a page of their own."""
@@ -61,7 +61,7 @@ def _value_text(item: Fixed) -> str:
 @requires(Action.ADMINISTER)
 def show_all_relays() -> ResponseReturnValue:
     """Show the mail servers of all tenants with their health: no secrets, and no addresses but the senders'."""
-    wanted, session = asked(None), db_session()
+    wanted, session = requested(None), db_session()
     if wanted.text:
         every = tenant_list.every(session)
         hits = [tenant.tenant_id for tenant in every if wanted.text.lower() in tenant.name.lower()]

@@ -16,14 +16,14 @@ from own_smtp.reporting.audit_texts import Names
 from own_smtp.reporting.exports import BEGINNING, csv_row
 from own_smtp.web import user_names
 from own_smtp.web.access import current_actor, requires
-from own_smtp.web.pages import asked_id, blueprint, db_session, download, render
+from own_smtp.web.pages import blueprint, db_session, download, id_argument, render
 
 
 @blueprint.get("/audit")
 @requires(Action.EDIT)
 def show_audit() -> ResponseReturnValue:
     """Show who changed what, newest first."""
-    found = audit_log.lines(db_session(), current_actor().tenant_id, _names(), before=asked_id("before"))
+    found = audit_log.lines(db_session(), current_actor().tenant_id, _names(), before=id_argument("before"))
     return render("audit.html", lines=found, page=audit_log.PAGE, change_text=audit_log.change_text)
 
 

@@ -20,7 +20,7 @@ from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Relay, RelayTest
 from own_smtp.web.access import acting, current_actor, may, require_admission, requires
 from own_smtp.web.dry_run_panel import TestPanel, dry_run_panel
-from own_smtp.web.pages import ButtonForm, asked_id, blueprint, check_button, db_session, note, render
+from own_smtp.web.pages import ButtonForm, blueprint, check_button, db_session, id_argument, note, render
 from own_smtp.web.relay_saving import back_to, save
 
 
@@ -35,7 +35,7 @@ def is_wanted() -> bool:
 
 def tested_settings(session: Session, relay: Relay | None) -> tuple[RelayTest | None, Kept | None]:
     """Return the test in the form's address, with the values typed for it; nothing when it was deleted."""
-    test_id = asked_id("test")
+    test_id = id_argument("test")
     if test_id is None:
         return None, None
     test = None

@@ -31,7 +31,7 @@ from own_smtp.web.pages import blueprint, db_session, download, note, render, te
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class LogOwner:
     """The owner of a log: a project or a mail server."""
 
     scope: LogScope
@@ -92,20 +92,20 @@ def relay_log_selection(relay_id: int) -> ResponseReturnValue:
     return _act(place)
 
 
-def _of_project(project_id: str) -> Place:
+def _of_project(project_id: str) -> LogOwner:
     scope = LogScope(tenant_id=current_actor().tenant_id, project_ids=frozenset({project_id}))
-    return Place(scope=scope, kind="project", key={"project_id": project_id})
+    return LogOwner(scope=scope, kind="project", key={"project_id": project_id})
 
 
-def _of_relay(relay_id: int, action: Action) -> Place:
+def _of_relay(relay_id: int, action: Action) -> LogOwner:
     tenant_id = current_actor().tenant_id
     relay = store.get_relay(db_session(), tenant_id, relay_id)
     allowed = (item.project_id for item in _projects() if may(action, item.project_id))
     scope = LogScope(tenant_id=tenant_id, project_ids=frozenset(allowed), relay_id=relay_id)
-    return Place(scope=scope, kind="relay", key={"relay_id": relay_id}, relay=relay)
+    return LogOwner(scope=scope, kind="relay", key={"relay_id": relay_id}, relay=relay)
 
 
-def _show(place: Place) -> ResponseReturnValue:
+def _show(place: LogOwner) -> ResponseReturnValue:
     filters = LogFilter(arguments(), ANY_ROUTE_LABELS)
     if not filters.validate():
         return _page(place, filters, None), 422
@@ -117,7 +117,7 @@ def _show(place: Place) -> ResponseReturnValue:
     return _page(place, filters, shown)
 
 
-def _page(place: Place, filters: LogFilter, shown: delivery_log.LogPage | None) -> str:
+def _page(place: LogOwner, filters: LogFilter, shown: delivery_log.LogPage | None) -> str:
     return render(
         "log.html",
         **_common(place, filters),
@@ -129,7 +129,7 @@ def _page(place: Place, filters: LogFilter, shown: delivery_log.LogPage | None) 
     )
 
 
-def _common(place: Place, filters: LogFilter) -> dict[str, Any]:
+def _common(place: LogOwner, filters: LogFilter) -> dict[str, Any]:
     return {
         "place": place,
         "url": lambda page, **more: place.url(page, filters, **more),
@@ -143,18 +143,18 @@ def _common(place: Place, filters: LogFilter) -> dict[str, Any]:
     }
 
 
-def _batch(place: Place, filters: LogFilter) -> Any:
+def _batch(place: LogOwner, filters: LogFilter) -> Any:
     """Return the batch that the log is filtered by; `None` without such a filter, or in a server's log."""
     if not isinstance(filters.batch.data, int) or filters.batch.errors or place.kind != "project":
         return None
     return project_batch(db_session(), place.scope.tenant_id, place.key["project_id"], filters.batch.data)
 
 
-def _may_change(place: Place) -> bool:
+def _may_change(place: LogOwner) -> bool:
     return any(may(Action.ENABLE, project_id) for project_id in place.scope.project_ids or ())
 
 
-def _download(place: Place, name: str) -> ResponseReturnValue:
+def _download(place: LogOwner, name: str) -> ResponseReturnValue:
     filters = LogFilter(arguments(), ANY_ROUTE_LABELS)
     if not filters.validate():
         return _page(place, filters, None), 422
@@ -166,7 +166,7 @@ def _download(place: Place, name: str) -> ResponseReturnValue:
     return download(write, f"own-smtp-{name}", file.mimetype)
 
 
-def _act(place: Place) -> ResponseReturnValue:
+def _act(place: LogOwner) -> ResponseReturnValue:
     filters = LogFilter(arguments(), ANY_ROUTE_LABELS)
     form = SelectionForm(list(Deed), delivery_log.PAGE)
     if not filters.validate() or not form.validate_on_submit():
@@ -177,23 +177,25 @@ def _act(place: Place) -> ResponseReturnValue:
     if not form.confirmed.data or (deed is Deed.RESEND and not form.copies.data):
         return _ask(place, filters, form, deed, chosen)
     done = batch_service.perform(extension(), acting(), deed, chosen)
-    _say(deed, done)
+    _announce(deed, done)
     return redirect(place.url("", filters))
 
 
-def _wanted(filters: LogFilter, place: Place, after: str | None = None) -> StatusFilter:
+def _wanted(filters: LogFilter, place: LogOwner, after: str | None = None) -> StatusFilter:
     """Return the person's filter; it also finds recipients whose address was shortened."""
     wanted = filters.wanted(tenant().timezone, after=after)
     return with_shortened(wanted, extension().vault, place.scope.tenant_id)
 
 
-def _selection(place: Place, form: SelectionForm, wanted: StatusFilter) -> Selection:
+def _selection(place: LogOwner, form: SelectionForm, wanted: StatusFilter) -> Selection:
     if form.everything.data:
         return Selection(scope=place.scope, wanted=wanted)
     return Selection(scope=place.scope, wanted=replace(wanted, states=()), ids=frozenset(form.ids.data))
 
 
-def _ask(place: Place, filters: LogFilter, form: SelectionForm, deed: Deed, chosen: Selection) -> ResponseReturnValue:
+def _ask(
+    place: LogOwner, filters: LogFilter, form: SelectionForm, deed: Deed, chosen: Selection
+) -> ResponseReturnValue:
     """Show the action and the number of invitations, and ask for confirmation; sending unknown ones again needs a tick
     too.
     """
@@ -212,23 +214,23 @@ def _ask(place: Place, filters: LogFilter, form: SelectionForm, deed: Deed, chos
     return page, 422 if form.confirmed.data else 200
 
 
-def _say(deed: Deed, done: bulk_actions.Done) -> None:
-    say: Callable[[int], str] = _SAID[deed]
+def _announce(deed: Deed, done: bulk_actions.Done) -> None:
+    say: Callable[[int], str] = _RESULT_TEXTS[deed]
     note(say(done.changed), "success" if done.changed else "warning")
     for reason, number in done.problems.items():
         left = ngettext("%(num)s invitation was left alone:", "%(num)s invitations were left alone:", number)
         note(f"{left} {reason}", "warning")
 
 
-def _said_again(number: int) -> str:
+def _sent_again_text(number: int) -> str:
     return ngettext("%(num)s invitation is sent again.", "%(num)s invitations are sent again.", number)
 
 
-def _said_cancelled(number: int) -> str:
+def _cancelled_text(number: int) -> str:
     return ngettext("%(num)s invitation was cancelled.", "%(num)s invitations were cancelled.", number)
 
 
-_SAID = {Deed.RETRY: _said_again, Deed.RESEND: _said_again, Deed.CANCEL: _said_cancelled}
+_RESULT_TEXTS = {Deed.RETRY: _sent_again_text, Deed.RESEND: _sent_again_text, Deed.CANCEL: _cancelled_text}
 
 
 def _projects() -> Iterator[Any]:

@@ -26,7 +26,7 @@ from own_smtp.web.pages import blueprint, db_session, render
 def overview() -> ResponseReturnValue:
     """Show the current routes, the tenant's servers and its projects."""
     session, tenant_id = db_session(), current_actor().tenant_id
-    wanted, routes = asked(tenant_id), project_routes.list_routes(session, tenant_id)
+    wanted, routes = requested(tenant_id), project_routes.list_routes(session, tenant_id)
     every = {relay.id: relay for relay in store.list_relays(session, tenant_id)}
     all_projects = list(extension().host.projects(tenant_id))
     found = [item for item in all_projects if wanted.text.lower() in item.title.lower()]
@@ -44,14 +44,14 @@ def overview() -> ResponseReturnValue:
         projects_page=_projects_page(),
         projects_pages=max(1, -(-len(found) // PAGE)),
         is_long=max(len(every), len(all_projects)) > PAGE // 2,
-        sentence=_in_force(_users(routes, every, all_projects), every, is_admitted=is_admitted(tenant_id)),
+        sentence=_route_sentences(_users(routes, every, all_projects), every, is_admitted=is_admitted(tenant_id)),
         platform=platform_appearance(),
         appearance_of=appearance_of,
         is_admitted=is_admitted(tenant_id),
     )
 
 
-def asked(tenant_id: str | None) -> RelayQuery:
+def requested(tenant_id: str | None) -> RelayQuery:
     """Return the filter in the page's address. Invalid values are ignored."""
     show = arguments().get("show", RelayStateFilter.ALL, type=RelayStateFilter)
     page = max(1, min(arguments().get("page", 1, type=int), 10_000))
@@ -76,7 +76,7 @@ def _shown(every: Mapping[int, Relay]) -> Relay | None:
     return next(iter(ranked), None)
 
 
-def _in_force(users: Mapping[str, Relay], every: Mapping[int, Relay], *, is_admitted: bool) -> str:
+def _route_sentences(users: Mapping[str, Relay], every: Mapping[int, Relay], *, is_admitted: bool) -> str:
     """Describe the current routes in one sentence, and waiting invitations in another."""
     if not every:
         return gettext("In force now: all invitations leave by the platform's mail.")

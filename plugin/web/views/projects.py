@@ -26,7 +26,7 @@ from own_smtp.reporting.state_counts import Counts, state_label, status_sentence
 from own_smtp.storage.models import ProjectRoute, Relay
 from own_smtp.web import user_names
 from own_smtp.web.access import acting, current_actor, current_project, may, require_admission, requires
-from own_smtp.web.pages import asked_id, blueprint, db_session, note, render, tenant
+from own_smtp.web.pages import blueprint, db_session, id_argument, note, render, tenant
 from own_smtp.web.reroute import announce_settled, choice_of
 
 CARDS = 9
@@ -150,7 +150,7 @@ def show_report(project_id: str) -> ResponseReturnValue:
         batches=batches,
         under_way=under_way,
         queue_is_up=not counts.waiting or extension().queue_is_up(),
-        refusals=reports.refusals(session, tenant_id, project_id, before=asked_id("before")),
+        refusals=reports.refusals(session, tenant_id, project_id, before=id_argument("before")),
         page=reports.PAGE,
         label_of=state_label,
         hidden=hidden_by_own_server(),

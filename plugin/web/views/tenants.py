@@ -32,7 +32,7 @@ def show_tenants() -> ResponseReturnValue:
         return _saved(form)
     page = render(
         "tenants.html",
-        listing=tenant_list.find_tenants(session, every, chosen, _asked()),
+        listing=tenant_list.find_tenants(session, every, chosen, _requested()),
         ticks=ticks,
         many=many,
         form=form,
@@ -52,7 +52,7 @@ def _saved(form: TicksForm | ManyForm) -> ResponseReturnValue:
     return redirect(again())
 
 
-def _asked() -> TenantQuery:
+def _requested() -> TenantQuery:
     """Return the filter in the page's address. Invalid values are ignored."""
     show = arguments().get("show", TenantFilter.ALL, type=TenantFilter)
     page = max(1, arguments().get("page", 1, type=int))
