@@ -75,7 +75,7 @@ class Stage:
             "allow_plaintext": True,
             "journal_dir": Path(self.folder, "journal"),
             "public_url": "http://platform.example",
-            "redis_url": "redis://127.0.0.1:1/0",  # nobody is there
+            "redis_url": "redis://127.0.0.1:1/0",  # no server is there
             **self.settings,
         }
         config = {f"OWN_SMTP_{name.upper()}": value for name, value in settings.items()}

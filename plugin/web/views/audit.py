@@ -22,7 +22,7 @@ from own_smtp.web.pages import blueprint, db_session, download, id_argument, ren
 @blueprint.get("/audit")
 @requires(Action.EDIT)
 def show_audit() -> ResponseReturnValue:
-    """Show who changed what, newest first."""
+    """Show the changes and the persons who made them, newest first."""
     found = audit_log.lines(db_session(), current_actor().tenant_id, _names(), before=id_argument("before"))
     return render("audit.html", lines=found, page=audit_log.PAGE, change_text=audit_log.change_text)
 

@@ -1,4 +1,4 @@
-"""What machines ask: whether the platform can send, and the figures for Prometheus. Without a person behind it."""
+"""Endpoints for machines, without sign-in: the health check, and the metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from own_smtp.web.pages import blueprint
 
 @blueprint.get("/health")
 def health() -> ResponseReturnValue:
-    """Say what works: 503 when pages and sends do not; with `?strict` also when nothing would leave."""
+    """Return the health: 503 when pages and sends do not work; with `?strict` also when nothing would be sent."""
     found = examine(extension().db.engine, extension().queue_problem)
     is_bad = found.status == "down" or (found.status != "ok" and "strict" in arguments())
     return found.as_dict(), 503 if is_bad else 200
@@ -24,7 +24,7 @@ def health() -> ResponseReturnValue:
 
 @blueprint.get("/metrics")
 def metrics() -> ResponseReturnValue:
-    """Show the figures to who has the token; without a token in the settings there are none."""
+    """Return the metrics to clients with the token; 404 if the settings have no token."""
     token = extension().settings.metrics_token
     if token is None:
         abort(404)
