@@ -83,7 +83,7 @@ class Child:
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            print(f"The {self.program.name} did not stop by itself and was ended by force.", file=sys.stderr)
+            print(f"The {self.program.name} did not stop and was killed.", file=sys.stderr)
             self._process.kill()
             self._process.wait()
         _end_session(self._process.pid)

@@ -37,7 +37,7 @@ ORDER = (
 )
 LEAST_WIDTH = 0.01
 
-LATELY = timedelta(minutes=1)
+RECENT = timedelta(minutes=1)
 """The period over which the current rate is measured."""
 
 
@@ -173,27 +173,27 @@ def _finish(session: Session, seen: Situation, summary: BatchSummary, batch: Bat
 
 
 def _rate(session: Session, summary: BatchSummary, now: datetime) -> str | None:
-    lately: Any = session.execute(
+    recent: Any = session.execute(
         select(func.count().label("count"), func.min(Attempt.at).label("first"))
         .join(Invitation, Invitation.id == Attempt.invitation_id)
         .where(
             Attempt.relay_id == summary.relay_id,
-            Attempt.at > now - LATELY,
+            Attempt.at > now - RECENT,
             Invitation.batch_id == summary.batch_id,
         )
     ).one()
-    if not lately.count:
+    if not recent.count:
         return None
     ended = summary.counts.total - summary.counts.waiting - summary.counts[State.CANCELLED]
     # Over the time since the first attempt alone, a single attempt a moment ago would count as many a minute.
-    seconds = (LATELY if ended > lately.count else max(now - lately.first, timedelta(seconds=1))).total_seconds()
-    number = lately.count / seconds * 60
+    seconds = (RECENT if ended > recent.count else max(now - recent.first, timedelta(seconds=1))).total_seconds()
+    number = recent.count / seconds * 60
     return rate_text("minute", round(number, 1) if number < 10 else round(number))
 
 
-def is_lately(moment: datetime | None, now: datetime) -> bool:
+def is_recent(moment: datetime | None, now: datetime) -> bool:
     """Return whether a moment is recent enough for a current rate."""
-    return moment is not None and moment > now - LATELY
+    return moment is not None and moment > now - RECENT
 
 
 def _learned_texts(situation: Situation) -> list[str]:
@@ -207,7 +207,7 @@ def _learned_texts(situation: Situation) -> list[str]:
                 "At present slower, because the server asked for it: one message every %(seconds)s s.", seconds=seconds
             )
         )
-    if lease and is_lately(lease.last_success_at, situation.now) and (seen := pace.get("seen")):
+    if lease and is_recent(lease.last_success_at, situation.now) and (seen := pace.get("seen")):
         number = format_decimal(round(seen * 60, 1))
         texts.append(gettext("Lately about %(number)s a minute went out.", number=number))
     return texts

@@ -14,7 +14,7 @@ from own_smtp.relays.rate_limits import capped
 from own_smtp.relays.store import limits_of
 from own_smtp.reporting.explanations import Explanation, explain
 from own_smtp.reporting.forecast import finish_time
-from own_smtp.reporting.progress import is_lately
+from own_smtp.reporting.progress import is_recent
 from own_smtp.settings import Settings
 from own_smtp.smtp.replies.rules import SPEECHLESS
 from own_smtp.states import PauseReason, RelayState
@@ -111,7 +111,7 @@ def _sending_of(settings: Settings, relay: Relay, lease: Lease | None, waiting: 
     """Return the facts that the last drain recorded."""
     pace = (lease.pace if lease else None) or {}
     values = {name: getattr(lease, name) if lease else None for name in _OF_LEASE}
-    is_sending = lease is not None and is_lately(lease.last_success_at, now)
+    is_sending = lease is not None and is_recent(lease.last_success_at, now)
     is_resting = waiting and lease and lease.wake_at and lease.wake_at > now
     may_send = waiting and relay.state == RelayState.ACTIVE
     return {

@@ -57,7 +57,7 @@ def test_what_does_not_stop_is_killed_with_its_children(tmp_path, monkeypatch, c
         started = children()
         assert len(started) == 2
     assert survivors(started) == []
-    assert "The thing did not stop by itself" in capsys.readouterr().err
+    assert "The thing did not stop and was killed" in capsys.readouterr().err
 
 
 def test_what_a_dead_process_left_behind_is_ended_too(tmp_path, children):

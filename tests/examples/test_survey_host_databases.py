@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from own_smtp.hooks import State
+from tests.accepting_plugin import status, with_plugin
 from tests.servers.databases import DatabaseServer, MariaDB, PostgreSQL
 from tests.survey_host_kit import PAGES, people, platform, press, signed_in, text_of
-from tests.survey_host_taker import status, with_plugin
 
 IMPORT = "/surveys/1/participants/import"
 PARTICIPANTS = Path(__file__).parents[2] / "examples" / "survey_host" / "data" / "participants.csv"

@@ -18,6 +18,7 @@ from own_smtp.hooks import (
 from survey_host.extensions import db
 from survey_host.mail_events import participant_id_of, reference_of
 from survey_host.models import Participant
+from tests.accepting_plugin import FINISH, status, with_plugin
 from tests.survey_host_kit import (
     Visitor,
     add_people,
@@ -28,7 +29,6 @@ from tests.survey_host_kit import (
     signed_in,
     text_of,
 )
-from tests.survey_host_taker import FINISH, status, with_plugin
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from own_smtp.hooks import (
 )
 from survey_host.extensions import db
 from survey_host.models import Survey, SurveyText
+from tests.accepting_plugin import AcceptingPlugin, with_plugin
 from tests.survey_host_kit import (
     SEND,
     URL,
@@ -34,7 +35,6 @@ from tests.survey_host_kit import (
     signed_in,
     text_of,
 )
-from tests.survey_host_taker import Taker, with_plugin
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_two_presses_at_the_same_moment_send_once(app: Flask, manager: Visitor) 
         if statement.startswith("INSERT INTO send_run") and current_thread() is not main_thread():
             inserting.set()
 
-    class Slow(Taker):
+    class Slow(AcceptingPlugin):
         @hookimpl
         def survey_send_invitations(self, batch: InvitationBatch) -> Receipt | None:
             answers.append(pool.submit(second.client.post, SEND, data=form | second_form | nonce))

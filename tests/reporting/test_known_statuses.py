@@ -21,7 +21,7 @@ from own_smtp.reporting.known_statuses import (
 )
 from own_smtp.states import Route, State
 from own_smtp.storage.models import Invitation
-from tests.figures import count_anew
+from tests.stored_totals import count_anew
 from tests.web.drafts import add_relay
 from tests.web.everything import fill_outbox
 

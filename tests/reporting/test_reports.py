@@ -15,7 +15,7 @@ from own_smtp.reporting.state_counts import Counts
 from own_smtp.states import State
 from own_smtp.storage.encryption import Vault, generate_key
 from own_smtp.storage.models import Attempt, Batch, Invitation
-from tests.figures import count_anew
+from tests.stored_totals import count_anew
 from tests.web.drafts import draft
 
 WHEN = datetime(2026, 3, 1, 12, tzinfo=UTC)

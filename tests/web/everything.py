@@ -16,7 +16,7 @@ from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import AlertCause, BatchState, PauseReason, State
 from own_smtp.storage.encryption import new_token
 from own_smtp.storage.models import Alert, Attempt, Batch, BatchTotals, HourlyStat, Invitation, Lease, Relay
-from tests.figures import count_anew
+from tests.stored_totals import count_anew
 from tests.web.app import ThinExtension
 from tests.web.drafts import add_relay, send_mail
 from tests.web.trials import send_test_mail, tests_in_all_states

@@ -12,7 +12,7 @@ from own_smtp.hooks.events import Action
 from own_smtp.reporting import reports
 from own_smtp.states import BatchState, Route, State
 from own_smtp.storage.models import AuditEntry, Batch, Invitation, Relay
-from tests.figures import count_anew
+from tests.stored_totals import count_anew
 from tests.web.drafts import add_relay
 from tests.web.everything import fill_outbox
 

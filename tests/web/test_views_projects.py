@@ -10,7 +10,7 @@ from own_smtp.hooks.events import Action, Project
 from own_smtp.relays import lifecycle, project_routes
 from own_smtp.states import PauseReason, Route, State
 from own_smtp.storage.models import Attempt, AuditEntry, Batch, Invitation, Lease, PolicyValue, ProjectRoute, Relay
-from tests.figures import count_anew
+from tests.stored_totals import count_anew
 from tests.web.drafts import add_relay
 
 SETTINGS, REPORT = "/own-smtp/projects/p1/settings", "/own-smtp/projects/p1/report"

@@ -14,7 +14,7 @@ from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason, RelayState, State
 from own_smtp.storage.encryption import new_token
 from own_smtp.storage.models import AuditEntry, Batch, Confirmation, Invitation, Lease, Relay
-from tests.figures import count_anew
+from tests.stored_totals import count_anew
 from tests.web.drafts import ACCEPTED, TYPED, add_relay, send_mail
 from tests.web.everything import pages_in_all_states
 

@@ -29,7 +29,7 @@ FINISH = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
 
 
 @dataclass
-class Taker:
+class AcceptingPlugin:
     """A plugin that accepts and stores batches."""
 
     refuse: frozenset[str] = frozenset()
@@ -94,7 +94,7 @@ def status(reference: str, state: State, *, batch_id: int = 1, seconds: int = 0,
     return InvitationStatus(**facts | more)
 
 
-def with_plugin(app: Flask, **options: Any) -> Taker:
-    taker = Taker(**options)
+def with_plugin(app: Flask, **options: Any) -> AcceptingPlugin:
+    taker = AcceptingPlugin(**options)
     add_plugin(app, taker)
     return taker
