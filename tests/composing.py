@@ -1,4 +1,4 @@
-"""Hostile input for composed messages, and what every message on the wire must fulfil."""
+"""Hostile input for composed messages, and the requirements for every message."""
 
 import re
 from email import message_from_bytes, policy
@@ -64,7 +64,7 @@ def compose(content: Content, values=None, *, identity=IDENTITY, address="anna@e
 
 
 def parse(data: bytes) -> EmailMessage:
-    """Parse what was composed, and fail on anything that the parser had to forgive."""
+    """Parse a composed message, and fail on any defect that the parser tolerated."""
     message = message_from_bytes(data, policy=policy.default)
     assert isinstance(message, EmailMessage)
     for part in message.walk():
@@ -84,7 +84,7 @@ def texts(message: EmailMessage) -> list[tuple[str, str]]:
 
 
 def assert_fit_for_the_wire(data: bytes) -> None:
-    """RFC 5321 and 5322: CRLF only, no NUL, no 8-bit, no line over 998 octets, none that a server may end at."""
+    """RFC 5321 and 5322: CRLF only, no NUL, no 8-bit, no line over 998 octets, none that ends the message early."""
     assert data.endswith(b"\r\n")
     assert data.isascii()
     assert b"\0" not in data

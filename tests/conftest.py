@@ -1,4 +1,4 @@
-"""What all tests share. The fixtures themselves stand in modules by their subject."""
+"""Common configuration of all tests. The fixtures are in modules by their subject."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ LONGEST_FIRST = ("gate", "slow", "browser", "servers")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take long, so that no process is left with one of them while the others are done."""
+    """Begin with the files that take long, so that no process has one left while the others are done."""
     ranks: dict[Path, int] = {}
     for item in items:
         rank = next((at for at, name in enumerate(LONGEST_FIRST) if item.get_closest_marker(name)), len(LONGEST_FIRST))

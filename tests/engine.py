@@ -53,7 +53,7 @@ CONTENT = Content(subject="An invitation for {FIRSTNAME}", text="Dear {FIRSTNAME
 
 
 class Server(Protocol):
-    """What a relay row must know of a server; `ScriptedServer` and `SmtpSink` are such."""
+    """The attributes of a server that a relay row needs; `ScriptedServer` and `SmtpSink` have them."""
 
     host: str
     port: int
@@ -61,7 +61,7 @@ class Server(Protocol):
 
 @dataclass
 class ListeningHost:
-    """A host that keeps what it is told."""
+    """A host that records its notifications."""
 
     changes: list[InvitationStatus] = field(default_factory=list)
     relay_changes: list[RelayChange] = field(default_factory=list)
@@ -169,7 +169,7 @@ class Platform:
         return drain_job.run_drains(self.runtime, relay_id)
 
     def drain_in_thread(self, relay_id: int) -> None:
-        """Run one drain where no signals can be had and another event loop may run."""
+        """Run one drain in a thread, without signals and outside the current event loop."""
 
         async def run() -> None:
             async with ThreadChannel(DatabaseBookkeeper(self.runtime), self.engine) as channel:
@@ -181,12 +181,12 @@ class Platform:
             threads.submit(asyncio.run, run()).result()
 
     def drain_again(self, relay_id: int) -> set[int]:
-        """Let all waits pass (retries, a relay's rest, a learned pace), and run another job."""
+        """Let all waits pass (retries, a relay's rest, a learned rate), and run another job."""
         self.let_time_pass(relay_id)
         return self.drain(relay_id)
 
     def let_time_pass(self, relay_id: int) -> None:
-        """Make what waits for a later time due now."""
+        """Make everything that waits for a later time due now."""
         with self.engine.begin() as connection:
             now = read_clock(connection)
             connection.execute(
@@ -232,7 +232,7 @@ class Platform:
         return next(row for row in self.rows(Lease) if row.relay_id == relay_id)
 
     def with_parts(self, **parts: Any) -> None:
-        """Replace parts of what drains run with."""
+        """Replace runtime dependencies of drains."""
         self.runtime = replace(self.runtime, **parts)
 
 
@@ -264,20 +264,20 @@ def invitation(number: int, address: str) -> Invitation:
 
 
 def recipients_of(copies: Iterable[Any]) -> list[str]:
-    """Return the recipients of a server's copies, sorted: a double shows."""
+    """Return the recipients of a server's copies, sorted, so that duplicates are visible."""
     return sorted(recipient for copy in copies for recipient in copy.recipients)
 
 
 @pytest.fixture(scope="session")
 def trusted() -> Authority:
-    """The tests' own certificate authority, trusted by this process from now on like the system's."""
+    """Make this process trust the tests' own certificate authority, like the system's."""
     verifying_context().load_verify_locations(cadata=authority().pem)
     return authority()
 
 
 @pytest.fixture
 def make_platform(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
-    """Make platforms on SQLite, each with the settings that it is given."""
+    """Create platforms on SQLite, each with the given settings."""
     with ExitStack() as made:
 
         def make(**settings: Any) -> Platform:

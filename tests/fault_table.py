@@ -1,4 +1,4 @@
-"""The faults of one conversation and what must come of them; read by tests of sessions and of whole drains."""
+"""The faults of one session and their outcomes, for tests of sessions and of whole drains."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PASSWORD = "correct horse"
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One row. The fault happens once, at the first message or connection; then the server is well again."""
+    """One row. The fault happens once, at the first message or connection; afterwards the server works."""
 
     phase: str
     behaviour: Behaviour

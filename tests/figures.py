@@ -1,4 +1,4 @@
-"""Kept figures for rows that a test wrote by itself."""
+"""Totals for rows that a test wrote itself."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from own_smtp.storage.models import Batch, BatchTotals, Invitation
 
 
 def count_anew(session: Session) -> None:
-    """Keep the figures of all batches as if the outbox had written their invitations."""
+    """Update the totals of all batches as if the outbox had written their invitations."""
     session.flush()
     for batch in session.scalars(select(Batch)):
         rows = session.execute(select(Invitation.state, Invitation.route).where(Invitation.batch_id == batch.id)).all()

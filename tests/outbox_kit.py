@@ -1,4 +1,4 @@
-"""The books without a drain: relays, batches and tokens, for tests of what is written and by whom."""
+"""The outbox without a drain: relays, batches and tokens, for tests of its writers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Outbox:
         return cls(engine, for_workers(engine), Machine.at(folder))
 
     def __call__(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        """Call a function with a connection inside a transaction as hosts have them, and commit."""
+        """Call a function with a connection inside a transaction like a host's, and commit."""
         with self.hosts.begin() as connection:
             return function(connection, *arguments, **keywords)
 
@@ -173,7 +173,7 @@ def settlement(
 
 
 def at_once(*actions: Callable[[], Any]) -> list[Any]:
-    """Run actions in threads that start together, and return what each returned; the first error is raised."""
+    """Run actions in threads that start together, and return their results; the first error is raised."""
     barrier = Barrier(len(actions))
 
     def run(action: Callable[[], Any]) -> Any:

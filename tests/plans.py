@@ -1,4 +1,4 @@
-"""How a database means to answer a query: which tables it reads through, and which indexes it uses."""
+"""A database's query plan: the tables that it scans, and the indexes that it uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from own_smtp.storage.models import Base
 
 
 class Plan(NamedTuple):
-    """What stands in the database's own plan."""
+    """The database's own plan."""
 
     scanned: set[str]
     """Tables that are read through."""
@@ -19,7 +19,7 @@ class Plan(NamedTuple):
 
 
 def analyse(engine: Engine, *models: type[Base]) -> None:
-    """Let the database look how much there is: it plans differently for a hundred rows and for ten thousand."""
+    """Update the database's statistics: plans differ between a hundred rows and ten thousand."""
     words = "ANALYZE TABLE" if engine.dialect.name in {"mysql", "mariadb"} else "ANALYZE"
     with engine.begin() as connection:
         for model in models:
@@ -27,7 +27,7 @@ def analyse(engine: Engine, *models: type[Base]) -> None:
 
 
 def plan_of(engine: Engine, query: Select[Any]) -> Plan:
-    """Ask the database how it would answer."""
+    """Ask the database for the plan of a query."""
     dialect = engine.dialect.name
     statement = str(query.compile(engine, compile_kwargs={"literal_binds": True})).replace("%", "%%")
     with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""A plugin of the example platform that takes invitations, and news of them."""
+"""A plugin of the example platform that accepts invitations and notifications."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FINISH = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
 
 @dataclass
 class Taker:
-    """A plugin that takes batches and remembers them."""
+    """A plugin that accepts batches and remembers them."""
 
     refuse: frozenset[str] = frozenset()
     listed: int = 1000

@@ -1,4 +1,4 @@
-"""One session with one server, without a database: profiles, a supply that keeps count, and a way to run it."""
+"""One session with one server, without a database: profiles, a recording supply, and a function that runs it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOGIN = Credentials(username="user", password=PASSWORD)
 
 
 def profile_for(server: Server, **values: Any) -> RelayProfile:
-    """Return a relay without TLS and without a login, unless `values` say otherwise."""
+    """Return a relay without TLS and without sign-in, unless `values` say otherwise."""
     plain = RelayProfile(
         relay_id=1,
         tenant_id="acme",
@@ -49,12 +49,12 @@ def envelope(number: int = 1, **values: Any) -> Envelope:
 
 
 async def resolve(profile: RelayProfile) -> Target:
-    """Return loopback, whatever the host is called."""
+    """Return loopback for any host."""
     return Target(host=profile.host, port=profile.port, addresses=("127.0.0.1",))
 
 
 class Listed:
-    """A supply of given messages. What comes twice, or both ends and comes back, fails the test."""
+    """A supply of given messages. It fails the test if one ends twice, or ends and is given back."""
 
     def __init__(self, *envelopes: Envelope, may_begin: Callable[[Envelope], None] | None = None) -> None:
         self.waiting = deque(envelopes)
@@ -87,13 +87,13 @@ class Listed:
 
     @property
     def states(self) -> list[str]:
-        """The states of what ended, in the order of the numbers."""
+        """The states of the ended messages, in the order of their numbers."""
         return [self.outcomes[number].state for number in sorted(self.outcomes)]
 
 
 @dataclass
 class Conversed:
-    """What a conversation came to."""
+    """The result of a session."""
 
     supply: Listed
     session: Session
@@ -117,7 +117,7 @@ def converse(
     most: int | None = None,
     **profile: Any,
 ) -> Conversed:
-    """Open a session, send what there is, and close it. A number as supply means so many plain messages."""
+    """Open a session, send the messages, and close it. A number as supply means so many plain messages."""
     if isinstance(supply, int):
         supply = Listed(*map(envelope, range(1, supply + 1)))
     return asyncio.run(_converse(Session(profile_for(server, **profile), deadlines), supply, window, most))

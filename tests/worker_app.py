@@ -1,4 +1,4 @@
-"""The application that worker processes of the tests are started with; `tests.workers` says what it is made of."""
+"""The application of the tests' worker processes; for its settings see `tests.workers`."""
 
 import ctypes
 import json
@@ -33,7 +33,7 @@ def create_app() -> Flask:
 
 
 class WritingHost:
-    """Appends what it is told to a file that all processes share. Slow, so that a death finds news not yet told."""
+    """Appends notifications to a file that all processes share. Slow, so that a crash leaves pending ones."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -31,9 +31,9 @@ PATIENT = {"connect": 60, "banner": 60, "command": 60, "data": 60, "body": 60, "
 
 
 class Worker:
-    """One worker: its own process, its dispatcher's, and while a job runs that which sends, the horse, and its books.
+    """One worker: its own process, its dispatcher's, and during a job the sending one (RQ's horse) and its bookkeeper.
 
-    Its host writes what it is told into the file `told`; without one it does not listen.
+    Its host writes notifications into the file `told`; without one it implements no such hook.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Worker:
 
     @property
     def log(self) -> str:
-        """What all its processes said."""
+        """The output of all its processes."""
         return Path(self._log.name).read_text(errors="replace")
 
     @property
@@ -94,7 +94,7 @@ class Worker:
         return next((child for child in self.children() if _leads_group(child)), None)
 
     def find_bookkeeper(self) -> psutil.Process | None:
-        """Return the process that keeps the records of the one that sends."""
+        """Return the bookkeeping process of the sending process."""
         horse = self.find_horse()
         try:
             return next(iter(horse.children()), None) if horse else None
@@ -111,7 +111,7 @@ class Worker:
         return eventually(self.find_dispatcher, "a dispatcher runs")
 
     def kill(self) -> None:
-        """End the worker itself at once; the process that sends lives on."""
+        """Kill the worker itself; the sending process lives on."""
         self._signal(signal.SIGKILL)
 
     def stop(self) -> int:
@@ -153,7 +153,7 @@ def worker_for(platform: Platform, redis_url: str, **settings: Any) -> Worker:
 
 
 def settled(platform: Platform, seconds: float = 60.0) -> dict[str, int]:
-    """Wait until nothing waits any more, and return the states."""
+    """Wait until no invitation is waiting, and return the states."""
 
     def look() -> dict[str, int] | None:
         states = platform.states()

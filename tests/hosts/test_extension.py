@@ -21,7 +21,7 @@ from own_smtp.errors import ConfigurationError, ContentError, NotFoundError
 from own_smtp.extension import plugin
 from own_smtp.hooks import PROJECT as PROJECT_NAME
 from own_smtp.hooks import Actor, Content, Invitation, InvitationBatch, Tenant, survey
-from own_smtp.host import HOST_PREFIX, add_specifications, manager_for
+from own_smtp.plugin_manager import HOST_PREFIX, add_specifications, manager_for
 from own_smtp.storage import schema
 from own_smtp.storage.models import Batch
 from tests.engine import PROJECT, TENANT, Platform, make_app

@@ -32,7 +32,8 @@ from own_smtp.hooks import (
     Tenant,
     hookimpl,
 )
-from own_smtp.host import HookedHost, add_specifications, manager_for
+from own_smtp.host import HookedHost
+from own_smtp.plugin_manager import add_specifications, manager_for
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Invitation
 from tests.composing import assert_fit_for_the_wire, parse

@@ -24,7 +24,7 @@ from own_smtp.states import AlertCause, Security
 from own_smtp.storage import periodic, schema
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Alert, Batch, Invitation, Lease, Relay
-from own_smtp.storage.periodic import Errands
+from own_smtp.storage.periodic import PeriodicTasks
 from tests.engine import Platform, make_app
 from tests.outbox_kit import Outbox
 from tests.plans import analyse, plan_of
@@ -283,7 +283,7 @@ def _at_once(platform: Platform) -> Callable[..., bool]:
 
 def _new_dispatcher(platform: Platform) -> Dispatcher:
     """One that finds the look at all relays due."""
-    Errands(platform.engine, platform.runtime.clock).do_again(periodic.ALERTS)
+    PeriodicTasks(platform.engine, platform.runtime.clock).do_again(periodic.ALERTS)
     return Dispatcher(platform.runtime, platform.own_smtp.wakeup, platform.own_smtp.db.session)
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from own_smtp.relays.rate_limits import Pacer, Window
+from own_smtp.relays.rate_limits import Pacer
+from own_smtp.relays.sliding_window import SlidingWindow
 from own_smtp.smtp.values import Limits
 
 NOON = 1_790_000_000.0
@@ -166,7 +167,7 @@ def test_slow_limits_in_seconds_become_spacing() -> None:
 @given(st.lists(st.floats(0, 500), max_size=60), st.integers(1, 10))
 def test_a_windows_counts_are_consistent(gaps: list[float], limit: int) -> None:
     """The rest and the count never contradict each other, however time passes."""
-    window, now = Window(60.0, limit), NOON
+    window, now = SlidingWindow(60.0, limit), NOON
     for gap in gaps:
         now += gap
         if window.left(now):

@@ -19,7 +19,7 @@ from tests.servers.smtp_sink import SmtpSink
 
 
 def test_redis_comes_back_empty_on_the_same_port_after_a_kill(redis_server: Redis) -> None:
-    """A killed Redis is gone, and once started again it answers where it did and remembers nothing."""
+    """A killed Redis stops, and after a start it listens on the same port without data."""
     redis_server.client().set("key", "value")
     redis_server.kill()
     with pytest.raises(redis.ConnectionError):
@@ -29,12 +29,12 @@ def test_redis_comes_back_empty_on_the_same_port_after_a_kill(redis_server: Redi
 
 
 def test_the_shared_redis_is_empty(redis_url: str) -> None:
-    """Each test that asks for the shared Redis gets it without keys."""
+    """Each test gets the shared Redis without keys."""
     assert redis.Redis.from_url(redis_url).dbsize() == 0
 
 
 def test_a_fresh_database_is_empty_and_stores_any_character(database_url: str) -> None:
-    """A test may create its tables, and four-byte characters come back as they were written."""
+    """A test can create its tables, and four-byte characters are stored unchanged."""
     engine = create_engine(database_url, poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE word (word VARCHAR(20))"))
@@ -46,7 +46,7 @@ def test_a_fresh_database_is_empty_and_stores_any_character(database_url: str) -
 @pytest.mark.servers
 @pytest.mark.parametrize("kind", [PostgreSQL, MariaDB])
 def test_a_killed_database_server_keeps_what_was_committed(kind: type[PostgreSQL] | type[MariaDB]) -> None:
-    """After a kill and a start the same URL leads to the same rows."""
+    """After a kill and a start the same URL has the same rows."""
     with kind() as server, server.fresh() as url:
         engine = create_engine(url, poolclass=NullPool)
         with engine.begin() as connection:
@@ -76,7 +76,7 @@ def submit(server: Postfix, *messages: EmailMessage) -> None:
 
 @pytest.mark.servers
 def test_postfix_keeps_each_copy_as_it_was_sent(postfix: Postfix) -> None:
-    """What was submitted with STARTTLS and a login is there once for each recipient, unchanged."""
+    """A message submitted with STARTTLS and sign-in is delivered once to each recipient, unchanged."""
     sent = mail("one@example.org")
     submit(postfix, sent, mail("two@example.net"))
     copies = postfix.copies()
@@ -100,8 +100,8 @@ def test_postfix_speaks_implicit_tls_and_refuses_a_wrong_password(postfix: Postf
 
 
 @pytest.mark.servers
-def test_postfix_takes_nothing_without_tls_and_login(postfix: Postfix) -> None:
-    """The submission port wants STARTTLS first and a login then."""
+def test_postfix_accepts_nothing_without_tls_and_sign_in(postfix: Postfix) -> None:
+    """The submission port requires STARTTLS, and then sign-in."""
     with smtplib.SMTP(postfix.host, postfix.submission_port) as client:
         assert client.docmd("MAIL", "FROM:<sender@example.org>")[0] == 530
         client.starttls(context=ssl.create_default_context(cafile=postfix.ca_file))
@@ -110,8 +110,8 @@ def test_postfix_takes_nothing_without_tls_and_login(postfix: Postfix) -> None:
 
 
 @pytest.mark.servers
-def test_postfix_answers_as_it_is_told() -> None:
-    """Replies are set by address, by a function of the request at each stage, and by rate limits."""
+def test_postfix_sends_the_configured_replies() -> None:
+    """Replies depend on the address, on a function of the request at each stage, and on rate limits."""
     seen: list[str] = []
 
     def decide(request: Mapping[str, str]) -> str:
@@ -145,7 +145,7 @@ def refusal(client: smtplib.SMTP, recipient: str) -> tuple[int, bytes]:
 
 @pytest.mark.servers
 def test_postfix_keeps_its_copies_when_it_is_killed() -> None:
-    """A Postfix that is killed and started again has what it accepted, once."""
+    """After a kill and a start Postfix has each accepted message once."""
     with Postfix() as server:
         submit(server, mail("one@example.org"))
         server.kill()
@@ -155,7 +155,7 @@ def test_postfix_keeps_its_copies_when_it_is_killed() -> None:
 
 @pytest.mark.servers
 def test_smtp_sink_keeps_copies_and_fails_on_demand() -> None:
-    """The test server that comes with Postfix shows what it was given, and breaks where it is told to."""
+    """Postfix's test server shows the accepted messages, and fails as configured."""
     with SmtpSink() as sink, smtplib.SMTP(sink.host, sink.port) as client:
         sent = mail("one@example.org")
         client.send_message(sent)
@@ -180,6 +180,6 @@ def test_chromium_shows_a_page_in_any_script(browser_page: Page) -> None:
 
 
 def test_a_missing_program_is_a_visible_skip() -> None:
-    """A test that needs what is not installed is skipped, and says which package to install."""
+    """A test that needs a missing program is skipped, with the package to install."""
     with pytest.raises(pytest.skip.Exception, match="no-such-program is not installed; on Debian: apt-get install it"):
         program("no-such-program", package="it")

@@ -1,4 +1,4 @@
-"""Every change of an invitation's state is one that the table of moves allows, whatever happens in which order."""
+"""Every change of an invitation's state is legal by the table of moves, for any sequence of events."""
 
 import contextlib
 import secrets
@@ -39,7 +39,7 @@ SPY = (
 
 
 class Life(RuleBasedStateMachine):
-    """Hosts, people, drains, deaths and recoveries of one relay, in any order."""
+    """Hosts, people, drains, crashes and recoveries of one relay, in any order."""
 
     @initialize()
     def begin(self):
@@ -50,11 +50,11 @@ class Life(RuleBasedStateMachine):
             self.outbox(lambda connection, statement=statement: connection.execute(text(statement)))
         self.relay = self.outbox.relay()
         self.drains = {}
-        """Tokens with what each drain has in hand, and what it wrote into its journal."""
+        """Tokens, each with its drain's claims and the entries of its journal."""
         self.batches = [self.outbox.send(self.relay, 4).batch_id]
 
     def teardown(self):
-        if hasattr(self, "books"):
+        if hasattr(self, "outbox"):
             self.outbox.engine.dispose()
 
     # What happens
@@ -78,7 +78,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def time_passes(self):
-        """Leases run out, and what was put off is due."""
+        """Leases expire, and deferred invitations are due."""
         with self.outbox.engine.begin() as connection:
             past = read_clock(connection) - timedelta(seconds=1)
             connection.execute(update(Lease).values(expires_at=past))
@@ -108,7 +108,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.drains)
     @rule(data=st.data(), states=st.lists(st.sampled_from(sorted(OUTCOMES)), min_size=1, max_size=4))
     def drain_sends(self, data, states):
-        """It writes into its journal what begins and what ends; the books come later, or never."""
+        """It writes beginnings and outcomes into its journal; the database follows later, or never."""
         _taken, held, findings = self._draw(data)
         for invitation_id, state in zip([key for key, value in held.items() if value is None], states, strict=False):
             findings.begun.add(invitation_id)
@@ -120,7 +120,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.drains)
     @rule(data=st.data(), times=st.integers(1, 2))
     def drain_settles(self, data, times):
-        """Sometimes twice: the answer to the first commit got lost."""
+        """Sometimes twice, because the answer to the first commit was lost."""
         taken, held, _findings = self._draw(data)
         for _time in range(times):
             self._settle(taken, held)
@@ -139,7 +139,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.drains)
     @rule(data=st.data(), is_lost=st.booleans(), lives_on=st.booleans())
     def drain_is_recovered(self, data, is_lost, lives_on):
-        """Its journal was found, or lost; a drain that was only taken for dead may come back."""
+        """Its journal was found, or lost; a drain that only counted as dead may return."""
         taken, _held, findings = self._draw(data)
         with self.outbox.engine.begin() as connection:
             journal = next(item for item in leases.open_journals(connection) if item.id == taken.token)
@@ -185,7 +185,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def what_is_on_the_wire_belongs_to_a_drain(self):
-        """A claim always has somebody who will settle it, and nothing else has."""
+        """Each claim has a drain that will settle it, and there are no others."""
         with self.outbox.engine.connect() as connection:
             tokens = connection.scalars(
                 text("SELECT DISTINCT token FROM own_smtp_invitation WHERE state = 'sending'")
@@ -194,7 +194,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_figures_are_those_that_counting_would_give(self):
-        """Whoever writes a state keeps the counts, in the same transaction."""
+        """Code that writes a state updates the totals in the same transaction."""
         with self.outbox.engine.connect() as connection:
             ended = select(Invitation.batch_id, Invitation.state).where(Invitation.state.in_(FINAL))
             counted = Counter(connection.execute(ended).all())
@@ -207,7 +207,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def nothing_waits_where_nobody_looks(self):
-        """In a batch that is done nothing waits, and in a cancelled one only until its drain has ended."""
+        """A finished batch has no waiting invitations, and a cancelled one only until its drain has ended."""
         with self.outbox.engine.connect() as connection:
             waiting = connection.execute(
                 text(
@@ -231,8 +231,8 @@ class TestLongLife(Life.TestCase):
     settings = settings(max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def test_the_sets_of_states_are_whole():
-    """Each state has its moves, waits or is final, and nothing leads out of `accepted`."""
+def test_the_sets_of_states_are_complete():
+    """Each state has its moves, is waiting or final, and `accepted` has no move."""
     assert set(MOVES) == set(State) == WAITING | FINAL
     assert MOVES[State.ACCEPTED] == frozenset()
     assert all(State.QUEUED in MOVES[state] for state in RETRYABLE)

@@ -1,4 +1,4 @@
-"""The catalogues: complete, faithful and compiled."""
+"""The catalogues: complete, consistent and compiled."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_texts_work_without_an_application():
 
 
 def test_a_host_without_babel_gets_the_browsers_language():
-    """A host that never heard of translations shows German to a German browser."""
+    """A host without translations shows German to a German browser."""
     app = Flask("plain")
     i18n.ensure_babel(app)
     with app.test_request_context(headers={"Accept-Language": "de-AT,de;q=0.9"}):
@@ -115,8 +115,8 @@ def test_numbers_and_plurals_follow_the_language():
         ("de", ["21:40", "morgen, 00:00", "24.11.2026, 00:00", "21.11.2026, 23:59"]),
     ],
 )
-def test_a_time_that_is_near_is_said_without_its_date(locale, words):
-    """Today and tomorrow are those of the tenant's own zone, also where UTC has another date."""
+def test_a_near_time_has_no_date(locale, words):
+    """Today and tomorrow are those of the tenant's zone, also if UTC has another date."""
     app = Flask("plain")
     i18n.ensure_babel(app)
     now = datetime.fromisoformat("2026-11-22T00:30+01:00")
@@ -127,7 +127,7 @@ def test_a_time_that_is_near_is_said_without_its_date(locale, words):
 
 
 def test_every_state_has_a_label_and_a_meaning():
-    """No state reaches a page without words."""
+    """No page shows a state without a text."""
     from own_smtp.reporting.state_counts import SENTENCE, STATE_LABELS, STATE_MEANINGS
 
     assert set(STATE_LABELS) == set(STATE_MEANINGS) == set(SENTENCE) == set(State)

@@ -1,4 +1,4 @@
-"""Each table is written by the room that its file names, and by the few others that stand here with their reason."""
+"""Each table is written by the room that its file names, and by the few others listed here with a reason."""
 
 import ast
 import inspect
@@ -33,7 +33,7 @@ EXCEPTIONS = {
 
 
 def written(source: str) -> Iterator[str]:
-    """Yield the models that a module inserts into, updates, deletes from, or makes rows of."""
+    """Yield the models whose rows a module inserts, updates, deletes or creates."""
     tree = ast.parse(source)
     imported: dict[str, tuple[str, str]] = {
         alias.asname or alias.name: (node.module or "", alias.name)
@@ -52,7 +52,7 @@ def written(source: str) -> Iterator[str]:
 
 
 def strangers() -> dict[str, set[str]]:
-    """Return by module which tables of other rooms it writes."""
+    """Return by module the tables of other rooms that it writes."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE)
@@ -62,12 +62,12 @@ def strangers() -> dict[str, set[str]]:
 
 
 def test_a_room_writes_its_own_tables() -> None:
-    """One writer per truth: who else writes a table is listed with the reason, and writes no more than that."""
+    """One writer per truth: other writers of a table are listed with the reason, and write no other table."""
     assert strangers() == EXCEPTIONS
 
 
 def test_every_table_has_a_room() -> None:
-    """No model is left out of what is looked at."""
+    """No model is missing in these checks."""
     assert set(OWNERS) == {mapper.class_.__name__ for mapper in models.Base.registry.mappers}
 
 
@@ -82,13 +82,13 @@ def test_every_table_has_a_room() -> None:
         "inserted_id(connection, insert(Relay))",
     ],
 )
-def test_a_write_is_seen(statement: str) -> None:
-    """However it is written, as far as this code base writes any."""
+def test_a_write_is_detected(statement: str) -> None:
+    """In every form that this code base uses."""
     imports = "from sqlalchemy import delete as sql_delete\nfrom own_smtp.storage.models import Relay\n"
     assert set(written(imports + statement)) == {"Relay"}
 
 
-def test_a_read_and_a_namesake_are_not() -> None:
-    """A query writes nothing, and the contract's invitation is no row."""
+def test_a_query_and_a_namesake_are_no_writes() -> None:
+    """A query writes nothing, and the contract's invitation is not a row."""
     imports = "from own_smtp.hooks.events import Invitation\nfrom own_smtp.storage.models import Relay\n"
     assert set(written(imports + "select(Relay).where(Relay.id == 1); Invitation(reference='1')")) == set()

@@ -24,7 +24,7 @@ from tests.scripted.wire import Gone, Wire
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """Where a conversation is. All numbers start at 1."""
+    """The position in a session. All numbers start at 1."""
 
     phase: str
     connection: int

@@ -35,7 +35,7 @@ def _xoauth2(response: str) -> tuple[str, str]:
 
 
 def decoded(text: str) -> str:
-    """Return what base64 stands for; rubbish stands for nothing."""
+    """Return the decoded base64; an empty text for invalid input."""
     try:
         return base64.b64decode(text.encode("ascii", "replace")).decode("utf-8", "surrogateescape")
     except binascii.Error:

@@ -1,4 +1,4 @@
-"""The server's side of one SMTP conversation: what a well-behaved server does, and where the script steps in."""
+"""The server's side of one SMTP session: a well-behaved server, with points where the script intervenes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Conversation:
             self.server.notify()
 
     def interject(self, behaviour: object) -> None:
-        """From a test: do this as soon as the connection waits for the client, a 421 out of the blue for example."""
+        """From a test: do this as soon as the connection waits for the client, for example send an unexpected 421."""
         self.wire.interject(lambda: self._interjected(behaviour))
 
     def _interjected(self, behaviour: object) -> None:

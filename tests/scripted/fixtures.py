@@ -14,7 +14,7 @@ from tests.scripted.server import ScriptedServer
 
 @pytest.fixture
 def scripted() -> Iterator[ScriptedServer]:
-    """A plain server that takes everything until it is told otherwise."""
+    """A plain server that accepts everything until the test changes that."""
     with ScriptedServer() as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Ports behind which nobody answers."""
+"""Ports of unreachable servers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class _Port:
 
 
 class ClosedPort(_Port):
-    """A port that refuses connections, and that nobody else gets meanwhile."""
+    """A port that refuses connections, and that no other program gets meanwhile."""
 
 
 class SilentPort(_Port):
-    """A port where connections succeed and then nothing ever comes: the kernel accepts, nobody answers."""
+    """A port on which connections succeed without any data: the kernel accepts, no program does."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Whether a client keeps the rules. Each function returns complaints; none is what a test wants to see."""
+"""Checks whether a client keeps the rules. Each function returns complaints; tests expect none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server that does what a test's script says, on loopback, in threads of its own."""
+"""The server that follows a test's script, on loopback, in threads of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PHASES = frozenset(
 
 @dataclass(slots=True, kw_only=True)
 class Rule:
-    """What to do at a phase, and when. A condition that is `None` does not count."""
+    """A behaviour at a phase, with conditions. A condition that is `None` does not count."""
 
     phase: str
     behaviour: Behaviour
@@ -160,7 +160,7 @@ class ScriptedServer:
         return rule
 
     def behaviour(self, moment: Moment) -> Behaviour:
-        """Return what the script says, and count it."""
+        """Return the script's behaviour, and count it."""
         with self._changed:
             rule = next((rule for rule in self._rules if rule.applies(moment)), None)
             if rule is None:
@@ -191,7 +191,7 @@ class ScriptedServer:
         return sum(conversation.record.round_trips for conversation in self.connections)
 
     def wait_for(self, condition: Callable[[], object], timeout: float = 10.0) -> None:
-        """Wait until the condition holds, asked whenever something happened here; fail after `timeout` seconds."""
+        """Wait until the condition holds, checked after every event; fail after `timeout` seconds."""
         with self._changed:
             if not self._changed.wait_for(condition, timeout):
                 raise AssertionError(f"It did not happen within {timeout} s; commands so far: {self.commands}")

@@ -1,4 +1,4 @@
-"""What a scripted server keeps of the conversations it had."""
+"""A scripted server's records of its sessions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """One message that the server took, with its envelope."""
+    """One message that the server accepted, with its envelope."""
 
     sender: str
     recipients: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A socket that keeps a record of what went over it, and in which pieces."""
+"""A socket that records its traffic, and the pieces in which it came."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SO_TIMESTAMPNS = 35
 
 
 class Gone(Exception):
-    """The connection is over: by the script, by the client, or because the server is closed."""
+    """The connection is over: because of the script, the client, or the server's closing."""
 
 
 class Record:
@@ -141,7 +141,7 @@ class Wire:
     # Writing
 
     def queue(self, data: bytes) -> None:
-        """Say this before the wire waits for the client again, as a server does that honours RFC 2920."""
+        """Send this before the next wait for the client, as a server with PIPELINING does (RFC 2920)."""
         self._out += data
 
     def flush(self) -> None:
@@ -151,7 +151,7 @@ class Wire:
             self.send(data)
 
     def send(self, data: bytes, *, recorded: bool = True) -> None:
-        """Say this now, after what is queued."""
+        """Send this now, after the queued data."""
         self.flush()
         if recorded:
             self.record.add("S", data)
@@ -180,7 +180,7 @@ class Wire:
         self.record.add("TLS")
 
     def interject(self, task: Callable[[], None]) -> None:
-        """Have the connection's own thread do this as soon as it waits for the client."""
+        """Make the connection's own thread do this as soon as it waits for the client."""
         self._asked.append(task)
         self._wake_writer.send(b"!")
 
@@ -194,7 +194,7 @@ class Wire:
         self.sock.close()
 
     def stop(self) -> None:
-        """Make the connection's thread give up, whatever it is waiting for."""
+        """Make the connection's thread end, whatever it is waiting for."""
         self.stopped.set()
         for gate in tuple(self._gates):
             gate.set()

@@ -1,4 +1,4 @@
-"""What a mail server holds after it accepted messages."""
+"""The messages that a mail server has accepted."""
 
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy

@@ -1,4 +1,4 @@
-"""PostgreSQL and MariaDB, with fresh databases made quickly."""
+"""PostgreSQL and MariaDB, with databases that are created quickly."""
 
 import itertools
 import os
@@ -43,7 +43,7 @@ class DatabaseServer(Server):
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """Stop all its processes (SIGSTOP), and let them go on afterwards: connections stay, none is answered."""
+        """Stop all its processes (SIGSTOP), and continue them afterwards: connections stay open, none is answered."""
         assert self.process is not None
         family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
         for process in family:
@@ -56,7 +56,7 @@ class DatabaseServer(Server):
 
     @contextmanager
     def fresh(self, template: str | None = None) -> Iterator[str]:
-        """Give the URL of a new database, which is gone afterwards."""
+        """Yield the URL of a new database, which is deleted afterwards."""
         name = self.create(template)
         try:
             yield self.url(name)

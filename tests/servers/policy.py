@@ -1,4 +1,4 @@
-"""A policy service: decides for Postfix what to answer, by a function."""
+"""A policy service that decides on Postfix's replies by a function."""
 
 import socketserver
 import threading

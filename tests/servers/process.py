@@ -1,4 +1,4 @@
-"""What all servers of the tests have in common: a folder, a process, a port, and waiting until it answers."""
+"""The common base of the tests' servers: a folder, a process, a port, and waiting until it is ready."""
 
 import contextlib
 import os
@@ -42,7 +42,7 @@ def eventually(check: Callable[[], Any], what: str, seconds: float = 30.0) -> An
 
 
 def answers(port: int) -> bool:
-    """Whether something accepts connections on the loopback port."""
+    """Whether a program accepts connections on the loopback port."""
     with socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
 
@@ -57,7 +57,7 @@ def program(*names: str, package: str, folders: tuple[str, ...] = ()) -> str:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether a process has ended, also when nobody took note of it yet."""
+    """Whether a process has ended, even if its parent has not reaped it yet."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -110,7 +110,7 @@ class Server:
         raise NotImplementedError
 
     def is_ready(self) -> bool:
-        """Whether it takes work. An `OSError` means no."""
+        """Whether it accepts work. An `OSError` means no."""
         return answers(self.port)
 
     @property

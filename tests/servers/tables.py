@@ -1,4 +1,4 @@
-"""Databases with our tables, made quickly: the migrations run once, and tests get copies of what they made."""
+"""Databases with our tables, created quickly: the migrations run once, and tests get copies of the result."""
 
 from __future__ import annotations
 

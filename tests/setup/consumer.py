@@ -1,4 +1,4 @@
-"""What a type checker must accept, and refuse, of a host that uses the installed package. It is checked, not run."""
+"""Host code that a type checker must accept, and refuse, with the installed package. It is checked, not run."""
 
 from collections.abc import Sequence
 

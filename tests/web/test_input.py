@@ -117,7 +117,8 @@ def test_labels_of_before_keep_their_direction_to_themselves(web, thin, db_sessi
 
 def test_what_the_host_calls_things_keeps_its_direction_to_itself(web_app, web, thin, db_session):
     """A title from right to left is isolated in sentences, and a control of direction in it goes nowhere."""
-    from own_smtp.host import HookedHost, manager_for
+    from own_smtp.host import HookedHost
+    from own_smtp.plugin_manager import manager_for
 
     class Host:
         def own_smtp_projects(self, tenant_id):
@@ -126,7 +127,7 @@ def test_what_the_host_calls_things_keeps_its_direction_to_itself(web_app, web, 
         def own_smtp_actor(self):
             return replace(ALICE, name="Al\u202eice")
 
-    from own_smtp.host import add_specifications
+    from own_smtp.plugin_manager import add_specifications
 
     manager = manager_for(Host())
     add_specifications(manager)
