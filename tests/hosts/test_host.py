@@ -264,7 +264,7 @@ def test_a_notice_that_can_never_be_sent_is_not_retried(app: Flask, caplog: pyte
     )
     with app.app_context():
         assert hosted(app, None).relay_changed(change)
-    assert "cannot be written, and is not tried again" in caplog.text
+    assert "cannot be written, and is not retried" in caplog.text
 
 
 def test_platform_mail_that_the_host_sends_is_not_sent_twice(app: Flask) -> None:
