@@ -21,10 +21,11 @@ from own_smtp.delivery.workers.dispatcher import Dispatcher
 from own_smtp.delivery.workers.urgent import WorkerUrgentTasks
 from own_smtp.delivery.workers.wakeup import Wakeup
 from own_smtp.errors import ConfigurationError
-from own_smtp.host import HookedHost, add_specifications, manager_for
+from own_smtp.host import HookedHost
 from own_smtp.i18n import ensure_babel
 from own_smtp.operations.notice_limit import NoticeLimit
 from own_smtp.outbox.journal import Machine
+from own_smtp.plugin_manager import add_specifications, manager_for
 from own_smtp.relays.platform_server import platform_for
 from own_smtp.relays.policy import Policy
 from own_smtp.runtime import Runtime

@@ -17,7 +17,7 @@ from own_smtp.smtp.addresses import parse_address
 
 
 class FieldKind(StrEnum):
-    """How the value of a field is written."""
+    """The format of a field's value."""
 
     TEXT = "text"
     ADDRESSES = "addresses"

@@ -2,9 +2,9 @@
 
 Relays are saved and changed (`edits`), confirmed by links (`confirmations`, `confirmation_rule`), paused and resumed
 (`lifecycle`), tested (`dry_runs`, `test_mails`), chosen for projects (`project_routes`, `routing`, `suggestions`),
-limited (`rate_limits`, `sending_windows`, `window_texts`, `tenant_limits`) and subject to the platform's policy
-(`policy`). `urgent_tasks` are the tests and mails that a person is waiting for. `presets` has the settings of known
-providers.
+limited (`rate_limits`, `sliding_window`, `sending_windows`, `window_texts`, `tenant_limits`) and subject to the
+platform's policy (`policy`). `urgent_tasks` are the tests and mails that a person is waiting for. `presets` has the
+settings of known providers.
 
 Nothing here commits, and nothing connects to a mail server. `__all__` names the modules that other rooms may import.
 """
@@ -24,6 +24,7 @@ __all__ = [
     "routing",
     "sender_preview",
     "sending_windows",
+    "sliding_window",
     "store",
     "suggestions",
     "tenant_limits",

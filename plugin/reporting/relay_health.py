@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from own_smtp.i18n import Text
 from own_smtp.i18n import lazy_gettext as _
 from own_smtp.outbox.totals import WAITING_NUMBER, select_totals
-from own_smtp.relays.rate_limits import PERIODS, SLICES
+from own_smtp.relays.rate_limits import PERIODS
+from own_smtp.relays.sliding_window import SLICES
 from own_smtp.smtp.server_info import ServerInfo
 from own_smtp.states import UNFINISHED, AlertCause, State
 from own_smtp.storage.clock import read_clock

@@ -24,7 +24,7 @@ LONGEST_WAIT = timedelta(minutes=1)
 """The longest interval between two checks of a process whether a task is due."""
 
 
-class Errands:
+class PeriodicTasks:
     """One process's view of the periodic tasks. It queries the database no more often than necessary."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:

@@ -27,7 +27,7 @@ from own_smtp.storage.models.base import TABLE_OPTIONS, Base, BigId, Blob, HostI
 
 
 class Lease(Base):
-    """Which drain has a relay until when, and the state of the relay's limits, which must outlive the drain."""
+    """A drain's lease of a relay, and the state of the relay's limits, which must outlive the drain."""
 
     __tablename__ = "own_smtp_lease"
     __table_args__ = (TABLE_OPTIONS,)
