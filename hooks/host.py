@@ -91,9 +91,10 @@ def own_smtp_projects(tenant_id: str) -> Iterable[Project] | None:
 def own_smtp_notice_recipients(tenant_id: str, relay_id: int) -> Iterable[str] | None:
     """Return the addresses of the tenant's people who get notices about a relay's problems by email.
 
-    Called in workers, outside transactions, if the host implements neither `own_smtp_relay_changed` nor
-    `own_smtp_relay_alert`. The emails quote the relay's name and its server's replies, which the tenant controls:
-    return only addresses that belong to the tenant's people. `None` means the person who last saved the relay.
+    Called in workers, outside transactions, for changes and alerts whose hook (`own_smtp_relay_changed`,
+    `own_smtp_relay_alert`) the host does not implement. The emails quote the relay's name and its server's replies,
+    which the tenant controls: return only addresses that belong to the tenant's people. `None` means the person who
+    last saved the relay.
     """
 
 

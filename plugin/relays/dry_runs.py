@@ -198,7 +198,7 @@ def lock_unsaved(session: Session, tenant_id: str, user_id: str, test_id: int) -
 
 
 def unstarted(session: Session, passed_over: Collection[str] = ()) -> list[UrgentTask]:
-    """Return tests that are due and not started, a few of each tenant, without those of the tenants `passed_over`."""
+    """Return tests that are due and not started, a few per tenant, none of the tenants `passed_over`."""
     due = select(RelayTest.id, RelayTest.tenant_id).where(*_due(read_clock(session.connection())))
     return next_tasks(session, UrgentKind.TEST, due, passed_over)
 

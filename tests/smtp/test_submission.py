@@ -81,7 +81,7 @@ def test_a_session_has_one_deadline(scripted, phase, state, stage):
     scripted.on(phase, HANG)
     outcome = submit(profile_for(scripted), envelope(), policy=policy(scripted.port), longest=2.0)
     assert (outcome.state, outcome.stage) == (state, stage)
-    assert outcome.words == "The conversation took longer than 2 seconds."
+    assert outcome.words == "The session took longer than 2 seconds."
 
 
 def test_a_slow_quit_changes_nothing(scripted):
