@@ -1,4 +1,4 @@
-"""The contract between a survey platform and Own SMTP: hook specifications and the values that cross them."""
+"""The contract between a survey platform and Own SMTP: hook specifications and their values."""
 
 from own_smtp.hooks.events import (
     Action,

@@ -1,8 +1,8 @@
-"""The frozen values that cross the contract between a host and Own SMTP.
+"""The frozen values of the contract between a host and Own SMTP.
 
-No ORM row ever crosses it. Ids (`tenant_id`, `project_id`, `reference`, `user_id`) are the host's own and opaque
-to Own SMTP: strings of 1 to 255 characters without surrounding white space. Times are aware datetimes. What a host
-answers with is checked where the host makes it; what it sends, in `survey_send_invitations`.
+ORM rows are never passed. Ids (`tenant_id`, `project_id`, `reference`, `user_id`) are the host's own and opaque to Own
+SMTP: strings of 1 to 255 characters without surrounding white space. Times are aware datetimes. A host's answers are
+checked when the host creates them; its batches, in `survey_send_invitations`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from own_smtp.states import State
 
 
 class Action(StrEnum):
-    """What a person wants to do, as asked of the host by `own_smtp_may`."""
+    """An action of a person, for which `own_smtp_may` asks the host's permission."""
 
     VIEW = "view"
     """See relays, projects and reports of the tenant."""
@@ -26,13 +26,13 @@ class Action(StrEnum):
     TEST = "test"
     """Test the settings of a relay, and send a test or a confirmation mail through it."""
     ENABLE = "enable"
-    """Choose how one project's invitations leave; asked with the project's id."""
+    """Choose the sender of one project's invitations; asked with the project's id."""
     ADMINISTER = "administer"
     """See and change the policy of the whole platform."""
 
 
 def _check_texts(value: object, *names: str) -> None:
-    """Raise `TypeError` for what is no text: a number for an id would find nothing, and nobody would know why."""
+    """Raise `TypeError` for values that are not text: a number as an id would silently match nothing."""
     for name in names:
         if not isinstance(given := getattr(value, name), str):
             raise TypeError(f"{name} of {type(value).__name__} must be text (str), not {type(given).__name__}.")
@@ -53,7 +53,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """One of a tenant's people, for whom a mail server may be suggested."""
+    """One of a tenant's people, to whom a mail server can be suggested."""
 
     user_id: str
     """As in `Actor`."""
@@ -65,12 +65,12 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """A customer of the host, as shown in mails and pages."""
+    """A customer of the host, as shown in emails and on pages."""
 
     tenant_id: str
     name: str
     locale: str = "en"
-    """The language of mails to this tenant, as a BCP 47 or gettext tag; English where there are no texts in it."""
+    """The language of emails to this tenant, as a BCP 47 or gettext tag; English if there is no translation."""
     timezone: str = "UTC"
     """An IANA name, for example `Europe/Berlin`."""
 
@@ -86,7 +86,7 @@ class Project:
     tenant_id: str
     title: str
     closes_at: datetime | None = None
-    """When the survey stops taking responses; `None` means never."""
+    """When the survey stops accepting responses; `None` means never."""
 
     def __post_init__(self) -> None:
         _check_texts(self, "project_id", "tenant_id")
@@ -102,31 +102,32 @@ class Attachment:
     content_type: str
     data: bytes
     content_id: str | None = None
-    """Given for an inline image: the HTML shows it by `cid:` and this id (RFC 2392)."""
+    """For an inline image, which the HTML shows by `cid:` and this id (RFC 2392)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What the invitations of a batch say.
+    """The content of a batch's invitations.
 
-    `subject`, `text`, `html`, `list_unsubscribe` and the values of `headers` may hold placeholders: a name of
-    capital letters, digits, `_` and `:` in braces, such as `{FIRSTNAME}`. Each is replaced by that invitation's own
-    value, escaped where it lands in HTML. A name that an invitation has no value for stays as it is written.
+    `subject`, `text`, `html`, `list_unsubscribe` and the values of `headers` may contain placeholders: a name of
+    capital letters, digits, `_` and `:` in braces, such as `{FIRSTNAME}`. Each is replaced by the invitation's own
+    value, which is escaped in HTML. A placeholder without a value stays unchanged.
     """
 
     subject: str
     text: str
-    """Where it is blank, it is taken from the HTML."""
+    """If it is blank, it is derived from the HTML."""
     html: str | None = None
     """Blank HTML, or HTML that shows nothing, counts as none."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Further headers. Those that Own SMTP writes itself (From, To, Date, Message-ID ...) are refused, and so is what
-    such a header cannot hold: only words are encoded, never an id; URLs in List-Help and the like are."""
+    """Further headers. Headers that Own SMTP writes itself (From, To, Date, Message-ID ...) are refused, and so are
+    invalid values. Non-ASCII text is encoded in free text, phrases, comments and URLs (List-Help and the like), never
+    in ids."""
     list_unsubscribe: str | None = None
-    """A URL for List-Unsubscribe (RFC 2369), usually with a placeholder; several with commas between them. A value that
-    stands for a whole URL is left alone, one inside a URL is percent-encoded."""
+    """A URL for List-Unsubscribe (RFC 2369), usually with a placeholder; several are separated by commas. A value that
+    replaces a whole URL stays unchanged, one inside a URL is percent-encoded."""
     one_click_unsubscribe: bool = False
-    """Whether that URL takes the POST of RFC 8058."""
+    """Whether that URL accepts the POST of RFC 8058."""
     attachments: Sequence[Attachment] = ()
 
 
@@ -147,12 +148,12 @@ class Invitation:
     name: str = ""
     """The recipient's display name."""
     values: Mapping[str, str] = field(default_factory=dict)
-    """What the placeholders of the content stand for."""
+    """The values of the content's placeholders."""
     content: Content | None = None
-    """Says something else to this recipient than the batch says; `None` means the batch's content."""
+    """Another content for this recipient; `None` means the batch's content."""
     message: WholeMessage | None = None
-    """A whole message made by the host. Own SMTP sets From, To, Date and Message-ID, and keeps the rest; what is signed
-    stays byte for byte. Refused with Cc or Bcc, because no copies are sent."""
+    """A whole message made by the host. Own SMTP sets From, To, Date and Message-ID, and keeps the rest; signed parts
+    stay unchanged byte for byte. Refused with Cc or Bcc, because no copies are sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,22 +164,22 @@ class InvitationBatch:
     project_id: str
     content: Content
     invitations: Iterable[Invitation]
-    """Read once, in chunks: a generator keeps memory flat however many there are."""
+    """Read once, in chunks: a generator keeps memory flat."""
     kind: str = "invitation"
     """`invitation`, `reminder` or a word of the host's own; shown in reports."""
     idempotency_key: str | None = None
     """Sending again with the same key in the same project adds nothing and returns the first receipt."""
     sender: str | None = None
-    """The `key` of a `SenderChoice`; `None` means what the project is set to."""
+    """The `key` of a `SenderChoice`; `None` means the project's setting."""
     created_by: str | None = None
     """The acting user's id."""
     expires_at: datetime | None = None
-    """When to give up, usually the survey's closing time; `None` means the platform's retry horizon."""
+    """When to stop trying, usually the survey's closing time; `None` means the platform's retry horizon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalRefusal:
-    """An invitation that was not taken, because no mail server could deliver it."""
+    """An invitation that was not added, because no mail server could deliver it."""
 
     reference: str
     address: str
@@ -187,29 +188,30 @@ class LocalRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What became of one `InvitationBatch`."""
+    """The result of sending one `InvitationBatch`."""
 
     batch_id: int
     taken: int
-    """How many invitations wait in the outbox because of this batch."""
+    """The number of invitations added to the outbox."""
     refused: Sequence[LocalRefusal] = ()
-    """Those not taken and why; the first 1,000 of `refused_count`."""
+    """Invitations that were not added, with the reason; the first 1,000 of `refused_count`."""
     refused_count: int = 0
     passed_over: int = 0
-    """How many came with a `reference` that an earlier one of the batch has, and were not added."""
+    """The number of invitations not added because an earlier one of the batch has the same `reference`."""
     finishes_at: datetime | None = None
-    """By when the last will have been offered to the relay at its pace; `None` when that cannot be said."""
+    """Estimated time at which the last one will have been sent within the relay's limits; `None` if it cannot be
+    estimated."""
     repeated: bool = False
-    """Whether the idempotency key had been seen before, and nothing was added now."""
+    """Whether the idempotency key was used before, so that nothing was added."""
     waits_for: str | None = None
-    """Why nothing leaves at the moment, in plain words; `None` when delivery can start."""
+    """Why sending cannot start at the moment, as a text for people; `None` if it can."""
     url: str | None = None
-    """The page that follows the sending by itself; `None` outside a request."""
+    """The page with the batch's progress, which updates automatically; `None` outside a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvitationStatus:
-    """What is known of one invitation."""
+    """The status of one invitation."""
 
     tenant_id: str
     project_id: str
@@ -221,22 +223,23 @@ class InvitationStatus:
     attempts: int
     message_id: str
     stage: str | None = None
-    """Where in the conversation the last reply came: `connect`, `auth`, `rcpt`, `message` ..."""
+    """The stage of the last reply: `connect`, `auth`, `rcpt`, `message` ..."""
     reply_code: int | None = None
     enhanced_code: str | None = None
     reply_text: str | None = None
-    """The server's own words, ours where there is no `reply_code`. Without control characters, 500 at most."""
+    """The text of the server's reply; our own text if there is no `reply_code`. No control characters, 500 characters
+    at most."""
     route: str = "relay"
-    """`relay` (the tenant's server) or `platform` (fallback to the host's own mail)."""
+    """`relay` (the tenant's server) or `platform` (fallback to the platform's mail service)."""
     invitation_id: int = 0
     """Own SMTP's id for it."""
     position: str = ""
-    """Where it stands among those that were asked for, for `StatusFilter.after`; may be empty in news."""
+    """Its position in the result, for `StatusFilter.after`; may be empty in `own_smtp_invitations_changed`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusFilter:
-    """Which invitations are asked for, in which order, and from where on. What is left out narrows nothing."""
+    """A filter for invitations, with order and starting point. Omitted fields don't filter."""
 
     batch_id: int | None = None
     states: Collection[State] = ()
@@ -244,17 +247,17 @@ class StatusFilter:
     recipient: str = ""
     """A part of the recipient's address, in any case."""
     reply: str = ""
-    """The last reply's code or its beginning (`550`, `5`), or its enhanced code (`5.1.1`)."""
+    """The last reply's code or the beginning of it (`550`, `5`), or its enhanced code (`5.1.1`)."""
     text: str = ""
-    """A part of the server's last words, in any case."""
+    """A part of the last reply's text, in any case."""
     since: datetime | None = None
-    """Those whose state is from this moment or later."""
+    """Only invitations whose state changed at this time or later."""
     until: datetime | None = None
-    """Those whose state is from before this moment."""
+    """Only invitations whose state changed before this time."""
     oldest_first: bool = False
-    """Else the newest batch comes first, and in it what was due last."""
+    """Otherwise the newest batch comes first, and in it the invitations that were due last."""
     after: str | None = None
-    """The `position` of the last one seen: the answer begins behind it. The other fields must be the same as then."""
+    """The `position` of the last one seen: the result begins behind it. The other fields must be the same as before."""
     limit: int | None = None
     """`None` means all."""
 
@@ -264,45 +267,45 @@ class SenderChoice:
     """One line of the host's "send as" list."""
 
     key: str
-    """What the host gives back in `InvitationBatch.sender`."""
+    """The value for `InvitationBatch.sender`."""
     label: str
     address: str | None
-    """The From address that recipients see; `None` for the platform's mail."""
+    """The From address that recipients see; `None` for the platform's mail service."""
     is_available: bool = True
     is_default: bool = False
     reason: str | None = None
-    """Why it is not available, or why nothing leaves at the moment, in plain words."""
+    """Why it is not available, or why it is not sending at the moment, as a text for people."""
     summary: str | None = None
-    """What recipients will see beside the address: the name, where replies go, through which server."""
+    """Further details of the sender: name, reply-to address, server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportColumn:
-    """One status that a project's report may show, and whether it can be known there."""
+    """One status that a project's report may show, and whether it is available there."""
 
     key: str
     label: str
     is_known: bool
     reason: str | None = None
-    """Why it is not known, in plain words."""
+    """Why it is not available, as a text for people."""
 
 
 class Knowledge(StrEnum):
-    """Whether a status of an invitation can be known on the platform."""
+    """Whether a status of an invitation is available on the platform."""
 
     REPORTED = "reported"
-    """It is known here, and counted."""
+    """It is reported to the platform, and counted."""
     NOT_KNOWN = "not_known"
-    """Nobody reports it."""
+    """It is never reported."""
     ELSEWHERE = "elsewhere"
     """It is reported to the tenant's own server instead."""
     COUNTED = "counted"
-    """It is known where the host counts it itself, whatever way the invitations leave."""
+    """It is available if the host counts it itself, whatever the route."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownStatus:
-    """What can be known of one status where invitations leave by one route."""
+    """The availability of one status for invitations sent by one route."""
 
     route: str
     """`platform`, `relay` (the tenant's server) or `relay_dsn` (the tenant's server, where it offers DSN)."""
@@ -311,27 +314,28 @@ class KnownStatus:
     label: str
     knowledge: Knowledge
     reason: str
-    """Why, in plain words."""
+    """Why, as a text for people."""
     is_used: bool = False
-    """Whether the project's invitations leave or left this way. What a server offers does not matter: it is `relay`."""
+    """Whether the project's invitations are or were sent by this route. A server counts as `relay` even if it offers
+    DSN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """By when invitations that are not sent yet would have left, as things stand now."""
+    """An estimate of when unsent invitations would be sent, under the current conditions."""
 
     count: int
     text: str
-    """In plain words: how many, how fast, from when on and until when, in the tenant's time zone."""
+    """A text for people: number, speed, beginning and end, in the tenant's time zone."""
     per_minute: float | None = None
-    """How many leave in a minute while they may; `None` when nothing limits them that is known."""
+    """Invitations per minute during sending hours; `None` if no limit is known."""
     finishes_at: datetime | None = None
-    """`None` when that cannot be said."""
+    """`None` if it cannot be estimated."""
     is_late: bool = False
-    """Whether that is after the time that the host gave, or more than a year ahead; and whether not even the first
-    one leaves before that time, because the sending hours open later or a quota is used up."""
+    """Whether that is after the host's deadline, or more than a year ahead; also if not even the first one can be sent
+    before the deadline, because the sending hours open later or a quota is used up."""
     waits_for: str | None = None
-    """Why nothing leaves at the moment, in plain words; `None` when delivery can start."""
+    """Why sending cannot start at the moment, as a text for people; `None` if it can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,7 +349,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformMail:
-    """A mail that the platform itself sends to one of its own people: an alert or a notice."""
+    """An email that the platform itself sends to one of its users: an alert or a notice."""
 
     recipient: str
     subject: str
@@ -363,34 +367,34 @@ class RelayChange:
     state: str
     """`unconfirmed`, `active` or `paused`."""
     reason: str | None = None
-    """Why it is paused: the server's reply with its codes in front, else our own words or a person's note."""
+    """Why it is paused: the server's reply with its codes in front, else our own text or a person's note."""
     pause_reason: str | None = None
     """The kind of that reason, one of `own_smtp.states.PauseReason`."""
     address: str | None = None
-    """The person who last saved the relay, as `own_smtp_actor` named it then; `None` when that is not known.
+    """The address of the person who last saved the relay, as given by `own_smtp_actor` then; `None` if it is not known.
 
-    Not the sender address: nobody has proved to the platform that it is theirs.
+    It is not the sender address, whose ownership the platform cannot verify.
     """
     is_automatic: bool = False
-    """Whether the server's answers brought it about, and not a person."""
+    """Whether the server's replies caused it, rather than a person."""
     is_falling_back: bool = False
-    """Whether the platform's own mail has begun to send what the relay could not, as the project allows."""
+    """Whether the platform's mail service has begun to send instead, as the project allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayAlert:
-    """Something is wrong with a relay for a while, or is right again."""
+    """A relay has had a problem for a while, or the problem is over."""
 
     relay_id: int
     tenant_id: str
     label: str
     cause: str
-    """`unreachable`, `queue` (invitations wait and none leaves) or `certificate` (it ends soon)."""
+    """`unreachable`, `queue` (invitations wait and none is sent) or `certificate` (it expires soon)."""
     at: datetime
-    """Since when it is so; for a certificate, when it ends."""
+    """When the problem began; for a certificate, when it expires."""
     is_over: bool = False
-    """Whether this is the all-clear."""
+    """Whether the problem is over."""
     reason: str | None = None
-    """The last error: its stage, and the server's reply with its codes in front, else our own words."""
+    """The last error: its stage, and the server's reply with its codes in front, else our own text."""
     address: str | None = None
-    """The person who last saved the relay, as in `RelayChange`."""
+    """The address of the person who last saved the relay, as in `RelayChange`."""

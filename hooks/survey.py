@@ -34,15 +34,15 @@ def survey_init_app(app: Any, db: Any, plugins: Any) -> None:
 def survey_send_invitations(batch: InvitationBatch) -> Receipt | None:
     """A person sends invitations or reminders.
 
-    Fired in the web process, inside the host's own database transaction: what is taken over is taken over when the
-    host commits, and forgotten when it rolls back. No network and no Redis is touched before that. `None` means that
-    no plugin takes this batch, and the host sends it itself; its `invitations` have not been read then.
+    Fired in the web process, inside the host's own database transaction: the batch is accepted when the host commits,
+    and discarded when it rolls back. Neither the network nor Redis is used before that. `None` means that no plugin
+    accepts this batch, and the host sends it itself; its `invitations` have not been read then.
     """
 
 
 @hookspec
 def survey_settings_links(tenant_id: str) -> Sequence[Link]:
-    """Return the pages that belong into the tenant's settings menu.
+    """Return the pages for the tenant's settings menu.
 
     Fired in the web process, inside a request.
     """
@@ -50,7 +50,7 @@ def survey_settings_links(tenant_id: str) -> Sequence[Link]:
 
 @hookspec
 def survey_project_links(tenant_id: str, project_id: str) -> Sequence[Link]:
-    """Return the pages that belong into one project's menu.
+    """Return the pages for one project's menu.
 
     Fired in the web process, inside a request.
     """
@@ -60,7 +60,8 @@ def survey_project_links(tenant_id: str, project_id: str) -> Sequence[Link]:
 def survey_senders(tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
     """Return the senders that the "send" page of a project can offer beside the platform's own.
 
-    Fired in the web process, inside a request: only what the acting person may use in this project is offered.
+    Fired in the web process, inside a request: only senders that the acting person may use in this project are
+    returned.
     """
 
 
@@ -68,25 +69,25 @@ def survey_senders(tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
 def survey_estimate(
     tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None
 ) -> Estimate | None:
-    """Return by when `count` invitations would have left if they were sent now.
+    """Estimate when `count` invitations would be sent if the host sent them now.
 
     Fired in the web process, inside a request: before sending, on the "send" page. `sender` is the `key` of a
-    `SenderChoice`; `None` means what the project is set to. `None` as the answer means that no plugin would send them.
+    `SenderChoice`; `None` means the project's setting. `None` as the result means that no plugin would send them.
     """
 
 
 @hookspec
 def survey_known_statuses(tenant_id: str, project_id: str, counted: Sequence[str]) -> Sequence[KnownStatus]:
-    """Return what can be known of invitations: each status by each route, with its reason.
+    """Return the availability of each status by each route, with the reason.
 
     Fired in the web process. `counted` are the statuses that the host counts itself, such as `opened` and `clicked`;
-    they are `Knowledge.REPORTED` where the route leaves that to the host, and `Knowledge.NOT_KNOWN` without.
+    they are `Knowledge.REPORTED` if the route leaves them to the host, and otherwise `Knowledge.NOT_KNOWN`.
     """
 
 
 @hookspec
 def survey_report_columns(tenant_id: str, project_id: str) -> Sequence[ReportColumn]:
-    """Return the statuses that the project's report can show, and which of them cannot be known and why.
+    """Return the statuses that the project's report can show, and the reason for those that are not available.
 
     Fired in the web process. An empty result means that no plugin sends for this project: the host shows its own.
     """
@@ -96,10 +97,10 @@ def survey_report_columns(tenant_id: str, project_id: str) -> Sequence[ReportCol
 def survey_invitation_statuses(
     tenant_id: str, project_id: str, references: Sequence[str] | None, wanted: StatusFilter | None
 ) -> Iterable[InvitationStatus]:
-    """Return what is known of the project's invitations, newest batch first.
+    """Return the statuses of the project's invitations, newest batch first.
 
-    Fired anywhere inside an application context. `references` narrows the answer to these; `None` means all, read as
-    a stream. `wanted` narrows it further, and pages through it; `None` means no filter.
+    Fired anywhere inside an application context. `references` restricts the result; `None` means all, read as a stream.
+    `wanted` filters it further, and pages through it; `None` means no filter.
     """
 
 
@@ -107,7 +108,8 @@ def survey_invitation_statuses(
 def survey_project_deleted(tenant_id: str, project_id: str) -> None:
     """The host deletes a project.
 
-    Fired inside the host's transaction. What waits is cancelled and everything kept of the project is deleted with it.
+    Fired inside the host's transaction. Waiting invitations are cancelled and all stored data of the project is deleted
+    with it.
     """
 
 
@@ -115,14 +117,15 @@ def survey_project_deleted(tenant_id: str, project_id: str) -> None:
 def survey_tenant_deleted(tenant_id: str) -> None:
     """The host deletes a tenant.
 
-    Fired inside the host's transaction. What waits is cancelled and everything kept of the tenant is deleted with it.
+    Fired inside the host's transaction. Waiting invitations are cancelled and all stored data of the tenant is deleted
+    with it.
     """
 
 
 @hookspec
 def survey_person_deleted(tenant_id: str, address: str) -> None:
-    """A person asks to be forgotten.
+    """A person requests erasure.
 
-    Fired inside the host's transaction. What waits for `address` in the tenant's projects is cancelled, and the
-    person's address, name and values go from everything kept; references, states and codes stay.
+    Fired inside the host's transaction. Waiting invitations to `address` in the tenant's projects are cancelled, and
+    the person's address, name and values are deleted from all stored data; references, states and codes stay.
     """

@@ -1,4 +1,4 @@
-"""The one place where the parts are put together, and what pages and workers ask of them."""
+"""The composition root: creates the parts of the extension, and offers them to pages and workers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from own_smtp.delivery.workers.dispatcher import Dispatcher
 from own_smtp.delivery.workers.urgent import WorkerUrgentTasks
 from own_smtp.delivery.workers.wakeup import Wakeup
 from own_smtp.errors import ConfigurationError
-from own_smtp.host import HookedHost, add_specifications, manager_for
+from own_smtp.host import HookedHost
 from own_smtp.i18n import ensure_babel
 from own_smtp.operations.notice_limit import NoticeLimit
 from own_smtp.outbox.journal import Machine
+from own_smtp.plugin_manager import add_specifications, manager_for
 from own_smtp.relays.platform_server import platform_for
 from own_smtp.relays.policy import Policy
 from own_smtp.runtime import Runtime
@@ -36,13 +37,13 @@ from own_smtp.storage.encryption import Vault, derive_development_key
 from own_smtp.storage.engine import beside, for_workers
 from own_smtp.web.views import blueprint
 
-_TO_WAKE = "own_smtp_to_wake"
-"""Where a session keeps the relays whose drains are to be enqueued after its commit, by the queue of their application:
-several applications may share one database."""
+_TO_ENQUEUE = "own_smtp_to_wake"
+"""The key in `Session.info` of the relays whose drains are enqueued after the commit, by the queue of their
+application: several applications may share one database."""
 
 
 class Components:
-    """The parts, put together for one application: what `own_smtp.current.Extension` promises."""
+    """The parts for one application: the implementation of `own_smtp.current.Extension`."""
 
     def __init__(
         self,
@@ -91,52 +92,53 @@ class Components:
         app.extensions[KEY] = self
         app.register_blueprint(blueprint, url_prefix=self.settings.url_prefix)
         ensure_babel(app)
-        # SQLAlchemy keeps listeners for good: one that knew this object would keep the application, too. The same
-        # function for a second application is the same listener.
+        # SQLAlchemy never removes listeners: one with a reference to this object would keep the application alive. The
+        # same function for a second application is registered once.
         event.listen(db.session, "after_commit", _enqueue_committed)
-        event.listen(db.session, "after_soft_rollback", _forget)
+        event.listen(db.session, "after_soft_rollback", _discard)
 
     def enqueue_drain(self, relay_id: int) -> bool:
-        """Enqueue a drain, best effort."""
+        """Enqueue a drain, best effort; return whether Redis answered."""
         return self.wakeup.enqueue_drain(relay_id)
 
     def enqueue_drain_after_commit(self, session: Session, relay_id: int) -> None:
-        """Enqueue a drain once the session's transaction is committed, and forget it when that is rolled back."""
-        session.info.setdefault(_TO_WAKE, {}).setdefault(self.wakeup, set()).add(relay_id)
+        """Enqueue a drain once the session's transaction is committed; a rollback discards it."""
+        session.info.setdefault(_TO_ENQUEUE, {}).setdefault(self.wakeup, set()).add(relay_id)
 
     def job_started(self, relay_id: int) -> None:
-        """A drain's job has begun."""
+        """Record that a drain's job has started."""
         self.wakeup.job_started(relay_id)
 
     def enqueue(self, job: str, *arguments: int) -> bool:
-        """Enqueue a job; `False` means that Redis did not answer."""
+        """Enqueue a job; `False` means that Redis did not answer in time."""
         return self.wakeup.enqueue(job, *arguments)
 
     def queue_depth(self) -> int | None:
-        """Return how many jobs wait; `None` when Redis does not answer."""
+        """Return the number of waiting jobs; `None` if Redis does not answer."""
         return self.wakeup.depth()
 
     def queue_problem(self) -> str | None:
-        """Return why no job would be taken or run, as a `QueueProblem`; `None` when all is well."""
+        """Return why jobs would not be accepted or run, as a `QueueProblem`; `None` if they would."""
         return self.wakeup.problem()
 
     def queue_is_up(self) -> bool:
-        """Whether jobs are taken and run."""
+        """Whether jobs are accepted and run."""
         return self.queue_problem() is None
 
     @property
     def network_policy(self) -> NetworkPolicy:
-        """What tenants may connect to at this moment."""
+        """The current policy for tenants' connections."""
         return NetworkPolicy.from_settings(self.in_force())
 
     def in_force(self) -> Settings:
-        """Return the settings with what administrators changed. Read beside the session: no transaction begins."""
+        """Return the settings with administrators' changes. They are read outside the session: it begins no
+        transaction."""
         with beside(self.db) as connection:
             return self.policy.in_force(connection)
 
     @cached_property
     def runtime(self) -> Runtime:
-        """What drains need. Made in workers only: it prepares the journal's folder."""
+        """The dependencies of drains. Created in workers only, because it prepares the journal's folder."""
         folder = self.settings.journal_dir or Path(self._app.instance_path) / "own-smtp"
         return Runtime(
             engine=self._engine(),
@@ -154,7 +156,7 @@ class Components:
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
-        """What finds the work that nobody was woken for."""
+        """The dispatcher, which finds work that no job was enqueued for."""
         return Dispatcher(self.runtime, self.wakeup, self._session)
 
     def _session(self) -> Session:
@@ -177,23 +179,23 @@ class Components:
 
 def _enqueue_committed(session: Session) -> None:
     if session.in_nested_transaction():
-        return  # a savepoint was released: nobody can see the batch yet
-    for wakeup, relay_ids in session.info.pop(_TO_WAKE, {}).items():
+        return  # only a savepoint was released: the batch is not visible to others yet
+    for wakeup, relay_ids in session.info.pop(_TO_ENQUEUE, {}).items():
         for relay_id in relay_ids:
             if not wakeup.enqueue_drain(relay_id):
-                break  # the dispatcher finds all of them; the request must not wait for each
+                break  # Redis does not answer; the dispatcher will find all of them, and the request must not wait
 
 
-def _forget(session: Session, _previous: Any) -> None:
+def _discard(session: Session, _previous: Any) -> None:
     if not session.in_transaction() or not session.in_nested_transaction():
-        session.info.pop(_TO_WAKE, None)
+        session.info.pop(_TO_ENQUEUE, None)
 
 
 log = logging.getLogger(__name__)
 
 
 def encryption_keys(app: Flask, settings: Settings) -> tuple[str, ...]:
-    """Return the keys of the vault; without any, one for development."""
+    """Return the configured keys of the vault; in development, a derived one. Raises `ConfigurationError`."""
     if not app.secret_key:
         raise ConfigurationError(
             "Set SECRET_KEY: sessions and forms need it. Make one with"
@@ -210,7 +212,7 @@ def encryption_keys(app: Flask, settings: Settings) -> tuple[str, ...]:
 
 
 def check_public_url(app: Flask, settings: Settings) -> None:
-    """Insist on the address that links in mails begin with."""
+    """Require the URL with which links in emails begin. Raises `ConfigurationError`."""
     if settings.public_url is None and not (app.debug or app.testing):
         raise ConfigurationError(
             "Set OWN_SMTP_PUBLIC_URL to where people reach the platform, such as https://surveys.example.org: links in"
@@ -219,12 +221,13 @@ def check_public_url(app: Flask, settings: Settings) -> None:
 
 
 def check_redis_url(settings: Settings) -> None:
-    """Insist on an address that can be read: nobody expects a `commit` of the platform to complain about it."""
+    """Require a valid Redis URL at the start; otherwise a commit of the host would fail later. Raises
+    `ConfigurationError`."""
     try:
-        # No connection is made by that. A parameter that the client does not know shows only here.
+        # This does not connect yet. An unknown parameter is detected only here.
         Redis.from_url(settings.redis_url).connection_pool.make_connection()
-    except Exception:  # noqa: BLE001 -- each wrong parameter raises something else
-        # Without the address and without the reason, which may quote it: it may hold a password.
+    except Exception:  # noqa: BLE001 -- wrong parameters raise different errors
+        # The message contains neither the URL nor the reason, which may quote it, because of the password in it.
         raise ConfigurationError(
             "OWN_SMTP_REDIS_URL cannot be read. It looks like redis://:password@localhost:6379/0, where special"
             " characters of the password are percent-encoded, and any parameters behind a ? are those of redis-py."
@@ -232,7 +235,7 @@ def check_redis_url(settings: Settings) -> None:
 
 
 def check_metrics(settings: Settings) -> None:
-    """Insist on what the page of metrics needs, where it is switched on."""
+    """Require `prometheus-client` if the metrics page is enabled. Raises `ConfigurationError`."""
     if settings.metrics_token is not None and find_spec("prometheus_client") is None:
         raise ConfigurationError(
             "OWN_SMTP_METRICS_TOKEN is set, but prometheus-client is missing: pip install 'flask-own-smtp[metrics]'."

@@ -1,4 +1,4 @@
-"""The settings under their former name, which stays: `own_smtp.settings` has them."""
+"""An alias of `own_smtp.settings`, which keeps the documented import path."""
 
 from own_smtp.settings import Deadlines, Settings
 

@@ -1,4 +1,4 @@
-"""What pages and jobs may ask of the extension that serves the present application."""
+"""The extension of the current application, as an interface for pages and jobs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from own_smtp.smtp.network import NetworkPolicy
 from own_smtp.storage.encryption import Vault
 
 KEY = "own_smtp"
-"""Where the extension stands in `app.extensions`."""
+"""The extension's key in `app.extensions`."""
 
 
 class Host(Protocol):
-    """The host's answers, with the defaults of the contract filled in."""
+    """The host's answers, with the contract's defaults."""
 
     def actor(self) -> Actor | None: ...
     def sign_in_url(self, next_path: str) -> str | None: ...
@@ -36,7 +36,7 @@ class Host(Protocol):
 
 
 class Extension(Protocol):
-    """The one place where the parts are put together, as seen by those who use them."""
+    """The interface of the composition root."""
 
     @property
     def settings(self) -> Settings: ...
@@ -52,35 +52,35 @@ class Extension(Protocol):
     def host(self) -> Host: ...
 
     def in_force(self) -> Settings:
-        """Return the settings with what administrators changed on the page of the platform's policy."""
+        """Return the settings with the changes that administrators made on the policy page."""
         ...
 
     @property
     def runtime(self) -> Runtime: ...
 
     def job_started(self, relay_id: int) -> None:
-        """A drain's job has begun: wakes from now on are news."""
+        """Record that a drain's job has started: later requests for a drain enqueue another job."""
 
     def enqueue_drain(self, relay_id: int) -> object:
-        """Enqueue a drain of the relay, best effort; call it after the commit."""
+        """Enqueue a drain of the relay, best effort. Call it after the commit."""
 
     def enqueue(self, job: str, *arguments: int) -> bool:
         """Enqueue a job by its name; `False` means that Redis did not answer in time."""
         ...
 
     def queue_depth(self) -> int | None:
-        """Return how many jobs wait; `None` when Redis does not answer."""
+        """Return the number of waiting jobs; `None` if Redis does not answer."""
         ...
 
     def queue_problem(self) -> str | None:
-        """Return why no job would be taken or run; `None` when all is well. Asks by a write, with short time-outs."""
+        """Return why jobs would not be accepted or run; `None` if they would. Tests a write, with short timeouts."""
         ...
 
     def queue_is_up(self) -> bool:
-        """Whether jobs are taken and run."""
+        """Whether jobs are accepted and run."""
         ...
 
 
 def extension() -> Extension:
-    """Return the extension of the present application."""
+    """Return the extension of the current application."""
     return cast(Extension, current_app.extensions[KEY])

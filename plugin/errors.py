@@ -1,4 +1,4 @@
-"""The error tree. Every message says what happened, where, and what to do next; none holds a secret."""
+"""The error tree. Every message says what happened, where, and what to do next; none contains a secret."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ConfigurationError(OwnSMTPError):
 
 
 class HookError(OwnSMTPError):
-    """A host's hook returned something else than the contract says."""
+    """A host's hook returned a value that violates the contract."""
 
 
 class SecretError(OwnSMTPError):
@@ -24,11 +24,11 @@ class ContentError(OwnSMTPError):
 
 
 class AddressError(ContentError):
-    """An e-mail address cannot be used."""
+    """An email address cannot be used."""
 
 
 class TargetError(OwnSMTPError):
-    """A host or port cannot be reached from here. The text never says which rule or fact it was."""
+    """A host or port cannot be reached from here. The text never reveals the cause."""
 
 
 class NoSuchHostError(TargetError):
@@ -36,7 +36,7 @@ class NoSuchHostError(TargetError):
 
 
 class ResolverError(TargetError):
-    """The DNS gave no answer; it may give one later."""
+    """The DNS did not answer; it may answer later."""
 
 
 class TargetRefusedError(TargetError):
@@ -44,43 +44,43 @@ class TargetRefusedError(TargetError):
 
 
 class ForbiddenError(TargetError):
-    """The platform's policy does not let this tenant use this mail server. The text may be shown to people."""
+    """The platform's policy does not allow this tenant to use this mail server. The text may be shown to people."""
 
 
 class LeaseLostError(OwnSMTPError):
-    """Another drain holds the relay's lease now, or this one's ran out."""
+    """Another drain has the relay's lease now, or this drain's lease has expired."""
 
 
 class JournalError(OwnSMTPError):
-    """The local journal could not be written or read; nothing may be sent without it."""
+    """The local journal could not be written or read. Nothing may be sent without it."""
 
 
 class BookkeepingError(OwnSMTPError):
-    """A call of the bookkeeper failed, and nobody knows whether its transaction was committed.
+    """A call of the bookkeeper failed, and it is unknown whether its transaction was committed.
 
-    The text is the name of the error's class, and nothing else of it: drivers quote what no log should hold.
+    The text is only the name of the original error's class, because drivers quote data that must not be logged.
     """
 
 
 class DatabaseError(BookkeepingError):
-    """The database did not answer, or refused."""
+    """The database was unavailable, or refused the statement."""
 
 
 class BookkeepingLostError(BookkeepingError):
-    """The bookkeeping process is gone. The journals of its drains say what is true."""
+    """The bookkeeping process has died. The journals of its drains have the true state."""
 
 
 class SessionError(OwnSMTPError):
-    """A conversation with a server ended early. `stage` says where."""
+    """A session with a server ended early."""
 
 
 class NotFoundError(OwnSMTPError):
-    """The thing asked for does not exist, or belongs to another tenant."""
+    """The requested object does not exist, or belongs to another tenant."""
 
 
 class ConflictError(OwnSMTPError):
-    """The thing asked for is not possible in the present state. The text may be shown to people."""
+    """The request is not possible in the current state. The text may be shown to people."""
 
 
 class LimitError(ConflictError):
-    """The thing was asked for too often; it is possible again later."""
+    """Too many requests of this kind; it is possible again later. The text may be shown to people."""

@@ -1,4 +1,4 @@
-"""`OwnSMTP`: what hosts ask, by its methods or through pluggy."""
+"""`OwnSMTP`: the interface for hosts, by its methods or through pluggy."""
 
 from __future__ import annotations
 
@@ -53,28 +53,28 @@ log = logging.getLogger(__name__)
 class OwnSMTP(Components):
     """The extension.
 
-    `OwnSMTP(app, db)` for a host with hook implementations of its own passes them in `plugins`; one without pluggy
-    passes an object with methods of the same names in `host`. Raises `ConfigurationError` when a setting is missing
-    or wrong, and `pluggy.PluginValidationError` for a hook that does not exist.
+    A host with pluggy passes its plugin manager as `plugins`; one without pluggy passes an object with methods of the
+    same names as `host`. Raises `ConfigurationError` if a setting is missing or wrong, and
+    `pluggy.PluginValidationError` for an unknown hook.
     """
 
     def send_invitations(self, batch: InvitationBatch) -> Receipt | None:
-        """Take over a batch, or return `None` when the platform's own mail is to send it. See the hook of that name."""
+        """Accept a batch, or return `None` if the platform must send it itself. See the hook of that name."""
         session = self.db.session()
         chosen = relay_for(session, batch)
         if chosen is None:
             return None
         relay, route = chosen
         connection = session.connection()
-        # Whatever is raised, also behind the last row, leaves nothing of the batch.
+        # After any exception, even behind the last row, nothing of the batch is left.
         with begin_savepoint(connection), self._language_of(batch.tenant_id):
             if batch.sender is None and not hold_relay(connection, relay.id):
-                return None  # deleted at this moment: its projects are back with the platform's mail
-            receipt = self._take_over(session, batch, relay, route)
+                return None  # just deleted: its projects use the platform's mail service again
+            receipt = self._add(session, batch, relay, route)
         self.enqueue_drain_after_commit(session, relay.id)
         return receipt
 
-    def _take_over(self, session: Session, batch: InvitationBatch, relay: Relay, route: ProjectRoute | None) -> Receipt:
+    def _add(self, session: Session, batch: InvitationBatch, relay: Relay, route: ProjectRoute | None) -> Receipt:
         connection, profile = session.connection(), store.profile_without_secret(relay)
         fallback_after = route.fallback_after if route and can_take_over(self._app.config) else None
         receipt = actions.add(connection, batch, profile, fallback_after=fallback_after)
@@ -96,18 +96,19 @@ class OwnSMTP(Components):
         return links if links and self._has_pages(tenant_id) else []
 
     def _has_pages(self, tenant_id: str) -> bool:
-        """Look beside the host's session: its menus must work before our tables are there."""
+        """Return whether the tenant may see the pages, read outside the session: menus must work before our tables
+        exist."""
         try:
             with beside(self.db) as connection, Session(connection) as session:
                 return host_menus.has_pages(session, self.host, self.policy, tenant_id)
         except DBAPIError as error:
-            log.warning("Whether tenant %s may use own mail servers is not known: %s", tenant_id, type(error).__name__)
+            log.warning("Cannot read whether tenant %s may use mail servers: %s", tenant_id, type(error).__name__)
             return True
 
     def senders(self, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
         """Return the relays that the acting person may use in the project, as senders for the "send" page.
 
-        Outside a request all of the tenant's are returned.
+        Outside a request, all relays of the tenant are returned.
         """
         with self._language_of(tenant_id):
             return host_menus.senders(self.db.session(), self.host, self.policy, tenant_id, project_id)
@@ -115,7 +116,7 @@ class OwnSMTP(Components):
     def estimate(
         self, tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None = None
     ) -> Estimate | None:
-        """Return by when `count` invitations would have left; `None` when the platform's own mail would send them."""
+        """Estimate when `count` invitations would be sent; `None` if the platform would send them itself."""
         expires_at = checked_moment(expires_at, "`expires_at`")
         session = self.db.session()
         relay = relay_named(session, tenant_id, project_id, sender)
@@ -126,13 +127,13 @@ class OwnSMTP(Components):
             return estimate(session, settings, relay, count, expires_at=expires_at, timezone=zone)
 
     def known_statuses(self, tenant_id: str, project_id: str, counted: Sequence[str] = ()) -> Sequence[KnownStatus]:
-        """Return what can be known of invitations, by route and status, with the reasons."""
+        """Return the availability of each status by each route, with the reasons."""
         ways = reports.ways_of(self.db.session(), tenant_id, project_id)
         with self._language_of(tenant_id):
             return known_statuses(ways, counted)
 
     def report_columns(self, tenant_id: str, project_id: str) -> Sequence[ReportColumn]:
-        """Return which statuses can be known; empty when nothing was sent through a relay and none is chosen."""
+        """Return the available statuses; empty if nothing was sent through a relay and none is chosen."""
         if not reports.ways_of(self.db.session(), tenant_id, project_id):
             return []
         with self._language_of(tenant_id):
@@ -145,14 +146,14 @@ class OwnSMTP(Components):
         references: Sequence[str] | None = None,
         wanted: StatusFilter | None = None,
     ) -> Iterator[InvitationStatus]:
-        """Return what is known of the project's invitations, newest batch first, or as `wanted` says."""
+        """Return the statuses of the project's invitations, newest batch first, or as `wanted` says."""
         sought = wanted and with_shortened(wanted, self.vault, tenant_id)
         return statuses.invitation_statuses(self.db.session(), tenant_id, project_id, references, sought)
 
     def delivery_log(
         self, tenant_id: str, project_id: str | None = None, wanted: StatusFilter | None = None
     ) -> Iterator[LogLine]:
-        """Return the tenant's invitations with all their attempts, as the log's pages show them, read as a stream."""
+        """Return the tenant's invitations with all their attempts, as on the log's pages, read as a stream."""
         projects = None if project_id is None else frozenset({project_id})
         scope = LogScope(tenant_id=tenant_id, project_ids=projects)
         return delivery_log.stream(
@@ -160,20 +161,20 @@ class OwnSMTP(Components):
         )
 
     def forget_project(self, tenant_id: str, project_id: str) -> None:
-        """The project is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""
+        """Cancel a deleted project's waiting invitations, and delete its stored data, in the host's transaction."""
         erasure.erase_records(self.db.session().connection(), tenant_id, project_id)
 
     def forget_tenant(self, tenant_id: str) -> None:
-        """The tenant is deleted: cancel what waits and delete what is kept of it, in the host's transaction."""
+        """Cancel a deleted tenant's waiting invitations, and delete its stored data, in the host's transaction."""
         erasure.erase_records(self.db.session().connection(), tenant_id, None)
 
     def forget_person(self, tenant_id: str, address: str) -> Forgotten:
-        """A person is to be forgotten in all of a tenant's projects, in the host's transaction. See the hook."""
+        """Erase a person's data in all of a tenant's projects, in the host's transaction. See the hook."""
         return erasure.forget_person(self.db.session().connection(), self.vault, tenant_id, address)
 
 
 class Plugin:
-    """What the entry-point group `survey.plugins` loads: each hook is passed on to the application's extension."""
+    """The plugin of the entry-point group `survey.plugins`: passes each hook on to the application's extension."""
 
     @hookimpl
     def survey_init_app(self, app: Flask, db: SQLAlchemy, plugins: pluggy.PluginManager) -> None:
@@ -181,57 +182,57 @@ class Plugin:
 
     @hookimpl
     def survey_send_invitations(self, batch: InvitationBatch) -> Receipt | None:
-        return _present().send_invitations(batch)
+        return _current().send_invitations(batch)
 
     @hookimpl
     def survey_settings_links(self, tenant_id: str) -> Sequence[Link]:
-        return _present().settings_links(tenant_id)
+        return _current().settings_links(tenant_id)
 
     @hookimpl
     def survey_project_links(self, tenant_id: str, project_id: str) -> Sequence[Link]:
-        return _present().project_links(tenant_id, project_id)
+        return _current().project_links(tenant_id, project_id)
 
     @hookimpl
     def survey_senders(self, tenant_id: str, project_id: str) -> Sequence[SenderChoice]:
-        return _present().senders(tenant_id, project_id)
+        return _current().senders(tenant_id, project_id)
 
     @hookimpl
     def survey_estimate(
         self, tenant_id: str, project_id: str, sender: str | None, count: int, expires_at: datetime | None
     ) -> Estimate | None:
-        return _present().estimate(tenant_id, project_id, sender, count, expires_at)
+        return _current().estimate(tenant_id, project_id, sender, count, expires_at)
 
     @hookimpl
     def survey_known_statuses(self, tenant_id: str, project_id: str, counted: Sequence[str]) -> Sequence[KnownStatus]:
-        return _present().known_statuses(tenant_id, project_id, counted)
+        return _current().known_statuses(tenant_id, project_id, counted)
 
     @hookimpl
     def survey_report_columns(self, tenant_id: str, project_id: str) -> Sequence[ReportColumn]:
-        return _present().report_columns(tenant_id, project_id)
+        return _current().report_columns(tenant_id, project_id)
 
     @hookimpl
     def survey_invitation_statuses(
         self, tenant_id: str, project_id: str, references: Sequence[str] | None, wanted: StatusFilter | None
     ) -> Iterator[InvitationStatus]:
-        return _present().invitation_statuses(tenant_id, project_id, references, wanted)
+        return _current().invitation_statuses(tenant_id, project_id, references, wanted)
 
     @hookimpl
     def survey_project_deleted(self, tenant_id: str, project_id: str) -> None:
-        _present().forget_project(tenant_id, project_id)
+        _current().forget_project(tenant_id, project_id)
 
     @hookimpl
     def survey_tenant_deleted(self, tenant_id: str) -> None:
-        _present().forget_tenant(tenant_id)
+        _current().forget_tenant(tenant_id)
 
     @hookimpl
     def survey_person_deleted(self, tenant_id: str, address: str) -> None:
-        _present().forget_person(tenant_id, address)
+        _current().forget_person(tenant_id, address)
 
 
 plugin = Plugin()
 
 
-def _present() -> OwnSMTP:
+def _current() -> OwnSMTP:
     extension: OwnSMTP = current_app.extensions[KEY]
     return extension
 

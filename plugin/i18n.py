@@ -1,6 +1,6 @@
-"""Texts in the reader's language, from a catalogue of our own: the host's catalogues are never looked into.
+"""Texts in the reader's language, from a catalogue of our own: the host's catalogues are not used.
 
-The language is the host's choice where the host uses Flask-Babel; else the tenant's, else the browser's.
+The language is the host's choice if the host uses Flask-Babel; else the tenant's, else the browser's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from flask_babel.speaklater import LazyString
 
 CATALOGUES = Path(__file__).parent / "translations"
 LANGUAGES = ("en", *sorted(path.parent.parent.name for path in CATALOGUES.glob("*/LC_MESSAGES/own_smtp.mo")))
-"""Every language there is a catalogue for; English is in the code."""
+"""All languages with a catalogue; English is in the code."""
 
 _SUBTAGS = re.compile("[-_]")
 
@@ -37,16 +37,16 @@ _FSI, _PDI = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
 
 
 def undirected(text: str) -> str:
-    """Return a text without Unicode's controls of direction.
+    """Return a text without Unicode's directional formatting characters.
 
-    An isolate that is not closed, or an end too many, reaches out of any isolate around it (UAX #9, 3.3.2): so these
-    must go even where a name stands in a `<bdi>`.
+    An unclosed isolate, or a surplus end, affects the text outside any isolate around it (UAX #9, 3.3.2), so these must
+    be removed even inside a `<bdi>`.
     """
     return _DIRECTION.sub("", text)
 
 
 def isolated(text: str) -> str:
-    """Return a name as it can stand in a sentence: whatever its direction, it does not change that of the sentence."""
+    """Return a name for use in a sentence, isolated so that it does not change the sentence's writing direction."""
     plain = undirected(text)
     if plain.isascii() or not any(bidirectional(character) in _RIGHT_TO_LEFT for character in plain):
         return plain
@@ -58,7 +58,7 @@ def _filled_in(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def gettext(text: str, **values: Any) -> str:
-    """Translate `text`, then fill in `%(name)s`. What is filled in keeps its direction to itself."""
+    """Translate `text`, then fill in `%(name)s`. Values are directionally isolated."""
     return str(_DOMAIN.gettext(text, **_filled_in(values)))
 
 
@@ -75,9 +75,9 @@ def lazy_gettext(text: str, **values: Any) -> LazyString:
 
 @contextmanager
 def with_language(fallback: Callable[[], str]) -> Iterator[None]:
-    """Have texts where a host's locale selector may not work: many read the request, and there may be none.
+    """Provide a language where the host's locale selector may fail, because many read the request.
 
-    Outside a request, `fallback` returns the language to use in its place, such as the tenant's.
+    Outside a request, the language is the result of `fallback`, such as the tenant's.
     """
     if has_request_context() or _has_language():
         yield
@@ -102,20 +102,20 @@ def _known_language(name: str) -> str:
 
 
 def list_some(items: Sequence[str], most: int, say: Callable[[str], str] = str) -> str:
-    """Name the first `most` of the items, as `say` says them, and the number of the others."""
+    """List the first `most` items, formatted by `say`, and the number of the others."""
     said = [say(item) for item in items[:most]]
     more = len(items) - len(said)
     return ", ".join([*said, gettext("%(number)s more", number=format_decimal(more))] if more else said)
 
 
 def format_time(moment: datetime, timezone: str) -> str:
-    """Return date and time to the minute as the reader writes them, in the tenant's zone."""
+    """Return date and time to the minute in the reader's format, in the given zone."""
     local = moment.astimezone(zone_of(timezone))
     return f"{format_date(local, 'medium', rebase=False)}, {format_hour(local, 'short', rebase=False)}"
 
 
 def format_soon(moment: datetime, now: datetime, timezone: str) -> str:
-    """Return a time of today or tomorrow without its date, any other as `format_time` does."""
+    """Return a time today or tomorrow without its date, any other one as `format_time` does."""
     zone = zone_of(timezone)
     local = moment.astimezone(zone)
     hour = format_hour(local, "short", rebase=False)
@@ -129,15 +129,15 @@ def format_soon(moment: datetime, now: datetime, timezone: str) -> str:
 
 
 def format_utc(moment: datetime) -> str:
-    """Return a time to the second as programs read it, in UTC: for files."""
+    """Return a time to the second in ISO 8601, in UTC, for files."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def known_locale(tag: str) -> str:
-    """Return a language tag (BCP 47 as `de-CH`, gettext's as `de_CH.UTF-8`) as Babel writes it; `en` for all others.
+    """Return a language tag (BCP 47 such as `de-CH`, gettext's such as `de_CH.UTF-8`) in Babel's notation; else `en`.
 
-    Subtags that Babel does not know are left out from the right (RFC 4647, 3.4). A language without a catalogue of ours
-    is English as a whole: numbers and dates are written as the words around them are.
+    Subtags that Babel does not know are removed from the right (RFC 4647, 3.4). A language without a catalogue becomes
+    English completely, so that numbers and dates match the texts.
     """
     subtags = _SUBTAGS.split(re.split("[.@]", tag.strip())[0])
     while subtags:
@@ -151,7 +151,7 @@ def known_locale(tag: str) -> str:
 
 
 def zone_of(timezone: str) -> ZoneInfo:
-    """Return the zone of an IANA name; UTC for a name that nobody knows."""
+    """Return the zone of an IANA name; UTC for an unknown name."""
     try:
         return ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError):
@@ -161,7 +161,7 @@ def zone_of(timezone: str) -> ZoneInfo:
 def ensure_babel(app: Flask) -> None:
     """Start Flask-Babel for a host that does not use it."""
     if "babel" not in app.extensions:
-        # Without a touch on the host's templates: its own `gettext` and filters stay what they are.
+        # The host's Jinja environment is not changed: its own `gettext` and filters stay.
         Babel(app, locale_selector=_best_language, configure_jinja=False)
 
 

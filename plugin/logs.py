@@ -1,4 +1,4 @@
-"""The log format under the name by which logging configurations know it: `own_smtp.operations.json_logs` has it."""
+"""An alias of `own_smtp.operations.json_logs`, which keeps the path used in logging configurations."""
 
 from own_smtp.operations.json_logs import JSONFormatter
 

@@ -1,4 +1,4 @@
-"""What drains need from outside, put together once by the extension and handed in."""
+"""The runtime dependencies of drains, created once by the extension and passed in."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from own_smtp.storage.encryption import Vault
 
 
 class Listener(Protocol):
-    """The host, as far as deliveries tell it anything. Called in a thread, outside transactions."""
+    """The host as the receiver of notifications. Called in a thread, outside transactions."""
 
     @property
     def wants_changes(self) -> bool:
-        """Whether anybody listens to changes of invitations at all."""
+        """Whether the host wants notifications of changed invitations at all."""
 
     def invitations_changed(self, changes: Sequence[InvitationStatus]) -> bool:
-        """Tell the host; `False` when it could not take it and must be told again."""
+        """Notify the host; `False` if it raised and must be notified again."""
 
     def relay_changed(self, change: RelayChange) -> bool:
-        """Tell the host, or the relay's owner where it does not listen; `False` when it must be told again."""
+        """Notify the host; without an implementation, the relay's owner. `False` if it must be retried."""
 
     def relay_alerted(self, alert: RelayAlert) -> bool:
-        """Tell the host, or the relay's owner where it does not listen; `False` when it must be told again."""
+        """Notify the host; without an implementation, the relay's owner. `False` if it must be retried."""
 
 
 steady_clock: Callable[[], float] = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-"""Seconds that also pass while the machine sleeps, and that nobody can set."""
+"""A monotonic clock in seconds, which also runs while the machine sleeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,19 +50,19 @@ class Runtime:
 
     engine: Engine
     settings: Settings
-    """As the operator configured them; a drain sees those that are in force (`policy`)."""
+    """As configured by the operator; a drain uses the current ones (`policy.in_force`)."""
     policy: Policy
     vault: Vault
     machine: Machine
     resolver: Callable[[Settings], Resolve]
-    """Returns what finds relays as far as the settings in force allow."""
+    """Returns the function that finds relays' addresses, as far as the given settings allow."""
     listener: Listener
     context: Callable[[], AbstractContextManager[object]]
-    """Makes the application context in which the host is told things."""
+    """Creates the application context for calls of the host."""
     resolve_platform: Resolve
-    """Finds the platform's own mail server, which its operator may have put anywhere."""
+    """Finds the platform's own mail server, which may be in any network."""
     platform: Callable[[RelayProfile], RelayProfile | None]
-    """Returns the platform's own mail server in the place of a relay; `None` when the platform has none."""
+    """Returns the profile of the platform's own mail server as a replacement for a relay; `None` if there is none."""
     urgent: UrgentTasks
     """Tests and confirmation mails. Called in threads of their own."""
     dialer: Dialer = dial

@@ -1,4 +1,4 @@
-"""The settings of a platform: frozen, with named defaults, one documented `OWN_SMTP_*` key for each."""
+"""The platform's settings: frozen, with defaults, one documented `OWN_SMTP_*` key for each."""
 
 from __future__ import annotations
 
@@ -21,37 +21,38 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
-    """How long each phase of a conversation may take as a whole, in seconds (RFC 5321, 4.5.3.2)."""
+    """The maximum duration of each phase of a session as a whole, in seconds (RFC 5321, 4.5.3.2)."""
 
     connect: float = 30.0
     banner: float = 300.0
     command: float = 300.0
-    """EHLO, AUTH, MAIL, RCPT, RSET and the like, each."""
+    """For each command such as EHLO, AUTH, MAIL, RCPT and RSET."""
     data: float = 120.0
     """From DATA to its 354."""
     body: float = 180.0
-    """For each megabyte of message text, begun ones included."""
+    """For each started megabyte of message text."""
     final_dot: float = 600.0
     quit: float = 5.0
 
 
 INTERACTIVE = Deadlines(connect=8, banner=8, command=8, data=8, body=8, final_dot=15, quit=2)
-"""For a person who waits in front of a page."""
+"""Deadlines while a person waits for a page."""
 
 
 class PolicyPage(StrEnum):
-    """How far the page of the platform's policy reaches. What the configuration sets is fixed, whatever is chosen."""
+    """The rights of the policy page. Settings in the configuration are always fixed."""
 
     SHOW = "show"
-    """It only shows what is in force."""
+    """It only shows the current settings."""
     EDIT = "edit"
-    """It changes what the configuration leaves open, but opens no network: ports can only become fewer."""
+    """It can change settings that are not in the configuration, but open no networks, and only remove ports."""
     NETWORK = "network"
-    """It also opens ports and private networks, and allows plain text."""
+    """It can also open ports and private networks, and allow plain text."""
 
 
 class ConfirmationRule(StrEnum):
-    """Which addresses must confirm a mail server whose confirmation mail is to go elsewhere than to the sender.
+    """The addresses that must confirm a mail server if another address than the sender's is entered for the
+    confirmation.
 
     Without another address it is always the sender's.
     """
@@ -59,104 +60,106 @@ class ConfirmationRule(StrEnum):
     SENDER = "sender"
     """Both."""
     DOMAIN = "domain"
-    """The other one alone if it has the sender's organisational domain, else both."""
+    """Only the other one if it has the sender's organisational domain; otherwise both."""
     ANY = "any"
-    """The other one alone."""
+    """Only the other one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that a platform's operator can set. Each field is read from `OWN_SMTP_` and its name in capitals."""
+    """All settings of a platform's operator. Each field is read from the key `OWN_SMTP_` plus its name in capitals."""
 
     encryption_keys: tuple[str, ...] = field(default=(), repr=False)
     """Keys for stored passwords, each `id:base64`; the first encrypts, all decrypt."""
     public_url: str | None = None
-    """Where people reach the platform, for links in mails: `https://surveys.example.org`."""
+    """The platform's public URL, for links in emails: `https://surveys.example.org`."""
     url_prefix: str = "/own-smtp"
-    """Where the pages are mounted."""
+    """The URL prefix of the pages."""
     platform_name: str = "Survey platform"
-    """How confirmation mails and alerts call the platform."""
+    """The platform's name in confirmation mails and alerts."""
     redis_url: str = "redis://localhost:6379/0"
     queue: str = "own-smtp"
     """The name of the RQ queue."""
     journal_dir: Path | None = None
-    """A local folder for the workers' journals; `None` means `own-smtp` in the instance folder."""
+    """The local folder of the workers' journals; `None` means `own-smtp` in the instance folder."""
     policy_page: PolicyPage = PolicyPage.EDIT
-    """What administrators may change on the page of the platform's policy."""
+    """The rights of the policy page: `show`, `edit` or `network`."""
     allowed_tenants: frozenset[str] | None = None
-    """The ids of the tenants that may use own mail servers; `None` means all."""
+    """The ids of the tenants that may use their own mail servers; `None` means all."""
     allowed_ports: frozenset[int] = frozenset({25, 465, 587, 2525})
     allowed_networks: tuple[Network, ...] = ()
-    """Networks that relays may be in although they are not public, such as `10.1.0.0/16`."""
+    """Non-public networks that are allowed for relays, such as `10.1.0.0/16`."""
     allow_plaintext: bool = False
-    """Whether a relay may be used without TLS. Never with a password, whatever is set here."""
+    """Whether a relay may be used without TLS. Passwords are never sent without TLS, even if this is set."""
     relays_per_tenant: int = 200
     ceiling_connections: int = 20
-    """The most connections at a time to one relay, whatever the tenant asks for."""
+    """Maximum simultaneous connections to one relay; overrides the tenant's setting."""
     ceiling_per_second: float | None = None
-    """The most messages a second through one relay, whatever the tenant asks for."""
+    """Maximum messages per second through one relay; overrides the tenant's setting."""
     window: int = 1
-    """Messages in flight on one connection that offers CHUNKING; a crash leaves at most so many `unknown` there."""
+    """Messages in flight on one connection that offers CHUNKING; a crash leaves at most so many of them `unknown`."""
     lease: timedelta = timedelta(seconds=30)
-    """How long a relay stays with a worker that was not heard of."""
+    """How long a worker keeps a relay without renewing its lease."""
     slice: timedelta = timedelta(seconds=60)
-    """How long a relay is drained before it goes to the back of the queue."""
+    """How long a relay is drained before other relays have their turn."""
     relays_per_worker: int = 64
-    """How many relays one worker serves at a time while it waits for slow servers."""
+    """The number of relays that one worker drains concurrently while it waits for slow servers."""
     dispatch_interval: timedelta = timedelta(seconds=2)
-    """How often waiting invitations are looked for."""
+    """The interval at which the dispatcher checks for waiting invitations."""
     machine_grace: timedelta = timedelta(hours=1)
-    """After this, what a lost machine had claimed becomes `unknown`."""
+    """The time after which a lost machine's claims become `unknown`."""
     refusals_in_a_row: int = 5
-    """So many different recipients refused in the same words, none accepted between: the relay pauses."""
+    """The relay pauses after so many different recipients in a row were refused with the same text."""
     retry_horizon: timedelta = timedelta(days=3)
-    """How long an invitation is tried after its first temporary failure."""
+    """How long an invitation is retried after its first temporary failure."""
     first_retry: timedelta = timedelta(minutes=5)
-    """The wait after an invitation's first temporary failure; it doubles from there."""
+    """The wait after an invitation's first temporary failure; it doubles with each further one."""
     longest_retry: timedelta = timedelta(hours=2)
     """The longest wait between two attempts."""
     reconnect: timedelta = timedelta(seconds=15)
-    """The wait after a relay could not be reached; it doubles from there up to `OWN_SMTP_LONGEST_RECONNECT`."""
+    """The wait after a failed connection to a relay; it doubles up to `OWN_SMTP_LONGEST_RECONNECT`."""
     longest_reconnect: timedelta = timedelta(minutes=15)
     confirmation_lifetime: timedelta = timedelta(hours=24)
     confirmation_cooldown: timedelta = timedelta(minutes=1)
     confirmation_rule: ConfirmationRule = ConfirmationRule.DOMAIN
-    """Whether another address than the sender's may confirm a mail server: `sender`, `domain` or `any`."""
+    """The addresses that must confirm a mail server if another one than the sender's is entered: `sender`, `domain`,
+    `any`."""
     keep_content: timedelta = timedelta(days=30)
     """How long the content of a finished batch is kept after the last change in it."""
     keep_recipients: timedelta = timedelta(days=180)
-    """How long its recipients' addresses are kept before they are shortened."""
+    """How long the recipients' addresses of a finished batch are kept before they are shortened."""
     queue_warning: timedelta = timedelta(hours=24)
-    """A relay's owner is alerted when invitations wait for so long and none leaves."""
+    """Alert a relay's owner when invitations have waited this long and none is sent."""
     failure_warning: timedelta = timedelta(minutes=15)
-    """A relay's owner is alerted when there has been no usable connection for so long."""
+    """Alert a relay's owner when the relay has been unreachable for this long."""
     certificate_warning: timedelta = timedelta(days=14)
-    """A relay's owner is alerted when the server's certificate ends within so long."""
+    """Alert a relay's owner this long before the server's certificate expires."""
     metrics_token: str | None = field(default=None, repr=False)
-    """What a scraper shows to read `/metrics`; `None` means that nobody may."""
+    """The bearer token for `/metrics`; `None` disables the page."""
     metrics_tenants: bool = False
-    """Whether the metrics name tenants and relays."""
+    """Whether the metrics have labels for tenants and relays."""
     tests_per_tenant: int = 60
-    """Tests of typed settings that one tenant can cause in an hour."""
+    """Maximum connection tests per tenant and hour."""
     tests_per_person: int = 40
-    """Tests of typed settings that one person can cause in an hour."""
+    """Maximum connection tests per person and hour."""
     tests_per_target: int = 120
-    """Tests of one server and port by all tenants in an hour, from which on each tenant waits between its own."""
+    """Connection tests of one server and port per hour by all tenants, above which each tenant must wait between tests.
+    """
     test_mails_per_tenant: int = 20
-    """Test mails that one tenant can send in an hour."""
+    """Maximum test mails per tenant and hour."""
     test_mails_per_person: int = 10
-    """Test mails that one person can send in an hour."""
+    """Maximum test mails per person and hour."""
     notices_per_tenant: int = 20
-    """Notices of one cause that the platform mails to one tenant's people in an hour."""
+    """Maximum notices of one cause per tenant and hour."""
     test_recipients: tuple[str, ...] = ()
-    """Where test mails may go beside the acting person's own address: addresses, `@` and a domain, or `*` for any."""
+    """Allowed recipients of test mails beside the person's own address: addresses, `@` and a domain, or `*` for any."""
     deadlines: Deadlines = Deadlines()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
         """Read a Flask configuration.
 
-        Raises `ConfigurationError` for an unknown `OWN_SMTP_*` key and for a value of the wrong kind: a typing error
+        Raises `ConfigurationError` for an unknown `OWN_SMTP_*` key and for a value of the wrong type: a misspelt key
         must not silently mean the default.
         """
         known = {key_of(item.name): item.name for item in fields(cls)}
@@ -176,7 +179,7 @@ def key_of(name: str) -> str:
 
 
 def read_value(name: str, value: Any) -> Any:
-    """Turn what somebody set into what the field `name` of `Settings` holds. Raises `ConfigurationError`."""
+    """Convert a configured value for the field `name` of `Settings`. Raises `ConfigurationError`."""
     reader: Callable[[str, Any], Any] = _READERS.get(name, _same_kind)
     try:
         return reader(name, value)
@@ -189,7 +192,7 @@ def _same_kind(name: str, value: Any) -> Any:
     if isinstance(default, timedelta):
         return _duration(name, value)
     if isinstance(default, bool) and not isinstance(value, bool):
-        raise TypeError("it must be True or False, which an environment variable says as `true` or `false`")
+        raise TypeError("it must be True or False, in environment variables `true` or `false`")
     if isinstance(default, bool) or not isinstance(default, (int, float)):
         if default is not None and not isinstance(value, type(default)):
             raise TypeError(f"it must be of type {type(default).__name__}")
@@ -273,7 +276,7 @@ def _page(_name: str, value: Any) -> PolicyPage:
 
 
 def _token_or_none(name: str, value: Any) -> str | None:
-    return _text_or_none(name, value) or None  # an empty one would be known to everybody
+    return _text_or_none(name, value) or None  # everybody could guess an empty one
 
 
 def _lowered(_name: str, value: Any) -> tuple[str, ...]:

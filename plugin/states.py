@@ -1,4 +1,4 @@
-"""The states of an invitation, of a batch and of a relay, and the moves between them."""
+"""The states of invitations, batches and relays, and the legal moves of invitations."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from types import MappingProxyType
 
 
 class State(StrEnum):
-    """What became of an invitation so far."""
+    """The state of an invitation."""
 
     QUEUED = "queued"
     """Waiting, for the first time or again."""
     SENDING = "sending"
     """Claimed by a drain: its final dot may have been written."""
     ACCEPTED = "accepted"
-    """The server answered 250 to the message. Nothing more is known."""
+    """The server accepted the message (250). Nothing more is known."""
     REFUSED = "refused"
     """The server refused this message for good."""
     FAILED = "failed"
-    """Given up: the retry horizon is over, or it cannot be sent at all."""
+    """Sending has stopped: the retry horizon is over, or it cannot be sent at all."""
     UNKNOWN = "unknown"
     """The connection or the worker was lost between the final dot and its reply (RFC 1047)."""
     CANCELLED = "cancelled"
-    """Withdrawn before its final dot."""
+    """Cancelled before its final dot."""
 
 
 WAITING = frozenset({State.QUEUED, State.SENDING})
-"""States that a drain still has to do with."""
+"""States in which an invitation is not finished."""
 
 FINAL = frozenset(State) - WAITING
-"""States that only a person can leave again."""
+"""States that an invitation leaves only by a person's decision."""
 
 RETRYABLE = frozenset({State.REFUSED, State.FAILED, State.CANCELLED})
-"""States from which a person may queue again without the risk of a second copy."""
+"""States from which a person may send again without the risk of a second copy."""
 
 MOVES = MappingProxyType(
     {
@@ -49,13 +49,13 @@ MOVES = MappingProxyType(
         State.CANCELLED: frozenset({State.QUEUED}),
     }
 )
-"""Every legal move. From the final states only a person's retry leads on, and from `unknown` the true outcome that a
-drain brings which was taken for lost; from `accepted` nothing does. What waits becomes `unknown` by itself
-when it comes from a backup."""
+"""Every legal move. An invitation leaves a final state only by a person's retry, or leaves `unknown` by the true
+outcome if a drain returns that counted as lost; it never leaves `accepted`. After a restore from a backup, waiting
+invitations become `unknown`."""
 
 
 class BatchState(StrEnum):
-    """Whether a batch has work for a drain."""
+    """The state of a batch."""
 
     OPEN = "open"
     PAUSED = "paused"
@@ -64,24 +64,24 @@ class BatchState(StrEnum):
 
 
 UNFINISHED = (BatchState.OPEN, BatchState.PAUSED)
-"""States in which something of a batch may wait to be sent."""
+"""States in which a batch may have waiting invitations."""
 
 
 class RelayState(StrEnum):
-    """Whether a relay may send invitations."""
+    """The state of a relay, which decides whether it may send."""
 
     UNCONFIRMED = "unconfirmed"
-    """Saved or changed, and the link in its confirmation mail was not followed yet."""
+    """Saved or changed, and not confirmed yet by the link in its confirmation mail."""
     ACTIVE = "active"
     PAUSED = "paused"
-    """Confirmed, but stopped by a person or by the server's answers; the reason is kept."""
+    """Confirmed, but stopped by a person or by the server's replies; the reason is kept."""
 
 
 class Security(StrEnum):
-    """How the connection to a relay is protected."""
+    """The encryption of the connection to a relay."""
 
     STARTTLS = "starttls"
-    """Upgraded by STARTTLS (RFC 3207), and never used without."""
+    """Upgraded by STARTTLS (RFC 3207), and never used without TLS."""
     IMPLICIT = "implicit"
     """TLS from the first byte (RFC 8314)."""
     NONE = "none"
@@ -102,37 +102,37 @@ class PauseReason(StrEnum):
     NO_SUCH_HOST = "no_such_host"
     UNREACHABLE = "unreachable"
     NOT_ALLOWED = "not_allowed"
-    """The platform's policy refuses host or port. People read the same as of a server that cannot be reached."""
+    """The platform's policy refuses host or port. Pages show the same as for a server that cannot be reached."""
     FORBIDDEN = "forbidden"
-    """The platform's policy refuses own servers of this tenant, or unencrypted ones."""
+    """The platform's policy refuses this tenant's own servers, or unencrypted ones."""
     SECRET_UNREADABLE = "secret_unreadable"
     REFUSES_ALL = "refuses_all"
-    """It refused several recipients in a row in the same words: whether these are about them, a person decides."""
+    """It refused several recipients in a row with the same text: a person decides whether it concerns them."""
 
 
 class RelayTestState(StrEnum):
-    """How far the test of a relay's settings is."""
+    """The state of a connection test."""
 
     WAITING = "waiting"
-    """No worker has taken it up yet."""
+    """No worker has claimed it yet."""
     RUNNING = "running"
     PASSED = "passed"
     FAILED = "failed"
 
 
 TEST_PROJECT = "own-smtp:test"
-"""Stands where a project's id would in the batch of a test mail: no host hears of it."""
+"""Replaces the project's id in the batch of a test mail: hosts are not notified about it."""
 
 
 class AlertCause(StrEnum):
-    """What a relay's owner is alerted of, beside pauses."""
+    """The causes of alerts to a relay's owner, beside pauses."""
 
     UNREACHABLE = "unreachable"
-    """There has been no usable connection for a while."""
+    """There has been no usable connection for `failure_warning`."""
     QUEUE = "queue"
-    """Invitations are due for long and none leaves."""
+    """Invitations have been due for `queue_warning`, and none is sent."""
     CERTIFICATE = "certificate"
-    """The server's certificate ends soon, or has ended."""
+    """The server's certificate expires soon, or has expired."""
 
 
 WITHOUT_WORDS = frozenset(
@@ -145,11 +145,11 @@ WITHOUT_WORDS = frozenset(
         PauseReason.SECRET_UNREADABLE,
     }
 )
-"""Reasons for which no server said anything: what is kept as the reason is a person's note, or our own sentence."""
+"""Reasons without a server's reply: the stored text is a person's note, or our own."""
 
 
 class Route(StrEnum):
-    """Which way an invitation left."""
+    """The route by which an invitation was sent."""
 
     RELAY = "relay"
     PLATFORM = "platform"

@@ -1,7 +1,7 @@
-"""A host's content becomes octets by RFC 5322: checked once, compiled once a batch, composed once a recipient.
+"""Turns a host's content into RFC 5322 messages: checked once, compiled once per batch, composed once per recipient.
 
-Ask it to check a content (`compiler.compile_content`, which raises `own_smtp.errors.ContentError`), to render one
-recipient's message, and to store a content and read it back (`contents`).
+`compiler.compile_content` compiles a content (it raises `own_smtp.errors.ContentError`) and renders one recipient's
+message; `contents` stores a content and loads it again.
 
 It does no input or output and reads no clock: the same values give the same octets, in every attempt. `__all__` names
 the modules that other rooms may import.

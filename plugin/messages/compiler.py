@@ -1,7 +1,7 @@
-"""Messages from contents: compiled once a batch, composed once an invitation.
+"""Messages from contents: compiled once per batch, composed once per invitation.
 
-What is made is a whole RFC 5322 message: CRLF line ends and one at the end, 7-bit (but for an address that only
-SMTPUTF8 can carry), no line over 998 octets, no NUL, not dot-stuffed.
+The result is a complete RFC 5322 message: CRLF line ends and one at the end, 7-bit (except for an address that needs
+SMTPUTF8), no line over 998 octets, no NUL, not dot-stuffed.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _MESSAGE_ID = re.compile(r"<?([0-9A-Za-z]+)\.([0-9]+)@([^\s<>@]+)>?")
 
 
 class CompiledContent:
-    """One content in the name of one sender, ready to be filled in for any number of recipients.
+    """One content of one sender, ready to be filled in for any number of recipients.
 
-    Both halves can be used far from each other: `personal` encodes what differs from recipient to recipient, and
-    `frame` puts that into what does not.
+    Its halves can be used in different processes: `personal` encodes the parts that differ between recipients, and
+    `frame` inserts them into the rest.
     """
 
     def __init__(self, sender: bytes, skeleton: Skeleton, needs_smtputf8: bool) -> None:
@@ -53,16 +53,16 @@ class CompiledContent:
 
 
 class Personal:
-    """What of a message differs from recipient to recipient. For one thread at a time."""
+    """The parts of a message that differ between recipients. Not thread-safe."""
 
     def __init__(self, gaps: Sequence[_Gap], made: Sequence[MimePiece]) -> None:
         self._gaps = gaps
         self._made = made
 
     def render(self, *, address: str, name: str, values: Mapping[str, str], message_id: str) -> list[bytes]:
-        """Return all of it encoded, in the order that `Frame.join` takes it in.
+        """Return these parts encoded, in the order that `Frame.join` expects.
 
-        `address` must have come from `parse_address` and `message_id` from the function of this name. Raises
+        `address` must be a result of `parse_address`, and `message_id` one of the function of this name. Raises
         `AddressError` for an address that would break the header.
         """
         parts = [mailbox("To", address, name), message_id.encode("ascii")]
@@ -74,16 +74,16 @@ class Personal:
 
 
 class Frame:
-    """What of a message is the same for all, with places for what is not. Never changes."""
+    """The parts of a message that are the same for all recipients, with slots for the others. Immutable."""
 
     def __init__(self, sender: bytes, pieces: Sequence[bytes], slots: Sequence[Sequence[int]]) -> None:
         self._sender = sender
-        # The first stretch is left for the fields that differ in every message.
+        # The first piece is reserved for the fields that differ in every message.
         self._pieces = [b"", *pieces]
         self._slots = [(number, place + 1) for number, places in enumerate(slots, start=2) for place in places]
 
     def join(self, parts: Sequence[bytes], date: str) -> bytes:
-        """Return the message. `date` must have come from `format_date`."""
+        """Return the message. `date` must be a result of `format_date`."""
         pieces = self._pieces.copy()
         pieces[0] = b"%s%sDate: %s\r\nMessage-ID: %s\r\n" % (self._sender, parts[0], date.encode("ascii"), parts[1])
         for number, place in self._slots:
@@ -92,7 +92,7 @@ class Frame:
 
 
 class _Gap:
-    """All ways in which one placeholder's value is encoded."""
+    """All encodings of one placeholder's value."""
 
     def __init__(self, name: str, escapes: Sequence[Escape]) -> None:
         self.name = name
@@ -101,13 +101,13 @@ class _Gap:
         self._missing = self._last[1]
 
     def render(self, value: str | None) -> list[bytes]:
-        """Encode the value for each of its uses: most look the same everywhere."""
+        """Encode the value for each of its uses; most values have the same encoding everywhere."""
         if value is None:
             return self._missing
         if is_bare(value):
             return [value.encode("ascii")] * len(self._escapes)
         last, encoded = self._last
-        if value != last:  # a survey's or a sender's name is the same for all
+        if value != last:  # some values, such as the survey's name, are the same for all recipients
             encoded = self._encode(value)
             self._last = (value, encoded)
         return encoded
@@ -130,15 +130,15 @@ class _Field:
         self._write = unstructured if kind is FieldKind.TEXT else write_field
 
     def render(self, values: Mapping[str, str]) -> bytes:
-        """Raises `ContentError` for a value that such a field cannot hold."""
+        """Return the field. Raises `ContentError` for a value that such a field cannot contain."""
         return self._write(self._name, self._fill(values))
 
 
 def compile_content(content: Content, identity: Identity) -> CompiledContent:
-    """Encode all of a content that does not depend on the recipient.
+    """Encode all parts of a content that do not depend on the recipient.
 
-    HTML that shows nothing counts as none, and a text that is blank is taken from the HTML. Raises `ContentError` for a
-    header that a host may not set, `AddressError` for a sender that is no address.
+    HTML that shows nothing counts as none, and a blank text is derived from the HTML. Raises `ContentError` for a
+    header that a host may not set, `AddressError` for an invalid sender.
     """
     content = _with_both(content)
     sender = parse_address(identity.address)
@@ -157,13 +157,13 @@ def message_id(batch_key: str, invitation_id: int, domain: str) -> str:
 
 
 def parse_message_id(text: str) -> tuple[str, int, str] | None:
-    """Return what a Message-ID of ours was made from: batch key, invitation id, domain. `None` for others'."""
+    """Return the parts of a Message-ID of ours: batch key, invitation id, domain. `None` for other Message-IDs."""
     match = _MESSAGE_ID.fullmatch(text.strip())
     return (match[1], int(match[2]), match[3]) if match else None
 
 
 def format_date(moment: datetime) -> str:
-    """Return an aware time as a Date header says it, in UTC (RFC 5322, 3.3)."""
+    """Return an aware time in the format of a Date header, in UTC (RFC 5322, 3.3)."""
     return _format_second(int(moment.timestamp()))
 
 
@@ -173,7 +173,7 @@ def _format_second(second: int) -> str:
 
 
 def _with_both(content: Content) -> Content:
-    """The last alternative is what recipients see (RFC 2046, 5.1.4): an empty one would be an empty mail."""
+    """Drop HTML that shows nothing, and derive a blank text: readers show the last alternative (RFC 2046, 5.1.4)."""
     if shows_nothing(content.html):
         return replace(content, html=None)
     return replace(content, text=text_of(content.html or "")) if is_blank(content.text) else content

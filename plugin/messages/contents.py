@@ -1,4 +1,4 @@
-"""What a host hands over to be said, checked once and kept as JSON beside rows for its files."""
+"""A host's content: checked once and stored as JSON, with its files in rows of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_NAME = 255
 
 
 def check_content(content: Content) -> None:
-    """Raise `ContentError`, with a reason in plain words, for a content that no message can be made from."""
+    """Raise `ContentError`, with a reason for people, if no message can be made from the content."""
     _check_kind("The content", content, Content, "a Content")
     _check_text("The subject", content.subject)
     _check_text("The text", content.text)
@@ -40,7 +40,7 @@ def check_content(content: Content) -> None:
 
 
 def store_content(content: Content) -> tuple[dict[str, Any], list[Attachment]]:
-    """Return a content as JSON, and its files, which are kept in rows of their own. Raises `ContentError`."""
+    """Return a content as JSON, and its files, which get rows of their own. Raises `ContentError`."""
     check_content(content)
     stored = {
         "subject": content.subject,
@@ -54,12 +54,12 @@ def store_content(content: Content) -> tuple[dict[str, Any], list[Attachment]]:
 
 
 def load_content(stored: Mapping[str, Any], attachments: Sequence[Attachment]) -> Content:
-    """Return the content that `store_content` took apart."""
+    """Restore a content from the results of `store_content`."""
     return Content(**stored, attachments=tuple(attachments))
 
 
 def store_override(invitation: Invitation) -> dict[str, Any] | None:
-    """Return what an invitation says instead of its batch as JSON, files included; `None` if it says the same.
+    """Return an invitation's own content or message as JSON, files included; `None` if it has the batch's content.
 
     Raises `ContentError`.
     """
@@ -74,7 +74,7 @@ def store_override(invitation: Invitation) -> dict[str, Any] | None:
 
 
 def load_override(stored: Mapping[str, Any]) -> Content | bytes:
-    """Return the content that `store_override` took apart, or the bytes of a whole message."""
+    """Restore the content from the result of `store_override`, or the bytes of a whole message."""
     if "message" in stored:
         return b64decode(stored["message"])
     return load_content(stored["content"], [_load_attachment(item) for item in stored["attachments"]])
@@ -86,14 +86,14 @@ def store_values(values: Mapping[str, str]) -> dict[str, str]:
     for name, value in values.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ContentError(f"The value of the placeholder {name} is not text.")
-        if not (name.isascii() and value.isascii()):  # as most are, and a hundred thousand come within one request
+        if not (name.isascii() and value.isascii()):  # most are, and one request may have a hundred thousand
             _check_text("The name of a placeholder", name)
             _check_text(f"The value of the placeholder {name}", value)
     return dict(values)
 
 
 def store_name(name: str) -> str:
-    """Return a recipient's name as it fits into its column and its header: one line, at most 255 characters."""
+    """Return a recipient's name in a form that fits its column and its header: one line, at most 255 characters."""
     _check_text("The name", name)
     return clean(name)[:LONGEST_NAME]
 
@@ -136,7 +136,7 @@ def _check_attachments(content: Content) -> None:
         if item.content_id is None:
             continue
         if shows_nothing(content.html):
-            raise ContentError(f"{item.filename} is to be shown inside of the HTML, but there is none.")
+            raise ContentError(f"{item.filename} is an inline image, but there is no HTML to show it.")
         if item.content_id in seen:
             raise ContentError(f"The content id {item.content_id} is given twice.")
         seen.add(item.content_id)

@@ -1,7 +1,7 @@
-"""The parts of a host's message (RFC 2046): each is left byte for byte as it is, unless a server could not take it.
+"""The parts of a host's message (RFC 2046): each stays byte for byte as it is, unless servers could not accept it.
 
-A library that reads a message and writes it again changes what nobody asked it to: signatures break, attached messages
-are taken apart. Here parts are only found, and those that are no 7-bit text are encoded in base64.
+A library that parses a message and writes it again changes more than necessary: signatures break, attached messages are
+split. Here parts are only located, and those that are not 7-bit text are encoded in base64.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from own_smtp.messages.encodings import base64_lines
 from own_smtp.messages.fields import write_field
 
 DEEPEST = 20
-"""Parts within parts; nobody means more."""
+"""Maximum nesting of parts; real messages have less."""
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _HEAD_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
@@ -31,12 +31,12 @@ _NO_WIRE = re.compile(rb"\0|[^\r\n]{999}")
 _REGISTRY = HeaderRegistry()
 _MIME = SMTP.clone(cte_type="7bit")
 _OPAQUE = frozenset({"multipart/signed", "multipart/encrypted"})
-"""What only their makers may change (RFC 1847)."""
+"""Types whose content must not be changed (RFC 1847)."""
 _BASE64 = b"Content-Transfer-Encoding: base64\r\n"
 
 
 class Entity(NamedTuple):
-    """A header of whole fields, and what stands behind its empty line."""
+    """A header of whole fields, and the body behind its empty line."""
 
     fields: list[bytes]
     body: bytes
@@ -49,26 +49,26 @@ class _Kind(NamedTuple):
 
 
 def fields_of(head: bytes) -> list[bytes]:
-    """Return the whole fields of a header, ready for the wire. Raises `ContentError` for what is no header.
+    """Return the whole fields of a header, ready for sending. Raises `ContentError` for an invalid header.
 
-    ASCII stays as it is; raw UTF-8 is encoded as the field demands.
+    ASCII stays as it is; raw UTF-8 is encoded as the field requires.
     """
     head = _BLANK_LINE.sub(b"", _LINE_END.sub(b"\r\n", head))
     return [_field(raw) for raw in _FIELD_END.split(head)]
 
 
 def name_of(field: bytes) -> bytes:
-    """Return the name of a whole field in small letters."""
+    """Return the name of a whole field in lower case."""
     return field.partition(b":")[0].lower()
 
 
-def mended(entity: Entity, depth: int = 0) -> Entity:
-    """Return an entity whose octets every server can take: 7-bit, CRLF, no line over 998 octets.
+def wire_safe(entity: Entity, depth: int = 0) -> Entity:
+    """Return an entity that every server can accept: 7-bit, CRLF, no line over 998 octets.
 
-    Only what is signed or encrypted may keep octets beyond ASCII. Raises `ContentError` for what cannot be written.
+    Only signed or encrypted parts may keep non-ASCII octets. Raises `ContentError` for parts that cannot be sent.
     """
     if depth > DEEPEST:
-        raise ContentError(f"The message has parts within parts, more than {DEEPEST} deep.")
+        raise ContentError(f"The message has parts nested more than {DEEPEST} deep.")
     kind = _kind_of(entity.fields)
     if kind.name in _OPAQUE:
         return _opaque(entity)
@@ -80,7 +80,7 @@ def mended(entity: Entity, depth: int = 0) -> Entity:
 
 
 def text_of(octets: bytes) -> str:
-    """Return what raw octets in a header mean: UTF-8, as everybody writes today, or Latin-1, which has every octet."""
+    """Decode raw octets in a header: as UTF-8 if they are valid, else as Latin-1, which decodes every octet."""
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError:
@@ -90,9 +90,9 @@ def text_of(octets: bytes) -> str:
 def _field(raw: bytes) -> bytes:
     match = _FIELD.match(raw)
     if not match:
-        raise ContentError("The message is no message: it needs a header, an empty line and text.")
+        raise ContentError("The message is invalid: it needs a header, an empty line and text.")
     if b"\0" in raw:
-        raise ContentError("The header of the message has a NUL in it.")
+        raise ContentError("The header of the message contains a NUL.")
     name, value = match[1], raw[match.end() :]
     if not _UNFIT.search(raw):
         return name + b":" + value + b"\r\n"
@@ -114,12 +114,12 @@ def _kind_of(fields: list[bytes]) -> _Kind:
 def _opaque(entity: Entity) -> Entity:
     body = _LINE_END.sub(b"\r\n", entity.body)
     if _NO_WIRE.search(body):
-        raise ContentError("A signed or encrypted message must be sent as it is, and has a NUL or too long a line.")
+        raise ContentError("A signed or encrypted message cannot be changed, and contains a NUL or an overlong line.")
     return Entity(entity.fields, body)
 
 
 def _leaf(entity: Entity, encoding: str) -> Entity:
-    """A body that is encoded already must still be lines that may be sent."""
+    """Return a part without parts of its own; one whose lines cannot be sent is encoded in base64 again."""
     body = entity.body if encoding == "binary" else _LINE_END.sub(b"\r\n", entity.body)
     if not _UNFIT.search(body) and encoding != "binary":
         return Entity(_without_encoding(entity.fields) if encoding == "8bit" else entity.fields, body)
@@ -140,13 +140,15 @@ def _decoded(body: bytes, encoding: str) -> bytes:
             case _:
                 return body
     except Base64Error as error:
-        raise ContentError(f"A part of the message is not in the encoding that it says: {error}.") from error
+        raise ContentError(
+            f"A part of the message does not have the encoding that its header states: {error}."
+        ) from error
 
 
 def _message(entity: Entity, encoding: str, depth: int) -> Entity:
-    """An attached message may have no encoding of its own (RFC 2046, 5.2.1): readers would take base64 for its text.
+    """Return an attached message without a transfer encoding, which readers would not decode (RFC 2046, 5.2.1).
 
-    One that cannot be read as a message, or not be sent as it is, is a file like any other.
+    One that is not a valid message, or was encoded and cannot be sent as it is, becomes an ordinary file.
     """
     data = _decoded(entity.body, encoding)
     was_encoded = encoding in {"base64", "quoted-printable"}
@@ -157,8 +159,8 @@ def _message(entity: Entity, encoding: str, depth: int) -> Entity:
         fields = [field for field in entity.fields if name_of(field) != b"content-type"]
         return _in_base64([b"Content-Type: application/octet-stream\r\n", *fields], data)
     head, body = split_entity(data)
-    mended_inner = mended(Entity(fields_of(head), body), depth + 1)
-    return Entity(_without_encoding(entity.fields), joined(mended_inner))
+    safe = wire_safe(Entity(fields_of(head), body), depth + 1)
+    return Entity(_without_encoding(entity.fields), joined(safe))
 
 
 def _is_message(data: bytes) -> bool:
@@ -167,7 +169,7 @@ def _is_message(data: bytes) -> bool:
 
 
 def _multipart(entity: Entity, boundary: str, depth: int) -> Entity:
-    """Mend each part in its place; what stands around them is for readers without MIME, and kept only where it fits."""
+    """Make each part safe in its place. Preamble and epilogue, for readers without MIME, are kept if they are safe."""
     body = entity.body
     delimiter = re.compile(rb"(?:\A|\r\n|\n|\r)--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*(?=\r\n|\n|\r|\Z)")
     pieces, start, is_open = [], 0, False
@@ -192,7 +194,7 @@ def _around(text: bytes) -> bytes:
 
 def _part(octets: bytes, depth: int) -> bytes:
     head, body = split_entity(_LINE_END.sub(b"", octets, count=1))
-    return joined(mended(Entity(fields_of(head) if head else [], body), depth + 1))
+    return joined(wire_safe(Entity(fields_of(head) if head else [], body), depth + 1))
 
 
 def split_entity(octets: bytes) -> tuple[bytes, bytes]:
@@ -205,7 +207,7 @@ def split_entity(octets: bytes) -> tuple[bytes, bytes]:
 
 
 def line_ends_of_header(octets: bytes) -> set[bytes]:
-    """Return the kinds of line ends that a header has, its empty line included; none where it has no end."""
+    """Return the kinds of line ends in a header, its empty line included; none if the header does not end."""
     end = _HEAD_END.search(octets)
     return set(_LINE_END.findall(octets, 0, end.end())) if end else set()
 

@@ -1,4 +1,4 @@
-"""Header fields by their kind (RFC 5322, 3.6): what may be encoded in each, and what must be refused.
+"""Header fields by their kind (RFC 5322, 3.6): encoding, and values that must be refused.
 
 In free text everything can become an encoded word; in a structured field only a phrase or a comment can (RFC 2047, 5).
 """
@@ -17,7 +17,7 @@ from own_smtp.smtp.addresses import parse_address
 
 
 class FieldKind(StrEnum):
-    """How the value of a field is written."""
+    """The format of a field's value."""
 
     TEXT = "text"
     ADDRESSES = "addresses"
@@ -26,7 +26,7 @@ class FieldKind(StrEnum):
     LIST_ID = "list_id"
     """A phrase and an id in angle brackets (RFC 2919, 3)."""
     ASCII = "ascii"
-    """Words of a protocol, ids, numbers: nothing in them can be encoded."""
+    """Keywords, ids, numbers: nothing in them can be encoded."""
 
 
 _KINDS = {
@@ -53,14 +53,14 @@ _ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~@.-]+")
 
 
 def kind_of(name: str) -> FieldKind:
-    """Return how a field is written; one that nobody here knows is free text (RFC 5322, 3.6.8)."""
+    """Return the kind of a field; unknown fields are free text (RFC 5322, 3.6.8)."""
     return _KIND_OF.get(name.lower(), FieldKind.TEXT)
 
 
 def write_field(name: str, value: str) -> bytes:
-    """Return a whole field with its line end, from its value as people read it.
+    """Return a whole field with its line end, from its decoded value.
 
-    Raises `ContentError` for a value that this field cannot hold.
+    Raises `ContentError` for a value that this field cannot contain.
     """
     value = clean(value)
     match kind_of(name):
@@ -82,18 +82,18 @@ def addresses_in(name: str, value: str) -> list[tuple[str, str]]:
     try:
         found = [(parse_address(item.addr_spec), item.display_name or "") for item in header.addresses]
     except ContentError as error:
-        raise ContentError(f"The header {name} holds something that is no address: {error}") from error
+        raise ContentError(f"The header {name} contains an invalid address: {error}") from error
     if not found:
-        raise ContentError(f"The header {name} holds no address.")
+        raise ContentError(f"The header {name} contains no address.")
     return found
 
 
 def _with_urls(name: str, value: str) -> str:
-    """Percent-encode each URL, and encode each comment (RFC 3986, 2.1; RFC 2047, 5 (2)); nothing else may be there."""
+    """Percent-encode each URL, and encode each comment (RFC 3986, 2.1; RFC 2047, 5 (2)). Other text must be ASCII."""
     rest = _COMMENT.sub("", _BRACKETS.sub("", value))
     urls = [usable_url(url) for url in _BRACKETS.findall(value)]
     if not all(urls) or not rest.isascii():
-        raise ContentError(f"The header {name} takes URLs in angle brackets; these cannot be written: {value}")
+        raise ContentError(f"The header {name} needs URLs in angle brackets; this value is not valid: {value}")
     written = iter(urls)
     value = _BRACKETS.sub(lambda _match: f"<{next(written)}>", value)
     return _COMMENT.sub(lambda match: f"({phrase(match[1], 2)})" if not match[1].isascii() else match[0], value)
@@ -103,7 +103,7 @@ def _list_id(name: str, value: str) -> bytes:
     match = _LIST_ID.fullmatch(value)
     words, identifier = (match[1].strip(), match[2]) if match else ("", value)
     if not _ID.fullmatch(identifier):
-        raise ContentError(f"The header {name} takes an id in ASCII such as <surveys.example.org>, not: {value}")
+        raise ContentError(f"The header {name} needs an id in ASCII such as <surveys.example.org>, not: {value}")
     if not match or not words or '"' in words or "=?" in words:
         return _ascii(name, value)
     return f"{name}: {phrase(words, len(name) + 2)}{FOLD}<{identifier}>\r\n".encode("ascii")
@@ -111,7 +111,7 @@ def _list_id(name: str, value: str) -> bytes:
 
 def _ascii(name: str, value: str) -> bytes:
     if not "".join(value.split()).isascii():
-        raise ContentError(f"The header {name} takes ASCII only; this cannot be written: {value}")
+        raise ContentError(f"The header {name} allows only ASCII, not: {value}")
     if max(map(len, value.split(" "))) > LONGEST_WORD:
-        raise ContentError(f"The header {name} holds a word of more than {LONGEST_WORD} characters.")
+        raise ContentError(f"The header {name} contains a word of more than {LONGEST_WORD} characters.")
     return folded(name, value)

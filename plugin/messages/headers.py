@@ -1,6 +1,6 @@
-"""Header fields as they go onto the wire: nothing but ASCII, no control character, no line over 998 octets.
+"""Header fields in their transmitted form: ASCII only, no control character, no line over 998 octets.
 
-Whatever a host, a tenant or a recipient's name brings along, a field stays one field: control characters and line
+Whatever the values from hosts, tenants and recipients contain, a field stays one field: control characters and line
 ends become spaces, non-ASCII text becomes encoded words (RFC 2047), long fields are folded (RFC 5322, 2.2.3).
 """
 
@@ -14,22 +14,22 @@ from own_smtp.errors import AddressError, ContentError
 
 FOLD = "\r\n "
 LINE = 76
-"""The longest line that may hold an encoded word (RFC 2047, 2); others aim at it, too."""
+"""The longest line that may contain an encoded word (RFC 2047, 2); the aim for other lines, too."""
 
 LONGEST_NAME = 50
 LONGEST_VALUE = 4000
 LONGEST_WORD = 900
-"""The longest word of ASCII that stands in a line of its own."""
+"""The longest ASCII word that may stand on a line of its own."""
 _LONGEST_QUOTED = 255
 
 _FIELD_NAME = re.compile(r"[!-9;-~]+")
-# Line ends, other controls, and what Unicode takes for a line end.
+# Line ends, other control characters, and Unicode's line and paragraph separators.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _MAILBOX = re.compile(r"[^\s\x00-\x20\x7f-\x9f<>()\[\]:;@\\,\"]+@[A-Za-z0-9.-]+")
 _WORD = re.compile(r" *[^ ]+")
 
-# What an encoded word may hold as it is, also inside a display name (RFC 2047, 5 (3)).
+# Octets that an encoded word may contain unescaped, also inside a display name (RFC 2047, 5 (3)).
 _PLAIN_IN_WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/ ")
 _Q = {byte: chr(byte) if byte in _PLAIN_IN_WORD else f"={byte:02X}" for byte in range(256)} | {32: "_"}
 _AROUND = len("=?utf-8?q??=")
@@ -45,9 +45,9 @@ _FAMILIES = ("arc-", "content-", "received-", "resent-")
 
 
 def check_header(name: str, value: str) -> None:
-    """Raise `ContentError` for a field that a host may not set, or that cannot be one (RFC 5322, 2.2)."""
+    """Raise `ContentError` for a field that a host may not set, and for an invalid one (RFC 5322, 2.2)."""
     if not _FIELD_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-        raise ContentError(f"{name!r} cannot be the name of a header: it takes 1 to {LONGEST_NAME} ASCII characters.")
+        raise ContentError(f"{name!r} cannot be the name of a header: it needs 1 to {LONGEST_NAME} ASCII characters.")
     lowered = name.lower()
     if lowered in _OURS:
         raise ContentError(f"The header {name} is written by Own SMTP itself and cannot be set.")
@@ -57,7 +57,7 @@ def check_header(name: str, value: str) -> None:
 
 
 def check_line(what: str, value: str) -> None:
-    """Raise `ContentError` unless `value` is text without line ends and other control characters."""
+    """Raise `ContentError` if `value` is too long, or contains line ends or other control characters."""
     if _CONTROL.search(value.replace("\t", " ")):
         raise ContentError(f"{what} contains a line end or another control character.")
     if len(value) > LONGEST_VALUE:
@@ -83,14 +83,14 @@ def unstructured(name: str, value: str) -> bytes:
 def mailbox(name: str, address: str, display: str) -> bytes:
     """Return a whole field with one address and a display name, which may be empty.
 
-    The address must be a parsed one; only a local part beyond ASCII, which no encoded word can express, makes the
-    field UTF-8 (RFC 6532). Raises `AddressError` for an address that would break the field.
+    The address must be a parsed one. The field is UTF-8 (RFC 6532) only for a non-ASCII local part, which no encoded
+    word can represent. Raises `AddressError` for an address that would break the field.
     """
     return f"{name}: {_mailbox(address, display, len(name) + 2)}\r\n".encode()
 
 
 def mailboxes(name: str, people: Sequence[tuple[str, str]]) -> bytes:
-    """Return a whole field with several addresses and their display names, one a line. As `mailbox` for each."""
+    """Return a whole field with several addresses and their display names, one per line, each as by `mailbox`."""
     written = [
         _mailbox(address, display, 1 if index else len(name) + 2) for index, (address, display) in enumerate(people)
     ]
@@ -99,7 +99,7 @@ def mailboxes(name: str, people: Sequence[tuple[str, str]]) -> bytes:
 
 def _mailbox(address: str, display: str, column: int) -> str:
     if not _MAILBOX.fullmatch(address):
-        raise AddressError(f"{address!r} is not an address.")
+        raise AddressError(f"{address!r} is not an email address.")
     display = clean(display)
     if not display:
         return address
@@ -109,9 +109,9 @@ def _mailbox(address: str, display: str, column: int) -> str:
 
 
 def encoded_words(text: str, column: int) -> str:
-    """Return `text` as encoded words, one a line, the first of which starts at `column` of its line.
+    """Return `text` as encoded words, one per line, the first of which starts at `column` of its line.
 
-    None splits a character, and the shorter of both encodings is taken.
+    No character is split, and the shorter of the two encodings is used.
     """
     data = text.encode("utf-8", "replace")
     in_q = _q_word(data)
@@ -135,9 +135,9 @@ def _q_words(text: str, column: int) -> Iterator[str]:
 
 
 def _b_words(text: str, column: int) -> Iterator[str]:
-    """Only the last word may have padding: GMime reads neighbours as one, and stops at it.
+    """Yield words in the B encoding, of which only the last has padding: GMime joins adjacent words, and stops at it.
 
-    Where no whole number of characters fills groups of three octets, one character in the other encoding helps.
+    If no whole number of characters fills groups of three octets, one character is encoded in Q.
     """
     chunks = [char.encode("utf-8", "replace") for char in text]
     start = 0
@@ -177,7 +177,7 @@ def _longest_word(text: str) -> int:
 
 
 def folded(name: str, value: str) -> bytes:
-    """Break an ASCII field before spaces only, so that unfolding gives back every one of them."""
+    """Fold an ASCII field before spaces only, so that unfolding restores every one of them."""
     start = f"{name}:"
     lines = [start]
     for word in _WORD.findall(f" {value}"):

@@ -1,7 +1,7 @@
-"""The text of an HTML mail, for readers that show no HTML: words, lines, lists, and where links lead.
+"""Converts an HTML mail to text, for readers that show no HTML: words, lines, lists and the targets of links.
 
-By the standard library's parser. Libraries that do more write Markdown, which changes placeholders, or bring parsers
-in C; a mail needs no layout of tables.
+It uses the standard library's parser. Libraries for this purpose write Markdown, which changes placeholders, or need
+parsers in C; a mail needs no layout of tables.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _AROUND_LINES = re.compile(r" *\n *")
 
 
 def is_blank(text: str | None) -> bool:
-    """Whether a text says nothing: it is not there, or white space only."""
+    """Whether a text is missing, or contains only white space."""
     return text is None or not text.strip(_SPACE)
 
 
 def shows_nothing(html: str | None) -> bool:
-    """Whether somebody who opens it sees an empty mail: neither words nor pictures."""
+    """Whether HTML appears empty: neither words nor pictures."""
     if html is None or is_blank(html):
         return True
     reader = _read(html)
@@ -56,7 +56,7 @@ def shows_nothing(html: str | None) -> bool:
 
 
 def text_of(html: str) -> str:
-    """Return what HTML says, with a link's address behind its words. Placeholders stay as they are."""
+    """Return the text of HTML, with a link's target behind its words. Placeholders stay as they are."""
     text = _AROUND_LINES.sub("\n", "".join(_read(html).pieces)).strip(_SPACE)
     return _MANY_LINES.sub("\n\n", text) + "\n"
 
@@ -69,7 +69,7 @@ def _read(html: str) -> _Reader:
 
 
 class _Reader(HTMLParser):
-    """Collects text. Never raises: what is no HTML is text."""
+    """Collects text. Never raises: invalid HTML is treated as text."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -95,7 +95,7 @@ class _Reader(HTMLParser):
                 self._add("- ")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)  # HTML knows no elements that end themselves, but for those without an end
+        self.handle_starttag(tag, attrs)  # HTML ignores the slash; only void elements have no end tag
 
     def handle_endtag(self, tag: str) -> None:
         if tag in _HIDDEN:

@@ -1,4 +1,4 @@
-"""A batch's text, HTML and files as one MIME tree (RFC 2045, 2046, 2387), encoded once, with gaps for the values."""
+"""A batch's text, HTML and files as one MIME tree (RFC 2045, 2046, 2387), encoded once, with gaps for values."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _PART_POLICY = policy.SMTP.clone(max_line_length=998)
 _TOKEN = r"[!#$%&'*+.^_`{|}~0-9A-Za-z-]+"
 _CONTENT_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:\s*;.*)?")
 _CONTENT_ID = re.compile(r"[!#-'*+.-;=?A-Z^-~-]+(?:@[!#-'*+.-;=?A-Z^-~-]+)?")
-# Slashes lead elsewhere, and some readers decode encoded words even here.
+# Slashes could leave the folder, and some readers decode encoded words even in file names.
 _NO_FILE_NAME = re.compile(r"[/\\]|=\?")
 _LONGEST = 255
 
 
 class MimePiece(Protocol):
-    """A stretch of the message that is made anew for each recipient."""
+    """A piece of the message that is rendered for each recipient."""
 
     def render(self, values: Mapping[str, str]) -> bytes: ...
 
 
 @dataclass(slots=True)
 class Skeleton:
-    """The message as a list of stretches: what never changes, and gaps by position."""
+    """The message as a list of pieces: constant ones, gaps for values, and pieces rendered for each recipient."""
 
     pieces: list[bytes] = field(default_factory=list)
     gaps: dict[str, dict[Escape, list[int]]] = field(default_factory=dict)
-    """Positions that a placeholder's value goes to, by its name and by how it is escaped there."""
+    """The positions of each placeholder's value, by its name and by its escaping there."""
     made: list[tuple[int, MimePiece]] = field(default_factory=list)
 
     def add(self, data: bytes) -> None:
@@ -61,12 +61,12 @@ class Skeleton:
 
 @dataclass(frozen=True, slots=True)
 class Base64Text:
-    """A text part in base64, which has no places that a value could be put into afterwards."""
+    """A text part in base64, which has to be encoded as a whole for each recipient."""
 
     parts: Sequence[str]
     """Literal texts, and placeholders' names between them."""
     escapes: Sequence[Escape]
-    """How the value of each placeholder is escaped."""
+    """The escaping of each placeholder's value."""
 
     def render(self, values: Mapping[str, str]) -> bytes:
         texts = list(self.parts)
@@ -78,7 +78,7 @@ class Base64Text:
 
 
 def check_attachment(attachment: Attachment) -> None:
-    """Raise `ContentError` for a file that cannot be attached as it says."""
+    """Raise `ContentError` for an attachment with an invalid name, type, id or content."""
     name = attachment.filename
     if not name or len(name) > _LONGEST or not name.isprintable() or _NO_FILE_NAME.search(name):
         raise ContentError(f"{name!r} cannot be a file name: 1 to {_LONGEST} printable characters, no slash and no =?.")
@@ -88,7 +88,7 @@ def check_attachment(attachment: Attachment) -> None:
     if not kind.isascii() or not kind.isprintable() or len(kind) > _LONGEST or not _CONTENT_TYPE.fullmatch(kind):
         raise ContentError(f"{kind!r} is not a content type such as image/png.")
     if kind.lower().startswith(("multipart/", "message/")):
-        raise ContentError(f"A file of the type {kind} cannot be attached; application/octet-stream takes any file.")
+        raise ContentError(f"A file of the type {kind} cannot be attached; application/octet-stream suits any file.")
     content_id = attachment.content_id
     if content_id is not None and (len(content_id) > _LONGEST or not _CONTENT_ID.fullmatch(content_id)):
         raise ContentError(f"{content_id!r} cannot be a content id: ASCII without spaces and angle brackets.")
@@ -164,7 +164,7 @@ def _add_text(skeleton: Skeleton, subtype: str, template: str) -> None:
 
 
 def _add_quoted(skeleton: Skeleton, parts: Sequence[str], escapes: Sequence[Escape]) -> None:
-    """Encode the literal texts once. A value gets lines of its own by soft breaks, so its length changes no other."""
+    """Encode the literal texts once. Soft breaks put each value on lines of its own, so its length affects no other."""
     for index, part in enumerate(parts):
         if index % 2:
             skeleton.add_gap(part, escapes[index // 2])

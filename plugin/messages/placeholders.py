@@ -7,24 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 Escape = Callable[[str], str]
-"""Makes a value fit for the place it goes to."""
+"""Escapes a value for its context."""
 
 _SPACE = re.compile(r"\s")
 _PATTERN = re.compile(r"\{([A-Z][A-Z0-9_:]*)\}")
 
 
 def split(template: str) -> list[str]:
-    """Return the template's literal texts, at even places, and its placeholders' names between them."""
+    """Return the template's literal texts, at even indexes, and its placeholders' names between them."""
     return _PATTERN.split(template)
 
 
 def has_placeholders(template: str) -> bool:
-    """Tell whether anything in the template can be replaced."""
+    """Return whether the template contains a placeholder."""
     return _PATTERN.search(template) is not None
 
 
 class Template:
-    """A text with placeholders, taken apart once for many recipients."""
+    """A text with placeholders, parsed once for many recipients."""
 
     def __init__(self, text: str) -> None:
         self._parts = split(text)
@@ -33,11 +33,11 @@ class Template:
             self._parts[place] = f"{{{name}}}"
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """Replace each name that has a value. The values themselves are not searched for placeholders."""
+        """Replace each placeholder that has a value. Placeholders inside values are not replaced."""
         return self.fill_each([values.get(name) for _place, name in self._names])
 
     def fill_each(self, values: Sequence[str | None]) -> str:
-        """Replace each placeholder by the value in its place; `None` leaves it as it is written."""
+        """Replace each placeholder by the value at its index; `None` leaves it unchanged."""
         parts = self._parts.copy()
         for (place, _name), value in zip(self._names, values, strict=True):
             if value is not None:
@@ -46,19 +46,19 @@ class Template:
 
 
 def escape_for(before: str, *, is_html: bool) -> Escape:
-    """Return how a value must be escaped that follows the literal text `before`."""
+    """Return the escaping for a value that follows the literal text `before`."""
     if not is_html:
         return unescaped
     return escape_in_tag if before.rfind("<") > before.rfind(">") else escape
 
 
 def unescaped(value: str) -> str:
-    """Leave a value as it is, for plain text."""
+    """Return a value unchanged, for plain text."""
     return value
 
 
 def escape_in_tag(value: str) -> str:
-    """Escape a value so that it also stays inside of an attribute that lacks its quotes."""
+    """Escape a value so that it also stays inside an unquoted attribute."""
     escaped = escape(value)
     if escaped.isprintable() and " " not in escaped:  # no other white space is printable
         return escaped

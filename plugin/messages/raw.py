@@ -1,4 +1,4 @@
-"""Whole messages made by the host: kept as bytes that are ready for the wire, given our header once an invitation."""
+"""Whole messages made by the host: stored as bytes that are ready for sending, with our header for each invitation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from own_smtp.messages.entities import (
     fields_of,
     joined,
     line_ends_of_header,
-    mended,
     name_of,
     split_entity,
     text_of,
+    wire_safe,
 )
 from own_smtp.messages.fields import FieldKind, kind_of, write_field
 from own_smtp.messages.headers import mailbox, mailboxes
@@ -32,9 +32,9 @@ _Given = TypeVar("_Given")
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NEW_LINE = re.compile(r"\r\n?(?![ \t\n])|(?<!\r)\n(?![ \t])|\0")
-"""What would begin another field, or end the header."""
+"""Line ends that would begin another field or end the header, and NUL."""
 
-# What Own SMTP writes, what names other recipients or senders, and what vouches for another header.
+# Fields that Own SMTP writes, that name other recipients or senders, and that sign or authenticate another header.
 _DROPPED = frozenset(
     {b"apparently-to", b"auto-submitted", b"bcc", b"cc", b"date", b"from", b"message-id", b"sender", b"to"}
     | {b"arc-authentication-results", b"arc-message-signature", b"arc-seal", b"authentication-results"}
@@ -42,13 +42,13 @@ _DROPPED = frozenset(
 )
 _OF_THE_BODY = ("content-", "mime-version")
 _COPIES = frozenset({b"bcc", b"cc"})
-NO_COPIES = "The message has Cc or Bcc, and no copies are sent: make an invitation for each recipient."
+NO_COPIES = "The message has Cc or Bcc. No copies are sent: create an invitation for each recipient."
 _LISTS = {b"in-reply-to": b"", b"references": b"", b"reply-to": b","}
-"""Fields that a header has once, and what stands between the values of two that mean one list."""
+"""List fields that a header has once, with the separator by which the values of two are joined."""
 
 
 class _WholePolicy(EmailPolicy):
-    """Leaves ASCII fields of parts alone: folded at 78, a long one would become encoded words (cpython #85725)."""
+    """Keeps ASCII fields of parts unfolded: folded at 78, a long one would become encoded words (cpython #85725)."""
 
     def fold(self, name: str, value: str) -> str:
         folded: str = _inner(value).fold(name, value)
@@ -68,42 +68,40 @@ _WHOLE = _WholePolicy(linesep="\r\n", cte_type="8bit", max_line_length=998, refo
 
 
 def whole_bytes(message: WholeMessage) -> bytes:
-    """Return a host's message as bytes that are ready for the wire: CRLF, no line over 998 octets, 7-bit unless signed.
+    """Return a host's message as bytes that are ready for sending: CRLF, no line over 998 octets, 7-bit unless signed.
 
-    Takes `EmailMessage`, the older `Message`, and whatever else has `as_bytes()`, such as Flask-Mail's. Raises
-    `ContentError` when it is no message, when a header would not be read as it was meant, and when it names copies
-    (Cc, Bcc): each invitation goes to one recipient.
+    Accepts `EmailMessage`, the older `Message`, and any object with `as_bytes()`, such as Flask-Mail's. Raises
+    `ContentError` for an invalid message, for a header that readers would interpret differently, and for copies (Cc,
+    Bcc): each invitation goes to one recipient.
     """
     data = wire_ready(_or_refuse(_serialised, message))
     for field in fields_of(split_entity(data)[0]):
         if name_of(field) in _COPIES and field.partition(b":")[2].strip():
             name = name_of(field).decode("ascii").title()
-            raise ContentError(
-                f"The message has {name}, and no copies are sent: make an invitation for each recipient."
-            )
+            raise ContentError(f"The message has {name}. No copies are sent: create an invitation for each recipient.")
     return data
 
 
 def wire_ready(data: bytes) -> bytes:
-    """Return message bytes in the form of `whole_bytes`; those that have it already are not touched."""
+    """Return message bytes in the form of `whole_bytes`; bytes that have it already stay unchanged."""
     data = data.removeprefix(_BYTE_ORDER_MARK)
     head, body = split_entity(data)
     ends = line_ends_of_header(data)
     if not head or not ends:
-        raise ContentError("The message is no message: it needs a header, an empty line and text.")
+        raise ContentError("The message is invalid: it needs a header, an empty line and text.")
     if len(ends) > 1:
-        raise ContentError("The header of the message has line ends of several kinds: a value holds one, it seems.")
-    entity = mended(Entity(_each_once(fields_of(head)), body))
+        raise ContentError("The header of the message has different kinds of line ends: a value may contain one.")
+    entity = wire_safe(Entity(_each_once(fields_of(head)), body))
     ready = joined(entity)
     return ready if ready.endswith(b"\r\n") else ready + b"\r\n"
 
 
 def compose_whole(message: bytes, identity: Identity, *, address: str, name: str, message_id: str, date: str) -> bytes:
-    """Return a host's message, as `whole_bytes` made it, to one recipient in the name of `identity`.
+    """Return a host's message, a result of `whole_bytes`, for one recipient with `identity` as its sender.
 
-    From, To, Date, Message-ID and Auto-Submitted are set, and Reply-To if the identity has one. Traces of other
-    transports and recipients are dropped, all else is kept. Raises `AddressError` for an address that is none, and
-    `ContentError` for bytes that are no message.
+    From, To, Date, Message-ID and Auto-Submitted are set, and Reply-To if the identity has one. Trace fields and other
+    recipients are removed, all other fields are kept. Raises `AddressError` for an invalid address, and `ContentError`
+    for an invalid message.
     """
     head, _, body = wire_ready(message).partition(b"\r\n\r\n")
     ours = [
@@ -128,7 +126,7 @@ def _kept(fields: Iterable[bytes], replaced: bytes) -> list[bytes]:
 
 
 def _each_once(fields: Sequence[bytes]) -> list[bytes]:
-    """Join two fields that are one list; refuse two of any other that there is once (RFC 5322, 3.6)."""
+    """Join duplicate list fields; refuse duplicates of other fields that a header has once (RFC 5322, 3.6)."""
     kept: dict[bytes, bytes] = {}
     for index, field in enumerate(fields):
         name = name_of(field)
@@ -144,7 +142,7 @@ def _each_once(fields: Sequence[bytes]) -> list[bytes]:
 
 
 def _or_refuse(write: Callable[[_Given], bytes], given: _Given) -> bytes:
-    """Turn what the `email` package raises for messages that it cannot write into a refusal."""
+    """Turn the errors that the `email` package raises for messages that it cannot write into `ContentError`."""
     try:
         return write(given)
     except ContentError:
@@ -154,7 +152,7 @@ def _or_refuse(write: Callable[[_Given], bytes], given: _Given) -> bytes:
 
 
 def _serialised(message: WholeMessage) -> bytes:
-    """Return the message with a header that is written here, from what its fields mean; libraries write the parts."""
+    """Return the message with a header written here from its decoded fields; libraries write the parts."""
     if isinstance(message, Message):
         return _with_header(message.as_bytes(policy=_policy_of(message)), _fields_of_message(message))
     if hasattr(message, "has_bad_headers"):
@@ -169,7 +167,7 @@ def _with_header(data: bytes, fields: Sequence[bytes]) -> bytes:
 
 
 def _policy_of(message: Message) -> Any:
-    """What is signed must be written as its signer wrote it: by the message's own policy."""
+    """Return the policy to write a message with: its own if it is signed, because signed parts must not change."""
     is_signed = any(part.get_content_type() == "multipart/signed" for part in message.walk())
     if not isinstance(message.policy, EmailPolicy):
         return message.policy.clone(linesep="\r\n")
@@ -188,7 +186,7 @@ def _fields_of_message(message: Message) -> list[bytes]:
 
 
 def _field_of(name: str, value: Any) -> bytes:
-    """Write a field from a source text, a `Header`, or what a modern policy made of it."""
+    """Write a field from its source text, a `Header`, or a modern policy's header object."""
     if isinstance(value, Header):
         return write_field(name, str(value))
     if not hasattr(value, "defects"):
@@ -202,14 +200,14 @@ def _field_of(name: str, value: Any) -> bytes:
 
 
 def _source_field(name: str, value: str) -> bytes:
-    """What is ASCII stands in the form of a header already; all else is meant as people read it."""
+    """Write a field: an ASCII value is already in transmitted form, any other one is a decoded text."""
     if not value.isascii():
         return write_field(name, text_of(value.encode("utf-8", "surrogateescape")))
     return fields_of(f"{name}: {value.strip()}".encode("ascii"))[0]
 
 
 def _fields_of_flask_mail(message: Any) -> list[bytes]:
-    """Return the fields that a Flask-Mail message means. What `mail.send` would refuse is refused here, too."""
+    """Return the fields of a Flask-Mail message. Messages that `mail.send` would refuse are refused here, too."""
     if message.has_bad_headers():
         raise ContentError("The message has a line end in its subject, its sender or a recipient.")
     if message.cc or message.bcc:
@@ -235,4 +233,4 @@ def _reply_to(person: str | tuple[str, str]) -> bytes:
 
 def _check_value(name: str, value: str) -> None:
     if _NEW_LINE.search(value):
-        raise ContentError(f"The header {name} has a line end or a NUL in its value: it would become two.")
+        raise ContentError(f"The value of the header {name} contains a line end or a NUL, which could end the field.")

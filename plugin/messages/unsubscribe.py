@@ -14,11 +14,11 @@ from own_smtp.messages.placeholders import Escape, Template, split
 
 SCHEMES = ("https:", "http:", "mailto:")
 LONGEST_URL = 900
-"""Longer URLs do not fit into the one line that they may take: a URL cannot be folded."""
+"""A URL cannot be folded, so it must fit on one line."""
 
 _LEGAL = "!#$%&'()*+,-./:;=?@[]_~"
 _IN_PATH = "!$'()*+,-./:;=@_~"
-"""What a value keeps in a path: what ends the path, or is an escape, is data there."""
+"""Characters that a value keeps in a path; those that would end the path, and `%`, are percent-encoded."""
 _CHARS = r"[A-Za-z0-9!#$%&'()*+,\-./:;=?@\[\]_~]"
 _USER = r"(?:[A-Za-z0-9!$%&'()*+,\-.:;=_~]*@)?"
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
@@ -29,7 +29,7 @@ _ONLY_A_PLACEHOLDER = re.compile(r"\{[A-Z][A-Z0-9_:]*\}")
 
 
 def check_unsubscribe(template: str, one_click: bool) -> None:
-    """Raise `ContentError` for what cannot become List-Unsubscribe URLs, or none that takes a POST."""
+    """Raise `ContentError` for invalid List-Unsubscribe URLs, and for `one_click` without an https URL."""
     check_line("The unsubscribe URL", template)
     targets = _BETWEEN.split(template.strip())
     for target in targets:
@@ -41,16 +41,16 @@ def check_unsubscribe(template: str, one_click: bool) -> None:
         if len(split(target)) == 1 and not usable_url(target):
             raise ContentError(f"The unsubscribe URL cannot be used: {target}")
     if one_click and not any(target.lower().startswith(("https:", "{")) for target in targets):
-        raise ContentError("The unsubscribe URL must begin with https to take one click.")
+        raise ContentError("One-click unsubscription needs an unsubscribe URL that begins with https.")
 
 
 def url_filler(text: str) -> Callable[[Mapping[str, str]], str]:
-    """Return what fills in a text with URLs: values inside one are percent-encoded, as the place they go to demands."""
+    """Return a function that fills in a text with URLs: values inside a URL are percent-encoded for their position."""
     parts = split(text)
     escapes = [_escape_behind("".join(parts[:index])) for index in range(1, len(parts), 2)]
     template, uses = Template(text), list(zip(parts[1::2], escapes, strict=True))
     if not any(escapes):
-        return template.fill  # as where the whole URL is one value, which most hosts give
+        return template.fill  # for most hosts, the whole URL is one value
 
     def fill(values: Mapping[str, str]) -> str:
         given = []
@@ -63,10 +63,10 @@ def url_filler(text: str) -> Callable[[Mapping[str, str]], str]:
 
 
 class Unsubscribe:
-    """The fields as a template. An invitation whose values give no usable URL gets none of them.
+    """The fields as a template. Invitations without a usable URL get no such field.
 
-    `https://..., mailto:...` is several URLs, most wanted first (RFC 2369, 2); a value that stands for a whole URL may
-    be several as well.
+    `https://..., mailto:...` are several URLs, the preferred one first (RFC 2369, 2). A value that replaces a whole URL
+    may contain several as well.
     """
 
     def __init__(self, template: str, one_click: bool) -> None:
@@ -92,17 +92,18 @@ class Unsubscribe:
 
 
 def usable_url(url: str) -> str:
-    """Return a URL as it may stand in a header; an empty text for what no client could follow."""
+    """Return a URL that is valid in a header; an empty text if no client could open it."""
     if "=?" in url or not _URL.fullmatch(url):
-        url = _mended(url)
+        url = _repaired(url)
     return url if len(url) <= LONGEST_URL else ""
 
 
 def _escape_behind(before: str) -> Escape | None:
-    """Return how a value is encoded behind the beginning of a URL (RFC 3986, 2 and 3); `None` leaves it alone.
+    """Return the encoding of a value behind the beginning of a URL (RFC 3986, 2 and 3); `None` leaves it unchanged.
 
-    1. At the beginning it is the URL. 2. Behind `?` it is the whole query. 3. Elsewhere in a query or a fragment it is
-    data. 4. In a path, or in the address of a mailto, it keeps slashes and the like. 5. In the host it is a part of it.
+    1. At the beginning it is the URL: unchanged. 2. Behind `?` it is the whole query: unchanged. 3. Elsewhere in a
+    query or a fragment it is data. 4. In a path, or in the address of a mailto, slashes and the like are kept. 5. In
+    the host it is unchanged.
     """
     url = re.split(r"[<>\s]", before)[-1]
     if not url or url.endswith("?"):
@@ -121,8 +122,8 @@ def _as_path(value: str) -> str:
     return quote(value, safe=_IN_PATH, errors="replace")
 
 
-def _mended(url: str) -> str:
-    """Return what can be made of a URL that cannot be used as it is; nothing when that is no URL."""
+def _repaired(url: str) -> str:
+    """Return a valid form of a URL that cannot be used unchanged; an empty text if there is none."""
     if not _URL.fullmatch(url):
         url = _legal(clean(url))
     url = _WORD.sub(_broken, url)
@@ -130,7 +131,7 @@ def _mended(url: str) -> str:
 
 
 def _legal(url: str) -> str:
-    """Percent-encode what no URL may hold (RFC 3986, 2.1), and turn an internationalised host into A-labels."""
+    """Percent-encode invalid characters (RFC 3986, 2.1), and turn an internationalised host into A-labels."""
     try:
         parts = urlsplit(url)
         if not parts.netloc.isascii():
@@ -145,5 +146,5 @@ def _legal(url: str) -> str:
 
 
 def _broken(match: re.Match[str]) -> str:
-    """Keep readers that decode encoded words anywhere from doing so in a URL. The first `?` may start its query."""
+    """Prevent readers from decoding an encoded word in a URL. The first `?` may begin the query, and is kept."""
     return "=?" + match[0][2:].replace("?", "%3F")

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from sqlalchemy import Connection, case, func, select
 
-from own_smtp.outbox.totals import WAITING_NUMBER, select_kept
+from own_smtp.outbox.totals import WAITING_NUMBER, select_totals
 from own_smtp.states import UNFINISHED, RelayState
 from own_smtp.storage import counters, periodic
 from own_smtp.storage.clock import read_clock
@@ -181,7 +181,7 @@ def _class_name(number: int) -> str:
 
 
 _WAITING = (
-    select_kept(
+    select_totals(
         Batch.tenant_id,
         Batch.relay_id,
         func.sum(WAITING_NUMBER).label("waiting"),

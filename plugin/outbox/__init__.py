@@ -1,11 +1,11 @@
 """Batches and invitations from the host's "send" to the last outcome: the only writer of their tables.
 
-`intake` takes a batch in, `leases` and `claims` let one drain have what is due, `settlements` writes what came of it,
-`closing` ends its claims, `journal` is the file that outlives a killed process, `actions` and `bulk_actions` do what a
-person decides, `reroute` moves what waits to another relay, `query` and `statuses` read in order.
+`intake` adds a batch, `leases` and `claims` give due invitations to one drain, `settlements` writes their outcomes,
+`closing` ends its claims, `journal` is the file that survives a killed process, `actions` and `bulk_actions` perform
+people's decisions, `reroute` moves waiting invitations to another relay, `query` and `statuses` read in order.
 
 Every function takes a connection inside the caller's transaction and commits nothing. None does network I/O. `values`
-needs no database, because the process that sends has none. `__all__` names the modules that other rooms may import.
+needs no database, because the sending process has none. `__all__` names the modules that other rooms may import.
 """
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""The outbox as hosts and people write it: add a batch, pause, cancel, try again. What drains write is in `ledger`.
+"""Changes of the outbox by hosts and people: add a batch, pause, cancel, send again. For drains see `settlements`.
 
-Every function takes a connection inside a transaction of the caller's and commits nothing. Those that change the state
-of invitations hold the books of their relay until that transaction ends (see `own_smtp.outbox.leases`).
+Every function takes a connection inside the caller's transaction and commits nothing. Functions that change the state
+of invitations lock their relay's lease until that transaction ends (see `own_smtp.outbox.leases`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 
 
 def pause_batch(connection: Connection, batch_id: int) -> None:
-    """Stop sending a batch. What a drain has claimed already still goes out."""
+    """Stop sending a batch. Invitations that a drain has already claimed are still sent."""
     batch = _lock(connection, batch_id)
     if batch.state != BatchState.OPEN:
         raise ConflictError(gettext("Only a batch that is being sent can pause."))
@@ -56,7 +56,7 @@ def pause_batch(connection: Connection, batch_id: int) -> None:
 
 
 def resume_batch(connection: Connection, batch_id: int) -> None:
-    """Go on with a paused batch."""
+    """Resume a paused batch."""
     batch = _lock(connection, batch_id)
     if batch.state != BatchState.PAUSED:
         raise ConflictError(gettext("The batch is not paused."))
@@ -65,9 +65,10 @@ def resume_batch(connection: Connection, batch_id: int) -> None:
 
 
 def cancel_batch(connection: Connection, batch_id: int) -> int:
-    """Withdraw what waits in a batch, and return how many those were.
+    """Cancel a batch with its waiting invitations; return their number.
 
-    What a drain has claimed still goes out; what it could not send is withdrawn when it comes back.
+    Invitations that a drain has claimed are still sent; those that it could not send are cancelled by
+    `sweep_cancelled`.
     """
     batch = _lock(connection, batch_id)
     cancelled = _cancel_waiting(connection, batch_id)
@@ -77,12 +78,12 @@ def cancel_batch(connection: Connection, batch_id: int) -> int:
 
 
 def cancel_invitations(connection: Connection, batch_id: int, ids: Sequence[int]) -> int:
-    """Withdraw those of these that wait, and return how many those are. Call it with the books of their relay held."""
+    """Cancel the given invitations that are waiting; return their number. Call it with their relay's lease locked."""
     return _cancel_waiting(connection, batch_id, [among(connection, Invitation.id, ids)])
 
 
 def cancel(connection: Connection, batch_id: int, ids: Sequence[int]) -> int:
-    """Withdraw those of a batch's invitations that wait, and return how many those were. The batch itself goes on."""
+    """Cancel the given invitations of a batch that are waiting; return their number. The batch itself continues."""
     _lock(connection, batch_id)
     cancelled = sum(cancel_invitations(connection, batch_id, chunk) for chunk in in_chunks(ids))
     _finish(connection, batch_id)
@@ -90,7 +91,7 @@ def cancel(connection: Connection, batch_id: int, ids: Sequence[int]) -> int:
 
 
 def cancel_project(connection: Connection, tenant_id: str, project_id: str | None) -> int:
-    """Withdraw what waits in all batches of a project, or of the tenant when `project_id` is `None`."""
+    """Cancel the waiting invitations of a project, or of the tenant if `project_id` is `None`; return their number."""
     where = [*_of(tenant_id, project_id), Batch.state.in_(UNFINISHED)]
     batches = connection.execute(select(Batch.id, Batch.relay_id).where(*where)).all()
     lock_leases(connection, [batch.relay_id for batch in batches])
@@ -98,7 +99,7 @@ def cancel_project(connection: Connection, tenant_id: str, project_id: str | Non
 
 
 def sweep_cancelled(connection: Connection, relay_id: int) -> int:
-    """Withdraw what came back from a drain into batches that were cancelled meanwhile. Call it with the books held."""
+    """Cancel invitations that a drain returned to batches cancelled meanwhile. Call it with the lease locked."""
     waits = exists().where(Invitation.batch_id == Batch.id, Invitation.state == State.QUEUED)
     batches = select(Batch.id).where(Batch.relay_id == relay_id, Batch.state == BatchState.CANCELLED, waits)
     return sum(_cancel_waiting(connection, batch_id) for batch_id in connection.scalars(batches).all())
@@ -109,18 +110,18 @@ DELETED = "The mail server was deleted before it could be sent."
 
 
 def expired_batches(connection: Connection) -> list[int]:
-    """Return the batches in which something may wait although their time is over."""
+    """Return the unfinished batches whose deadline has passed."""
     over = select(Batch.id).where(Batch.state.in_(UNFINISHED), Batch.expires_at <= db_now()).order_by(Batch.id)
     return list(connection.scalars(over))
 
 
 def expire_batch(connection: Connection, batch_id: int) -> int:
-    """Give up what still waits in a batch, and return how many those are. What is being sent is awaited."""
+    """Fail the waiting invitations of a batch; return their number. The batch ends once no claimed ones are left."""
     return _give_up(connection, _lock(connection, batch_id), EXPIRED)
 
 
 def orphaned_relays(connection: Connection) -> list[int]:
-    """Return the deleted relays for which something still waits."""
+    """Return the deleted relays for which invitations are still waiting."""
     waits = exists().where(Invitation.batch_id == Batch.id, Invitation.state == State.QUEUED)
     found = (
         select(Batch.relay_id)
@@ -131,9 +132,9 @@ def orphaned_relays(connection: Connection) -> list[int]:
 
 
 def end_deleted(connection: Connection, relay_id: int) -> int:
-    """Give up what waits for a deleted relay, and return how many invitations those are. What is being sent is awaited.
+    """Fail the invitations that wait for a deleted relay; return their number. Claimed ones are left to their drain.
 
-    The host is told of each, like of any other that failed.
+    The host is notified of each, as of any other failure.
     """
     lock_leases(connection, [relay_id])
     # Locked, because MariaDB would otherwise show the table as it was when the caller's transaction began.
@@ -166,12 +167,11 @@ def _record_given_up(connection: Connection, batch_id: int, relay_id: int, now: 
 
 
 def retry(connection: Connection, batch_id: int, states: Iterable[State], ids: Sequence[int] | None = None) -> int:
-    """Queue again what ended in `states`, all of the batch or only `ids`, and return how many those are.
+    """Queue invitations that ended in `states` again, all of the batch or only `ids`; return their number.
 
-    Recipients who were forgotten on their request are passed over.
-
-    `unknown` may be among the states: the caller has warned a person that a copy may exist. `accepted` never. Raises
-    `ConflictError` when the batch cannot be sent any more, with words for people.
+    Invitations whose recipients were erased on request are skipped. `states` may include `unknown` after the caller has
+    warned a person that a copy may exist, but never `accepted`. Raises `ConflictError`, with a text for people, if the
+    batch cannot be sent any more.
     """
     wanted = set(states)
     if not wanted <= RETRYABLE | {State.UNKNOWN}:
@@ -196,7 +196,7 @@ def _check_retry(connection: Connection, batch: Any) -> None:
         _cancel_waiting(connection, batch.id)
         on_the_wire = select(Invitation.id).where(Invitation.batch_id == batch.id, Invitation.state == State.SENDING)
         if connection.execute(on_the_wire.limit(1).with_for_update()).first() is not None:
-            # Reopening the batch would bring back what was withdrawn.
+            # If the batch were reopened, cancelled invitations that a drain returns would be sent.
             raise ConflictError(gettext("Some of this batch is still being sent. Try again in a minute."))
 
 
@@ -206,7 +206,7 @@ def _queue_again(connection: Connection, batch_id: int, state: State, ids: Seque
     queued = connection.execute(
         update(Invitation)
         .where(Invitation.batch_id == batch_id, Invitation.state == state, Invitation.address != "", *chosen)
-        # The token stays: the drain that ended them claims them no more, or a recovery would find its old word on them.
+        # The token stays: the drain that ended them does not claim them again, or its recovery would find old records.
         .values(
             state=State.QUEUED,
             first_failure_at=None,
@@ -224,7 +224,7 @@ def _of(tenant_id: str, project_id: str | None) -> list[ColumnElement[bool]]:
 
 
 def _lock(connection: Connection, batch_id: int) -> Any:
-    """Hold the books of the batch's relay, and return the batch as it is now. Raises `NotFoundError`."""
+    """Lock the lease of the batch's relay and the batch, and return the batch. Raises `NotFoundError`."""
     relay_id = connection.scalar(select(Batch.relay_id).where(Batch.id == batch_id))
     if relay_id is not None:
         lock_leases(connection, [relay_id])
@@ -241,7 +241,7 @@ def _set_state(connection: Connection, batch_id: int, state: BatchState) -> None
 
 
 def _finish(connection: Connection, batch_id: int) -> None:
-    """Close the batch unless something waits in it."""
+    """Mark the batch as done unless invitations are waiting in it."""
     waiting = exists().where(Invitation.batch_id == batch_id, Invitation.state.in_(WAITING))
     connection.execute(
         update(Batch).where(Batch.id == batch_id, Batch.state.in_(UNFINISHED), ~waiting).values(state=BatchState.DONE)
@@ -259,7 +259,7 @@ def _cancel_waiting(connection: Connection, batch_id: int, chosen: Iterable[Colu
 
 
 def postpone_fallback(connection: Connection, relay_id: int, by: timedelta) -> None:
-    """The platform's own mail is out of order as well: leave it alone for a while."""
+    """Postpone the fallback of open batches by `by`, because the platform's mail service fails as well."""
     now = read_clock(connection)
     connection.execute(
         update(Batch)

@@ -1,6 +1,6 @@
-"""What a person does with chosen invitations of the delivery log: send again, or withdraw.
+"""Bulk actions on selected invitations of the delivery log: send again, or cancel.
 
-Every function works inside a transaction of the caller's and commits nothing.
+Every function works inside the caller's transaction and commits nothing.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from own_smtp.storage.audit import AuditAction
 from own_smtp.storage.models import Batch, Invitation
 
 AT_A_TIME = 5000
-"""Invitations that are changed at a time where all that a filter finds are."""
+"""Invitations that are read and changed at a time."""
 
 
 class Deed(StrEnum):
-    """What can be done."""
+    """The kinds of bulk actions."""
 
     RETRY = "retry"
-    """Send again what was refused or given up: no copy of it can have arrived."""
+    """Send refused and failed invitations again: no copy can have arrived."""
     RESEND = "resend"
-    """Send again what is unknown: a copy of it may have arrived."""
+    """Send unknown invitations again: a copy may have arrived."""
     CANCEL = "cancel"
-    """Withdraw what waits."""
+    """Cancel waiting invitations."""
 
 
 STATES = MappingProxyType(
@@ -47,35 +47,35 @@ STATES = MappingProxyType(
         Deed.CANCEL: frozenset({State.QUEUED}),
     }
 )
-"""In which states it is done; the others are left alone."""
+"""The states that each action applies to; invitations in other states are skipped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which invitations are meant: all that a filter finds in a scope, or those of them with these ids."""
+    """The selected invitations: all that a filter finds in a scope, or those with these ids in the scope."""
 
     scope: LogScope
     wanted: StatusFilter
     ids: Collection[int] | None = None
 
     def __post_init__(self) -> None:
-        # A selection does not begin in the middle of a list, nor end with its page.
+        # A selection covers the whole list, not the current page.
         object.__setattr__(self, "wanted", replace(self.wanted, after=None, limit=None))
 
 
 @dataclass(slots=True)
 class Done:
-    """What came of it."""
+    """The result of a bulk action."""
 
     changed: int = 0
     relay_ids: set[int] = field(default_factory=set)
-    """Those whose drains have something to do now."""
+    """The relays of the changed invitations, whose drains must be enqueued."""
     problems: Counter[str] = field(default_factory=Counter)
-    """How many could not be changed, by the reason."""
+    """The number of invitations that could not be changed, by reason."""
 
 
 def count_selected(connection: Connection, chosen: Selection) -> dict[State, int]:
-    """Return how many invitations are meant, by state."""
+    """Return the number of selected invitations by state."""
     if chosen.ids is None:
         return count(connection, chosen.scope, chosen.wanted)
     found: Counter[State] = Counter()
@@ -91,13 +91,13 @@ def count_selected(connection: Connection, chosen: Selection) -> dict[State, int
 
 
 def perform(connection: Connection, deed: Deed, chosen: Selection, *, user_id: str) -> Done:
-    """Do it to those in the states for it, and log it for each batch.
+    """Apply an action to the selected invitations in its states, and write an audit entry for each batch.
 
-    What a batch does not allow (its time is over, its server was deleted) is counted with the reason, and the others
-    are changed. For `RESEND` the caller has warned a person that copies may exist.
+    Invitations whose batch does not allow it (it expired, or its server was deleted) are counted by reason; all others
+    are changed. For `RESEND` the caller must have warned a person that copies may exist.
     """
     done = Done()
-    # All at once and in order, so that two who act on several servers do not wait for each other.
+    # All at once and in order, so that two people who act on several servers do not deadlock.
     relays = select(Batch.relay_id).where(*chosen.scope.conditions()).distinct()
     lock_leases(connection, connection.scalars(relays))
     for batch_id, ids in _by_batch(connection, deed, chosen):
@@ -119,9 +119,9 @@ def _change(connection: Connection, deed: Deed, batch_id: int, ids: Sequence[int
 
 
 def _by_batch(connection: Connection, deed: Deed, chosen: Selection) -> Iterator[tuple[int, list[int]]]:
-    """Yield the ids by batch, so many at a time that memory stays flat.
+    """Yield the ids by batch, `AT_A_TIME` at most, so that memory stays flat.
 
-    The walk is not disturbed by what is changed behind it: that is in another state then.
+    Changes behind the current position do not affect the iteration: changed invitations are in another state.
     """
     found = _pairs(connection, deed, chosen)
     while some := list(islice(found, AT_A_TIME)):
@@ -153,7 +153,7 @@ def _chosen(connection: Connection, deed: Deed, scope: LogScope, ids: Iterable[i
 
 
 def _record(connection: Connection, deed: Deed, batch_id: int, changed: int, user_id: str) -> int:
-    """Log it, and return the relay whose business it is."""
+    """Write the audit entry, and return the batch's relay."""
     batch = connection.execute(
         select(Batch.tenant_id, Batch.project_id, Batch.relay_id).where(Batch.id == batch_id)
     ).one()

@@ -1,7 +1,4 @@
-"""How a host's batch comes into the outbox: read once, in chunks, in the host's transaction.
-
-Nothing here commits.
-"""
+"""Adds a host's batch to the outbox: reads it once, in chunks, in the host's transaction. Nothing here commits."""
 
 from __future__ import annotations
 
@@ -29,14 +26,14 @@ from own_smtp.storage.engine import begin_savepoint
 from own_smtp.storage.models import Batch, BatchFile, Invitation, Relay
 
 CHUNK = 1000
-"""Invitations written at a time: memory stays flat however many there are."""
+"""Invitations written at a time, so that memory stays flat."""
 
 MAX_REFUSALS_SHOWN = 1000
 
 
 @dataclass(slots=True)
 class _Intake:
-    """Reads a host's invitations once, in chunks, and keeps count of those that cannot be taken."""
+    """Reads a host's invitations once, in chunks, and counts those that are refused."""
 
     refused: list[LocalRefusal] = field(default_factory=list)
     refused_count: int = 0
@@ -65,7 +62,7 @@ class _Intake:
 
 
 def invitation_row(batch_id: int, item: Invited, now: datetime) -> dict[str, Any]:
-    """Return the columns of a new invitation. Raises `ContentError` when no server could deliver it."""
+    """Return the columns of a new invitation. Raises `ContentError` if no server could deliver it."""
     return {
         "batch_id": batch_id,
         "reference": checked_id(item.reference),
@@ -82,18 +79,18 @@ def invitation_row(batch_id: int, item: Invited, now: datetime) -> dict[str, Any
 
 
 def checked_id(text: object, what: str = "A reference", longest: int = 255) -> str:
-    """Return a host's id, or raise `ContentError` when it could be mistaken for another one, or not be stored."""
+    """Return a host's id, or raise `ContentError` if it is ambiguous (such as outer spaces) or can't be stored."""
     if not isinstance(text, str):
         raise ContentError(f"{what} must be text, not {type(text).__name__}.")
     if not text or len(text) > longest or text != text.strip():
         raise ContentError(f"{what} must have 1 to {longest} characters and no white space around it.")
     if not text.isprintable():
-        raise ContentError(f"{what} must have no control characters and no halves of characters in it.")
+        raise ContentError(f"{what} must not contain control characters or halves of characters (lone surrogates).")
     return text
 
 
 def checked_moment(moment: object, what: str) -> datetime | None:
-    """Return a host's time, or raise `ContentError` when nobody can tell which moment it means."""
+    """Return a host's time, or raise `ContentError` if it has no time zone."""
     if moment is None:
         return None
     if not isinstance(moment, datetime):
@@ -111,13 +108,13 @@ def add(
     fallback_after: int | None,
     is_urgent: bool = False,
 ) -> Receipt:
-    """Write a batch and its invitations into the outbox.
+    """Add a batch and its invitations to the outbox.
 
-    Twice the same reference in a batch adds one invitation; a repeated idempotency key adds nothing. Raises
-    `ContentError` when the content cannot become a message, or an id cannot be stored. Whatever is raised, also by the
-    host's generator, leaves nothing of the batch: half of it must not be sent when the host commits all the same. What
-    is urgent overtakes the relay's other batches. Raises `NotFoundError` when the relay was deleted meanwhile; until
-    the host's transaction ends, nobody else can delete it.
+    Invitations with the same reference are added once; a repeated idempotency key adds nothing. Raises `ContentError`
+    if the content cannot become a message, or an id cannot be stored. After any exception, also one of the host's
+    generator, nothing of the batch is left: half of it must not be sent if the host commits nevertheless. An urgent
+    batch is sent before the relay's other batches. Raises `NotFoundError` if the relay was deleted meanwhile; it cannot
+    be deleted until the host's transaction ends.
     """
     stored, files = store_content(batch.content)
     columns = _batch_columns(batch, profile, stored, _fallback_at(connection, fallback_after))
@@ -143,10 +140,10 @@ def _add(connection: Connection, batch: InvitationBatch, columns: dict[str, Any]
 
 
 def hold_relay(connection: Connection, relay_id: int) -> bool:
-    """Keep a relay from being deleted until the transaction ends. `False` when it was deleted already.
+    """Prevent a relay from being deleted until the transaction ends. `False` if it was deleted already.
 
-    The lock is the one that a foreign key takes: in PostgreSQL changes of the relay do not wait for it, and only who
-    deletes it does (see `own_smtp.relays.edits.delete`). In SQLite the transaction itself is the lock.
+    The lock is that of a foreign key: in PostgreSQL only the deletion waits for it (see
+    `own_smtp.relays.edits.delete`), other changes do not. In SQLite the transaction itself is the lock.
     """
     there = select(Relay.id).where(Relay.id == relay_id, Relay.deleted_at.is_(None))
     return connection.execute(there.with_for_update(read=True, key_share=True)).first() is not None
@@ -176,7 +173,7 @@ def _batch_columns(
 
 
 def _insert_batch(connection: Connection, columns: dict[str, Any]) -> Any:
-    """Return the new batch, or the one that has its idempotency key. Their `message_key` tells them apart."""
+    """Return the new batch, or an existing one with the same idempotency key; `message_key` distinguishes them."""
     kept = select(Batch.id, Batch.message_key, Batch.taken_count, Batch.refused_count)
     if columns["idempotency_key"] is None:
         batch_id = inserted_id(connection, insert(Batch).values(**columns))
@@ -204,7 +201,7 @@ def _insert_files(connection: Connection, batch_id: int, files: list[Attachment]
 
 
 def _close_intake(connection: Connection, batch_id: int, intake: _Intake) -> Receipt:
-    # Counted in the table: what was passed over as a second time, no database says in a way that all do.
+    # Counted in the table: databases do not report skipped duplicates in a common way.
     taken = connection.execute(
         select(func.count()).select_from(Invitation).where(Invitation.batch_id == batch_id)
     ).scalar_one()

@@ -1,4 +1,4 @@
-"""What a relay answered last, so that a drain knows what the one before it heard."""
+"""A relay's last replies, by which a drain continues the streak of refusals of the previous one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Attempt, Invitation
 
 RECENT = timedelta(days=1)
-"""How far back they are looked for."""
+"""The maximum age of these replies."""
 
 
 def last_answers(connection: Connection, relay_id: int, most: int) -> list[LastAnswer]:
-    """Return the last acceptances and refusals of a day through this relay, the oldest first."""
+    """Return the relay's last acceptances and refusals within a day, the oldest first; `most` of them at most."""
     found = connection.execute(
         select(Invitation.address, Attempt.state, Attempt.code, Attempt.text)
         .join(Invitation, Invitation.id == Attempt.invitation_id)

@@ -1,9 +1,9 @@
-"""The order of the delivery log, walked by keyset in both directions.
+"""The delivery log in its order, paged by keyset in both directions.
 
-A batch's invitations stand in the order in which they were last due, and then of their ids: so does the index that
-drains claim by, `(batch_id, state, next_attempt_at, id)`, and the log needs none of its own. One that it had would
-be written with every change of a state, at full sending speed. Of each state that is wanted the next few are read from
-that index, and merged: a page costs the same at the beginning and behind a million others.
+The order is by batch, then by the time at which an invitation was last due, then by id. The index by which drains
+claim, `(batch_id, state, next_attempt_at, id)`, has the same order, so the log needs no index of its own, which every
+change of a state would have to write at full sending speed. For each requested state the next few rows are read from
+that index and merged: a page costs the same at the beginning and behind a million others.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from own_smtp.storage.clock import UTCDateTime
 from own_smtp.storage.models import Attempt, Batch, BigId, Invitation
 
 CHUNK = 500
-"""Invitations, or batches, that are read at a time where all of them are."""
+"""Invitations or batches that are read at a time."""
 
 READ_AHEAD = 1000
-"""Ids that are read at a time where nothing but them is."""
+"""Ids that are read at a time if nothing else is read."""
 
 INDEX = "ix_own_smtp_invitation_batch_id_state_next_attempt_at_id"
 """The index that the log is read from."""
@@ -40,7 +40,7 @@ _REPLY = re.compile(r"[2-5][0-9]{0,2}|[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 
 
 class Position(NamedTuple):
-    """Where an invitation stands in the log."""
+    """The position of an invitation in the log."""
 
     batch_id: int
     due: datetime
@@ -51,25 +51,25 @@ class Position(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Read what `str` made. Raises `ValueError` for anything else."""
+        """Parse the result of `str`. Raises `ValueError` for any other text."""
         if match := _POSITION.fullmatch(text):
             batch_id, due, id_ = map(int, match.groups())
             try:
                 return cls(batch_id, _EPOCH + due * _MICROSECOND, id_)
             except OverflowError:
                 pass
-        raise ValueError(f"{text!r} is no position in a delivery log.")
+        raise ValueError(f"{text!r} is not a position in a delivery log.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogScope:
-    """Whose invitations a log is about."""
+    """The invitations that a log covers."""
 
     tenant_id: str
     project_ids: frozenset[str] | None = None
-    """`None` means those of all projects."""
+    """`None` means all projects."""
     relay_id: int | None = None
-    """`None` means those for all relays."""
+    """`None` means all relays."""
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the conditions for their batches."""
@@ -84,10 +84,10 @@ class LogScope:
 def walk(
     where: Connection | Session, scope: LogScope, wanted: StatusFilter, *, size: int = CHUNK, backwards: bool = False
 ) -> Iterator[Position]:
-    """Yield where the wanted invitations stand, in their order, from behind `wanted.after` on.
+    """Yield the positions of the invitations that match `wanted`, in their order, beginning behind `wanted.after`.
 
-    `size` says how many are read at a time. `backwards` yields those before `wanted.after`, the nearest first. The
-    filter's `limit` is the caller's business. Raises `ValueError` for an `after` or a `reply` that is none.
+    `size` of them are read at a time. `backwards` yields those before `wanted.after`, the nearest first. The caller
+    applies the filter's `limit`. Raises `ValueError` for an invalid `after` or `reply`.
     """
     check(wanted)
     start = Position.parse(wanted.after) if wanted.after else None
@@ -103,11 +103,11 @@ def walk(
 
 
 def listed(where: Connection | Session, scope: LogScope, wanted: StatusFilter) -> Iterator[array[int]]:
-    """Yield the ids of the wanted invitations in the log's order, those of one batch at a time.
+    """Yield the ids of the matching invitations in the log's order, one array for each batch.
 
-    For files: each batch is listed by one statement, so that no invitation comes twice and none is left out, whatever
-    happens to them while somebody reads. Eight octets each are kept in memory. Between two batches nothing is open: the
-    caller may end the transaction. Narrowed as by `walk`.
+    For files: each batch is listed by one statement, so that no invitation is duplicated or missing, even if they
+    change during the download. Each takes eight octets of memory. Between two batches no cursor is open: the caller may
+    end the transaction. The filter applies as in `walk`.
     """
     check(wanted)
     start = Position.parse(wanted.after) if wanted.after else None
@@ -125,7 +125,7 @@ def _dialect(where: Connection | Session) -> str:
 
 
 def check(wanted: StatusFilter) -> None:
-    """Raise `ValueError` for a filter that nothing can be found by."""
+    """Raise `ValueError` for a filter with an invalid `reply`."""
     if wanted.reply and not _REPLY.fullmatch(wanted.reply):
         raise ValueError(
             f"{wanted.reply!r} is neither a reply code, such as 550 or 5, nor an enhanced one, such as 5.1.1."
@@ -133,7 +133,7 @@ def check(wanted: StatusFilter) -> None:
 
 
 def count(where: Connection | Session, scope: LogScope, wanted: StatusFilter) -> dict[State, int]:
-    """Return how many invitations are wanted, by state."""
+    """Return the number of matching invitations by state."""
     query = (
         select(Invitation.state, func.count())
         .join(Batch, Batch.id == Invitation.batch_id)
@@ -144,12 +144,12 @@ def count(where: Connection | Session, scope: LogScope, wanted: StatusFilter) ->
 
 
 def conditions(wanted: StatusFilter) -> list[ColumnElement[bool]]:
-    """Return the conditions for the invitations themselves."""
+    """Return the filter's conditions for invitations."""
     return [Invitation.state.in_(states_of(wanted)), *_rest(wanted)]
 
 
 def states_of(wanted: StatusFilter) -> list[State]:
-    """Return the states that the wanted ones can be in: a reply's class says whether it can have been the last word."""
+    """Return the possible states of matching invitations: the class of a filter's `reply` excludes some."""
     states = set(wanted.states) or set(State)
     if wanted.reply:
         states &= {State.ACCEPTED} if wanted.reply.startswith("2") else set(State) - {State.ACCEPTED}
@@ -164,7 +164,7 @@ def batches(
     *,
     is_rising: bool = False,
 ) -> Iterator[int]:
-    """Yield the batches in which there is something in the wanted states, in the log's order."""
+    """Yield the batches with invitations in the requested states, in the log's order."""
     if not states_of(wanted):
         return
     query = batches_of(scope, wanted, start, is_rising=is_rising)
@@ -186,10 +186,10 @@ def batches_of(scope: LogScope, wanted: StatusFilter, start: Position | None, *,
 
 
 def _has_one(state: State) -> ColumnElement[bool]:
-    """Whether a batch has something in a state.
+    """Return the condition that a batch has an invitation in a state.
 
-    A scalar subquery, because PostgreSQL turns EXISTS into a join that may read every batch through; and one for each
-    state, because MariaDB would look for several by reading through all that the batch has.
+    A scalar subquery, because PostgreSQL turns EXISTS into a join that may read every batch completely; and one for
+    each state, because MariaDB would read the whole batch for several.
     """
     one = select(Invitation.id).where(Invitation.batch_id == Batch.id, Invitation.state == state).limit(1)
     is_there: ColumnElement[bool] = one.correlate(Batch).scalar_subquery().is_not(None)
@@ -198,14 +198,14 @@ def _has_one(state: State) -> ColumnElement[bool]:
 
 def _of_batch(wanted: StatusFilter) -> list[ColumnElement[bool]]:
     conditions = [] if wanted.batch_id is None else [Batch.id == wanted.batch_id]
-    # What is in a batch cannot have changed before the batch was there.
+    # An invitation cannot have changed before its batch was created.
     return conditions + ([] if wanted.until is None else [Batch.created_at < wanted.until])
 
 
 def page_of(
     dialect: str, batch_id: int, wanted: StatusFilter, start: Position | None, size: int, *, is_rising: bool
 ) -> Select[Any]:
-    """Return the query for the next few of a batch, from behind `start` on: an arm for each state, merged."""
+    """Return the query for the next rows of a batch behind `start`: one subquery for each state, merged."""
     due, id_ = Invitation.next_attempt_at, Invitation.id
     arms = [
         _hinted(select(due, id_))
@@ -222,19 +222,19 @@ def page_of(
 
 
 def _hinted(query: Any) -> Any:
-    """Name the index for MariaDB, which in a large batch would find its place by fewer of its columns."""
+    """Force the index in MariaDB, which in a large batch would use only some of its columns."""
     for dialect in ("mysql", "mariadb"):
         query = query.with_hint(Invitation, f"FORCE INDEX ({INDEX})", dialect)
     return query
 
 
 def _beyond(dialect: str, start: Position | None, *, is_rising: bool) -> list[list[ColumnElement[bool]]]:
-    """Return the conditions for what lies behind `start`; of more than one, each gets an arm of its own.
+    """Return the conditions for rows behind `start`; each of them gets a subquery of its own.
 
-    They are what each database finds its place in the index by, without a look at what lies before it:
+    With them each database seeks directly in the index, without reading earlier rows:
 
-    - SQLite and MariaDB by equal terms and a range at the end; of a pair they use only the first half.
-    - PostgreSQL by both halves of a pair; for equal terms it would rather walk through the whole table by the ids.
+    - SQLite and MariaDB by equal terms and a range at the end; of a row value they use only the first column.
+    - PostgreSQL by a row value; for equal terms its planner prefers to scan the table by id.
     """
     if start is None:
         return [[]]
@@ -252,7 +252,7 @@ def _ordered(*columns: Any, is_rising: bool) -> Sequence[Any]:
 
 
 def _rest(wanted: StatusFilter) -> list[ColumnElement[bool]]:
-    """Return the conditions that no index helps with: they are checked along the way."""
+    """Return the conditions that no index supports: each row read is checked for them."""
     conditions: list[ColumnElement[bool]] = []
     if wanted.since is not None:
         conditions.append(Invitation.changed_at >= wanted.since)
@@ -268,7 +268,7 @@ def _rest(wanted: StatusFilter) -> list[ColumnElement[bool]]:
 
 
 def _last(column: Any) -> Any:
-    """Return what the last attempt has there. A scalar subquery: MariaDB reads every attempt through for an EXISTS."""
+    """Return the last attempt's value of a column. A scalar subquery: for EXISTS MariaDB reads every attempt."""
     newest = select(func.max(Attempt.id)).where(Attempt.invitation_id == Invitation.id).correlate(Invitation)
     return select(column).where(Attempt.id == newest.scalar_subquery()).correlate(Invitation).scalar_subquery()
 

@@ -1,4 +1,4 @@
-"""A recipient looked for in the delivery log: by a part of the address, or by its keyed hash when it was shortened."""
+"""Searches the delivery log for a recipient: by a part of the address, or by its keyed hash once it was shortened."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from own_smtp.storage.pseudonyms import normal_form
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithDigests(StatusFilter):
-    """A filter that also finds those of whom only the keyed hash of the address is left."""
+    """A filter that also finds recipients of whom only the address's keyed hash is left."""
 
     digests: tuple[str, ...] = ()
 
 
 def with_shortened(wanted: StatusFilter, vault: Vault, tenant_id: str) -> StatusFilter:
-    """Let a whole address be found after it was shortened, too. A part of one has no hash."""
+    """Return the filter with the address's keyed hashes; unchanged for a part of an address, which has no hash."""
     if not all(wanted.recipient.partition("@")):
         return wanted
     given = {item.name: getattr(wanted, item.name) for item in fields(StatusFilter)}
@@ -29,7 +29,7 @@ def with_shortened(wanted: StatusFilter, vault: Vault, tenant_id: str) -> Status
 
 
 def is_recipient(wanted: StatusFilter) -> ColumnElement[bool]:
-    """Return the condition that an invitation went to whom the filter names."""
+    """Return the condition that an invitation's recipient matches the filter."""
     found: ColumnElement[bool] = func.lower(Invitation.address).contains(wanted.recipient.lower(), autoescape=True)
     if not isinstance(wanted, WithDigests):
         return found

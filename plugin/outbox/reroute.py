@@ -1,6 +1,6 @@
-"""What becomes of waiting invitations when their way is closed: moved to another relay, or withdrawn.
+"""Moves waiting invitations to another relay, or cancels them, for example before a relay is deleted.
 
-Every function takes a connection inside a transaction of the caller's and commits nothing.
+Every function takes a connection inside the caller's transaction and commits nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from own_smtp.storage.models import Batch, Invitation, Relay
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Whose waiting invitations are meant: those of a relay, of a project, or of one project at one relay."""
+    """The waiting invitations concerned: those of a relay, of a project, or of one project at one relay."""
 
     tenant_id: str
     relay_id: int | None = None
-    """`None` means whatever relay they wait for."""
+    """`None` means all relays."""
     project_id: str | None = None
-    """`None` means those of all projects."""
+    """`None` means all projects."""
 
     def batches(self) -> list[ColumnElement[bool]]:
         """Return the conditions for their batches."""
@@ -42,7 +42,7 @@ class Scope:
 
 
 def count_elsewhere(connection: Connection, scope: Scope, relay_id: int | None) -> int:
-    """Return how many of them wait for other relays than `relay_id`; `None` means for any."""
+    """Return how many of them wait for relays other than `relay_id`; `None` counts all."""
     where = scope.batches()
     if relay_id is not None:
         where.append(Batch.relay_id != relay_id)
@@ -50,10 +50,10 @@ def count_elsewhere(connection: Connection, scope: Scope, relay_id: int | None) 
 
 
 def move_waiting(connection: Connection, scope: Scope, target_id: int, *, user_id: str) -> int:
-    """Let what waits leave through the tenant's relay `target_id`, and return how many invitations those are.
+    """Move waiting invitations to the tenant's relay `target_id`; return their number.
 
-    Whole batches move, and keep their Message-IDs. Raises `ConflictError` while one of their invitations is on the
-    wire: only that relay's drain knows what becomes of it. Raises `NotFoundError` when there is no such target.
+    Whole batches move, and keep their Message-IDs. Raises `ConflictError` while a drain is sending one of their
+    invitations, because only that drain can settle it. Raises `NotFoundError` if there is no such target.
     """
     where = [*scope.batches(), Batch.relay_id != target_id]
     lock_leases(connection, [target_id, *_relays_of(connection, where)])
@@ -71,9 +71,9 @@ def move_waiting(connection: Connection, scope: Scope, target_id: int, *, user_i
 
 
 def cancel_waiting(connection: Connection, scope: Scope, *, user_id: str) -> int:
-    """Withdraw what waits, and return how many invitations those were.
+    """Cancel waiting invitations; return their number.
 
-    What is on the wire still goes out; what could not be sent then is withdrawn when it comes back.
+    Invitations that a drain has claimed are still sent; those that it could not send are cancelled afterwards.
     """
     where = scope.batches()
     lock_leases(connection, _relays_of(connection, where))
@@ -85,7 +85,7 @@ def cancel_waiting(connection: Connection, scope: Scope, *, user_id: str) -> int
 
 def _check_target(connection: Connection, tenant_id: str, target_id: int) -> None:
     query = select(Relay.id).where(Relay.id == target_id, Relay.tenant_id == tenant_id, Relay.deleted_at.is_(None))
-    # Locked, so that it is not deleted before what moves to it has arrived.
+    # Locked, so that it is not deleted before the batches have moved.
     if connection.execute(query.with_for_update()).first() is None:
         raise NotFoundError(f"There is no relay {target_id}.")
 

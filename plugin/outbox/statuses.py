@@ -1,4 +1,4 @@
-"""What is known of each invitation, read only, without a text in it: for hooks, pages and exports."""
+"""The status of each invitation, for hooks, pages and exports. Read only, without texts for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMNS = ("id", "batch_id", "reference", "address", "state", "changed_at", "nex
 
 
 def with_last_attempt() -> Select[Any]:
-    """Return the query for invitations with their batch and, where there is one, their last attempt."""
+    """Return the query for invitations with their batch and their last attempt, if there is one."""
     last = (
         select(func.max(Attempt.id))
         .where(Attempt.invitation_id == Invitation.id)
@@ -49,7 +49,7 @@ def statuses_of_project(tenant_id: str, project_id: str) -> Select[Any]:
 
 
 def statuses_by_id(where: Connection | Session, invitation_ids: Sequence[int]) -> Iterator[InvitationStatus]:
-    """Yield what is known of these invitations, in the order of their ids."""
+    """Yield the statuses of these invitations, in the order of their ids."""
     for ids in chunks(sorted(invitation_ids)):
         query = with_last_attempt().where(Invitation.id.in_(ids)).order_by(Invitation.id)
         yield from map(_status, where.execute(query).mappings().all())
@@ -62,10 +62,10 @@ def invitation_statuses(
     references: Sequence[str] | None = None,
     wanted: StatusFilter | None = None,
 ) -> Iterator[InvitationStatus]:
-    """Yield what is known of the project's invitations, newest batch first, read in chunks.
+    """Yield the statuses of the project's invitations, newest batch first, read in chunks.
 
-    `references` narrows the answer; `None` means all. So does `wanted`, which also says in which order they come and
-    from where on. Raises `ValueError` for a position or a reply that is none.
+    `references` restricts the result; `None` means all. `wanted` restricts it further, and sets order and starting
+    point. Raises `ValueError` for an invalid position or reply.
     """
     scope, narrowed = LogScope(tenant_id=tenant_id, project_ids=frozenset({project_id})), wanted or StatusFilter()
     if references is not None:
@@ -79,9 +79,9 @@ def invitation_statuses(
 def _among(
     where: Connection | Session, scope: LogScope, wanted: StatusFilter, references: Sequence[str]
 ) -> Iterator[InvitationStatus]:
-    """Yield those that a host asks for by its own ids: they are found by these, in each batch."""
+    """Yield the statuses of invitations with these references, searched in each batch."""
     if wanted.after:
-        raise ValueError("There is no paging through references: ask for those of one page.")
+        raise ValueError("References can't be combined with paging: pass the references of one page.")
     for batch_id in batches(where, scope, wanted):
         query = with_last_attempt().where(Invitation.batch_id == batch_id, *conditions(wanted))
         for chunk in chunks(references):
@@ -90,13 +90,13 @@ def _among(
 
 
 def statuses_at(where: Connection | Session, ids: Sequence[int]) -> Iterator[InvitationStatus]:
-    """Yield what is known of these invitations, in the order of `ids`."""
+    """Return the statuses of these invitations, in the order of `ids`."""
     rows = {row["id"]: row for row in where.execute(with_last_attempt().where(Invitation.id.in_(ids))).mappings()}
     return (_status(rows[id_]) for id_ in ids if id_ in rows)
 
 
 def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Cut what one statement takes."""
+    """Split items into chunks for one statement each."""
     return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
 
 

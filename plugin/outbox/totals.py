@@ -1,9 +1,8 @@
-"""Figures that are kept instead of counted: how many invitations of a batch ended how, and what each hour's attempts
-came to.
+"""Maintained totals: a batch's invitations by final state, and the attempts of each hour.
 
-Whoever moves invitations into or out of a final state says so here, in the same transaction: so the figures are exact
-at any time. Functions that write take a connection inside a transaction of the caller's, which holds the relay's books
-already (see `own_smtp.outbox.leases`), and commit nothing.
+Code that moves invitations into or out of a final state updates them in the same transaction, so they are always exact.
+Functions that write take a connection inside the caller's transaction, in which the relay's lease is locked already
+(see `own_smtp.outbox.leases`), and commit nothing.
 """
 
 from __future__ import annotations
@@ -23,25 +22,25 @@ from own_smtp.storage.models import Batch, BatchTotals, HourlyStat
 WAITING_NUMBER: ColumnElement[int] = Batch.taken_count - sum(
     (getattr(BatchTotals, state.value) for state in sorted(FINAL)), literal(0)
 )
-"""How many of a batch's invitations wait or are being sent: what was taken, less what ended. For `select_kept`."""
+"""Waiting invitations of a batch, claimed ones included: waiting = taken - finished. For `select_totals`."""
 
 
 class EndedCount(NamedTuple):
-    """What an attempt came to, as far as figures are concerned."""
+    """The key by which attempts are counted."""
 
     batch_id: int
     state: State
     code: int
-    """The reply's code; 0 when there was none."""
+    """The reply's code; 0 if there was none."""
 
 
 def open_counts(connection: Connection, batch_id: int) -> None:
-    """Begin to count for a new batch."""
+    """Insert the totals of a new batch."""
     connection.execute(insert(BatchTotals).values(batch_id=batch_id))
 
 
 def move(connection: Connection, batch_id: int, changes: Mapping[State, int], *, by_platform: int = 0) -> None:
-    """Add so many invitations to each final state of a batch; less than none when they left it."""
+    """Add numbers of invitations to a batch's final states; negative numbers if they left a state."""
     values = {state.value: getattr(BatchTotals, state.value) + number for state, number in changes.items() if number}
     if by_platform:
         values["by_platform"] = BatchTotals.by_platform + by_platform
@@ -49,20 +48,20 @@ def move(connection: Connection, batch_id: int, changes: Mapping[State, int], *,
         connection.execute(update(BatchTotals).where(BatchTotals.batch_id == batch_id).values(**values))
 
 
-def select_kept(*columns: Any) -> Select[Any]:
-    """Begin a query over batches and what is kept of them."""
+def select_totals(*columns: Any) -> Select[Any]:
+    """Return a query of batches joined with their totals."""
     return select(*columns).select_from(Batch).join(BatchTotals, BatchTotals.batch_id == Batch.id)
 
 
 def count_waiting(connection: Connection, relay_id: int) -> int:
-    """Return how many invitations wait for a relay, in all its open batches."""
+    """Return the number of waiting invitations in all open batches of a relay."""
     return sum(waiting for waiting, _is_urgent in waiting_by_batch(connection, relay_id).values())
 
 
 def waiting_by_batch(connection: Connection, relay_id: int) -> dict[int, tuple[int, bool]]:
-    """Return for each open batch of a relay how many invitations wait in it, and whether it is urgent."""
+    """Return the number of waiting invitations in each open batch of a relay, and whether the batch is urgent."""
     rows = connection.execute(
-        select_kept(Batch.id, WAITING_NUMBER, Batch.is_urgent).where(
+        select_totals(Batch.id, WAITING_NUMBER, Batch.is_urgent).where(
             Batch.relay_id == relay_id, Batch.state == BatchState.OPEN
         )
     )
@@ -70,9 +69,9 @@ def waiting_by_batch(connection: Connection, relay_id: int) -> dict[int, tuple[i
 
 
 def waiting_of_relays(where: Connection | Session, *conditions: ColumnElement[bool]) -> dict[int, int]:
-    """Return for relays how many invitations wait for them, in batches that meet the conditions."""
+    """Return the number of waiting invitations by relay, in batches that meet the conditions."""
     rows = where.execute(
-        select_kept(Batch.relay_id, func.sum(WAITING_NUMBER)).where(*conditions).group_by(Batch.relay_id)
+        select_totals(Batch.relay_id, func.sum(WAITING_NUMBER)).where(*conditions).group_by(Batch.relay_id)
     )
     return {relay_id: int(waiting) for relay_id, waiting in rows if waiting}
 
@@ -80,7 +79,7 @@ def waiting_of_relays(where: Connection | Session, *conditions: ColumnElement[bo
 def add_attempts(
     connection: Connection, relay_id: int, now: datetime, ended: Mapping[EndedCount, int], *, by_platform: bool
 ) -> None:
-    """Count so many attempts, for their batches and for this hour."""
+    """Add attempts to the totals of their batches and of the current hour."""
     moved: dict[int, Counter[State]] = {}
     for (batch_id, state, _code), number in ended.items():
         if state in FINAL:

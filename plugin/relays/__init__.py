@@ -1,9 +1,10 @@
-"""A tenant's mail servers and who uses them: the only writer of their tables.
+"""A tenant's mail servers and their use: the only writer of their tables.
 
-Saved and changed (`edits`), confirmed by links (`confirmations`, `confirmation_rule`), paused and resumed
-(`lifecycle`), tried out (`dry_runs`, `test_mails`), while somebody waits (`urgent_tasks`), chosen by projects
-(`project_routes`, `routing`, `suggestions`), limited (`rate_limits`, `sending_windows`, `window_texts`,
-`tenant_limits`) and governed by the platform's administrators (`policy`). `presets` are facts of known providers.
+Relays are saved and changed (`edits`), confirmed by links (`confirmations`, `confirmation_rule`), paused and resumed
+(`lifecycle`), tested (`dry_runs`, `test_mails`), chosen for projects (`project_routes`, `routing`, `suggestions`),
+limited (`rate_limits`, `sliding_window`, `sending_windows`, `window_texts`, `tenant_limits`) and subject to the
+platform's policy (`policy`). `urgent_tasks` are the tests and mails that a person is waiting for. `presets` has the
+settings of known providers.
 
 Nothing here commits, and nothing connects to a mail server. `__all__` names the modules that other rooms may import.
 """
@@ -23,6 +24,7 @@ __all__ = [
     "routing",
     "sender_preview",
     "sending_windows",
+    "sliding_window",
     "store",
     "suggestions",
     "tenant_limits",

@@ -1,4 +1,4 @@
-"""Which addresses must confirm a relay: what its link has to prove before it may send."""
+"""The addresses that must confirm a relay before it may send."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RULE_TEXTS: dict[ConfirmationRule, Text] = {
     ConfirmationRule.SENDER: _("Always the sender address as well"),
     ConfirmationRule.ANY: _("The address that the tenant enters, whatever it is"),
 }
-"""What each rule means, for people."""
+"""The description of each rule, for people."""
 
 
 def addresses_to_confirm(rule: ConfirmationRule, sender: str, chosen: str | None) -> tuple[str, ...]:
-    """Return where confirmation mails go, the chosen address first: each of them has to be confirmed.
+    """Return the recipients of confirmation mails, the chosen address first. All of them must confirm.
 
-    `chosen` is the address that the tenant gave for the mail; `None` means the sender address. Under
-    `ConfirmationRule.DOMAIN` another address suffices alone if it belongs to the sender's organisation.
+    `chosen` is the address that the tenant entered; `None` means the sender address. Under `ConfirmationRule.DOMAIN`
+    another address suffices alone if it belongs to the sender's organisation.
     """
     if chosen is None or chosen.lower() == sender.lower():
         return (sender,)
@@ -32,7 +32,7 @@ def addresses_to_confirm(rule: ConfirmationRule, sender: str, chosen: str | None
 
 
 def organisational_domain(domain: str) -> str:
-    """Return the part of a domain that somebody registered (RFC 7489, 3.2); a public suffix stands for itself."""
+    """Return the organisational domain (RFC 7489, 3.2); for a public suffix, the suffix itself."""
     return _suffixes().privatesuffix(domain.lower()) or domain.lower()
 
 
@@ -42,5 +42,5 @@ def _is_related(one: str, other: str) -> bool:
 
 @cache
 def _suffixes() -> PublicSuffixList:
-    # Read from the package when it is first needed: a worker that only sends has no use for the list.
+    # Loaded on first use: processes that only send don't need the list.
     return PublicSuffixList()

@@ -1,6 +1,6 @@
-"""Tests of a relay's settings before they are saved: asked for, taken up, kept on record, swept. Nothing here commits.
+"""Connection tests of a relay's settings: requested, claimed, recorded, deleted. Nothing here commits.
 
-What was typed rests encrypted, password included, until it is saved or for an hour, whichever comes first.
+The typed settings are stored encrypted, password included, until they are saved, but for an hour at most.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from own_smtp.storage.encryption import Vault
 from own_smtp.storage.models import Relay, RelayTest
 
 SETTINGS_FIELD = "test.settings"
-"""What the encrypted settings are bound to, beside their tenant."""
+"""The field that the encrypted settings are bound to, beside their tenant."""
 
 LIFETIME = timedelta(hours=1)
-"""So long a test can be looked at and its settings be saved, and so long it counts against the limits."""
+"""How long a test can be viewed, its settings be saved, and it counts against the limits."""
 
 PATIENCE = timedelta(minutes=2)
-"""A test that no worker took up within this time is not run any more: nobody waits for it."""
+"""A test that no worker has claimed within this time is not run: the person is no longer waiting."""
 
 LOST = timedelta(minutes=2)
-"""A test that runs for longer than this was lost together with its worker."""
+"""A test that runs longer than this counts as lost with its worker."""
 
 BRAKE = timedelta(minutes=5)
-"""How long a tenant waits between two tests of a server that all tenants together test too often."""
+"""A tenant's minimum interval between two tests of a server that all tenants together test too often."""
 
 Typed = dict[str, list[str]]
 """A form's fields as the browser sent them."""
@@ -50,19 +50,19 @@ Typed = dict[str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The settings of a test."""
+    """The stored settings of a test."""
 
     draft: RelayDraft
     typed: Typed | None
-    """`None` when nobody typed them: they are those of a saved relay."""
+    """`None` if they were not typed, but are those of a saved relay."""
 
     def trusting(self, fingerprint: str) -> Kept:
-        """Return the same settings with one certificate to be trusted."""
+        """Return the same settings with one trusted certificate."""
         return replace(self, draft=replace(self.draft, fingerprint=fingerprint))
 
 
 def draft_of(relay: Relay) -> RelayDraft:
-    """Return a saved relay's settings; its password stays where it is."""
+    """Return a saved relay's settings without its password."""
     values = {name: getattr(relay, name) for name in RELAY_FIELDS}
     return RelayDraft(**{**values, "security": Security(relay.security)})
 
@@ -78,10 +78,10 @@ def request_run(
     relay: Relay | None,
     saves: bool = False,
 ) -> RelayTest:
-    """Ask for a test. Call it behind `lock_tenant`; commit, then enqueue `run_test`.
+    """Request a test. Call it after `lock_tenant`; commit, then enqueue `run_test`.
 
-    With `saves` the settings are saved when the test is passed. Raises `LimitError` when the tenant or the person
-    had too many tests within an hour, or when the tenant must wait before it tests this server again.
+    With `saves` the settings are saved when the test is passed. Raises `LimitError` if the tenant or the person had too
+    many tests within an hour, or if the tenant must wait before it tests this server again.
     """
     draft = kept.draft
     now = read_clock(session.connection())
@@ -108,7 +108,7 @@ def request_run(
 
 
 def request_trusting(session: Session, vault: Vault, settings: Settings, test: RelayTest) -> RelayTest:
-    """Trust the certificate that a test was shown, and ask for another test with it. See `request_run`."""
+    """Trust the certificate that a test found, and request another test with it. See `request_run`."""
     kept = read_settings(vault, test)
     assert kept is not None
     assert test.certificate is not None
@@ -135,7 +135,7 @@ def request_trusting(session: Session, vault: Vault, settings: Settings, test: R
 
 
 def _brake(session: Session, settings: Settings, draft: RelayDraft, tenant_id: str, now: datetime) -> None:
-    """Slow a tenant down at a server that is tested a lot. Nobody is locked out of it by what other tenants do."""
+    """Limit a tenant's tests of a server that is tested very often. Other tenants' tests never lock a tenant out."""
     here = (RelayTest.host == draft.host, RelayTest.port == draft.port)
     if _count(session, *here, RelayTest.created_at > now - timedelta(hours=1)) < settings.tests_per_target:
         return
@@ -159,7 +159,7 @@ def _seal(vault: Vault, tenant_id: str, kept: Kept) -> str:
 
 
 def read_settings(vault: Vault, test: RelayTest) -> Kept | None:
-    """Return the settings; `None` once they were saved. Raises `SecretError` when no key fits any more."""
+    """Return the settings; `None` once they were saved. Raises `SecretError` if no key can decrypt them."""
     if test.settings is None:
         return None
     stored = json.loads(vault.decrypt(test.settings, tenant_id=test.tenant_id, field=SETTINGS_FIELD))
@@ -176,7 +176,7 @@ def unsaved_settings(vault: Vault, test: RelayTest) -> Kept:
 
 
 def get_run(session: Session, tenant_id: str, user_id: str, test_id: int, *, lock: bool = False) -> RelayTest:
-    """Return a person's own test. Raises `NotFoundError` also for another's, and for one that was swept."""
+    """Return a person's own test. Raises `NotFoundError` also for another person's, and for a deleted one."""
     test = session.get(RelayTest, test_id, with_for_update=lock, populate_existing=lock)
     if test is None or (test.tenant_id, test.requested_by) != (tenant_id, user_id):
         raise NotFoundError(f"There is no test {test_id}.")
@@ -184,9 +184,9 @@ def get_run(session: Session, tenant_id: str, user_id: str, test_id: int, *, loc
 
 
 def lock_unsaved(session: Session, tenant_id: str, user_id: str, test_id: int) -> RelayTest:
-    """Return a person's own test, locked, so that it is saved once. Raises `ConflictError` when it was saved.
+    """Return a person's own test, locked, so that it is saved only once. Raises `ConflictError` if it was saved.
 
-    Call it behind the lock of its relay.
+    Call it after its relay was locked.
     """
     test = get_run(session, tenant_id, user_id, test_id, lock=True)
     if test.settings is None:
@@ -198,13 +198,13 @@ def lock_unsaved(session: Session, tenant_id: str, user_id: str, test_id: int) -
 
 
 def unstarted(session: Session, passed_over: Collection[str] = ()) -> list[UrgentTask]:
-    """Return tests that somebody still waits for, a few of each tenant, without those of the tenants `passed_over`."""
+    """Return tests that are due and not started, a few per tenant, none of the tenants `passed_over`."""
     due = select(RelayTest.id, RelayTest.tenant_id).where(*_due(read_clock(session.connection())))
     return next_tasks(session, UrgentKind.TEST, due, passed_over)
 
 
 def claim_run(session: Session, test_id: int) -> RelayTest | None:
-    """Take up a test. `None` when it is not wanted any more, or another worker was first. Commit before it runs."""
+    """Claim a test. `None` if it has expired, or another worker was first. Commit before it runs."""
     now = read_clock(session.connection())
     taken = session.execute(
         update(RelayTest)
@@ -221,9 +221,9 @@ def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 def profile_of_draft(session: Session, vault: Vault, test: RelayTest, draft: RelayDraft) -> RelayProfile:
-    """Return the settings as a conversation needs them. A password that was not typed is the stored one.
+    """Return the settings as a profile for a session. If no password was typed, the stored one is used.
 
-    Raises `NotFoundError` when there is none, and `SecretError` when no key fits.
+    Raises `NotFoundError` if there is none, and `SecretError` if no key can decrypt it.
     """
     return RelayProfile(
         relay_id=test.relay_id or 0,
@@ -247,7 +247,7 @@ def _credentials(session: Session, vault: Vault, test: RelayTest, draft: RelayDr
         return None
     if draft.password is not None:
         return Credentials(username=draft.username, password=draft.password)
-    # Looked at again: somebody may have pointed the relay elsewhere since, with another password.
+    # Checked again: the relay may have been changed to another server, with another password.
     relay = session.get(Relay, test.relay_id, populate_existing=True) if test.relay_id else None
     if relay is None or relay.deleted_at is not None or needs_password(relay, draft):
         raise NotFoundError("The stored password belongs to other settings by now.")
@@ -256,12 +256,12 @@ def _credentials(session: Session, vault: Vault, test: RelayTest, draft: RelayDr
 
 
 def record_progress(session: Session, test_id: int, steps: list[dict[str, Any]], transcript: list[list[str]]) -> None:
-    """Keep how far a running test is."""
+    """Store the progress of a running test."""
     session.execute(update(RelayTest).where(RelayTest.id == test_id).values(steps=steps, transcript=transcript))
 
 
 def finish(session: Session, test: RelayTest, failure: Outcome | None, certificate: dict[str, Any] | None) -> None:
-    """Keep what came of a test, also in the audit log."""
+    """Store the result of a test, and write an audit entry."""
     test.state = RelayTestState.PASSED if failure is None else RelayTestState.FAILED
     test.finished_at = read_clock(session.connection())
     test.certificate = certificate
@@ -283,7 +283,7 @@ def finish(session: Session, test: RelayTest, failure: Outcome | None, certifica
 
 
 def note_saved(session: Session, test: RelayTest, relay_id: int) -> None:
-    """The settings were saved: forget them here."""
+    """Record that the settings were saved, and delete them here."""
     test.settings = None
     test.relay_id = relay_id
     test.saved_at = read_clock(session.connection())
@@ -291,6 +291,6 @@ def note_saved(session: Session, test: RelayTest, relay_id: int) -> None:
 
 
 def sweep(session: Session) -> int:
-    """Delete tests that had their time, with all that was typed. Return how many."""
+    """Delete expired tests with their settings; return their number."""
     before = read_clock(session.connection()) - LIFETIME
     return cast("CursorResult[Any]", session.execute(delete(RelayTest).where(RelayTest.created_at < before))).rowcount

@@ -13,7 +13,7 @@ from own_smtp.errors import ConflictError
 from own_smtp.i18n import gettext
 from own_smtp.outbox import actions
 from own_smtp.relays import confirmations
-from own_smtp.relays.lifecycle import NOT_PAUSED, _lock, _set
+from own_smtp.relays.lifecycle import NOT_PAUSED, _require_confirmation, _set
 from own_smtp.relays.store import PASSWORD_FIELD, configuration_of, list_relays
 from own_smtp.states import PauseReason, RelayState, Security
 from own_smtp.storage import audit
@@ -23,14 +23,14 @@ from own_smtp.storage.encryption import Vault
 from own_smtp.storage.models import ProjectRoute, Relay, RelayTest, Suggestion
 
 GUARDS_PASSWORD = ("host", "port", "security", "username")
-"""A change of any of them needs the password again, so that a stored one never reaches a server of somebody else."""
+"""A change of any of them requires the password again, so that a stored one never reaches another person's server."""
 
-MENDED_BY_PASSWORD = frozenset({PauseReason.CREDENTIALS, PauseReason.SECRET_UNREADABLE})
+SOLVED_BY_PASSWORD = frozenset({PauseReason.CREDENTIALS, PauseReason.SECRET_UNREADABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayDraft:
-    """What a person typed for a relay, checked field by field by its form."""
+    """A person's settings for a relay, checked field by field by the form."""
 
     label: str
     host: str
@@ -75,7 +75,7 @@ def needs_password(relay: Relay | None, draft: RelayDraft) -> bool:
 
 
 def is_password_only(relay: Relay, draft: RelayDraft) -> bool:
-    """Return whether a confirmed relay would get a new password by the draft, and stay confirmed."""
+    """Return whether the draft gives a confirmed relay a new password without a new confirmation."""
     is_confirmed = relay.state in {RelayState.ACTIVE, RelayState.PAUSED}
     return is_confirmed and draft.password is not None and configuration_of(relay) == configuration_of(draft)
 
@@ -90,9 +90,9 @@ def create(
     ceiling: int,
     address: str | None = None,
 ) -> Relay:
-    """Add a relay, unconfirmed. Call it behind `lock_tenant`.
+    """Add an unconfirmed relay. Call it after `lock_tenant`.
 
-    `address` is the person's own, for notices about the relay. Raises `ConflictError` when the tenant has `ceiling`
+    `address` is the person's own, for notices about the relay. Raises `ConflictError` if the tenant has `ceiling`
     relays already.
     """
     if len(list_relays(session, tenant_id)) >= ceiling:
@@ -122,11 +122,11 @@ def create(
 def change(
     session: Session, vault: Vault, relay: Relay, draft: RelayDraft, *, user_id: str, address: str | None = None
 ) -> bool:
-    """Change a relay. Return whether it needs new confirmation mails now. Call it behind `lock_relay`.
+    """Change a relay. Return whether it needs new confirmation mails now. Call it after `lock_relay`.
 
-    `address` is the person's own, for notices about the relay; `None` leaves them to whoever saved it before. A new
-    password wakes a relay that was paused for the old one. Raises `ConflictError` when the draft needs the
-    password and has none (see `needs_password`).
+    `address` is the person's own, for notices about the relay; `None` keeps the previous recipient. A new password
+    resumes a relay that was paused because of the old one. Raises `ConflictError` if the draft needs the password and
+    has none (see `needs_password`).
     """
     if needs_password(relay, draft):
         raise ConflictError(
@@ -139,14 +139,14 @@ def change(
     if address is not None:
         _set(relay, saved_by=user_id, saved_by_address=address)
     if configuration_of(relay) != before:
-        _lock(relay)
-    # Another address for an open link is a correction: the link in the wrong mailbox must not work any more.
+        _require_confirmation(relay)
+    # A changed address for an open confirmation is a correction: the link in the wrong mailbox must stop working.
     needs_mail = relay.state == RelayState.UNCONFIRMED and (
         configuration_of(relay) != before or "confirmation_address" in changes
     )
     if needs_mail:
         confirmations.withdraw(session, relay.id)
-    elif "password" in changes and relay.state == RelayState.PAUSED and relay.pause_reason in MENDED_BY_PASSWORD:
+    elif "password" in changes and relay.state == RelayState.PAUSED and relay.pause_reason in SOLVED_BY_PASSWORD:
         _set(relay, state=RelayState.ACTIVE, **NOT_PAUSED)
     session.flush()
     _keep_one_default(session, relay)
@@ -162,15 +162,15 @@ def change(
 
 
 def delete(session: Session, relay: Relay, *, user_id: str) -> None:
-    """Delete a relay, its password and what was typed for its tests. Call it behind `lock_relay`.
+    """Delete a relay, its password and the settings of its tests. Call it after `lock_relay`.
 
-    Its row stays for the log; its projects go back to the platform's mail. What still waits for it has failed. Waits
+    Its row stays for the log; its projects use the platform's mail service again. Its waiting invitations fail. Waits
     for sends that are not committed yet (see `own_smtp.outbox.intake.hold_relay`); locks the lease before the relay.
     """
     _set(relay, deleted_at=read_clock(session.connection()), password=None, is_default=False, saved_by_address=None)
     session.execute(update(ProjectRoute).where(ProjectRoute.relay_id == relay.id).values(relay_id=None))
     session.execute(sql_delete(Suggestion).where(Suggestion.relay_id == relay.id))
-    # The rows stay: who tests, deletes and tests again would get round the limits of tests.
+    # The rows stay: deleting relays must not circumvent the limits of tests.
     session.execute(update(RelayTest).where(RelayTest.relay_id == relay.id).values(settings=None, transcript=[]))
     session.flush()
     actions.end_deleted(session.connection(), relay.id)
@@ -178,7 +178,7 @@ def delete(session: Session, relay: Relay, *, user_id: str) -> None:
 
 
 def _apply(vault: Vault, relay: Relay, draft: RelayDraft) -> dict[str, tuple[Any, Any]]:
-    """Write the draft into the relay and return what that changed."""
+    """Write the draft into the relay, and return the changes."""
     after = {name: value for name, value in asdict(draft).items() if name != "password"}
     changes: dict[str, tuple[Any, Any]] = audit.differences(
         {name: getattr(relay, name) for name in RELAY_FIELDS}, after
@@ -193,7 +193,7 @@ def _apply(vault: Vault, relay: Relay, draft: RelayDraft) -> dict[str, tuple[Any
 
 
 def make_default(session: Session, relay: Relay, *, is_default: bool) -> bool:
-    """Suggest a relay to the whole tenant, and no other; or no longer. Return whether that is new."""
+    """Make a relay the tenant's only default, or end that. Return whether anything changed."""
     if relay.is_default == is_default:
         return False
     relay.is_default = is_default

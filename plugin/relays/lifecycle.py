@@ -1,4 +1,4 @@
-"""A relay's states: activated by its confirmation, paused with a reason, tried again, resumed. Commits nothing."""
+"""A relay's states: activated by its confirmation, paused with a reason, retried, resumed. Commits nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from own_smtp.storage.models import Relay
 
 
 def activate(session: Session, relay: Relay, *, user_id: str | None) -> None:
-    """Let a confirmed relay send."""
+    """Activate a confirmed relay."""
     _set(relay, state=RelayState.ACTIVE, confirmed_at=read_clock(session.connection()), **NOT_PAUSED)
     session.flush()
     audit.record(session, AuditAction.RELAY_CONFIRMED, tenant_id=relay.tenant_id, user_id=user_id, relay_id=relay.id)
 
 
-def _lock(relay: Relay) -> None:
+def _require_confirmation(relay: Relay) -> None:
     _set(relay, state=RelayState.UNCONFIRMED, confirmed_at=None, **NOT_PAUSED)
 
 
@@ -44,17 +44,17 @@ def pause(
     *,
     user_id: str | None = None,
 ) -> bool:
-    """Stop an active relay; its invitations wait.
+    """Pause an active relay; its invitations wait.
 
-    Return whether that is news, so that its owner is told once: not when it was paused already, nor when it was only
-    trying again (see `probe`) and stops for the same reason. `text` is the server's reply with its codes, our own
-    words, or a person's note. `probe_at` says when it is tried again by itself; `None`: it waits for a person.
+    Return whether its owner must be notified: not if it was paused already, nor if it was only being retried (see
+    `probe`) and pauses for the same reason. `text` is the server's reply with its codes, our own text, or a person's
+    note. `probe_at` is the time of the automatic retry; `None` means that only a person resumes it.
     """
     query = select(Relay.pause_reason, Relay.paused_at).where(Relay.id == relay_id)
     before = where.execute(query.with_for_update(key_share=True)).first()
-    # A server that refuses everything once more does it in other words: those before were decided on.
+    # If it refuses all recipients again, the text is a new one: a person has decided on the previous text.
     is_same = before is not None and before.pause_reason == reason and reason is not PauseReason.REFUSES_ALL
-    changed = _move(
+    changed = _change_state(
         where,
         update(Relay).where(Relay.id == relay_id, Relay.state == RelayState.ACTIVE, Relay.deleted_at.is_(None)),
         state=RelayState.PAUSED,
@@ -64,13 +64,13 @@ def pause(
         probe_at=probe_at,
     )
     if changed and not is_same:
-        _record_move(where, relay_id, AuditAction.RELAY_PAUSED, user_id, {"reason": (None, str(reason))})
+        _record_change(where, relay_id, AuditAction.RELAY_PAUSED, user_id, {"reason": (None, str(reason))})
     return changed and not is_same
 
 
 def probe(where: Connection | Session, relay_id: int) -> bool:
-    """Let a paused relay try again without calling it mended: the reason stays until a message was accepted."""
-    return _move(
+    """Retry a paused relay; the reason is kept until the relay has accepted a message. Return whether it was paused."""
+    return _change_state(
         where,
         update(Relay).where(Relay.id == relay_id, Relay.state == RelayState.PAUSED, Relay.deleted_at.is_(None)),
         state=RelayState.ACTIVE,
@@ -79,12 +79,12 @@ def probe(where: Connection | Session, relay_id: int) -> bool:
 
 
 def accept_refusals(where: Connection | Session, relay_id: int, *, user_id: str | None = None) -> bool:
-    """Let a relay that refuses everything go on, and refuse the recipients: so somebody decided.
+    """Resume a relay that refuses all recipients, because a person decided that the refusals concern the recipients.
 
-    Return whether it was paused for that. The reason and its words stay until a message was accepted, and with them
-    the decision (see `accepted_refusal`).
+    Return whether it was paused for that reason. Reason and text, and with them the decision, are kept until the relay
+    has accepted a message (see `accepted_refusal`).
     """
-    changed = _move(
+    changed = _change_state(
         where,
         update(Relay).where(
             Relay.id == relay_id,
@@ -96,12 +96,12 @@ def accept_refusals(where: Connection | Session, relay_id: int, *, user_id: str 
         probe_at=None,
     )
     if changed:
-        _record_move(where, relay_id, AuditAction.RELAY_RESUMED, user_id, {})
+        _record_change(where, relay_id, AuditAction.RELAY_RESUMED, user_id, {})
     return changed
 
 
 def accepted_refusal(where: Connection | Session, relay_id: int) -> str | None:
-    """Return the words of the server, with their code, that a person took to be about the recipients."""
+    """Return the server's reply that a person attributed to the recipients, with its codes; `None` if there is none."""
     return where.execute(
         select(Relay.pause_text).where(
             Relay.id == relay_id, Relay.state == RelayState.ACTIVE, Relay.pause_reason == PauseReason.REFUSES_ALL
@@ -110,37 +110,37 @@ def accepted_refusal(where: Connection | Session, relay_id: int) -> str | None:
 
 
 def pass_probe(where: Connection | Session, relay_id: int) -> bool:
-    """A message was accepted: forget why the relay was paused. Return whether there was something to forget."""
+    """Clear the pause reason after an accepted message. Return whether there was one."""
     passed = where.execute(
         update(Relay)
         .where(Relay.id == relay_id, Relay.state == RelayState.ACTIVE, Relay.pause_reason.is_not(None))
-        .values(revision=Relay.revision, **NOT_PAUSED)  # nothing that a running drain must notice
+        .values(revision=Relay.revision, **NOT_PAUSED)  # running drains need not notice
     )
     if cast("CursorResult[Any]", passed).rowcount == 0:
         return False
-    _record_move(where, relay_id, AuditAction.RELAY_RESUMED, None, {})
+    _record_change(where, relay_id, AuditAction.RELAY_RESUMED, None, {})
     return True
 
 
 def resume(where: Connection | Session, relay_id: int, *, user_id: str | None = None) -> bool:
-    """Let a paused relay send again. Return whether it was paused before."""
-    changed = _move(
+    """Resume a paused relay. Return whether it was paused."""
+    changed = _change_state(
         where,
         update(Relay).where(Relay.id == relay_id, Relay.state == RelayState.PAUSED, Relay.deleted_at.is_(None)),
         state=RelayState.ACTIVE,
         **NOT_PAUSED,
     )
     if changed:
-        _record_move(where, relay_id, AuditAction.RELAY_RESUMED, user_id, {})
+        _record_change(where, relay_id, AuditAction.RELAY_RESUMED, user_id, {})
     return changed
 
 
-def _move(where: Connection | Session, statement: Update, **values: Any) -> bool:
+def _change_state(where: Connection | Session, statement: Update, **values: Any) -> bool:
     result = where.execute(statement.values(**values))
     return cast("CursorResult[Any]", result).rowcount == 1
 
 
-def _record_move(
+def _record_change(
     where: Connection | Session, relay_id: int, action: AuditAction, user_id: str | None, changes: audit.Changes
 ) -> None:
     tenant_id = where.execute(select(Relay.tenant_id).where(Relay.id == relay_id)).scalar_one()

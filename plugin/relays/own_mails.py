@@ -1,7 +1,7 @@
-"""The mails that Own SMTP writes itself: contents like any invitation's, made by the same composer.
+"""The mails that Own SMTP writes itself: contents like those of invitations, rendered by the same composer.
 
-Their templates have an environment of their own: nothing that a host adds to its pages runs in them, in a worker least
-of all, where there is no request.
+Their templates have a Jinja environment of their own, because a host's filters and globals may need a request, which
+workers do not have.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ENVIRONMENT.globals["tr"] = gettext
 
 
 def write_mail(name: str, subject: str, **values: Any) -> Content:
-    """Return the mail whose templates are called `name`, in text and HTML, in the language that is in force."""
+    """Render the mail with the templates called `name`, in text and HTML, in the current language."""
     language = str(get_locale() or "en").replace("_", "-")
     text, html = (
         _ENVIRONMENT.get_template(f"{name}.{kind}").render(**values, language=language) for kind in ("txt", "html")

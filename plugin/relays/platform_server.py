@@ -1,7 +1,7 @@
-"""The platform's own mail server, as Flask-Mail's settings describe it: what sends when a tenant's server may not wait.
+"""The platform's own mail server, configured by Flask-Mail's settings: the fallback for tenants' servers.
 
-It is reached by the same session as a relay, with its deadlines and its verified TLS. Recipients see the platform's
-address with the tenant's name; their answers go to the tenant.
+It is used by the same session as a relay, with the same deadlines and verified TLS. Recipients see the platform's
+address with the tenant's name; their replies go to the tenant.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CONNECTIONS = 2
 
 
 def can_take_over(config: Mapping[str, Any]) -> bool:
-    """Return whether the platform has mail of its own that can take over what a relay did not take."""
+    """Return whether the platform's mail service can be used as a fallback."""
     return bool(config.get("MAIL_SERVER")) and default_sender(config) is not None
 
 
 def platform_for(config: Mapping[str, Any]) -> Callable[[RelayProfile], RelayProfile | None]:
-    """Return what puts the platform's server in the place of a relay; it returns `None` where none is configured.
+    """Return a function that replaces a relay by the platform's server; it returns `None` if none is configured.
 
     Reads Flask-Mail's `MAIL_SERVER`, `MAIL_PORT`, `MAIL_USE_TLS`, `MAIL_USE_SSL`, `MAIL_USERNAME`, `MAIL_PASSWORD`
     and `MAIL_DEFAULT_SENDER`.
@@ -53,7 +53,7 @@ def platform_for(config: Mapping[str, Any]) -> Callable[[RelayProfile], RelayPro
 
 
 def default_sender(config: Mapping[str, Any]) -> str | None:
-    """Return the address of `MAIL_DEFAULT_SENDER`, which may be a pair of name and address; `None` if it has none."""
+    """Return the address in `MAIL_DEFAULT_SENDER`, which may be a pair of name and address; `None` if there is none."""
     sender = config.get("MAIL_DEFAULT_SENDER")
     address = sender[1] if isinstance(sender, (tuple, list)) else parseaddr(str(sender or ""))[1]
     try:
@@ -63,7 +63,7 @@ def default_sender(config: Mapping[str, Any]) -> str | None:
 
 
 def default_identity(config: Mapping[str, Any]) -> Identity | None:
-    """Return `MAIL_DEFAULT_SENDER` with its name, where it has one."""
+    """Return `MAIL_DEFAULT_SENDER` with its name, if it has one; `None` without an address."""
     address, sender = default_sender(config), config.get("MAIL_DEFAULT_SENDER")
     if address is None:
         return None

@@ -1,9 +1,9 @@
-"""The platform's policy: what the operator configured, and what administrators changed of it on the page.
+"""The platform's policy: the operator's configuration, and the changes that administrators made on the policy page.
 
-Three bounds keep the page from being the weakest door. What the configuration sets is fixed. What is about networks is
-opened only where the configuration says so (`OWN_SMTP_POLICY_PAGE`). And even then no page opens loopback, link-local
-and the addresses at which clouds hand out credentials. The bounds are kept when a value is read, not only when it is
-stored: a configuration that becomes stricter is stricter from its first drain on.
+Three rules limit the abuse of the page. Settings in the configuration are fixed. Networks can be opened only if the
+configuration allows it (`OWN_SMTP_POLICY_PAGE`). And even then the page never opens loopback, link-local and the
+addresses of clouds' metadata services, which give out credentials. The rules apply when a value is read, not only when
+it is stored: a stricter configuration takes effect with the first drain.
 """
 
 from __future__ import annotations
@@ -37,50 +37,50 @@ EDITABLE = (
     "keep_recipients",
     *NETWORK,
 )
-"""The settings that a page may change at all, in its order."""
+"""The settings that the page may change at all, in its order."""
 
 EVERYBODY = "*"
-"""Stands in the log for all tenants."""
+"""Stands for all tenants in the audit log."""
 
 PREPARED = "prepared_tenants"
-"""Stands in the table beside the settings: who is chosen while all may, for when it counts."""
+"""The name of an extra row beside the settings: the tenants chosen while all are allowed, for a later restriction."""
 
 PRIVATE: tuple[Network, ...] = tuple(
     ip_network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 )
-"""What an administrator may open (RFC 1918, RFC 4193). Whatever else is not public, only the configuration opens."""
+"""Networks that an administrator may open (RFC 1918, RFC 4193). Only the configuration opens others."""
 CLOUD = ip_network("fd00:ec2::/32")
-"""Inside them, but a cloud's metadata, with its credentials."""
+"""An exception inside them: a cloud's metadata service, which gives out credentials."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator lays down, and how far administrators may change it."""
+    """The operator's settings, and the limits of administrators' changes."""
 
     settings: Settings
     """As configured."""
     fixed: frozenset[str]
-    """What the configuration sets, so that no page changes it."""
+    """The names of settings in the configuration, which the page cannot change."""
 
     @classmethod
     def of(cls, settings: Settings, config: Mapping[str, Any]) -> Policy:
-        """Read off a Flask configuration what it leaves open."""
+        """Return the policy for a Flask configuration."""
         return cls(settings, frozenset(name for name in EDITABLE if key_of(name) in config))
 
     def may_edit(self, name: str) -> bool:
-        """Tell whether the page may change a setting; ports may then only become fewer, unless it may open networks."""
+        """Return whether the page may change a setting. Unless it may open networks, it can only remove ports."""
         if name not in EDITABLE or name in self.fixed or self.settings.policy_page is PolicyPage.SHOW:
             return False
         return name not in NETWORK or name == "allowed_ports" or self.settings.policy_page is PolicyPage.NETWORK
 
     def in_force(self, where: Connection | Session) -> Settings:
-        """Return the settings as they hold now."""
+        """Return the current settings."""
         rows = where.execute(select(PolicyValue.name, PolicyValue.value))
         values = {row.name: read_value(row.name, row.value) for row in rows if self.may_edit(row.name)}
         return replace(self.settings, **{name: self.bounded(name, value) for name, value in values.items()})
 
     def chosen(self, where: Connection | Session) -> frozenset[str]:
-        """Return the tenants that are chosen: those that may, or, while all may, those that will when it counts."""
+        """Return the allowed tenants; while all are allowed, those that are prepared for a restriction."""
         allowed = self.in_force(where).allowed_tenants
         if allowed is not None:
             return allowed
@@ -88,7 +88,7 @@ class Policy:
         return frozenset(prepared or ())
 
     def bounded(self, name: str, value: Any) -> Any:
-        """Return a value as far as the page may set it, for a setting that it may change."""
+        """Restrict a value to what the page may set, for a setting that it may change."""
         if name == "allowed_ports" and self.settings.policy_page is not PolicyPage.NETWORK:
             return value & self.settings.allowed_ports
         if name == "allowed_networks":
@@ -96,9 +96,9 @@ class Policy:
         return value
 
     def change(self, session: Session, values: Mapping[str, Any], *, user_id: str) -> bool:
-        """Let these values hold from now on, and return whether that is news. Relays that were refused try again.
+        """Apply these values, and return whether anything changed. Relays that the policy had refused are retried.
 
-        Leaves out what the page may not change. Nothing here commits.
+        Values that the page may not change are ignored. Nothing here commits.
         """
         now = self.in_force(session)
         wanted = {name: self.bounded(name, value) for name, value in values.items() if self.may_edit(name)}
@@ -120,10 +120,10 @@ class Policy:
     def choose(
         self, session: Session, *, add: AbstractSet[str] = frozenset(), remove: AbstractSet[str] = frozenset(), by: str
     ) -> bool:
-        """Choose further tenants, and others no longer, and return whether that is news.
+        """Add and remove allowed tenants, and return whether anything changed.
 
-        It counts at once where only chosen ones may. While all may it is kept for when it will. `by` is the person's
-        id. Nothing here commits.
+        It takes effect at once if only chosen tenants are allowed; while all are, it is stored for a later restriction.
+        `by` is the person's id. Nothing here commits.
         """
         now = self.chosen(session)
         wanted = (now | add) - remove
@@ -139,14 +139,14 @@ class Policy:
 
 
 def _store(session: Session, name: str, value: Any, user_id: str, *, unless: Any) -> None:
-    """Keep a value, or no row where it is what holds without one."""
+    """Store a value; no row if it equals `unless`, the value without one."""
     session.execute(delete(PolicyValue).where(PolicyValue.name == name))
     if value != unless:
         session.add(PolicyValue(name=name, value=stored(value), changed_by=user_id, changed_at=db_now()))
 
 
 def may_open(network: Network) -> bool:
-    """Tell whether an administrator may let relays be in a network that is not public."""
+    """Return whether an administrator may allow relays in a network that is not public."""
     return any(_contains(private, network) for private in PRIVATE) and not network.overlaps(CLOUD)
 
 
@@ -155,7 +155,7 @@ def _contains(outer: Network, inner: Network) -> bool:
 
 
 def stored(value: Any) -> Any:
-    """Return a setting as JSON holds it: sets and networks become lists of numbers and texts, durations seconds."""
+    """Return a setting as JSON-compatible values: sets and networks as lists, durations as seconds."""
     if isinstance(value, frozenset):
         return sorted(value)
     if isinstance(value, timedelta):
@@ -166,7 +166,7 @@ def stored(value: Any) -> Any:
 
 
 def _logged(name: str, before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
-    """Return what the log says of a change. Of a long list of tenants only who came and who went."""
+    """Return the audit log's form of a change; for lists of tenants only the added and removed ones."""
     if name != "allowed_tenants":
         return {name: (stored(before), stored(after))}
     if before is None or after is None:
@@ -180,7 +180,7 @@ def _listed(tenants: frozenset[str] | None) -> Any:
 
 
 def _let_try_again(session: Session) -> None:
-    """What the policy refused may be allowed now; what still is not is refused once more, and nobody is told twice."""
+    """Retry relays that the policy had refused. Those still not allowed are paused again without a second notice."""
     refused = (PauseReason.FORBIDDEN, PauseReason.NOT_ALLOWED)
     session.execute(
         update(Relay).where(Relay.state == RelayState.PAUSED, Relay.pause_reason.in_(refused)).values(probe_at=db_now())

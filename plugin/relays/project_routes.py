@@ -1,4 +1,4 @@
-"""How a project's invitations leave: the only writer of that choice."""
+"""The choice of a relay for a project: its only writer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from own_smtp.storage.models import ProjectRoute, Relay
 
 
 def find_route(session: Session, tenant_id: str, project_id: str) -> ProjectRoute | None:
-    """Return the project's choice; `None` when nobody made one, which means the platform's mail."""
+    """Return the project's choice; `None` if none was made, which means the platform's mail service."""
     return session.scalars(
         select(ProjectRoute).where(ProjectRoute.tenant_id == tenant_id, ProjectRoute.project_id == project_id)
     ).one_or_none()
@@ -27,12 +27,12 @@ def list_routes(session: Session, tenant_id: str) -> dict[str, ProjectRoute]:
 
 
 def using(session: Session, relay_id: int) -> Sequence[ProjectRoute]:
-    """Return the choices for this relay."""
+    """Return the choices of this relay."""
     return session.scalars(select(ProjectRoute).where(ProjectRoute.relay_id == relay_id)).all()
 
 
 def relay_of(session: Session, tenant_id: str, project_id: str) -> Relay | None:
-    """Return the relay that the project's invitations leave through; `None` means the platform's mail."""
+    """Return the relay of the project's invitations; `None` means the platform's mail service."""
     return session.scalars(
         select(Relay)
         .join(ProjectRoute, ProjectRoute.relay_id == Relay.id)
@@ -54,10 +54,10 @@ def choose_route(
     user_id: str,
     fallback_after: int | None = None,
 ) -> bool:
-    """Let the project's invitations leave through `relay`, or by the platform's mail. Return whether that is new.
+    """Send the project's invitations through `relay`, or (`None`) the platform. Return whether anything changed.
 
-    After `fallback_after` seconds the platform's mail may take over what the relay did not take; `None` means never.
-    It holds for what is sent from now on. The relay must be the tenant's own: take it from `relays.get`.
+    After `fallback_after` seconds the platform may send invitations that the relay did not accept; `None` means never.
+    It applies to later sends. The relay must be the tenant's own: take it from `store.get_relay`.
     """
     route = find_route(session, tenant_id, project_id)
     before = {"relay": route.relay_id, "fallback_after": route.fallback_after} if route else {}

@@ -1,4 +1,4 @@
-"""Which relay a batch leaves through, and which senders a "send" page can offer."""
+"""The relay that a batch is sent through, and the senders that a "send" page can offer."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from own_smtp.states import RelayState
 from own_smtp.storage.models import ProjectRoute, Relay
 
 PLATFORM = "platform"
-"""The sender key of the platform's own mail."""
+"""The sender key of the platform's mail service."""
 _RELAY = "relay:"
 _DIGITS = 18
-"""No id is longer, and SQLite fails at larger numbers."""
+"""Ids are never longer, and SQLite raises an error for larger numbers."""
 
 
 def relay_for(session: Session, batch: InvitationBatch) -> tuple[Relay, ProjectRoute | None] | None:
-    """Return the relay that a batch leaves through and its project's settings; `None` means the platform's own mail.
+    """Return the relay of a batch and its project's settings; `None` means the platform's mail service.
 
     Raises `NotFoundError` for a sender key that names no relay of the tenant.
     """
@@ -29,7 +29,7 @@ def relay_for(session: Session, batch: InvitationBatch) -> tuple[Relay, ProjectR
 
 
 def relay_named(session: Session, tenant_id: str, project_id: str, sender: str | None) -> Relay | None:
-    """Return the relay behind a sender key, `None` being what the project is set to; `None` for the platform's mail.
+    """Return the relay of a sender key, or of the project without a key; `None` means the platform's mail service.
 
     Raises `NotFoundError` for a key that names no relay of the tenant.
     """
@@ -69,7 +69,7 @@ def sender_choices(
 
 
 def _summary(relay: Relay) -> str:
-    """Say what recipients will see beside the address."""
+    """Describe what recipients will see beside the address."""
     parts = [
         gettext("Recipients see “%(name)s”.", name=relay.sender_name) if relay.sender_name else "",
         gettext("Replies go to %(address)s.", address=relay.reply_to) if relay.reply_to else "",
@@ -79,7 +79,7 @@ def _summary(relay: Relay) -> str:
 
 
 def waits_for(relay: Relay) -> str | None:
-    """Return why nothing leaves through a relay at the moment; `None` when it does."""
+    """Return why a relay is not sending at the moment; `None` if it is."""
     match relay.state:
         case RelayState.UNCONFIRMED:
             return gettext("The mail server “%(label)s” has not been confirmed yet.", label=relay.label)

@@ -1,4 +1,4 @@
-"""What a recipient will see of an invitation, by the way that it leaves."""
+"""A preview of an invitation's sender, as recipients will see it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from own_smtp.storage.models import Relay
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appearance:
-    """What a recipient will see of one way to send."""
+    """The visible sender of one route."""
 
     sender: str
-    """The From header; empty when it is not known here."""
+    """The From header; empty if it is not known here."""
     reply_to: str
     server: str
-    """Empty for the platform's own mail."""
+    """Empty for the platform's mail service."""
     envelope_sender: str = ""
-    """Empty where it is not ours to say."""
+    """Empty if it is not known here."""
     ehlo_name: str = ""
     message_domain: str = ""
 
 
 def appearance_of(relay: Relay) -> Appearance:
-    """Return what recipients see of mail through a relay."""
+    """Return the sender that recipients see of mail through a relay."""
     return Appearance(
         sender=_shown(relay.sender_name, relay.sender_address),
         reply_to=relay.reply_to or relay.sender_address,
@@ -38,7 +38,7 @@ def appearance_of(relay: Relay) -> Appearance:
 
 
 def platform_appearance() -> Appearance:
-    """Return what recipients see of the platform's own mail, as far as Flask-Mail's settings say it."""
+    """Return the sender that recipients see of the platform's mail service, according to Flask-Mail's settings."""
     identity = default_identity(current_app.config)
     sender = current_app.config.get("MAIL_DEFAULT_SENDER") or ""
     shown = _shown(identity.name, identity.address) if identity else str(sender)
@@ -46,5 +46,5 @@ def platform_appearance() -> Appearance:
 
 
 def _shown(name: str, address: str) -> str:
-    """Return both as a mail program shows them: this is for people, and encodes nothing."""
+    """Return name and address as a mail program shows them, without encoding."""
     return f"{name} <{address}>" if name else address

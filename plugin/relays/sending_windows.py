@@ -1,4 +1,4 @@
-"""Sending windows: the hours of the week in which a relay may send, in its tenant's time zone. Without texts."""
+"""Sending windows: the hours of the week in which a relay may send, in its time zone. Without texts for people."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from zoneinfo import ZoneInfo
 
 
 def next_open(windows: Sequence[dict[str, Any]], timezone: str, at: datetime) -> datetime:
-    """Return `at` when a window is open then, else when the next one opens, in UTC.
+    """Return `at` if a window is open then, else the time at which the next one opens, in UTC.
 
-    A window is `{"days": [0..6], "start": "08:00", "end": "18:00"}`, Monday being 0; `start` belongs to it, `end`
-    does not. One that ends at or before its start reaches into the next day. Where the clock is changed, the time that
-    it shows decides at each moment: an edge that it skips lies at the change, and times that it shows twice are within
-    a window twice. Without any window it is always open.
+    A window is `{"days": [0..6], "start": "08:00", "end": "18:00"}`, Monday being 0; `start` is included, `end` is
+    not. One that ends at or before its start extends into the next day. At clock changes the displayed time decides: a
+    skipped edge lies at the change, and times that are displayed twice are inside a window twice. Without windows it is
+    always open.
     """
     local = at.astimezone(ZoneInfo(timezone))
-    # A second week is only looked at where a change skips the window of the first.
+    # A second week is needed only if a clock change skips the window of the first.
     for offsets in (range(-1, 9), range(9, 16)):
         for start, end in sorted(span for offset in offsets for span in _spans(windows, local, offset)):
             if start <= at < end:
@@ -28,9 +28,9 @@ def next_open(windows: Sequence[dict[str, Any]], timezone: str, at: datetime) ->
 
 
 def next_closing(windows: Sequence[dict[str, Any]], timezone: str, at: datetime) -> datetime | None:
-    """Return when the window that is open at `at` closes, in UTC; `None` when it never does.
+    """Return when the window that is open at `at` closes, in UTC; `None` if it never does.
 
-    Windows that meet or overlap count as one.
+    Adjoining or overlapping windows count as one.
     """
     if not windows:
         return None
@@ -55,10 +55,10 @@ def _spans(windows: Sequence[dict[str, Any]], local: datetime, offset: int) -> l
 
 
 def _shown(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """Return the spans, in UTC, in which a clock shows times from `start` on and before `end`.
+    """Return the spans, in UTC, in which a clock shows times from `start` (included) to `end` (excluded).
 
-    1. Usually that is one. 2. An edge that the clock skips lies at the change. 3. An edge that it shows twice makes two
-    spans: the clock leaves the window by being put back, or comes into it.
+    1. Usually that is one span. 2. A skipped edge lies at the change. 3. An edge that is displayed twice makes two
+    spans: the clock is set back out of the window, or into it.
     """
     opens, opens_again = _moments(start)
     closes_first, closes = _moments(end)
@@ -73,11 +73,11 @@ def _shown(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
 
 
 def _moments(local: datetime) -> tuple[datetime, datetime]:
-    """Return when a clock shows that time for the first and for the last time (PEP 495), in UTC."""
+    """Return the first and the last moment at which a clock shows that time (PEP 495), in UTC."""
     first, last = (local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
     if first <= last:
         return first, last
-    skipped = _change(last, first, local.tzinfo)  # no clock ever shows it: it is put past it
+    skipped = _change(last, first, local.tzinfo)  # the clock change skips it
     return skipped, skipped
 
 

@@ -1,4 +1,4 @@
-"""A tenant's mail servers: found, read as a drain needs them, paused and resumed. Nothing here commits."""
+"""Loads and locks a tenant's mail servers, as rows and as profiles for drains. Nothing here commits."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from own_smtp.storage.encryption import Vault
 from own_smtp.storage.models import Relay
 
 PASSWORD_FIELD = "relay.password"
-"""What a stored password is bound to, beside its tenant."""
+"""The field that a stored password is bound to, beside its tenant."""
 
-VOUCHED_FOR = ("host", "port", "security", "username", "envelope_sender", "sender_address", "fingerprint")
-"""What a confirmation link vouches for. A change of any of them locks the relay again."""
+CONFIRMED_FIELDS = ("host", "port", "security", "username", "envelope_sender", "sender_address", "fingerprint")
+"""The settings that a confirmation covers. After a change of any of them the relay must be confirmed again."""
 
 
 def load_profile(connection: Connection, relay_id: int, vault: Vault) -> RelayProfile | None:
-    """Read one relay. `None` when it does not exist or was deleted.
+    """Return the profile of a relay. `None` if it does not exist or was deleted.
 
-    Raises `SecretError` when its password cannot be decrypted with the configured keys.
+    Raises `SecretError` if its password cannot be decrypted with the configured keys.
     """
     found = connection.execute(
         select(Relay.__table__).where(Relay.id == relay_id, Relay.deleted_at.is_(None))
@@ -37,12 +37,12 @@ def load_profile(connection: Connection, relay_id: int, vault: Vault) -> RelayPr
 
 
 def profile_of(row: RowMapping, vault: Vault) -> RelayProfile:
-    """Turn a row of the relay table into what a conversation must know."""
+    """Return the profile of a row of the relay table."""
     return _profile(row, _credentials(row, vault))
 
 
 def profile_without_secret(relay: Relay) -> RelayProfile:
-    """Return what is known of a relay without its user and password, which web processes need not decrypt."""
+    """Return a relay's profile without credentials, which web processes need not decrypt."""
     return _profile(_columns_of(relay), None)
 
 
@@ -87,7 +87,7 @@ def _limits(row: Mapping[Any, Any]) -> Limits:
 
 
 def limits_of(relay: Relay) -> Limits:
-    """Return how fast the tenant lets a relay be used."""
+    """Return the tenant's limits for a relay."""
     return _limits(_columns_of(relay))
 
 
@@ -98,8 +98,8 @@ def _columns_of(relay: Relay) -> dict[str, Any]:
 def get_relay(session: Session, tenant_id: str, relay_id: int) -> Relay:
     """Return the tenant's relay.
 
-    Raises `NotFoundError` when there is none with this id, when it was deleted, and when it is another tenant's: the
-    three look the same from outside.
+    Raises `NotFoundError` if there is none with this id, if it was deleted, and if it is another tenant's: the three
+    cases are indistinguishable from outside.
     """
     relay = session.get(Relay, relay_id)
     if relay is None or relay.tenant_id != tenant_id or relay.deleted_at is not None:
@@ -117,13 +117,13 @@ def list_relays(session: Session, tenant_id: str) -> Sequence[Relay]:
 
 
 def lock_relay(session: Session, tenant_id: str, relay_id: int, *, for_deletion: bool = False) -> Relay:
-    """Return a tenant's relay as it is now, kept from other writers until the transaction ends.
+    """Lock a tenant's relay until the transaction ends, and return its current state.
 
     Raises `NotFoundError`. Call it before its confirmations and tests are locked, and after leases. `for_deletion` also
     waits for transactions that are adding batches to the relay.
     """
     query = select(Relay).where(Relay.id == relay_id, Relay.tenant_id == tenant_id, Relay.deleted_at.is_(None))
-    # A foreign key's look at the row does not wait for an edit, nor an edit for a long "send".
+    # FOR NO KEY UPDATE: foreign-key checks do not wait for an edit, nor does an edit wait for a long "send".
     locked = query.with_for_update(key_share=not for_deletion).execution_options(populate_existing=True)
     relay = session.scalars(locked).one_or_none()
     if relay is None:
@@ -132,7 +132,7 @@ def lock_relay(session: Session, tenant_id: str, relay_id: int, *, for_deletion:
 
 
 def tenant_of(session: Session, relay_id: int) -> str:
-    """Return the tenant whose relay it is, for those who may act on all. Raises `NotFoundError`."""
+    """Return the tenant of a relay, for callers who may act on all tenants. Raises `NotFoundError`."""
     tenant_id = session.scalar(select(Relay.tenant_id).where(Relay.id == relay_id, Relay.deleted_at.is_(None)))
     if tenant_id is None:
         raise NotFoundError(f"There is no mail server {relay_id}.")
@@ -140,7 +140,7 @@ def tenant_of(session: Session, relay_id: int) -> str:
 
 
 def change_of(relay: Relay | Row[Any]) -> RelayChange:
-    """Return what the host is told of the relay's state, after the commit, when a person brought it about."""
+    """Return the host's notification of a relay's state that a person changed, to be sent after the commit."""
     return RelayChange(
         relay_id=relay.id,
         tenant_id=relay.tenant_id,
@@ -152,8 +152,8 @@ def change_of(relay: Relay | Row[Any]) -> RelayChange:
     )
 
 
-class Vouched(Protocol):
-    """Anything with the settings that a confirmation link vouches for: a relay, or a draft of one."""
+class Confirmable(Protocol):
+    """An object with the settings that a confirmation covers: a relay, or a draft of one."""
 
     @property
     def envelope_sender(self) -> str | None: ...
@@ -161,8 +161,8 @@ class Vouched(Protocol):
     def sender_address(self) -> str: ...
 
 
-def configuration_of(relay: Vouched) -> str:
-    """Return the SHA-256, in hex, of what a confirmation link vouches for."""
-    vouched = [getattr(relay, name) for name in VOUCHED_FOR]
-    vouched[VOUCHED_FOR.index("envelope_sender")] = relay.envelope_sender or relay.sender_address
-    return hashlib.sha256(json.dumps(vouched).encode()).hexdigest()
+def configuration_of(relay: Confirmable) -> str:
+    """Return the SHA-256, in hex, of the settings that a confirmation covers."""
+    confirmed = [getattr(relay, name) for name in CONFIRMED_FIELDS]
+    confirmed[CONFIRMED_FIELDS.index("envelope_sender")] = relay.envelope_sender or relay.sender_address
+    return hashlib.sha256(json.dumps(confirmed).encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Which relay is suggested where nobody chose one yet: for a project, for a person, for the whole tenant.
+"""Suggested relays for projects without a choice: by project, by person, for the whole tenant.
 
-A suggestion selects; it never sends. Nothing leaves through a relay before somebody saves that choice. Nothing here
+A suggestion only preselects a relay. Nothing is sent through it before a person saves that choice. Nothing here
 commits.
 """
 
@@ -23,7 +23,7 @@ from own_smtp.storage.models import Relay, Suggestion
 
 
 class SuggestionKind(StrEnum):
-    """What a relay is suggested for, beside the whole tenant."""
+    """The kinds of subjects that a relay is suggested to, beside the whole tenant."""
 
     USER = "user"
     PROJECT = "project"
@@ -31,18 +31,18 @@ class SuggestionKind(StrEnum):
 
 @dataclass(slots=True)
 class Subjects:
-    """For whom a relay is suggested: the host's ids."""
+    """The people and projects that a relay is suggested to, by the host's ids."""
 
     users: list[str] = field(default_factory=list)
     projects: list[str] = field(default_factory=list)
 
     def of(self, kind: str) -> list[str]:
-        """Return those of one kind."""
+        """Return the ids of one kind."""
         return self.users if kind == SuggestionKind.USER else self.projects
 
 
 def by_relay(session: Session, tenant_id: str) -> dict[int, Subjects]:
-    """Return for whom each of the tenant's relays is suggested; those that are for nobody have an empty one."""
+    """Return the subjects of each suggested relay of the tenant; other relays have empty subjects (a `defaultdict`)."""
     found: dict[int, Subjects] = defaultdict(Subjects)
     query = select(Suggestion).where(Suggestion.tenant_id == tenant_id).order_by(Suggestion.id)
     for suggestion in session.scalars(query):
@@ -51,9 +51,9 @@ def by_relay(session: Session, tenant_id: str) -> dict[int, Subjects]:
 
 
 def suggested(session: Session, tenant_id: str, project_id: str, user_id: str) -> Relay | None:
-    """Return the relay to select for a project: its own, else the acting person's, else the tenant's default.
+    """Return the relay to preselect for a project: the project's, else the acting person's, else the tenant's default.
 
-    Only one that is confirmed: what is chosen is to work. `None` means that the platform's mail stays selected.
+    Only confirmed relays are suggested. `None` means that the platform's mail service stays selected.
     """
     rank = case((Suggestion.kind == SuggestionKind.PROJECT, 0), (Suggestion.kind == SuggestionKind.USER, 1), else_=2)
     fits = or_(
@@ -83,9 +83,9 @@ def choose_suggestions(
     projects: Collection[str],
     user_id: str,
 ) -> bool:
-    """Suggest a relay to the whole tenant or not, and to these people and projects. Return whether that is new.
+    """Suggest a relay to the whole tenant or not, and to these people and projects. Return whether anything changed.
 
-    Each person and project has one relay at most, and so has the tenant: it is taken from the one that had it before.
+    Each person and project, and the tenant, has one relay at most: the previous one loses its suggestion.
     """
     before = by_relay(session, relay.tenant_id)[relay.id]
     wanted = {SuggestionKind.USER: sorted(users), SuggestionKind.PROJECT: sorted(projects)}

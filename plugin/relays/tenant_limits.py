@@ -1,6 +1,6 @@
-"""A tenant's lock and its counters: what is limited is counted while nobody else can add to it. Commits nothing.
+"""A tenant's lock and its counters: limited acts are counted under a lock. Commits nothing.
 
-They are rows of the database, not of Redis: Redis may be away, and the rows that are counted live in the database.
+They are in the database, not in Redis: Redis may be unavailable, and the counted rows are in the database.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from own_smtp.storage.engine import wait_for_writers
 from own_smtp.storage.models import TenantLimit
 
 ACTS = "acts"
-"""The kind of the row that is a tenant's lock."""
+"""The kind of the row that serves as a tenant's lock."""
 
 
 def lock_tenant(connection: Connection, tenant_id: str) -> None:
-    """Keep other acts of this tenant out until the transaction ends.
+    """Block other acts of this tenant until the transaction ends.
 
     Call it first in a transaction: MariaDB and SQLite show tables as they were at a transaction's first read. Locks
-    are taken in this order everywhere: tenant, leases, relay, then what belongs to the relay.
+    are always taken in this order: tenant, leases, relay, then the relay's confirmations and tests.
     """
     _lock(connection, tenant_id, ACTS)
 
 
 def count_in(connection: Connection, tenant_id: str, kind: str, most: int, period: timedelta) -> bool:
-    """Count one thing of this kind; `False` when the tenant had `most` of them in the present period already."""
+    """Count one act of this kind; `False` if the tenant had `most` of them in the current period already."""
     _lock(connection, tenant_id, kind)
     row = (TenantLimit.tenant_id == tenant_id, TenantLimit.kind == kind)
     now = read_clock(connection)
@@ -42,14 +42,14 @@ def count_in(connection: Connection, tenant_id: str, kind: str, most: int, perio
 
 
 def give_back(connection: Connection, tenant_id: str, kind: str) -> None:
-    """Uncount one thing that did not happen after all."""
+    """Uncount one act that did not happen."""
     row = (TenantLimit.tenant_id == tenant_id, TenantLimit.kind == kind, TenantLimit.used > 0)
     connection.execute(update(TenantLimit).where(*row).values(used=TenantLimit.used - 1))
 
 
 def _lock(connection: Connection, tenant_id: str, kind: str) -> None:
     wait_for_writers(connection)
-    # In SQLite the insert is what locks, also where it finds the row.
+    # In SQLite the insert takes the lock, even if the row exists.
     row = insert_or_pass(connection, TenantLimit, ["tenant_id", "kind"])
     connection.execute(row.values(tenant_id=tenant_id, kind=kind, used=0))
     locked = select(TenantLimit.used).where(TenantLimit.tenant_id == tenant_id, TenantLimit.kind == kind)

@@ -1,4 +1,4 @@
-"""A test mail: one message with a fixed text, by the same route as invitations, ahead of them. Nothing here commits."""
+"""Test mails: one message with a fixed text, sent like invitations but before them. Nothing here commits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from own_smtp.storage.models import Invitation as InvitationRow
 KIND = "test"
 
 PATIENCE = timedelta(hours=1)
-"""After this a test mail that could not leave is given up."""
+"""A test mail that could not be sent within this time fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,19 +36,19 @@ class TestMail:
     """The newest test mail of a person through a relay."""
 
     sent_at: datetime
-    """When it was asked for."""
+    """When it was requested."""
     status: InvitationStatus
 
 
 def may_go_to(settings: Settings, own: str, address: str) -> bool:
-    """Whether a test mail may go to `address`: the acting person's `own`, or what the platform allows besides."""
+    """Whether a test mail may go to `address`: the acting person's `own`, or one that the platform allows."""
     wanted = address.lower()
     domain = f"@{wanted.rpartition('@')[2]}"
     return wanted == own.lower() or any(entry in {"*", wanted, domain} for entry in settings.test_recipients)
 
 
 def content_for(relay: Relay, tenant: Tenant, *, platform: str, person: str) -> Content:
-    """Return what the mail says, in the tenant's language: it looks like what recipients will get."""
+    """Return the mail's content in the tenant's language, in the form that recipients get."""
     with force_locale(tenant.locale):
         subject = gettext("Test mail through %(host)s", host=relay.host)
         return write_mail("test", subject, relay=relay, tenant=tenant, platform=platform, person=person)
@@ -57,9 +57,9 @@ def content_for(relay: Relay, tenant: Tenant, *, platform: str, person: str) -> 
 def send(
     session: Session, vault: Vault, settings: Settings, relay: Relay, content: Content, *, recipient: str, user_id: str
 ) -> None:
-    """Put a test mail into the outbox. Call it behind `lock_tenant`; commit, then enqueue a drain.
+    """Add a test mail to the outbox. Call it after `lock_tenant`; commit, then enqueue a drain.
 
-    Raises `ConflictError` unless the relay is active, and `LimitError` when the tenant or the person has sent too many
+    Raises `ConflictError` unless the relay is active, and `LimitError` if the tenant or the person has sent too many
     within an hour.
     """
     if relay.state != RelayState.ACTIVE:
@@ -97,7 +97,7 @@ def send(
 
 
 def newest(session: Session, relay: Relay, user_id: str) -> TestMail | None:
-    """Return the person's newest test mail through the relay, with what became of it."""
+    """Return the person's newest test mail through the relay, with its status; `None` if there is none."""
     row = session.execute(
         select(InvitationRow.id, Batch.created_at)
         .join(Batch, Batch.id == InvitationRow.batch_id)

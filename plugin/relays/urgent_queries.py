@@ -1,4 +1,4 @@
-"""Which urgent tasks are next: every tenant has its turn, however many another one has caused."""
+"""The next urgent tasks, distributed fairly: a tenant with many tasks does not block the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work that somebody waits for in front of a page: tests of typed settings, and confirmation mails."""
+"""Tasks whose result a person is waiting for on a page: connection tests, and confirmation mails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 
 class UrgentKind(StrEnum):
-    """What is to be done."""
+    """The kinds of urgent tasks."""
 
     TEST = "test"
     CONFIRMATION = "confirmation"
@@ -19,7 +19,7 @@ class UrgentTask(NamedTuple):
 
     kind: UrgentKind
     id: int
-    """The row's: of a `RelayTest` or of a `Confirmation`."""
+    """The id of the `RelayTest` or the `Confirmation`."""
     tenant_id: str
 
 
@@ -33,11 +33,12 @@ class UrgentTasks(Protocol):
         """
 
     def run(self, task: UrgentTask) -> None:
-        """Run it if it is still due and nobody else runs it, and store its result."""
+        """Run it if it is still due and no other worker runs it, and store its result."""
 
 
 PER_TENANT = 2
-"""Tasks of one tenant that a worker runs at a time: a tenant with many slow servers leaves room for the others."""
+"""Tasks of one tenant that a worker runs at a time, so that a tenant with many slow servers does not block the others.
+"""
 
 MOST = 8
 """Tasks that a worker runs at a time."""

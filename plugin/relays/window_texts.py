@@ -1,4 +1,4 @@
-"""Sending windows in words."""
+"""Descriptions of sending windows, for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DAYS = [(0, _("Mon")), (1, _("Tue")), (2, _("Wed")), (3, _("Thu")), (4, _("Fri")
 
 
 def describe_windows(windows: Sequence[dict[str, Any]]) -> list[str]:
-    """Say stored windows in words."""
+    """Return a description of each stored window."""
     names = dict(DAYS)
     return [
         f"{', '.join(str(names[day]) for day in window['days'])} {window['start']}\N{EN DASH}{window['end']}"

@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any
 
-from own_smtp.relays.rate_limits import PERIODS, SLICES
+from own_smtp.relays.rate_limits import PERIODS
 from own_smtp.relays.sending_windows import next_closing, next_open
+from own_smtp.relays.sliding_window import SLICES
 from own_smtp.smtp.values import Limits
 
 FARTHEST = timedelta(days=366)

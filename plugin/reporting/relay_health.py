@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from own_smtp.i18n import Text
 from own_smtp.i18n import lazy_gettext as _
-from own_smtp.outbox.totals import WAITING_NUMBER, select_kept
-from own_smtp.relays.rate_limits import PERIODS, SLICES
+from own_smtp.outbox.totals import WAITING_NUMBER, select_totals
+from own_smtp.relays.rate_limits import PERIODS
+from own_smtp.relays.sliding_window import SLICES
 from own_smtp.smtp.server_info import ServerInfo
 from own_smtp.states import UNFINISHED, AlertCause, State
 from own_smtp.storage.clock import read_clock
@@ -104,7 +105,7 @@ def _used(lease: Lease | None, now: datetime) -> int:
 
 def _oldest(session: Session, relay_id: int) -> datetime | None:
     oldest: datetime | None = session.scalar(
-        select_kept(func.min(Batch.created_at)).where(
+        select_totals(func.min(Batch.created_at)).where(
             Batch.relay_id == relay_id,
             Batch.state.in_(UNFINISHED),
             WAITING_NUMBER > 0,

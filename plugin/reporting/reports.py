@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from own_smtp.errors import NotFoundError
 from own_smtp.hooks.events import ReportColumn
 from own_smtp.outbox.statuses import statuses_of_project
-from own_smtp.outbox.totals import select_kept, waiting_of_relays
+from own_smtp.outbox.totals import select_totals, waiting_of_relays
 from own_smtp.relays import project_routes
 from own_smtp.reporting.known_statuses import STATUSES, RouteKnowledge, hidden_by_own_server
 from own_smtp.reporting.state_counts import ANY_ROUTE_LABELS, Counts
@@ -115,7 +115,7 @@ _REFUSED_BY_PLATFORM = (
 )
 """By batch: invitations that the platform's mail server tried and refused. Totals are kept of its acceptances only."""
 
-_KEPT = select_kept(
+_KEPT = select_totals(
     func.sum(Batch.taken_count).label("taken"),
     func.sum(BatchTotals.by_platform).label("by_platform"),
     *(func.sum(getattr(BatchTotals, state.value)).label(state.value) for state in FINAL),

@@ -24,7 +24,7 @@ def resolver_for(policy: NetworkPolicy) -> Resolve:
 
 
 LONGEST = 45.0
-"""Seconds for a message as a whole, however slowly the server answers: more than a test gets up to the recipient."""
+"""Seconds for a message as a whole, however slowly the server replies: more than for a connection test."""
 
 
 def submit(
@@ -55,7 +55,7 @@ async def _submit(session: Session, supply: _SingleMessage, find: Resolve, longe
     except SetupError as error:
         return error.outcome
     except TimeoutError:
-        text = f"The conversation took longer than {longest:g} seconds."
+        text = f"The session took longer than {longest:g} seconds."
         return supply.outcome or interrupted(supply.stage, text, server=session.server)
     finally:
         session.drop()
@@ -69,7 +69,7 @@ class _SingleMessage:
         self._waiting: Envelope | None = envelope
         self.outcome: Outcome | None = None
         self.stage = Stage.CONNECT
-        """How far the conversation went."""
+        """The stage that the session has reached."""
 
     async def next(self) -> Envelope | None:
         return self.take()

@@ -1,4 +1,4 @@
-"""Who changed what, when: the only writer of the audit log."""
+"""The audit log: the only writer of its entries."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from own_smtp.storage.models import AuditEntry
 Changes = Mapping[str, tuple[Any, Any]]
 
 PLATFORM = ""
-"""Stands in the log where a tenant's id would, for what concerns all of them. No tenant has this id."""
+"""Replaces the tenant's id in entries that concern all tenants. No tenant has this id."""
 
 OPERATOR = ""
-"""Stands in the log where a user's id would, for an operator at the command line. No user has this id."""
+"""Replaces the user's id in entries of an operator at the command line. No user has this id."""
 
 SECRET = "changed"
-"""Stands in the log where a secret's value would."""
+"""Replaces the value of a secret."""
 
 
 class AuditAction(StrEnum):
-    """What can stand in the log."""
+    """The kinds of entries."""
 
     RELAY_CREATED = "relay_created"
     RELAY_CHANGED = "relay_changed"
@@ -57,10 +57,10 @@ def record(
     project_id: str | None = None,
     changes: Changes | None = None,
 ) -> None:
-    """Add an entry to the present transaction.
+    """Add an entry in the current transaction.
 
-    `user_id` is `None` for what Own SMTP did itself, and `OPERATOR` at the command line. `changes` names each changed
-    field with its value before and after; give `SECRET` for both sides of a secret.
+    `user_id` is `None` for actions of Own SMTP itself, and `OPERATOR` for those at the command line. `changes` maps
+    each changed field to its values before and after; pass `SECRET` for both values of a secret.
     """
     details = {name: [before, after] for name, (before, after) in (changes or {}).items()}
     where.execute(
@@ -76,5 +76,5 @@ def record(
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what differs between two states of the same fields."""
+    """Return the fields that differ, each with its values before and after."""
     return {name: (before.get(name), value) for name, value in after.items() if before.get(name) != value}

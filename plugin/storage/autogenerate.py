@@ -1,7 +1,7 @@
-"""Keeps the host's Alembic from dropping our tables, which its own models do not know.
+"""Prevents the host's Alembic from dropping our tables, which are not among the host's models.
 
-Alembic loads this by itself in every environment in which Own SMTP is installed, by an entry point in the group
-`alembic.plugins`. It does so in the middle of its own import: nothing of it can be imported here before it is done.
+Alembic loads this module in every environment in which Own SMTP is installed, by an entry point in the group
+`alembic.plugins`. It does so during its own import, so this module cannot import Alembic at its top level.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class PluginModule(ModuleType):
     """A plugin module for every version of Alembic that has plugins.
 
-    From 1.18.0 to 1.20.0 Alembic iterated what the entry point names, so that a module broke `import alembic`; since
-    1.20.1 it takes the module itself, and warns of a collection.
+    From 1.18.0 to 1.20.0 Alembic iterated over the entry point's object, so that a module broke `import alembic`; since
+    1.20.1 it expects the module itself, and warns about a collection.
     """
 
     def __iter__(self) -> Iterator[ModuleType]:
@@ -35,14 +35,14 @@ sys.modules[__name__].__class__ = PluginModule
 
 
 def setup(plugin: Plugin) -> None:
-    """Come last in each `alembic revision --autogenerate`. The entry point's name makes it one of the default ones."""
+    """Register our filter as the last step of `alembic revision --autogenerate`; the entry point's name enables it."""
     from alembic.util import DispatchPriority
 
     plugin.add_autogenerate_comparator(leave_to_own_smtp, "schema", priority=DispatchPriority.LAST)
 
 
 def leave_to_own_smtp(context: AutogenContext, changes: ops.UpgradeOps, _schemas: object) -> PriorityDispatchResult:
-    """Take our tables out of what the host's models seem to want."""
+    """Remove our tables from the changes that Alembic derives from the host's models."""
     from alembic.operations import ops
     from alembic.util import PriorityDispatchResult
 

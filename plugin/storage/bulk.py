@@ -1,4 +1,4 @@
-"""Statements about many rows, as each database takes them best."""
+"""Statements for many rows, in the most efficient form for each database."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 
 def insert_or_pass(connection: Connection, model: Any, keys: Sequence[str]) -> Insert:
-    """Return an insert into `model` that leaves a row with the same unique `keys` as it is.
+    """Return an insert into `model` that leaves an existing row with the same unique `keys` unchanged.
 
-    A savepoint would not do: SQLite's driver begins a transaction only with the first change, so that a savepoint at
-    its beginning is committed when it is released, whatever the caller does afterwards.
+    A savepoint does not work for this: SQLite's driver begins a transaction only with the first change, so that a
+    savepoint before it is committed when it is released, even if the caller rolls back afterwards.
     """
     match connection.dialect.name:
         case "postgresql":
@@ -41,7 +41,7 @@ def insert_or_pass(connection: Connection, model: Any, keys: Sequence[str]) -> I
 
 
 def insert_or_add(connection: Connection, model: Any, column: str) -> Insert:
-    """Return an insert into `model` that adds its `column` to that of the row with the same primary key."""
+    """Return an insert into `model` that adds its `column` to an existing row with the same primary key."""
     keys = [key.name for key in model.__table__.primary_key]
     kept = model.__table__.c[column]
     match connection.dialect.name:
@@ -62,7 +62,7 @@ def insert_or_add(connection: Connection, model: Any, column: str) -> Insert:
 def among(connection: Connection, column: Any, ids: Sequence[int]) -> ColumnElement[bool]:
     """Return the condition that `column` is one of `ids`.
 
-    One value instead of hundreds of parameters, where the database can: nobody has to render and to parse those.
+    Where the database supports it, as one array parameter instead of hundreds that must be rendered and parsed.
     """
     match connection.dialect.name:
         case "postgresql":
@@ -77,7 +77,7 @@ def among(connection: Connection, column: Any, ids: Sequence[int]) -> ColumnElem
 
 
 def insert_rows(connection: Connection, model: Any, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows of values for the columns with these `names`. No other column may have a default."""
+    """Insert rows of values for the columns with these `names`. Defaults of other columns are not applied."""
     if not rows:
         return
     dialect = connection.dialect
@@ -95,7 +95,7 @@ def insert_rows(connection: Connection, model: Any, names: tuple[str, ...], rows
 
 @cache
 def _unnested(model: Any, names: tuple[str, ...]) -> Insert:
-    """An insert that takes one array for each column: executemany sends, plans and logs each row by itself."""
+    """Return an insert with one array for each column: executemany would send, plan and log each row separately."""
     table = model.__table__
     arrays = (bindparam(name, type_=ARRAY(table.c[name].type)) for name in names)
     given = func.unnest(*arrays).table_valued(*names).render_derived()
@@ -104,7 +104,7 @@ def _unnested(model: Any, names: tuple[str, ...]) -> Insert:
 
 @cache
 def _plain(model: Any, names: tuple[str, ...]) -> str:
-    """An insert for the driver itself: SQLite takes a row in less time than SQLAlchemy needs to look at it."""
+    """Return an insert for the driver itself: SQLite inserts a row faster than SQLAlchemy processes it."""
     table = model.__table__
     columns = ", ".join(f'"{table.c[name].name}"' for name in names)
     return f'INSERT INTO "{table.name}" ({columns}) VALUES ({", ".join("?" * len(names))})'  # noqa: S608 -- names of ours
@@ -112,7 +112,7 @@ def _plain(model: Any, names: tuple[str, ...]) -> str:
 
 @cache
 def _binds(model: Any, names: tuple[str, ...], dialect: Dialect) -> list[Callable[[Any], Any]]:
-    """Return what turns each column's values into the driver's."""
+    """Return the functions that convert each column's values for the driver."""
     types = (model.__table__.c[name].type for name in names)
     return [kind.dialect_impl(dialect).bind_processor(dialect) or _as_it_is for kind in types]
 

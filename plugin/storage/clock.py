@@ -1,7 +1,7 @@
-"""The database's clock, and times as columns that mean the same in SQLite, PostgreSQL and MariaDB.
+"""The database's clock, and a column type for times that behaves the same in SQLite, PostgreSQL and MariaDB.
 
-Machines disagree about the time and correct themselves in jumps, so everything that two machines compare (leases, due
-times, quotas) is compared by the one clock they share.
+Clocks of machines differ and are corrected in jumps, so all times that several machines compare (leases, due times,
+quotas) come from the one clock that they share.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 class db_now(FunctionElement[datetime]):
-    """The present time as the database sees it, also in the middle of a transaction."""
+    """The database's current time, which also advances during a transaction."""
 
     type = UTCDateTime()
     inherit_cache = True
@@ -52,7 +52,7 @@ class db_now(FunctionElement[datetime]):
 
 @compiles(db_now, "sqlite")
 def _sqlite(_element: db_now, _compiler: Any, **_options: Any) -> str:
-    # SQLite counts milliseconds; the zeros make it compare with stored microseconds as text.
+    # SQLite has milliseconds; the zeros make it comparable, as text, with stored microseconds.
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 
 
@@ -68,5 +68,5 @@ def _mariadb(_element: db_now, _compiler: Any, **_options: Any) -> str:
 
 
 def read_clock(connection: Connection) -> datetime:
-    """Ask the database what time it is."""
+    """Return the database's current time."""
     return connection.execute(select(db_now())).scalar_one()

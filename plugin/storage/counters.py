@@ -1,6 +1,6 @@
-"""Numbers that only grow, for metrics, where no other table keeps them: what is deleted must not be counted backwards.
+"""Counters for metrics that no other table has: deleted rows must not make a counter fall.
 
-Every function takes a connection inside a transaction of the caller's and commits nothing.
+Every function takes a connection inside the caller's transaction and commits nothing.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from own_smtp.storage.models import Counter, HourlyStat, Lease
 HOOK_FAILURES = "hook_failures"
 """By the hook's name."""
 ATTEMPTS = "attempts"
-"""Of batches that were deleted, by state and class of reply as `outcome_label` writes them."""
+"""Attempts of deleted batches, by state and class of reply (see `outcome_label`)."""
 DRAINS = "drains"
 DRAIN_SECONDS = "drain_seconds"
-"""Both of relays that were deleted."""
+"""Like `DRAINS`, a counter of deleted relays."""
 
 
 def increment(connection: Connection, name: str, value: float, label: str = "") -> None:
-    """Let a counter grow."""
+    """Add `value` to a counter."""
     row = {"name": name, "label": label, "value": float(value)}
     connection.execute(insert_or_add(connection, Counter, "value").values(row))
 
 
 def outcome_label(state: str, reply_class: int) -> str:
-    """Return `refused/5` for refusals with a reply of the 500s; 0 means that there was no reply."""
+    """Return a label such as `refused/5` for refusals with a 5yz reply; class 0 means that there was no reply."""
     return f"{state}/{reply_class}"
 
 
 def keep_attempts(connection: Connection, batches: Any) -> None:
-    """These batches are about to be deleted, and their tallies with them."""
-    # By code and not by its class: a division rounds differently from one database to another.
+    """Count the attempts of these batches, which are about to be deleted together with their hourly stats."""
+    # Grouped by code, not by its class: databases round a division differently.
     rows = connection.execute(
         select(HourlyStat.state, HourlyStat.code, func.sum(HourlyStat.count))
         .where(HourlyStat.batch_id.in_(batches))
@@ -45,7 +45,7 @@ def keep_attempts(connection: Connection, batches: Any) -> None:
 
 
 def keep_drains(connection: Connection, relays: Any) -> None:
-    """These relays are about to be deleted, and their leases with them."""
+    """Count the drains of these relays, which are about to be deleted together with their leases."""
     sums = select(func.sum(Lease.drains), func.sum(Lease.drain_seconds)).where(Lease.relay_id.in_(relays))
     drains, seconds = connection.execute(sums).one()
     if drains:

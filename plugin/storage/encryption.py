@@ -1,7 +1,7 @@
-"""Secrets at rest: encrypted with named keys that can be changed, bound to their tenant and field; and random tokens.
+"""Secrets at rest: encrypted with named, replaceable keys, bound to their tenant and field; and random tokens.
 
-An encrypted value is the text `v1:<key id>:<nonce and ciphertext in URL-safe base64>`, made with AES-256-GCM. What it
-belongs to is authenticated with it: a value copied to another tenant's row, or to another field, does not decrypt.
+An encrypted value is the text `v1:<key id>:<nonce and ciphertext in URL-safe base64>`, made with AES-256-GCM. Tenant
+and field are authenticated with it: a value copied to another tenant's row, or to another field, does not decrypt.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Vault:
 
     @classmethod
     def from_keys(cls, keys: Sequence[str]) -> Vault:
-        """Take keys as `generate_key` makes them. Raises `ConfigurationError`, which never shows a key."""
+        """Parse keys in the form of `generate_key`. Raises `ConfigurationError`, which never shows a key."""
         if not keys:
             raise ConfigurationError(f"There is no key to encrypt stored passwords with. {_HOW}")
         parsed: dict[str, AESGCM] = {}
@@ -61,14 +61,14 @@ class Vault:
         return cls(parsed, digest_keys)
 
     def encrypt(self, plain: str, *, tenant_id: str, field: str) -> str:
-        """Encrypt for one field of one tenant. The same text never looks the same twice."""
+        """Encrypt for one field of one tenant. The same text never gives the same result twice."""
         nonce = os.urandom(NONCE_BYTES)
         bound_to = _associated(self._first, tenant_id, field)
         sealed = self._keys[self._first].encrypt(nonce, plain.encode("utf-8", "surrogatepass"), bound_to)
         return f"{_VERSION}:{self._first}:{_to_base64(nonce + sealed)}"
 
     def decrypt(self, stored: str, *, tenant_id: str, field: str) -> str:
-        """Return what was encrypted for this field of this tenant. Raises `SecretError`, which says what to do."""
+        """Decrypt a value of this field of this tenant. Raises `SecretError`, which says what to do."""
         key_id, sealed = _parse_stored(stored)
         cipher = self._keys.get(key_id)
         if cipher is None:
@@ -87,10 +87,10 @@ class Vault:
         return plain.decode("utf-8", "surrogatepass")
 
     def digests(self, text: str, *, tenant_id: str) -> list[str]:
-        """Return keyed hashes (HMAC-SHA-256, in hex) by which a text is found again that is not kept itself.
+        """Return keyed hashes (HMAC-SHA-256, in hex) by which a text can be found that is not stored itself.
 
-        One for each key: store the first, look for all. They say nothing to those who do not have the keys, and two
-        tenants' hashes of the same text have nothing in common.
+        One for each key: store the first, search for all. They reveal nothing without the keys, and hashes of the same
+        text differ between tenants.
         """
         message = json.dumps(["own-smtp", tenant_id, text]).encode()
         return [hmac.new(key, message, hashlib.sha256).hexdigest() for key in self._digest_keys]
@@ -101,17 +101,17 @@ class Vault:
         return tuple(self._keys)
 
     def needs_rotation(self, stored: str) -> bool:
-        """Tell whether another key than the first encrypted this. Raises `SecretError` for what nobody encrypted."""
+        """Return whether this was encrypted with another key than the first. Raises `SecretError` for other texts."""
         return key_id_of(stored) != self._first
 
 
 def key_id_of(stored: str) -> str:
-    """Return the id of the key that encrypted this. Raises `SecretError` for what nobody encrypted."""
+    """Return the id of the key that encrypted this. Raises `SecretError` for a text that is not encrypted."""
     return _parse_stored(stored)[0]
 
 
 def generate_key(key_id: str | None = None) -> str:
-    """Return a new key with its id, for OWN_SMTP_ENCRYPTION_KEYS. `None` makes up an id."""
+    """Return a new key with its id, for OWN_SMTP_ENCRYPTION_KEYS. `None` chooses a random id."""
     key_id = secrets.token_hex(4) if key_id is None else key_id
     if not _KEY_ID.fullmatch(key_id):
         raise ConfigurationError(
@@ -121,7 +121,7 @@ def generate_key(key_id: str | None = None) -> str:
 
 
 def derive_development_key(secret_key: str) -> str:
-    """Return a key made from Flask's `SECRET_KEY`, for applications in debug or testing mode only."""
+    """Return a key derived from Flask's `SECRET_KEY`, for applications in debug or testing mode only."""
     return f"{DEVELOPMENT_KEY_ID}:{_to_base64(_derive(secret_key.encode(), b'own-smtp development key'))}"
 
 
@@ -130,15 +130,15 @@ def _derive(secret: bytes, purpose: bytes) -> bytes:
 
 
 def new_token() -> str:
-    """Return 256 random bits as URL-safe text, for a link that proves something."""
+    """Return 256 random bits as URL-safe text, for a confirmation link."""
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 def hash_token(token: str) -> str:
-    """Return what is stored of a token: its SHA-256 in hex.
+    """Return the SHA-256 of a token, in hex, which is stored in its place.
 
-    A token is looked up by this. How long that takes says nothing about other tokens, so no comparison in constant
-    time is needed; and 256 random bits need no salt.
+    Tokens are looked up by this hash. The time of a look-up reveals nothing about other tokens, so no constant-time
+    comparison is needed; and 256 random bits need no salt.
     """
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -172,12 +172,12 @@ def _parse_stored(stored: str) -> tuple[str, bytes]:
         if len(sealed) < NONCE_BYTES + TAG_BYTES:
             raise ValueError("too short")
     except ValueError as error:
-        raise SecretError("A stored secret has a form that is not known here. Have it entered again.") from error
+        raise SecretError("A stored secret has an unknown format. Have it entered again.") from error
     return key_id, sealed
 
 
 def _associated(key_id: str, tenant_id: str, field: str) -> bytes:
-    # JSON, so that no two lists of texts give the same bytes.
+    # JSON, so that different lists of texts never give the same bytes.
     return json.dumps(["own-smtp", _VERSION, key_id, tenant_id, field]).encode()
 
 
@@ -186,13 +186,13 @@ def _to_base64(data: bytes) -> str:
 
 
 def _from_base64(text: str) -> bytes:
-    """Decode the one text that `_to_base64` makes of these bytes; padding may be missing. Raises `ValueError`."""
+    """Decode the exact result of `_to_base64`; only the padding may be missing. Raises `ValueError`."""
     padded = text + "=" * (-len(text) % 4)
     try:
         data = base64.urlsafe_b64decode(padded)
     except binascii.Error as error:
         raise ValueError("no base64") from error
-    # The decoder passes over foreign characters and unused bits: whoever changed a value would go unnoticed.
+    # The decoder ignores foreign characters and unused bits: changes of a value would go unnoticed.
     if _to_base64(data) != padded:
         raise ValueError("not what was encoded")
     return data

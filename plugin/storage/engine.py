@@ -1,4 +1,4 @@
-"""How the host's database is talked to where there are many writers at a time."""
+"""Settings of connections to the host's database for many concurrent writers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 
 def for_workers(engine: Engine) -> Engine:
-    """Return the engine that drains and dispatchers use. Call it once in a process."""
+    """Return the engine for drains and dispatchers. Call it once per process."""
     match engine.dialect.name:
         case "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
             engine.dispose()
         case "mysql" | "mariadb":
-            # Its default locks every row that a statement looks at, and the gaps between them, until the commit:
-            # drains, dispatchers and people would wait for each other in circles.
+            # Its default, REPEATABLE READ, locks every row that a statement examines, and the gaps between them, until
+            # the commit: drains, dispatchers and people would deadlock.
             return engine.execution_options(isolation_level="READ COMMITTED")
         case "postgresql":
             event.listen(engine, "connect", _prepare_nothing)
@@ -28,9 +28,9 @@ def for_workers(engine: Engine) -> Engine:
 
 
 def most_connections(engine: Engine) -> int | None:
-    """Return how many connections the engine's pool gives out at a time; `None` when it knows no bound.
+    """Return the maximum number of connections of the engine's pool; `None` if it has no limit.
 
-    Whoever asks for one more waits, and gets `sqlalchemy.exc.TimeoutError` in the end.
+    A request for one more waits, and finally raises `sqlalchemy.exc.TimeoutError`.
     """
     pool = engine.pool
     if isinstance(pool, StaticPool):
@@ -41,18 +41,18 @@ def most_connections(engine: Engine) -> int | None:
 
 
 def begin_read_committed(session: Session) -> Connection:
-    """Begin a transaction that takes locks and reads behind them; the session must be outside any.
+    """Begin a transaction that locks rows before it reads them; the session must be outside any transaction.
 
-    Whatever the host has set: elsewhere MariaDB locks what a statement only looks at, and shows a row as it was before
-    the wait for its lock.
+    It overrides the host's isolation level: under REPEATABLE READ MariaDB also locks rows that a statement only
+    examines, and shows a row's state from before the wait for its lock.
     """
     if session.get_bind().dialect.name == "sqlite":
-        return session.connection()  # which knows one writer at a time
+        return session.connection()  # it has only one writer at a time
     return session.connection(execution_options={"isolation_level": "READ COMMITTED"})
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """Readers and the writer must not block each other, and writers must wait for one another."""
+    """Use WAL, so that readers and the writer don't block each other, and let writers wait for each other."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute(_PATIENCE)
@@ -60,16 +60,16 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _prepare_nothing(connection: Any, _record: Any) -> None:
-    """PgBouncer in transaction mode would look for a prepared statement in another process than that which has it."""
+    """Disable prepared statements: behind PgBouncer in transaction mode another server process would lack them."""
     if hasattr(connection, "prepare_threshold"):
         connection.prepare_threshold = None
 
 
 def beside(db: SQLAlchemy) -> AbstractContextManager[Connection]:
-    """Return a connection to read by without a word to the host's session, which may have begun a transaction or not.
+    """Return a connection for reading, independent of the host's session and its transaction.
 
-    Where a host's tests put one connection in the place of the engine, or keep the database in memory, there is no
-    second one: that of the session is used, and what it began is left alone.
+    If a host's tests replace the engine by one connection, or use a database in memory, there is no second connection:
+    then it is the session's, and its transaction stays untouched.
     """
     engine: Any = db.engine
     if isinstance(engine, Connection):
@@ -81,20 +81,20 @@ def beside(db: SQLAlchemy) -> AbstractContextManager[Connection]:
 
 
 _PATIENCE = "PRAGMA busy_timeout=30000"
-"""In milliseconds. SQLite knows one writer at a time, and drains write often."""
+"""In milliseconds. SQLite has one writer at a time, and drains write often."""
 
 
 def wait_for_writers(connection: Connection) -> None:
-    """Let a host's connection wait as long for drains as they wait for it. Only SQLite's would give up after 5 s."""
+    """Let a host's connection wait for drains as long as they wait for it. SQLite's default timeout is only 5 s."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_PATIENCE)
 
 
 def begin_savepoint(connection: Connection) -> NestedTransaction:
-    """Begin what may fail by itself inside a host's transaction, which decides about it in any case.
+    """Begin a savepoint in a host's transaction, for changes that may fail without failing the transaction.
 
     SQLite's driver begins a transaction only with the first change: a savepoint before it would be committed when it is
-    released, whatever the host does afterwards.
+    released, even if the host rolls back. So the transaction is begun here.
     """
     wait_for_writers(connection)
     if connection.dialect.name == "sqlite":

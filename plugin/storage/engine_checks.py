@@ -1,6 +1,6 @@
-"""Finds what goes wrong with the host's own engine, by trying it: how it begins transactions, and what lies between.
+"""Detects problems of the host's engine by trials: missing transactions, and poolers between it and the database.
 
-The engine is the host's, so that nothing here changes it; `docs/operations.md` says what to set.
+The engine is the host's, so nothing here changes it; `docs/operations.md` has the settings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STATEMENT_LOG = (
 
 
 def find_problems(engine: Engine) -> list[str]:
-    """Return a sentence for each problem. Writes nothing. Raises what the database raises when it is away."""
+    """Return a sentence for each problem. Writes nothing. Raises `DBAPIError` if the database is not available."""
     checks: dict[str, Callable[[Engine], str | None]] = {
         "sqlite": _check_savepoints,
         "postgresql": _check_prepared_statements,
@@ -63,13 +63,13 @@ def _check_prepared_statements(engine: Engine) -> str | None:
 
 
 def _loses_statements(one: Connection, other: Connection, threshold: int) -> bool:
-    """Let one connection prepare a statement, and both change their processes, whichever a pooler gives out next."""
+    """Prepare a statement on one connection, and then let both switch their server processes, as a pooler may do."""
     try:
         for first, second in ((one, other), (other, one)):
             for _time in range(threshold + 1):
                 one.exec_driver_sql("SELECT 'own_smtp'")
             other.exec_driver_sql("SELECT 1")
-            first.commit()  # psycopg forgets what it prepared at a rollback
+            first.commit()  # psycopg discards prepared statements at a rollback
             second.commit()
             first.exec_driver_sql("SELECT 2")
             second.exec_driver_sql("SELECT 3")

@@ -1,4 +1,4 @@
-"""What one of all the dispatchers does at a time: they agree by a row in the database, whatever machine they are on."""
+"""Periodic tasks that one dispatcher runs for all machines; a database row decides which one."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import PeriodicTask
 
 LOOK = "look"
-"""Taken now and then by any dispatcher: a sign that one lives."""
+"""Taken regularly by any dispatcher, as a sign that at least one is running."""
 LOOK_EVERY = timedelta(seconds=20)
 NO_JOURNAL = "no-journal"
-"""Noted by a dispatcher whose machine could not write a journal: nothing can be sent from there."""
+"""Recorded by a dispatcher whose machine could not write a journal: nothing can be sent from there."""
 ALIVE = timedelta(minutes=2)
-"""What was noted so lately counts as being so now."""
+"""A record of this age at most counts as current."""
 PURGE = "purge"
 ALERTS = "alerts"
 LONGEST_WAIT = timedelta(minutes=1)
-"""A process looks at least so often whether an errand is due."""
+"""The longest interval between two checks of a process whether a task is due."""
 
 
-class Errands:
-    """What one process knows of the errands. It asks the database no more often than it must."""
+class PeriodicTasks:
+    """One process's view of the periodic tasks. It queries the database no more often than necessary."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self._engine = engine
@@ -33,9 +33,9 @@ class Errands:
         self._ask_at: dict[str, float] = {}
 
     def take(self, name: str, every: timedelta) -> bool:
-        """Whether the errand is due and the caller's. From then on it is nobody's for `every`, by the database's clock.
+        """Take a task if it is due; return whether the caller has it. It is due again after `every` (database's clock).
 
-        Somebody who finds it taken looks again after `LONGEST_WAIT` at the latest: whoever took it may have died.
+        If another process has it, check again after `LONGEST_WAIT` at the latest: that process may have crashed.
         """
         now = self._clock()
         if now < self._ask_at.get(name, now):
@@ -45,7 +45,7 @@ class Errands:
         return left is None
 
     def do_again(self, name: str) -> None:
-        """There is more to do: let the errand be due at once."""
+        """Make the task due at once, because there is more to do."""
         with self._engine.begin() as connection:
             connection.execute(
                 update(PeriodicTask).where(PeriodicTask.name == name).values(due_at=read_clock(connection))
@@ -54,7 +54,7 @@ class Errands:
 
 
 def take(engine: Engine, name: str, every: timedelta) -> timedelta | None:
-    """Take an errand for `every`; return `None`, or how long it is somebody else's."""
+    """Take a task for `every`; return `None`, or the time for which another process has it."""
     with engine.connect() as connection:
         now = read_clock(connection)
         due_at = connection.scalar(select(PeriodicTask.due_at).where(PeriodicTask.name == name))
@@ -72,12 +72,12 @@ def take(engine: Engine, name: str, every: timedelta) -> timedelta | None:
 
 
 def is_recent(engine: Engine, name: str) -> bool:
-    """Whether it was noted so lately that it counts as being so now."""
+    """Whether it was recorded within `ALIVE`."""
     noted, now = last_taken(engine, name)
     return noted is not None and now - noted < ALIVE
 
 
 def last_taken(engine: Engine, name: str) -> tuple[datetime | None, datetime]:
-    """Return when the errand was done last, `None` for never, and what time it is."""
+    """Return when the task was last taken (`None` for never), and the current time."""
     with engine.connect() as connection:
         return connection.scalar(select(PeriodicTask.taken_at).where(PeriodicTask.name == name)), read_clock(connection)

@@ -1,4 +1,4 @@
-"""Which tables this version of Own SMTP needs. Loads no Alembic: 11 MiB that a worker has no other use for."""
+"""The revision of the tables that this version of Own SMTP needs, without Alembic, which would take 11 MiB."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 TABLE_PREFIX = "own_smtp_"
 VERSION_TABLE = f"{TABLE_PREFIX}alembic_version"
-"""Own SMTP's own, so that the host's Alembic and this one never read each other's."""
+"""Separate from the host's, so that both Alembic environments are independent."""
 
 HEAD = "0001"
 """The newest migration."""
 
 
 def current_revision(connection: Connection) -> str | None:
-    """Return the revision that the database is at; `None` means that there are no tables of ours yet."""
+    """Return the database's revision; `None` means that our tables don't exist yet."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     found: str | None = connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
@@ -21,12 +21,12 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def is_current(connection: Connection) -> bool:
-    """Whether the tables are those that this version of Own SMTP needs."""
+    """Whether the tables have the revision that this version of Own SMTP needs."""
     return current_revision(connection) == HEAD
 
 
 def complaint(connection: Connection) -> str | None:
-    """Say what is wrong with the tables and what to do; `None` when they are those that this version needs."""
+    """Return the problem of the tables and its solution; `None` if they have the revision that this version needs."""
     found = current_revision(connection)
     if found == HEAD:
         return None

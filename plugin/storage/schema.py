@@ -1,4 +1,4 @@
-"""Creates, changes and removes the tables in the host's database, beside the host's own migrations."""
+"""Creates, changes and removes our tables in the host's database, independently of the host's migrations."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from sqlalchemy import Connection, Engine
 
 
 def upgrade(bind: Engine | Connection, revision: str = "head") -> None:
-    """Bring the tables to `revision`; `head` means what this version of Own SMTP needs.
+    """Upgrade the tables to `revision`; `head` is the one that this version of Own SMTP needs.
 
-    An engine's changes are committed. With a connection they belong to its transaction, which the caller commits;
-    MariaDB commits each change of a table by itself in any case.
+    With an engine the changes are committed. With a connection they belong to its transaction, which the caller
+    commits; MariaDB commits each change of a table implicitly.
     """
     with _connected(bind) as connection:
         command.upgrade(_config(connection), revision)
 
 
 def downgrade(bind: Engine | Connection, revision: str = "base") -> None:
-    """Take the tables back to `revision`; `base` removes them with all that they hold. Commits as `upgrade` does."""
+    """Downgrade the tables to `revision`; `base` removes them with all their data. Commits as `upgrade` does."""
     with _connected(bind) as connection:
         command.downgrade(_config(connection), revision)
 
@@ -35,7 +35,7 @@ def _config(connection: Connection | None) -> Config:
 @contextmanager
 def _connected(bind: Engine | Connection) -> Iterator[Connection]:
     if isinstance(bind, Connection):
-        # In a transaction that is there already, Alembic commits nothing by itself.
+        # Inside an existing transaction Alembic commits nothing.
         if not bind.in_transaction():
             bind.begin()
         yield bind

@@ -1,4 +1,4 @@
-"""The conformance kit for hosts: it passes a host that keeps to the contract, and names what is wrong with others."""
+"""The conformance kit for hosts: it passes a correct host, and names the mistakes of others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.survey_host_kit import add_people, platform
 
 
 class GoodHost:
-    """Keeps to the contract in every hook."""
+    """Implements every hook correctly."""
 
     def __init__(self, db: SQLAlchemy) -> None:
         self.db = db
@@ -91,7 +91,7 @@ TEMPLATES = {"base.html": "{% block title %}{% endblock %}{% block content %}{% 
 
 @contextmanager
 def checked(folder: Path, **hooks: Any) -> Iterator[None]:
-    """Check a good host in which some hooks answer otherwise."""
+    """Check a correct host in which some hooks return other values."""
     app = make_app(f"sqlite:///{folder / 'host.sqlite3'}", folder / "journal")
     app.jinja_loader = DictLoader(TEMPLATES)
     db = SQLAlchemy(app)
@@ -126,14 +126,14 @@ def check(app: Flask) -> None:
     check_host(app, signed_in=signed_in, tenant_id="acme", foreign_tenant_id="other", references=["17", "18"])
 
 
-def test_a_good_host_passes(tmp_path: Path) -> None:
-    """Nothing is wrong with a host that keeps to the contract, whatever it writes about when it heard."""
+def test_a_correct_host_passes(tmp_path: Path) -> None:
+    """A correct host has no findings, however it stores notifications."""
     with checked(tmp_path):
         pass
 
 
 def test_an_engine_whose_savepoints_commit_is_warned_of(tmp_path: Path) -> None:
-    """A host that tests on SQLite as it is learns what its rollbacks would not undo."""
+    """A host that tests on unconfigured SQLite learns what its rollbacks would not undo."""
     with pytest.warns(UserWarning, match="SQLite's driver begins no transaction"), checked(tmp_path):
         pass
 
@@ -204,8 +204,8 @@ NAIVE = datetime(2027, 1, 1)  # noqa: DTZ001 -- the mistake that is looked for
         ("layout", lambda _self: 7, "return the name of a template"),
     ],
 )
-def test_what_is_wrong_is_named(hook: str, answer: Any, complaint: str, tmp_path: Path) -> None:
-    """Each mistake is named with its hook and what was expected."""
+def test_mistakes_are_named(hook: str, answer: Any, complaint: str, tmp_path: Path) -> None:
+    """Each mistake is reported with its hook and the expected value."""
     with pytest.raises(AssertionError) as caught, checked(tmp_path, **{hook: answer}):
         pass
     lines = [line for line in str(caught.value).splitlines() if line.startswith(f"  own_smtp_{hook}: ")]
@@ -213,14 +213,14 @@ def test_what_is_wrong_is_named(hook: str, answer: Any, complaint: str, tmp_path
 
 
 def test_a_host_without_implementations_passes(tmp_path: Path) -> None:
-    """None of the hooks is a must."""
+    """All hooks are optional."""
     app = make_app(f"sqlite:///{tmp_path / 'host.sqlite3'}", tmp_path / "journal")
     OwnSMTP(app, SQLAlchemy(app))
     check(app)
 
 
 def test_the_example_platform_passes(tmp_path: Path) -> None:
-    """The platform that others copy from keeps to the contract."""
+    """The example for other hosts implements the contract."""
     keys = ("OWN_SMTP_REDIS_URL", "OWN_SMTP_JOURNAL_DIR", "OWN_SMTP_PUBLIC_URL")
     config = make_app("sqlite://", tmp_path / "journal").config
     settings = {"SURVEY_LOAD_PLUGINS": True, "TESTING": True} | {key: config[key] for key in keys}
@@ -250,7 +250,7 @@ def test_the_example_platform_passes(tmp_path: Path) -> None:
 
 
 def test_the_kit_needs_no_pytest(tmp_path: Path) -> None:
-    """A host that tests with something else can use it, too."""
+    """Hosts with another test runner can use it, too."""
     code = "import sys; import own_smtp.testing; print('pytest' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-I", "-c", code], check=False, cwd=tmp_path, capture_output=True, text=True

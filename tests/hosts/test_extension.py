@@ -1,4 +1,4 @@
-"""`OwnSMTP`: how it is set up, and what it does inside the host's transaction and after it."""
+"""`OwnSMTP`: its set-up, and its work inside the host's transaction and afterwards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from own_smtp.errors import ConfigurationError, ContentError, NotFoundError
 from own_smtp.extension import plugin
 from own_smtp.hooks import PROJECT as PROJECT_NAME
 from own_smtp.hooks import Actor, Content, Invitation, InvitationBatch, Tenant, survey
-from own_smtp.host import HOST_PREFIX, add_specifications, manager_for
+from own_smtp.plugin_manager import HOST_PREFIX, add_specifications, manager_for
 from own_smtp.storage import schema
 from own_smtp.storage.models import Batch
 from tests.engine import PROJECT, TENANT, Platform, make_app
@@ -55,7 +55,7 @@ def batch(relay: int, *references: str, **values: Any) -> InvitationBatch:
 
 
 def test_it_is_set_up_later_as_well(app: Flask) -> None:
-    """A host with an application factory makes the object first and the application later."""
+    """A host with an application factory creates the object first and the application later."""
     own_smtp = OwnSMTP()
     assert repr(own_smtp) == "<OwnSMTP without an application>"
     own_smtp.init_app(app, SQLAlchemy(app))
@@ -64,15 +64,15 @@ def test_it_is_set_up_later_as_well(app: Flask) -> None:
 
 
 def test_it_is_set_up_once(app: Flask) -> None:
-    """Twice for one application is a mistake, as when a host does it beside the entry point."""
+    """A second set-up of one application is an error, for example beside the entry point."""
     db = SQLAlchemy(app)
     OwnSMTP(app, db)
     with pytest.raises(ConfigurationError, match="set up for this application already"):
         OwnSMTP(app, db)
 
 
-def test_two_applications_in_one_process_do_not_meet(tmp_path: Path) -> None:
-    """What one of them has sent, the other does not know."""
+def test_two_applications_in_one_process_are_independent(tmp_path: Path) -> None:
+    """Batches of one are not visible in the other."""
     with (
         Platform.at(f"sqlite:///{tmp_path / 'a.sqlite3'}", tmp_path / "a") as one,
         Platform.at(f"sqlite:///{tmp_path / 'b.sqlite3'}", tmp_path / "b") as other,
@@ -81,8 +81,8 @@ def test_two_applications_in_one_process_do_not_meet(tmp_path: Path) -> None:
         assert (one.states(), other.states()) == ({"queued": 1}, {})
 
 
-def test_two_applications_over_one_database_wake_each_its_own_queue(tmp_path: Path) -> None:
-    """Both share one `db` object, as factories make it: a commit wakes the queue of the application that sent."""
+def test_two_applications_with_one_database_use_their_own_queues(tmp_path: Path) -> None:
+    """Both share one `db` object, as in factories: a commit enqueues the drain of the application that sent."""
     db = SQLAlchemy()
     woken: list[tuple[str, int]] = []
     apps: dict[str, OwnSMTP] = {}
@@ -101,8 +101,8 @@ def test_two_applications_over_one_database_wake_each_its_own_queue(tmp_path: Pa
         woken.clear()
 
 
-def test_an_application_that_is_used_no_longer_is_not_kept(tmp_path: Path) -> None:
-    """A host whose tests make many applications does not run out of memory."""
+def test_an_unused_application_is_garbage_collected(tmp_path: Path) -> None:
+    """A host whose tests create many applications does not run out of memory."""
     with Platform.at(f"sqlite:///{tmp_path / 'a.sqlite3'}", tmp_path / "a") as platform:
         platform.send(platform.add_relay(host="a.example", port=587))
     kept = weakref.ref(platform.app)
@@ -123,7 +123,7 @@ def test_an_application_that_is_used_no_longer_is_not_kept(tmp_path: Path) -> No
         ({"OWN_SMTP_WINDOW": "many"}, "OWN_SMTP_WINDOW cannot be 'many'"),
         ({"OWN_SMTP_SLICE": "1 minute"}, "a number of seconds or a datetime.timedelta"),
         ({"OWN_SMTP_LEASE": 0}, "OWN_SMTP_LEASE cannot be 0: it must be above 0"),
-        ({"OWN_SMTP_ALLOW_PLAINTEXT": "True"}, "True or False, which an environment variable says as `true`"),
+        ({"OWN_SMTP_ALLOW_PLAINTEXT": "True"}, "True or False, in environment variables `true`"),
         ({"OWN_SMTP_POLICY_PAGE": "all"}, "it must be one of show, edit, network"),
         ({"OWN_SMTP_PUBLIC_URL": "surveys.example.org"}, "it must begin with https://"),
         ({"OWN_SMTP_PUBLIC_URL": "https:///own"}, "it must begin with https://"),
@@ -141,8 +141,8 @@ def test_a_setting_that_is_missing_or_wrong_stops_the_start(change: dict[str, An
         OwnSMTP(app, SQLAlchemy(app))
 
 
-def test_a_redis_address_that_cannot_be_read_is_not_repeated(app: Flask) -> None:
-    """It may hold a password, of which a slash makes something else."""
+def test_an_invalid_redis_url_is_not_quoted(app: Flask) -> None:
+    """It may contain a password, which a slash makes invalid."""
     app.config["OWN_SMTP_REDIS_URL"] = "redis://:top/secret@localhost:6379/0"
     with pytest.raises(ConfigurationError) as raised:
         OwnSMTP(app, SQLAlchemy(app))
@@ -154,14 +154,14 @@ def test_a_redis_address_that_cannot_be_read_is_not_repeated(app: Flask) -> None
 
 @pytest.mark.parametrize("prefix", ["/", "", "/mail/", "/mail"])
 def test_a_prefix_may_end_with_a_slash(prefix: str, app: Flask) -> None:
-    """Pages and links in mails are under the same address however it is written."""
+    """Pages and links in mails have the same URL either way."""
     app.config["OWN_SMTP_URL_PREFIX"] = prefix
     own_smtp = OwnSMTP(app, SQLAlchemy(app))
     assert f"{own_smtp.settings.url_prefix}/health" in {rule.rule for rule in app.url_map.iter_rules()}
 
 
-def test_half_of_what_it_needs_is_a_mistake(app: Flask) -> None:
-    """What is given without application and database would be forgotten without a word."""
+def test_incomplete_arguments_are_an_error(app: Flask) -> None:
+    """Arguments without application and database would be ignored silently."""
     for arguments in ({"app": app}, {"db": SQLAlchemy()}, {"host": object()}, {"app": app, "host": object()}):
         with pytest.raises(ConfigurationError, match="the application and its database"):
             OwnSMTP(**arguments)
@@ -170,14 +170,14 @@ def test_half_of_what_it_needs_is_a_mistake(app: Flask) -> None:
 
 
 class Signed:
-    """A host with somebody who may look."""
+    """A host with a signed-in person who may view."""
 
     def own_smtp_actor(self) -> Actor:
         return Actor(user_id="5", tenant_id=TENANT, name="Ann", email="ann@acme.example")
 
 
-def test_menus_work_before_the_tables_are_there(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    """A host that is updated before its tables are keeps its own pages, and its transaction."""
+def test_menus_work_before_the_tables_exist(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """A host that is updated before its tables keeps its own pages, and its transaction."""
     own_smtp = OwnSMTP(app, SQLAlchemy(app), host=Signed())
     with app.test_request_context():
         assert [link.key for link in own_smtp.settings_links(TENANT)] == ["own_smtp"]
@@ -187,7 +187,7 @@ def test_menus_work_before_the_tables_are_there(app: Flask, caplog: pytest.LogCa
 
 
 def test_a_tenant_without_use_for_it_has_no_menus(app: Flask) -> None:
-    """Where the policy does not let a tenant use own servers, and it has none, nothing leads there."""
+    """If the policy does not allow a tenant's own servers, and it has none, there are no links."""
     app.config["OWN_SMTP_ALLOWED_TENANTS"] = "other"
     own_smtp = OwnSMTP(app, SQLAlchemy(app), host=Signed())
     with app.test_request_context():
@@ -197,7 +197,7 @@ def test_a_tenant_without_use_for_it_has_no_menus(app: Flask) -> None:
 
 
 def test_the_plugin_implements_every_hook_that_a_host_fires() -> None:
-    """None is forgotten: a hook that nobody implements would silently do nothing."""
+    """A hook without implementation would silently do nothing."""
     fired = {name for name in vars(survey) if name.startswith("survey_")}
     assert {name for name in dir(plugin) if name.startswith(("survey_", HOST_PREFIX))} == fired
 
@@ -205,8 +205,8 @@ def test_the_plugin_implements_every_hook_that_a_host_fires() -> None:
 # Inside the host's transaction
 
 
-def test_what_is_rolled_back_was_never_sent(platform: Platform, relay: int) -> None:
-    """The host's transaction decides: until it is committed nothing is in the outbox, and nobody is woken."""
+def test_a_rollback_discards_the_batch(platform: Platform, relay: int) -> None:
+    """Until the host's commit nothing is in the outbox, and no drain is enqueued."""
     woken = watch(platform)
     with platform.app.app_context():
         platform.own_smtp.send_invitations(batch(relay, "a", "b"))
@@ -217,10 +217,10 @@ def test_what_is_rolled_back_was_never_sent(platform: Platform, relay: int) -> N
 
 
 @pytest.mark.parametrize("raises", ["finish_of_all", "batch_url", "waits_for"])
-def test_what_raises_leaves_nothing(
+def test_an_exception_leaves_nothing(
     raises: str, platform: Platform, relay: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when the batch is written already: a host that goes on and commits has sent nothing."""
+    """Also after the batch was written: a host that continues and commits has sent nothing."""
 
     def broken(*_arguments: object) -> object:
         raise ZeroDivisionError
@@ -236,7 +236,7 @@ def test_what_raises_leaves_nothing(
 
 @pytest.fixture
 def wants_a_request(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The host's locale selector works in a request only, as most do; the tenant reads German."""
+    """The host's locale selector works only in a request, as most do; the tenant reads German."""
     monkeypatch.setattr(platform.app.extensions["babel"], "locale_selector", lambda: request.args.get("language"))
     german = Tenant(tenant_id=TENANT, name="Acme", locale="de-CH")
     monkeypatch.setattr(platform.host, "own_smtp_tenant", lambda tenant_id: german, raising=False)
@@ -250,8 +250,8 @@ def manager(platform: Platform) -> pluggy.PluginManager:
 
 
 @pytest.mark.usefixtures("wants_a_request")
-def test_all_is_answered_outside_a_request(platform: Platform, relay: int) -> None:
-    """A task of the host's that sends and reports has no request: texts are in the tenant's language."""
+def test_everything_works_outside_a_request(platform: Platform, relay: int) -> None:
+    """A host's background task that sends and reports has no request: texts are in the tenant's language."""
     own_smtp, project = platform.own_smtp, f"{PROJECT}-{relay}"
     platform.change(relay, state="paused")
     with platform.app.app_context():
@@ -270,14 +270,14 @@ def test_all_is_answered_outside_a_request(platform: Platform, relay: int) -> No
 
 
 def test_a_send_needs_no_key_of_the_passwords(platform: Platform) -> None:
-    """A web process reads limits and a sender; a password that no key reads pauses the relay when it is used."""
+    """A web process reads limits and a sender; an undecryptable password pauses the relay when it is used."""
     relay = platform.add_relay(host="mail.acme.example", port=587, username="user", password="not ours")
     platform.change(relay, password="v1:lost:AAAA")
     platform.send(relay, 1)
     assert platform.states() == {"queued": 1}
 
 
-def test_a_commit_wakes_each_relay_once(platform: Platform, relay: int) -> None:
+def test_a_commit_enqueues_one_drain_for_each_relay(platform: Platform, relay: int) -> None:
     """However many batches a transaction has, one drain delivers them."""
     woken = watch(platform)
     with platform.app.app_context():
@@ -290,14 +290,14 @@ def test_a_commit_wakes_each_relay_once(platform: Platform, relay: int) -> None:
 
 
 def watch(platform: Platform) -> list[int]:
-    """Return the list of relays that are woken from now on."""
+    """Return the list of relays whose drains are enqueued from now on."""
     woken: list[int] = []
     platform.own_smtp.wakeup.enqueue_drain = lambda relay_id: bool(woken.append(relay_id)) or True  # type: ignore[method-assign]
     return woken
 
 
 def test_a_send_is_quick_without_redis(platform: Platform, relay: int) -> None:
-    """Where nobody listens the send takes less than a second, and what was sent waits."""
+    """Without Redis the send takes less than a second, and the invitations are waiting."""
     assert platform.own_smtp.settings.redis_url == NOBODY
     before = time.monotonic()
     with platform.app.app_context():
@@ -310,7 +310,7 @@ def test_a_send_is_quick_without_redis(platform: Platform, relay: int) -> None:
 
 
 def test_a_batch_that_is_not_ours_is_not_read(platform: Platform, relay: int) -> None:
-    """The host sends by itself what is not taken, and a generator can be read once only."""
+    """The host sends batches that are not accepted, and a generator can be read only once."""
     others = batch(relay, "a", "b", project_id="another project")
     platforms_own = batch(relay, "a", "b", sender="platform")
     with platform.app.app_context():
@@ -321,26 +321,26 @@ def test_a_batch_that_is_not_ours_is_not_read(platform: Platform, relay: int) ->
 
 @pytest.mark.parametrize("sender", ["relay:99", "relay:", "relay:x", "1", "relay:1; --", f"relay:{10**30}"])
 def test_a_sender_that_does_not_exist_is_refused(sender: str, platform: Platform, relay: int) -> None:
-    """What a form sends back is not believed: only the tenant's own servers can be chosen."""
+    """Form input is not trusted: only the tenant's own servers can be chosen."""
     with platform.app.app_context(), pytest.raises(NotFoundError):
         platform.own_smtp.send_invitations(batch(relay, "a", sender=sender))
 
 
-def test_an_estimate_wants_a_moment_that_is_one(platform: Platform, relay: int) -> None:
-    """With limits it is compared with others; without, the mistake would show much later."""
+def test_an_estimate_needs_a_time_with_a_zone(platform: Platform, relay: int) -> None:
+    """With limits it is compared with others; without them the error would appear much later."""
     with platform.app.app_context(), pytest.raises(ContentError, match="must have a time zone"):
         platform.own_smtp.estimate(TENANT, f"{PROJECT}-{relay}", None, 5, datetime(2030, 1, 1))  # noqa: DTZ001 -- what is refused
 
 
 def test_another_tenants_server_cannot_be_chosen(platform: Platform, relay: int) -> None:
-    """A key that is right, and another tenant's, is answered as one that does not exist."""
+    """Another tenant's valid key is treated like an unknown one."""
     foreign = platform.add_relay(host="other.example", port=587, tenant_id="other")
     with platform.app.app_context(), pytest.raises(NotFoundError):
         platform.own_smtp.send_invitations(batch(relay, "a", sender=f"relay:{foreign}"))
 
 
-def test_the_receipt_says_what_was_not_taken_and_what_it_waits_for(platform: Platform) -> None:
-    """Addresses that no server could deliver to are named at once; a paused server's mail is taken, and waits."""
+def test_the_receipt_has_refusals_and_the_reason_for_waiting(platform: Platform) -> None:
+    """Undeliverable addresses are reported at once; a paused server's invitations are added, and wait."""
     relay = platform.add_relay(host="mail.acme.example", port=587, state="paused")
     platform.send(relay)
     wrong = Invitation(reference="wrong", address="not an address")
@@ -354,7 +354,7 @@ def test_the_receipt_says_what_was_not_taken_and_what_it_waits_for(platform: Pla
 
 
 def test_the_same_send_twice_adds_nothing(platform: Platform, relay: int) -> None:
-    """A person who presses twice, or a request that is repeated, gets the first receipt."""
+    """A double click or a repeated request gets the first receipt."""
     with platform.app.app_context():
         first = platform.own_smtp.send_invitations(batch(relay, "a", "b", idempotency_key="press"))
         second = platform.own_smtp.send_invitations(batch(relay, "a", "b", "c", idempotency_key="press"))

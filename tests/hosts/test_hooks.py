@@ -60,7 +60,7 @@ ALL = hooks_of(host) | hooks_of(survey_hooks)
 
 
 def section(name: str) -> str:
-    """Return what stands under the heading of a hook or a value."""
+    """Return the text under the heading of a hook or a value."""
     return re.split(r"^#{2,3} ", DOCUMENT.partition(f"\n### `{name}`\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
 
 
@@ -76,7 +76,7 @@ def words(text: str) -> str:
 
 
 def test_every_hook_has_a_test_of_its_own() -> None:
-    """A hook that is added without a test that fires it is noticed."""
+    """A new hook without a test that fires it is noticed."""
     assert {name.removeprefix("test_hook_") for name in globals() if name.startswith("test_hook_")} == set(ALL)
 
 
@@ -93,13 +93,13 @@ def test_the_signature_is_documented_word_for_word(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_docstring_stands_in_the_documentation(name: str) -> None:
-    """What an editor shows of a hook is what the documentation says."""
+    """The help that an editor shows for a hook equals the documentation."""
     assert words(inspect.getdoc(ALL[name]) or "nothing") in words(section(name))
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_argument_and_circumstance_is_documented(name: str) -> None:
-    """Each argument has its line, and when, where, in which transaction and what `None` means are said."""
+    """Each argument has its line, and time, process, transaction and the meaning of `None` are documented."""
     text = section(name)
     assert re.findall(r"^- `(\w+)`: \S", text, re.MULTILINE) == list(inspect.signature(ALL[name]).parameters)
     assert re.findall(r"^\| (Called|Process|Transaction|`None`) \| \S", text, re.MULTILINE) == [
@@ -112,7 +112,7 @@ def test_every_argument_and_circumstance_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_hook_says_who_calls_it_and_where(name: str) -> None:
-    """A docstring says when the hook is called or fired, for those who read nothing else."""
+    """A docstring says when the hook is called or fired."""
     assert re.search(r"^(Called|Fired) ", inspect.getdoc(ALL[name]) or "", re.MULTILINE)
 
 
@@ -138,12 +138,12 @@ def test_every_value_is_documented_with_its_fields(name: str) -> None:
 
 
 def test_every_state_is_documented() -> None:
-    """The states that a host may be told of are those that there are."""
+    """The documented states are those that exist."""
     assert re.findall(r"^\| `(\w+)` \|", section("State"), re.MULTILINE) == [str(state) for state in State]
 
 
 def test_methods_stand_in_for_every_fired_hook() -> None:
-    """A host without pluggy finds the method that does what a hook does."""
+    """A host without pluggy finds the method for each hook."""
     listed = dict(re.findall(r"^\| `(survey_\w+)` \| `(\w+)", DOCUMENT, re.MULTILINE))
     assert set(listed) == set(hooks_of(survey_hooks))
 
@@ -152,7 +152,7 @@ def test_methods_stand_in_for_every_fired_hook() -> None:
 
 
 class Surveys:
-    """The documentation's platform, put together from its examples."""
+    """The documentation's platform, built from its examples."""
 
     def __init__(self, example: Callable[[str], ModuleType], app: Flask, db: ModuleType) -> None:
         self.example = example
@@ -171,7 +171,7 @@ class Surveys:
         self.db.session.commit()
 
     def add_survey(self, number: int = 2) -> object:
-        """Add a survey with participants; its mail leaves through a relay."""
+        """Add a survey with participants, which sends through a relay."""
         survey = self.rows.Survey(id=7, tenant_id=1, title="Staff")
         people = [
             self.rows.Participant(id=i, survey_id=7, email=f"p{i}@example.org", first_name=f"P{i}", token=f"t{i}")
@@ -242,7 +242,7 @@ ANN = Actor(user_id="5", tenant_id="1", name="Ann", email="ann@acme.example")
 
 
 def test_hook_own_smtp_actor(surveys: Surveys) -> None:
-    """The host says who is signed in; nobody gets a page before it does."""
+    """The host identifies the signed-in person; without that there are no pages."""
     assert surveys.host.actor() is None
     surveys.implement("own_smtp_actor")
     assert surveys.host.actor() is None
@@ -251,7 +251,9 @@ def test_hook_own_smtp_actor(surveys: Surveys) -> None:
 
 
 def test_hook_own_smtp_sign_in_url(surveys: Surveys) -> None:
-    """Who is not signed in is led to the platform's sign-in, and back; without the hook a page says that one must."""
+    """Signed-out people are redirected to the platform's sign-in and back; without the hook a page asks them to sign
+    in.
+    """
     surveys.app.add_url_rule("/sign-in", "sign_in", lambda: "")
     web, browser = surveys.app.test_client(), {"Accept": "text/html,*/*;q=0.8"}
     assert web.get("/own-smtp/?q=a", headers=browser).status_code == 401
@@ -261,7 +263,7 @@ def test_hook_own_smtp_sign_in_url(surveys: Surveys) -> None:
 
 
 def test_hook_own_smtp_may(surveys: Surveys) -> None:
-    """The host decides; without its word a person may look and nothing else."""
+    """The host decides; without its answer a person may only view."""
     assert [action for action in Action if surveys.host.may(ANN, action)] == [Action.VIEW]
     surveys.implement("own_smtp_may")
     surveys.sign_in()
@@ -272,7 +274,7 @@ def test_hook_own_smtp_may(surveys: Surveys) -> None:
 
 
 def test_hook_own_smtp_tenant(surveys: Surveys) -> None:
-    """The host names a tenant; one that it does not know has its id for a name."""
+    """The host names a tenant; an unknown one has its id as its name."""
     surveys.implement("own_smtp_tenant")
     surveys.add(surveys.rows.Tenant(id=1, name="Acme", language="de", timezone="Europe/Berlin"))
     found = surveys.host.tenant("1")
@@ -281,7 +283,7 @@ def test_hook_own_smtp_tenant(surveys: Surveys) -> None:
 
 
 def test_hook_own_smtp_tenants(surveys: Surveys) -> None:
-    """Administrators choose among the tenants that the host names, whether they have servers or not."""
+    """Administrators choose among the tenants that the host lists, with or without servers."""
     assert surveys.host.all_tenants() == []
     surveys.implement("own_smtp_tenants")
     surveys.add(surveys.rows.Tenant(id=1, name="Beta"), surveys.rows.Tenant(id=2, name="Acme"))
@@ -289,7 +291,7 @@ def test_hook_own_smtp_tenants(surveys: Surveys) -> None:
 
 
 def test_hook_own_smtp_people(surveys: Surveys) -> None:
-    """The host names a tenant's people; without its word nobody is known but who acts."""
+    """The host lists a tenant's people; without it only the acting person is known."""
     assert surveys.host.people("1") == []
     surveys.implement("own_smtp_people")
     rows = [surveys.rows.User(id=i, tenant_id=tenant, name=name, email="x") for i, tenant, name in USERS]
@@ -301,7 +303,7 @@ USERS = [(1, 1, "Bob"), (2, 1, "Ann"), (3, 2, "Eve")]
 
 
 def test_hook_own_smtp_user_name(surveys: Surveys) -> None:
-    """The host names whoever did something, also people of other tenants; somebody unknown has no name."""
+    """The host names people who acted, also people of other tenants; unknown ones have no name."""
     assert surveys.host.user_name("1", "3") is None
     surveys.implement("own_smtp_user_name")
     surveys.add(surveys.rows.User(id=3, tenant_id=2, name="Eve", email="x"))
@@ -310,7 +312,7 @@ def test_hook_own_smtp_user_name(surveys: Surveys) -> None:
 
 
 def test_hook_own_smtp_projects(surveys: Surveys) -> None:
-    """The host lists a tenant's projects, in its own order; without its word there are none."""
+    """The host lists a tenant's projects, in its own order; without it there are none."""
     assert surveys.host.projects("1") == []
     surveys.implement("own_smtp_projects")
     rows = [surveys.rows.Survey(id=i, tenant_id=tenant, title=title) for i, tenant, title in [(1, 1, "b"), (2, 1, "a")]]
@@ -319,7 +321,7 @@ def test_hook_own_smtp_projects(surveys: Surveys) -> None:
 
 
 def test_hook_own_smtp_notice_recipients(surveys: Surveys) -> None:
-    """The host names whom the platform mails about a server; without its word it is the person who saved it."""
+    """The host names the recipients of notices about a server; without it, the person who saved it."""
     assert surveys.host.notice_recipients("1", 7, "saver@acme.example") == ["saver@acme.example"]
     assert surveys.host.notice_recipients("1", 7, None) == []
     surveys.implement("own_smtp_notice_recipients")
@@ -330,7 +332,7 @@ def test_hook_own_smtp_notice_recipients(surveys: Surveys) -> None:
 
 
 def test_hook_own_smtp_send_platform_mail(surveys: Surveys, caplog: pytest.LogCaptureFixture) -> None:
-    """The host sends its own mail its own way; where nobody can, that is said."""
+    """The host sends the platform's mail; without any mail service that is logged."""
     mail = PlatformMail(recipient="ann@acme.example", subject="Paused", text="Your server is paused.")
     assert not surveys.host.send_platform_mail(mail)
     assert "neither own_smtp_send_platform_mail nor Flask-Mail" in caplog.text
@@ -340,7 +342,7 @@ def test_hook_own_smtp_send_platform_mail(surveys: Surveys, caplog: pytest.LogCa
 
 
 def test_hook_own_smtp_invitations_changed(surveys: Surveys) -> None:
-    """The host hears what became of invitations; the same news twice, or late, change nothing."""
+    """The host is notified of changed invitations; repeated or late notifications change nothing."""
     assert not surveys.host.wants_changes
     surveys.implement("own_smtp_invitations_changed")
     assert surveys.host.wants_changes
@@ -354,7 +356,7 @@ def test_hook_own_smtp_invitations_changed(surveys: Surveys) -> None:
 
 
 def test_hook_own_smtp_relay_changed(surveys: Surveys) -> None:
-    """The host hears that a relay was paused, and can tell the people whom it concerns."""
+    """The host is notified that a relay was paused, and can inform its people."""
     surveys.implement("own_smtp_relay_changed")
     surveys.add(surveys.rows.User(id=5, tenant_id=1, name="Ann", email="ann@acme.example", is_admin=True))
     for state in ("active", "paused"):
@@ -365,7 +367,7 @@ def test_hook_own_smtp_relay_changed(surveys: Surveys) -> None:
 
 
 def test_hook_own_smtp_relay_alert(surveys: Surveys) -> None:
-    """The host hears of a problem and of its end, and can tell the people whom it concerns."""
+    """The host is notified of a problem and of its end, and can inform its people."""
     surveys.implement("own_smtp_relay_alert")
     surveys.add(surveys.rows.User(id=5, tenant_id=1, name="Ann", email="ann@acme.example", is_admin=True))
     for is_over in (False, True):
@@ -377,7 +379,7 @@ def test_hook_own_smtp_relay_alert(surveys: Surveys) -> None:
 
 
 def test_hook_own_smtp_layout(surveys: Surveys) -> None:
-    """The pages stand in the host's own frame when it names one."""
+    """The pages use the host's own layout if it names one."""
     base = "<title>{% block title %}{% endblock %}</title><b>The platform</b>{% block content %}{% endblock %}"
     surveys.app.jinja_loader = DictLoader({"base.html": base})
     assert surveys.host.layout() is None
@@ -391,13 +393,13 @@ def test_hook_own_smtp_layout(surveys: Surveys) -> None:
 
 
 def test_hook_survey_init_app(surveys: Surveys) -> None:
-    """A host that knows the entry-point group only has the pages, the commands and the hooks."""
+    """A host that loads only the entry-point group has the pages, the commands and the hooks."""
     assert surveys.app.extensions["own_smtp"].db is surveys.db
     assert surveys.app.test_client().get("/own-smtp/").status_code == 401
 
 
 def test_hook_survey_send_invitations(surveys: Surveys) -> None:
-    """A batch is in the outbox once its transaction is committed, once however often the button is pressed."""
+    """A batch is in the outbox after the commit, once, however often the button is clicked."""
     survey = surveys.add_survey()
     send = surveys.example("survey_send_invitations").send_survey
     first, second = send(survey, "press-1"), send(survey, "press-1")
@@ -406,7 +408,7 @@ def test_hook_survey_send_invitations(surveys: Surveys) -> None:
 
 
 def test_hook_survey_settings_links(surveys: Surveys) -> None:
-    """The settings menu shows the page to people who may see it, and to nobody else."""
+    """The settings menu shows the page only to people who may view it."""
     menu = surveys.example("survey_settings_links").settings_menu
     surveys.implement("own_smtp_actor")
     with surveys.app.test_request_context():
@@ -427,7 +429,7 @@ def test_hook_survey_project_links(surveys: Surveys) -> None:
 
 
 def test_hook_survey_senders(surveys: Surveys) -> None:
-    """The "send" page offers the tenant's own servers beside the platform's mail, and no other tenant's."""
+    """The "send" page offers the tenant's own servers beside the platform's, and no other tenant's."""
     surveys.add_survey()
     send_as = surveys.example("survey_senders").send_as
     assert [label for _key, label in send_as("1", "7")] == ["The platform's mail", "Acme"]
@@ -435,7 +437,7 @@ def test_hook_survey_senders(surveys: Surveys) -> None:
 
 
 def test_hook_survey_report_columns(surveys: Surveys) -> None:
-    """The report says of delivered and bounced that they are not known, and why, once an own server sends."""
+    """The report shows that and why delivered and bounced are not available with an own server."""
     header = surveys.example("survey_report_columns").report_header
     assert header("1", "7") == ["Sent", "Bounced"]
     surveys.add_survey()
@@ -445,7 +447,7 @@ def test_hook_survey_report_columns(surveys: Surveys) -> None:
 
 
 def test_hook_survey_estimate(surveys: Surveys) -> None:
-    """Before sending the host says how fast and until when, beside what waits, in the tenant's time zone."""
+    """Before sending the host shows speed and end, including waiting invitations, in the tenant's time zone."""
     before_sending = surveys.example("survey_estimate").before_sending
     surveys.implement("own_smtp_tenant")
     surveys.add(surveys.rows.Tenant(id=1, name="Acme", language="de", timezone="Europe/Berlin"))
@@ -467,7 +469,7 @@ def test_hook_survey_estimate(surveys: Surveys) -> None:
 
 
 def test_hook_survey_known_statuses(surveys: Surveys) -> None:
-    """The report greys what an own server hides, shows what the host counts, and knows which routes are used."""
+    """The report greys statuses that an own server hides, shows those that the host counts, and knows used routes."""
     greyed = surveys.example("survey_known_statuses").greyed
     assert greyed("1", "7") == {}
     surveys.add_survey()
@@ -480,7 +482,7 @@ def test_hook_survey_known_statuses(surveys: Surveys) -> None:
 
 
 def test_hook_survey_invitation_statuses(surveys: Surveys) -> None:
-    """The host reads what became of each invitation whenever it likes."""
+    """The host can read the status of each invitation at any time."""
     not_reached = surveys.example("survey_invitation_statuses").not_reached
     survey = surveys.add_survey()
     surveys.example("survey_send_invitations").send_survey(survey, "1")
@@ -494,7 +496,7 @@ def test_hook_survey_invitation_statuses(surveys: Surveys) -> None:
 
 
 def test_hook_survey_project_deleted(surveys: Surveys) -> None:
-    """With a project goes what waits for it and what is known of it, and not before the host commits."""
+    """A project's waiting invitations and data are deleted with it, but not before the host commits."""
     survey = surveys.add_survey()
     surveys.example("survey_send_invitations").send_survey(survey, "1")
     surveys.plugins.hook.survey_project_deleted(tenant_id="1", project_id="7")
@@ -505,7 +507,7 @@ def test_hook_survey_project_deleted(surveys: Surveys) -> None:
 
 
 def test_hook_survey_tenant_deleted(surveys: Surveys) -> None:
-    """With a tenant go its invitations and its mail servers with their passwords; other tenants keep theirs."""
+    """A tenant's invitations and mail servers, with passwords, are deleted with it; other tenants keep theirs."""
     survey = surveys.add_survey()
     surveys.add(surveys.rows.Tenant(id=1, name="Acme"))
     with surveys.db.engine.begin() as connection:
@@ -519,7 +521,7 @@ def test_hook_survey_tenant_deleted(surveys: Surveys) -> None:
 
 
 def test_hook_survey_person_deleted(surveys: Surveys) -> None:
-    """With a person goes the address, and what waits for it; the other invitations of the survey stay."""
+    """A person's address and waiting invitations are deleted; the survey's other invitations stay."""
     survey = surveys.add_survey()
     surveys.example("survey_send_invitations").send_survey(survey, "1")
     surveys.example("survey_person_deleted").forget(1, "p1@example.org")
@@ -527,8 +529,8 @@ def test_hook_survey_person_deleted(surveys: Surveys) -> None:
     assert [(row.address, row.state) for row in rows] == [("", "cancelled"), ("p2@example.org", "queued")]
 
 
-def test_content_that_no_server_could_take_is_refused_before_anything_is_written(surveys: Surveys) -> None:
-    """A header that Own SMTP writes itself is the host's mistake, and said at once."""
+def test_invalid_content_is_refused_before_anything_is_written(surveys: Surveys) -> None:
+    """A header that Own SMTP writes itself is the host's error, and is reported at once."""
     surveys.add_survey()
     content = Content(subject="x", text="y", headers={"From": "somebody@else.example"})
     batch = InvitationBatch(tenant_id="1", project_id="7", content=content, invitations=[])

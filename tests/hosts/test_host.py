@@ -1,4 +1,4 @@
-"""The host as Own SMTP sees it: with pluggy or without, with mistakes, and when it raises."""
+"""The adapter for the host: with pluggy or without, with mistakes, and with exceptions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from own_smtp.hooks import (
     Tenant,
     hookimpl,
 )
-from own_smtp.host import HookedHost, add_specifications, manager_for
+from own_smtp.host import HookedHost
+from own_smtp.plugin_manager import add_specifications, manager_for
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Invitation
 from tests.composing import assert_fit_for_the_wire, parse
@@ -55,7 +56,7 @@ def hosted(app: Flask, host: object | None) -> HookedHost:
 
 
 def test_a_host_needs_no_pluggy(app: Flask) -> None:
-    """An object with methods of the hooks' names is enough; arguments that it does not need may be left out."""
+    """An object with methods of the hooks' names suffices; unneeded arguments may be omitted."""
 
     class Host:
         def own_smtp_actor(self) -> Actor:
@@ -73,7 +74,7 @@ def test_a_host_needs_no_pluggy(app: Flask) -> None:
 
 
 def test_a_host_without_an_answer_gets_the_defaults(app: Flask) -> None:
-    """None of the hooks is a must."""
+    """All hooks are optional."""
     host = hosted(app, None)
     assert (host.actor(), host.projects("acme"), host.layout(), host.wants_changes) == (None, [], None, False)
     assert [action for action in Action if host.may(ANN, action)] == [Action.VIEW]
@@ -102,8 +103,8 @@ def test_a_host_without_an_answer_gets_the_defaults(app: Flask) -> None:
         ("../de", "en"),
     ],
 )
-def test_a_tenants_language_is_one_that_there_are_texts_in(tag: str, locale: str, app: Flask) -> None:
-    """Whatever tag the host gives, all that reads it can use it: English where nothing better is known."""
+def test_a_tenants_language_has_a_catalogue(tag: str, locale: str, app: Flask) -> None:
+    """Whatever tag the host returns, all readers can use it: English if there is no better match."""
 
     class Host:
         def own_smtp_tenant(self, tenant_id: str) -> Tenant:
@@ -121,14 +122,14 @@ def test_a_tenants_language_is_one_that_there_are_texts_in(tag: str, locale: str
 
 @pytest.mark.parametrize("mistake", ["own_smtp_aktor", "own_smtp_invitation_changed", "own_smtp_"])
 def test_a_misspelt_method_stops_the_start(mistake: str, app: Flask) -> None:
-    """A hook that would never be called is said at once, and by its name."""
+    """A hook that would never be called is reported at once, with its name."""
     host = type("Host", (), {mistake: lambda _self: None})()
     with pytest.raises(pluggy.PluginValidationError, match=mistake):
         OwnSMTP(app, SQLAlchemy(app), host=host)
 
 
 def test_a_misspelt_hook_of_a_plugin_stops_the_start(app: Flask) -> None:
-    """The same holds for a host with a plugin manager of its own."""
+    """The same applies to a host with a plugin manager of its own."""
 
     class Host:
         @hookimpl
@@ -141,7 +142,7 @@ def test_a_misspelt_hook_of_a_plugin_stops_the_start(app: Flask) -> None:
 
 
 def test_a_hook_without_its_marker_stops_the_start(app: Flask) -> None:
-    """Pluggy passes over what is not marked; the host would wonder why nobody is ever signed in."""
+    """Pluggy ignores unmarked functions; the host would search in vain for the cause."""
 
     class Host:
         def own_smtp_actor(self) -> Actor:
@@ -158,7 +159,7 @@ def test_a_hook_without_its_marker_stops_the_start(app: Flask) -> None:
 
 
 def test_a_class_is_no_host(app: Flask) -> None:
-    """Its methods would miss their first argument at the first page."""
+    """Its methods would lack their first argument at the first page."""
 
     class Host:
         def own_smtp_actor(self) -> Actor:
@@ -185,8 +186,8 @@ def test_a_class_is_no_host(app: Flask) -> None:
         ),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_named_where_the_host_makes_it(make: Any, words: str) -> None:
-    """A number for an id would only find nothing: the error stands in the host's own line."""
+def test_a_value_of_the_wrong_type_raises_in_the_hosts_code(make: Any, words: str) -> None:
+    """A number as an id would match nothing: the error is raised in the host's own line."""
     with pytest.raises((TypeError, ValueError), match=re.escape(words)):
         make()
 
@@ -201,15 +202,15 @@ def test_a_value_of_the_wrong_kind_is_named_where_the_host_makes_it(make: Any, w
         ("own_smtp_projects", [{"id": 7}], lambda host: host.projects("acme")),
     ],
 )
-def test_an_answer_of_the_wrong_kind_names_its_hook(hook: str, answer: object, ask: Any, app: Flask) -> None:
-    """A developer reads which hook it is and what it must give, instead of a missing attribute somewhere."""
+def test_an_answer_of_the_wrong_type_names_its_hook(hook: str, answer: object, ask: Any, app: Flask) -> None:
+    """A developer reads the hook and the expected type, instead of an attribute error elsewhere."""
     host = hosted(app, type("Host", (), {hook: lambda _self: answer})())
     with pytest.raises(HookError, match=rf"{hook} must give [A-Z][a-z]+, and gave (dict|str)\."):
         ask(host)
 
 
 def test_an_argument_that_a_hook_does_not_have_stops_the_start(app: Flask) -> None:
-    """An implementation that asks for more than there is would fail on its first call."""
+    """An implementation with an unknown argument would fail at its first call."""
 
     class Host:
         def own_smtp_tenant(self, tenant: str) -> None: ...
@@ -218,7 +219,7 @@ def test_an_argument_that_a_hook_does_not_have_stops_the_start(app: Flask) -> No
         OwnSMTP(app, SQLAlchemy(app), host=Host())
 
 
-def test_specifications_that_are_there_already_are_left_alone(app: Flask) -> None:
+def test_existing_specifications_are_kept(app: Flask) -> None:
     """A host may add the specifications itself, to fire hooks before any plugin is loaded."""
     plugins = pluggy.PluginManager(PROJECT)
     add_specifications(plugins)
@@ -226,8 +227,8 @@ def test_specifications_that_are_there_already_are_left_alone(app: Flask) -> Non
     OwnSMTP(app, SQLAlchemy(app), plugins=plugins)
 
 
-def test_platform_mail_goes_through_flask_mail_when_the_host_says_nothing(app: Flask) -> None:
-    """A host that uses Flask-Mail has nothing to do."""
+def test_platform_mail_uses_flask_mail_by_default(app: Flask) -> None:
+    """A host that uses Flask-Mail has nothing to implement."""
     app.config["MAIL_DEFAULT_SENDER"] = "surveys@platform.example"
     mail = Mail(app)
     with app.app_context(), mail.record_messages() as sent:
@@ -236,7 +237,7 @@ def test_platform_mail_goes_through_flask_mail_when_the_host_says_nothing(app: F
 
 
 def test_platform_mail_by_flask_mail_has_the_octets_of_our_composer(app: Flask) -> None:
-    """What Flask-Mail sends is no other kind of message: names, long lines and scripts are written as everywhere."""
+    """Mails sent by Flask-Mail are no exception: names, long lines and scripts are encoded as everywhere."""
     said = PlatformMail(recipient="ann@acme.example", subject="Ünïcode " * 30, text="Ü" * 700, html="<p>" + "Ü" * 700)
     with ScriptedServer() as server:
         sender = ("Müller, Umfragen =?utf-8?q?=0ABcc:_x@evil.test?=", "surveys@platform.example")
@@ -253,8 +254,8 @@ def test_platform_mail_by_flask_mail_has_the_octets_of_our_composer(app: Flask) 
     assert max(map(len, copy.data.split(b"\r\n"))) <= 76
 
 
-def test_a_notice_that_can_never_be_sent_is_not_tried_again(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    """Flask-Mail has no way to an address beyond ASCII: the log says so, once."""
+def test_a_notice_that_can_never_be_sent_is_not_retried(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """Flask-Mail cannot send to a non-ASCII address: that is logged once."""
     app.config["MAIL_DEFAULT_SENDER"] = "surveys@platform.example"
     Mail(app)
     Babel(app)
@@ -263,11 +264,11 @@ def test_a_notice_that_can_never_be_sent_is_not_tried_again(app: Flask, caplog: 
     )
     with app.app_context():
         assert hosted(app, None).relay_changed(change)
-    assert "cannot be written, and is not tried again" in caplog.text
+    assert "cannot be written, and is not retried" in caplog.text
 
 
 def test_platform_mail_that_the_host_sends_is_not_sent_twice(app: Flask) -> None:
-    """Where the host took the mail, Flask-Mail does not get it, too."""
+    """If the host sent the mail, Flask-Mail does not get it as well."""
     app.config["MAIL_DEFAULT_SENDER"] = "surveys@platform.example"
     mail = Mail(app)
     taken: list[PlatformMail] = []
@@ -283,7 +284,7 @@ def test_platform_mail_that_the_host_sends_is_not_sent_twice(app: Flask) -> None
 
 
 def test_a_listener_that_raises_is_logged_and_named(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    """What a host raises where it is told of a relay ends in the log, with the hook's name."""
+    """An exception of a host's notification hook is logged with the hook's name."""
 
     class Host:
         def own_smtp_relay_changed(self, change: RelayChange) -> None:
@@ -294,8 +295,8 @@ def test_a_listener_that_raises_is_logged_and_named(app: Flask, caplog: pytest.L
     assert "own_smtp_relay_changed raised" in record.getMessage()
 
 
-def test_a_host_that_raises_never_stops_a_delivery_and_is_told_again(platform: Any, scripted: Any) -> None:
-    """All invitations arrive although the host could not take the news; it gets all of them when it can."""
+def test_a_host_that_raises_never_stops_a_delivery_and_is_notified_again(platform: Any, scripted: Any) -> None:
+    """All invitations arrive although the hook raised; later the host gets all notifications."""
     relay = platform.add_relay(scripted)
     told = platform.host.own_smtp_invitations_changed
 
@@ -324,7 +325,7 @@ def replace_listener(platform: Any, listener: Any) -> None:
 
 
 def let_it_be_overdue(platform: Any) -> None:
-    """Let the time pass after which the dispatcher tells what a drain did not."""
+    """Let the time pass after which the dispatcher sends notifications that a drain did not."""
     with platform.engine.begin() as connection:
         long_ago = read_clock(connection) - 2 * OVERDUE
         unnotified = Invitation.untold_since.is_not(None)

@@ -21,7 +21,7 @@ PAGES = ("/own-smtp/", "/own-smtp/servers/new", "/own-smtp/projects/1/settings",
 
 
 class Host:
-    """Somebody is signed in, and may do everything."""
+    """A person is signed in, and may do everything."""
 
     def own_smtp_actor(self) -> Actor:
         return Actor(user_id="1", tenant_id="acme", name="Kim", email="kim@acme.example")
@@ -68,7 +68,7 @@ def rolled_back(tmp_path: Path) -> Iterator[tuple[Flask, SQLAlchemy, Any, str]]:
 
 
 def test_pages_work_on_a_connection_that_is_rolled_back(rolled_back) -> None:
-    """Each page is shown, a server is saved, and afterwards nothing of it is there."""
+    """Each page works, a server is saved, and nothing of it is left afterwards."""
     app, db, row, url = rolled_back
     web = app.test_client()
     db.session.add(row(id=1))
@@ -85,8 +85,8 @@ def test_pages_work_on_a_connection_that_is_rolled_back(rolled_back) -> None:
         assert connection.scalar(text("SELECT count(*) FROM host_row")) == 0
 
 
-def test_a_database_in_memory_keeps_what_the_host_has_not_committed(tmp_path: Path) -> None:
-    """The host's menus are made in the middle of its transaction: its rows are still there afterwards."""
+def test_a_database_in_memory_keeps_uncommitted_rows(tmp_path: Path) -> None:
+    """The host's menus are created during its transaction, and its rows are still there afterwards."""
     app, db, row = _host("sqlite:///:memory:", tmp_path)
     with app.test_request_context():
         own_smtp = app.extensions["own_smtp"]
@@ -100,7 +100,7 @@ def test_a_database_in_memory_keeps_what_the_host_has_not_committed(tmp_path: Pa
 
 
 def test_the_tables_are_made_in_a_fixture(tmp_path: Path) -> None:
-    """One call makes all of them, as the migrations do."""
+    """One call creates all of them, as the migrations do."""
     engine = create_engine(f"sqlite:///{tmp_path / 'x.sqlite3'}")
     create_tables(engine)
     assert "own_smtp_relay" in inspect(engine).get_table_names()

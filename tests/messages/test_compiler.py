@@ -1,4 +1,4 @@
-"""Composed messages: what the `email` parser reads is what was meant, whatever was put in."""
+"""Composed messages: the `email` parser reads the intended content, whatever the input."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
@@ -44,7 +44,7 @@ def unified(text: str) -> str:
 
 
 def meant(template: str, given_values: dict[str, str]) -> str:
-    """The text of a part as a person expects it: placeholders replaced once, one kind of line end, one at the end."""
+    """The expected text of a part: placeholders replaced once, one kind of line end, one at the end."""
     template = unified(template)
     template = template if template.endswith("\n") else template + "\n"
     return Template(template).fill({key: unified(value) for key, value in given_values.items()})
@@ -60,7 +60,7 @@ def body(message: EmailMessage, kind: str) -> str:
 @example(subject="a" * 990, text="{A_B}{A_B}", html="{A_B} {A_B}\n{A_B}", given_values={"A_B": "."}, name="x" * 300)
 @example(subject="{A_B}", text="{A_B}\n", html="<p>{A_B}", given_values={"A_B": "From "}, name="Frank, From ")
 def test_any_input_makes_a_message_that_reads_as_meant(subject, text, html, given_values, name):
-    """Over all of Unicode: fit for the wire, no defects, and each text, the subject and the name as they were meant."""
+    """For all of Unicode: safe octets, no defects, and texts, subject and name as intended."""
     data = compose(Content(subject=subject, text=text, html=html), given_values, name=name)
     assert_fit_for_the_wire(data)
     message = parse(data)
@@ -75,7 +75,7 @@ def test_any_input_makes_a_message_that_reads_as_meant(subject, text, html, give
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(before=hostile, between=hostile, after=hostile, value=hostile)
 def test_text_with_values_survives_in_both_encodings(before, between, after, value):
-    """A value of any length and script, anywhere in a Latin or a non-Latin text, arrives as it was given."""
+    """A value of any length and script, anywhere in a Latin or a non-Latin text, arrives unchanged."""
     text = f"{before}{{A_B}}{between}{{A_B}}{after}"
     for padding in ("", "日本語" * 60):
         data = compose(Content(subject="x", text=padding + text), {"A_B": value})
@@ -104,7 +104,7 @@ class _Shape(HTMLParser):
 @example("</p><script>alert(1)</script>")
 @pytest.mark.parametrize("padding", ["", "日本語" * 60])
 def test_a_value_in_html_is_text_and_nothing_else(padding, value):
-    """A value adds no tag and no attribute, in text and in attributes with and without quotes, and reads as given."""
+    """A value adds no tag and no attribute, in text and in attributes with and without quotes, and stays unchanged."""
     html = f"<p>{padding}</p><a href=\"{{A_B}}\" title='{{A_B}}' id=x{{A_B}}>z</a><b>{{A_B}}</b>"
     shape = _Shape()
     shape.feed(body(parse(compose(Content(subject="x", text="x", html=html), {"A_B": value})), "html"))
@@ -124,7 +124,7 @@ def test_a_value_in_html_is_text_and_nothing_else(padding, value):
 @example(name="=?utf-8?q?x?=", sender="Jürgen")
 @example(name="日本語" * 80, sender="long " * 40)
 def test_display_names_arrive_as_written(name, sender):
-    """A name is quoted or encoded so that the parser gives it back, and never becomes a part of an address."""
+    """A name is quoted or encoded so that the parser restores it, and never becomes a part of an address."""
     identity = Identity(address="surveys@example.org", name=sender)
     data = compose(Content(subject="x", text="x"), identity=identity, name=name)
     message = parse(data)
@@ -146,7 +146,7 @@ def test_display_names_arrive_as_written(name, sender):
 @example(template="https://example.org/" + "a" * 300, given_values={})
 @example(template="many  spaces   " + "and words " * 50 + "{A_B}", given_values={"A_B": "\r\nX: y"})
 def test_further_headers_arrive_as_written(template, given_values):
-    """A host's own header holds its text with the values in it, and stays one header."""
+    """A host's own header contains its text with the values, and stays one header."""
     message = parse(compose(Content(subject="s", text="t", headers={"X-Survey": template}), given_values))
     assert message["X-Survey"] == clean(Template(template).fill(given_values))
     assert message["X"] is None
@@ -159,7 +159,7 @@ def test_further_headers_arrive_as_written(template, given_values):
 @example(">, <mailto:eve@evil.example")
 @example("=?utf-8?q?a?=")
 def test_a_value_in_the_unsubscribe_url_leaves_it_a_url(value):
-    """What no URL may hold is percent-encoded; nothing ends the URL early or adds another."""
+    """Invalid characters are percent-encoded; nothing ends the URL early or adds another."""
     content = Content(subject="s", text="t", list_unsubscribe="https://example.org/out/{A_B}?l=de")
     message = parse(compose(content, {"A_B": value}))
     field = message["List-Unsubscribe"]
@@ -170,7 +170,7 @@ def test_a_value_in_the_unsubscribe_url_leaves_it_a_url(value):
 
 
 def test_a_long_unsubscribe_url_arrives_byte_for_byte():
-    """A URL with a token of 200 characters stands in one line, unfolded and not encoded (cpython #85725)."""
+    """A URL with a token of 200 characters stands on one line, neither folded nor encoded (cpython #85725)."""
     url = "https://example.org/out?survey=12345&token=" + "aB3-_." * 33 + "%20~"
     content = Content(subject="s", text="t", list_unsubscribe="{OPTOUTURL}", one_click_unsubscribe=True)
     data = compose(content, {"OPTOUTURL": url})
@@ -196,7 +196,7 @@ def test_a_long_unsubscribe_url_arrives_byte_for_byte():
     ],
 )
 def test_only_a_usable_url_is_offered(value, field):
-    """A whole URL may be a value; one that no client could follow is left out rather than sent."""
+    """A value may be a whole URL; one that no client could open is omitted."""
     content = Content(subject="s", text="t", list_unsubscribe="{OPTOUTURL}")
     message = parse(compose(content, {} if value is None else {"OPTOUTURL": value}))
     assert message["List-Unsubscribe"] == field
@@ -220,7 +220,7 @@ def test_only_a_usable_url_is_offered(value, field):
     ],
 )  # fmt: skip
 def test_a_value_inside_a_url_is_data(template, field):
-    """An address with `&` or `#` unsubscribes nobody else (RFC 3986, 2.2); several URLs stay several (RFC 2369, 2)."""
+    """An address with `&` or `#` never unsubscribes another person (RFC 3986, 2.2); several URLs stay several."""
     one_click = not template.startswith("mailto")
     content = Content(subject="s", text="t", list_unsubscribe=template, one_click_unsubscribe=one_click)
     check_content(content)
@@ -235,7 +235,7 @@ def test_a_value_inside_a_url_is_data(template, field):
 
 
 def test_one_click_is_offered_for_https_only():
-    """RFC 8058 demands https: an http URL is offered without the one-click header."""
+    """RFC 8058 requires https: an http URL gets no one-click header."""
     content = Content(subject="s", text="t", list_unsubscribe="{U}", one_click_unsubscribe=True)
     assert parse(compose(content, {"U": "http://example.org/o"}))["List-Unsubscribe-Post"] is None
     assert (
@@ -244,7 +244,7 @@ def test_one_click_is_offered_for_https_only():
 
 
 def test_files_and_pictures_stand_where_mail_programs_look():
-    """mixed(alternative(plain, related(html, picture)), file), with the bytes, names and ids as given."""
+    """mixed(alternative(plain, related(html, picture)), file), with the given bytes, names and ids."""
     content = Content(subject="s", text="t", html='<img src="cid:logo@survey">', attachments=[PDF, LOGO])
     data = compose(content)
     assert_fit_for_the_wire(data)
@@ -261,7 +261,7 @@ def test_files_and_pictures_stand_where_mail_programs_look():
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(data=st.binary(max_size=400), filename=one_line.filter(lambda text: text.strip()))
 def test_a_file_arrives_byte_for_byte(data, filename):
-    """Any bytes come back, under a printable name of any script."""
+    """Any bytes arrive unchanged, under a printable name of any script."""
     filename = re.sub(r"[/\\?]", "", "".join(filter(str.isprintable, filename))).strip()[:255] or "x"
     file = Attachment(filename=filename, content_type="text/calendar; method=REQUEST", data=data)
     composed = compose(Content(subject="s", text="t", attachments=[file]))
@@ -273,15 +273,15 @@ def test_a_file_arrives_byte_for_byte(data, filename):
 
 
 def test_a_value_is_not_searched_for_placeholders():
-    """A recipient whose name is a placeholder gets no other value by it."""
+    """A recipient whose name is a placeholder gets no other value through it."""
     given_values = {"FIRSTNAME": "{TOKEN:1}", "TOKEN:1": "secret"}
     message = parse(compose(Content(subject="{FIRSTNAME}", text="{FIRSTNAME}", html="<p>{FIRSTNAME}"), given_values))
     assert "secret" not in str(message)
     assert message["Subject"] == "{TOKEN:1}"
 
 
-def test_what_is_no_placeholder_stays():
-    """Names without a value, braces in CSS and small letters are left as they are written."""
+def test_other_braces_stay_unchanged():
+    """Placeholders without a value, braces in CSS and lower-case names stay unchanged."""
     html = "<style>p {color: red}</style>{UNKNOWN} {lower} {1A} {} {{FIRSTNAME}}"
     message = parse(compose(Content(subject="{UNKNOWN}", text=html, html=html), {"FIRSTNAME": "Anna"}))
     wanted = html.replace("{FIRSTNAME}", "Anna") + "\n"
@@ -305,7 +305,7 @@ def test_what_is_no_placeholder_stays():
 )
 @pytest.mark.parametrize("padding", ["", "日本語" * 60])
 def test_no_text_can_end_the_message_early(text, padding):
-    """No line starts with a dot and no bare CR or LF is left, so no server sees two messages (CVE-2023-51764)."""
+    """No line starts with a dot and there is no bare CR or LF, so no server sees two messages (CVE-2023-51764)."""
     content = Content(subject=text, text=padding + text + "{A_B}", html=f"{text}{{A_B}}", headers={"X-A": "{A_B}"})
     assert_fit_for_the_wire(compose(content, {"A_B": text}, name=text))
 
@@ -326,7 +326,7 @@ def test_a_message_means_the_same_as_one_by_email_message():
 
 
 def test_the_bytes_of_one_message_are_known():
-    """One whole message, byte for byte, so that a change of what recipients get is seen."""
+    """One whole message, byte for byte, so that changes of the output are noticed."""
     content = Content(
         subject="{FIRSTNAME}, Ihre Meinung zählt",
         text="Guten Tag {FIRSTNAME} {LASTNAME},\n\nbitte nehmen Sie teil:\n{SURVEYURL}\n\n.\nGrüße\n",
@@ -350,8 +350,8 @@ def test_the_bytes_of_one_message_are_known():
     assert data == GOLDEN.read_bytes()
 
 
-def test_the_header_says_what_it_must():
-    """Auto-Submitted, Date, Message-ID and Reply-To stand once each, as they were given."""
+def test_the_required_header_fields():
+    """Auto-Submitted, Date, Message-ID and Reply-To occur once each, as given."""
     identity = Identity(address="surveys@example.org", reply_to="Help@Example.org")
     message = parse(compose(Content(subject="s", text="t"), identity=identity))
     assert message["From"] == "surveys@example.org"
@@ -360,8 +360,8 @@ def test_the_header_says_what_it_must():
     assert len(set(message.keys())) == len(message.keys())
 
 
-def test_only_a_local_part_beyond_ascii_makes_the_header_utf8():
-    """Such an address stands as UTF-8 in To (RFC 6532), never as an encoded word; everything else stays ASCII."""
+def test_only_a_non_ascii_local_part_makes_the_header_utf8():
+    """Such an address is UTF-8 in To (RFC 6532), never an encoded word; everything else stays ASCII."""
     compiled = compile_content(Content(subject="ä", text="ä"), IDENTITY)
     data = compiled.compose(address="jürgen@example.org", name="Jürgen", values={}, message_id=ID, date=DATE)
     assert " <jürgen@example.org>\r\n".encode() in data
@@ -375,19 +375,19 @@ def test_only_a_local_part_beyond_ascii_makes_the_header_utf8():
     "address", ["", "anna", "a@b.example\r\nBcc: x@y.example", "a@b>, <c@d.example", "a b@c.example"]
 )
 def test_an_address_that_breaks_the_header_is_refused(address):
-    """Composing trusts nobody: an address that was not parsed does not get into the header."""
+    """Composition checks addresses itself: one that was not parsed does not get into the header."""
     with pytest.raises(AddressError):
         compose(Content(subject="s", text="t"), address=address)
 
 
 def test_a_header_that_own_smtp_writes_cannot_be_set():
-    """Compiling refuses it, too, whatever has been stored."""
+    """Compiling refuses it, too, whatever was stored."""
     with pytest.raises(ContentError, match="written by Own SMTP"):
         compile_content(Content(subject="s", text="t", headers={"From": "eve@evil.example"}), IDENTITY)
 
 
 def test_a_message_id_is_stable_and_can_be_read_back():
-    """The same invitation has the same Message-ID in every attempt; a bounce leads back to it by it."""
+    """The same invitation has the same Message-ID in every attempt, and bounces can be matched by it."""
     assert message_id("ab12", 7, "example.org") == "<ab12.7@example.org>"
     assert parse_message_id(" <ab12.7@example.org> ") == ("ab12", 7, "example.org")
     assert parse_message_id("ab12.7@example.org") == ("ab12", 7, "example.org")
@@ -395,19 +395,19 @@ def test_a_message_id_is_stable_and_can_be_read_back():
 
 @pytest.mark.parametrize("text", ["", "<x@example.org>", "<ab.c@example.org>", "<ab.1@a@b>", "<ab.1@ex ample>"])
 def test_a_foreign_message_id_is_not_taken_for_ours(text):
-    """Whatever is not made like ours is nobody's."""
+    """A Message-ID of another form is not parsed."""
     assert parse_message_id(text) is None
 
 
 def test_a_date_is_written_in_utc():
-    """RFC 5322, 3.3, for any time zone and with the seconds' fraction left out."""
+    """RFC 5322, 3.3, for any time zone and without fractions of a second."""
     moment = datetime(2026, 1, 2, 3, 4, 5, 999_999, tzinfo=UTC)
     assert format_date(moment) == DATE
     assert format_date(moment.astimezone(timezone(timedelta(hours=-5)))) == DATE
 
 
 def test_text_that_is_mostly_not_latin_is_sent_in_base64():
-    """The shorter encoding is taken: quoted-printable would treble such a text."""
+    """The shorter encoding is used: quoted-printable would treble such a text."""
     text = "これはテストです。\n" * 20
     message = parse(compose(Content(subject="s", text=text, html=f"<p>{text}{{A_B}}"), {"A_B": "<&>"}))
     plain, html = [part for part in message.walk() if not part.is_multipart()]
@@ -416,7 +416,7 @@ def test_text_that_is_mostly_not_latin_is_sent_in_base64():
 
 
 def test_one_compiled_content_serves_any_number_of_recipients():
-    """Nothing of one recipient is left over for the next."""
+    """Nothing of one recipient gets into the message of the next."""
     compiled = compile_content(Content(subject="{A_B}", text="{A_B}", html="<b>{A_B}"), IDENTITY)
     first = compiled.compose(address="a@example.org", name="A", values={"A_B": "secret"}, message_id=ID, date=DATE)
     second = compiled.compose(address="b@example.org", name="", values={}, message_id=ID, date=DATE)

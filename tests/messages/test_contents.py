@@ -1,4 +1,4 @@
-"""Contents: what is checked, how it is kept, and whole messages of a host."""
+"""Contents: checks, storage, and whole messages of a host."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def invitation(**more):
 
 
 def whole(message, *, identity=IDENTITY, address="anna@example.org", name="Anna"):
-    """Send a host's message through storage and composition, and check that it is fit for the wire."""
+    """Store and compose a host's message, and check that it is safe to send."""
     stored = json.loads(json.dumps(store_override(invitation(message=message))))
     data = compose_whole(load_override(stored), identity, address=address, name=name, message_id=ID, date=DATE)
     assert_no_bad_octets(data)
@@ -63,7 +63,7 @@ def assert_no_bad_octets(data):
 
 @pytest.mark.parametrize("content", [FULL, Content(subject="", text=""), Content(subject="s", text="t", html="")])
 def test_a_content_comes_back_from_json_as_it_was(content):
-    """Everything said is in the JSON or among the files; nothing else is."""
+    """JSON and files together restore the content, and contain nothing else."""
     stored, files = store_content(content)
     loaded = load_content(json.loads(json.dumps(stored)), files)
     assert loaded == Content(
@@ -78,20 +78,20 @@ def test_a_content_comes_back_from_json_as_it_was(content):
 
 
 def test_an_override_comes_back_from_json_with_its_files():
-    """An invitation's own content is kept whole, since its files have no rows."""
+    """An invitation's own content is stored whole, because its files have no rows."""
     stored = json.loads(json.dumps(store_override(invitation(content=FULL))))
     loaded = load_override(stored)
     assert isinstance(loaded, Content)
     assert (loaded.subject, loaded.html, tuple(loaded.attachments)) == (FULL.subject, FULL.html, (FILE, PICTURE))
 
 
-def test_an_invitation_that_says_what_its_batch_says_has_no_override():
+def test_an_invitation_with_the_batchs_content_has_no_override():
     """`None` costs the outbox nothing."""
     assert store_override(invitation()) is None
 
 
 def test_an_invitation_has_one_override_at_most():
-    """A content and a message at once would leave open which is sent."""
+    """With both a content and a message it would be ambiguous which one is sent."""
     with pytest.raises(ContentError, match="not both"):
         store_override(invitation(content=FULL, message=EmailMessage()))
 
@@ -132,15 +132,15 @@ def test_an_invitation_has_one_override_at_most():
         ({"list_unsubscribe": "example.org/out"}, "begin with"),
         ({"list_unsubscribe": "https://example.org/\r\nX: y"}, "line end"),
         ({"list_unsubscribe": "https://example.org/" + "a" * 900}, "longer than"),
-        ({"list_unsubscribe": "http://example.org/", "one_click_unsubscribe": True}, "begin with https"),
-        ({"list_unsubscribe": "mailto:a@example.org", "one_click_unsubscribe": True}, "begin with https"),
+        ({"list_unsubscribe": "http://example.org/", "one_click_unsubscribe": True}, "begins with https"),
+        ({"list_unsubscribe": "mailto:a@example.org", "one_click_unsubscribe": True}, "begins with https"),
         ({"list_unsubscribe": None, "one_click_unsubscribe": True}, "needs an unsubscribe URL"),
-        ({"html": None}, "there is none"),
+        ({"html": None}, "there is no HTML"),
         ({"attachments": [PICTURE, PICTURE]}, "twice"),
     ],
 )
-def test_a_content_that_no_message_can_be_made_from_is_refused(change, reason):
-    """Every wrong field is refused before anything is taken over, with a reason that names it."""
+def test_an_invalid_content_is_refused(change, reason):
+    """Every invalid field is refused before anything is stored, with a reason that names it."""
     fields = {name: getattr(FULL, name) for name in FULL.__slots__} | change
     with pytest.raises(ContentError, match=reason):
         check_content(Content(**fields))
@@ -168,21 +168,21 @@ def test_a_content_that_no_message_can_be_made_from_is_refused(change, reason):
     ],
 )
 def test_a_file_that_cannot_be_attached_is_refused(change, reason):
-    """File names that lead elsewhere or lie, types that are none, ids that cannot stand in a header."""
+    """File names with a path, invalid types, and ids that are invalid in a header."""
     fields = {name: getattr(PICTURE, name) for name in PICTURE.__slots__} | change
     with pytest.raises(ContentError, match=reason):
         check_content(Content(subject="s", text="t", html="h", attachments=[Attachment(**fields)]))
 
 
 def test_values_are_text():
-    """A number is refused by the name of its placeholder instead of failing when the message is composed."""
+    """A number is refused with the name of its placeholder, instead of failing during composition."""
     assert store_values({"FIRSTNAME": "Anna"}) == {"FIRSTNAME": "Anna"}
     with pytest.raises(ContentError, match="AGE"):
         store_values({"AGE": 7})
 
 
 def test_a_name_fits_into_its_column():
-    """Line ends and NUL, which PostgreSQL cannot store, become spaces; what is too long is cut."""
+    """Line ends and NUL, which PostgreSQL cannot store, become spaces; overlong names are truncated."""
     assert store_name(" Anna\r\n\0B ") == "Anna B"
     assert len(store_name("ä" * 300)) == 255
 
@@ -222,8 +222,8 @@ def test_reply_to_is_the_identitys_if_it_has_one():
     assert parse(whole(message)).get_all("Reply-To") == ["host@example.org"]
 
 
-def test_a_message_of_the_older_kind_is_taken():
-    """`MIMEText` and its like, with `Header` objects and raw UTF-8, arrive as they were meant."""
+def test_a_message_of_the_older_kind_is_accepted():
+    """`MIMEText` and similar, with `Header` objects and raw UTF-8, arrive as intended."""
     message = MIMEMultipart("alternative")
     message["Subject"] = Header("Grüße aus Köln", "utf-8")
     message["To"] = "old@example.org"
@@ -234,7 +234,7 @@ def test_a_message_of_the_older_kind_is_taken():
     assert texts(parsed) == [("text/plain", "Hallo Änna\n"), ("text/html", "<p>Hallo")]
 
 
-def test_a_flask_mail_message_is_taken():
+def test_a_flask_mail_message_is_accepted():
     """Flask-Mail's own `Message` needs no conversion by the host."""
     app = flask.Flask(__name__)
     flask_mail.Mail(app)
@@ -250,7 +250,7 @@ def test_a_flask_mail_message_is_taken():
 
 @pytest.mark.parametrize("encoding", ["8bit", "binary"])
 def test_an_eight_bit_message_becomes_seven_bit(encoding):
-    """8-bit and binary parts are encoded again, at any depth, so that no server has to offer more than RFC 5321."""
+    """8-bit and binary parts are encoded again, at any depth, so that no server needs an extension."""
     inner = f"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: {encoding}\n\näöü\n.\n{'x' * 2000}\n"
     raw = (
         f"Subject: s\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n"
@@ -264,7 +264,7 @@ def test_an_eight_bit_message_becomes_seven_bit(encoding):
 
 
 def test_raw_utf8_in_a_header_is_encoded():
-    """A host that writes a subject as raw UTF-8 gets it delivered, of any length."""
+    """A subject in raw UTF-8 is delivered, of any length."""
     for subject in ("Grüße", "Grüße " + "und noch viel mehr " * 20):
         parsed = parse(whole(_Raw(f"Subject: {subject}\nX-A: ä\n\nx".encode())))
         assert (parsed["Subject"], parsed["X-A"]) == (subject.strip(), "ä")
@@ -278,8 +278,8 @@ SIGNED_TYPE = b'Content-Type: multipart/signed; boundary=b;\r\n\tprotocol="x/sig
 
 
 @pytest.mark.parametrize("around", [b"", b"outer"])
-def test_what_is_signed_is_not_touched(around):
-    """It arrives byte for byte, also octets beyond ASCII and within other parts, or the signature would break."""
+def test_signed_parts_are_not_changed(around):
+    """They arrive byte for byte, also non-ASCII octets and inside other parts; otherwise the signature would break."""
     head = b"Subject: s\r\nMIME-Version: 1.0\r\n"
     if around:
         outer = b"Content-Type: multipart/mixed; boundary=outer\r\n\r\n--outer\r\n%s\r\n%s\r\n--outer--\r\n"
@@ -293,15 +293,15 @@ def test_what_is_signed_is_not_touched(around):
 
 
 def test_a_signed_email_message_is_written_as_its_signer_wrote_it():
-    """An `EmailMessage` read from what was signed keeps its folds, however long its lines are."""
+    """An `EmailMessage` parsed from signed bytes keeps its folding, however long its lines are."""
     long = b"X-Long: " + b"word " * 15 + b"\r\n\tand more\r\n"
     body = SIGNED.replace(b"\xc3\xa4", b"a").replace(b"\x0c", b"").replace(b"--b\r\nC", b"--b\r\n" + long + b"C", 1)
     message = message_from_bytes(b"Subject: s\r\n" + SIGNED_TYPE + b"\r\n" + body, policy=policy.default)
     assert body in whole(message)
 
 
-def test_a_signed_message_that_no_line_can_carry_is_refused():
-    """It is not mended: a mended one is not what was signed."""
+def test_a_signed_message_with_an_overlong_line_is_refused():
+    """It is not repaired, because that would break its signature."""
     raw = b"Subject: s\r\n" + SIGNED_TYPE + b"\r\n" + SIGNED.replace(b"hello", b"x" * 1000)
     with pytest.raises(ContentError, match="signed"):
         store_override(invitation(message=_Raw(raw)))
@@ -310,7 +310,7 @@ def test_a_signed_message_that_no_line_can_carry_is_refused():
 @pytest.mark.parametrize("copies", ["Cc", "Bcc"])
 @pytest.mark.parametrize("make", ["email", "older", "flask", "raw"])
 def test_copies_are_refused_and_not_forgotten(copies, make):
-    """Nothing claims copies that nobody sends, and none vanishes in silence: the host is told."""
+    """Cc and Bcc are refused with a reason, instead of being ignored."""
     app = flask.Flask(__name__)
     flask_mail.Mail(app)
     with app.app_context():
@@ -321,13 +321,13 @@ def test_copies_are_refused_and_not_forgotten(copies, make):
         else:
             message = EmailMessage() if make == "email" else Message()
             message[copies] = "boss@example.org"
-        with pytest.raises(ContentError, match="no copies are sent"):
+        with pytest.raises(ContentError, match="No copies are sent"):
             store_override(invitation(message=message))
 
 
 @pytest.mark.parametrize("value", ["a\nBcc: x@evil.test", "a\r\nBcc: x@evil.test", "a\n\nhello", "a\rB: c", "a\0b"])
 def test_no_line_end_in_a_value_becomes_a_field(value):
-    """Whoever made the message: it is refused, as Flask-Mail's own `send` refuses it."""
+    """Whatever kind of message: it is refused, as Flask-Mail's own `send` refuses it."""
     app = flask.Flask(__name__)
     flask_mail.Mail(app)
     older = Message()
@@ -349,7 +349,7 @@ def test_no_line_end_in_a_value_becomes_a_field(value):
 
 
 def test_an_encoded_word_that_hides_a_line_end_is_refused():
-    """What the `email` package decodes on the way in would be a field of its own on the way out."""
+    """The `email` package decodes it when parsing, so it would become a field of its own when written."""
     message = EmailMessage()
     message["Subject"] = "=?utf-8?q?a=0ABcc:_x@evil.test?="
     message.set_content("x")
@@ -357,8 +357,8 @@ def test_an_encoded_word_that_hides_a_line_end_is_refused():
         store_override(invitation(message=message))
 
 
-def test_lists_that_came_twice_are_one():
-    """Two Reply-To or References are one field with all of them (RFC 5322, 3.6); two subjects are refused."""
+def test_duplicate_list_fields_are_joined():
+    """Two Reply-To or References become one field with all of them (RFC 5322, 3.6); two subjects are refused."""
     raw = b"Reply-To: a@b.example\nreply-to: C <c@d.example>\nReferences: <1@b>\nReferences: <2@b>\nSubject: s\n\nx"
     parsed = parse(whole(_Raw(raw)))
     assert [item.addr_spec for item in parsed["Reply-To"].addresses] == ["a@b.example", "c@d.example"]
@@ -368,7 +368,7 @@ def test_lists_that_came_twice_are_one():
 
 
 def test_a_byte_order_mark_loses_no_field():
-    """What an editor put before the first field's name is no part of it."""
+    """An editor's mark before the first field is not a part of its name."""
     assert parse(whole(_Raw(b"\xef\xbb\xbfSubject: s\r\nX-A: 1\r\n\r\nx\r\n")))["Subject"] == "s"
 
 
@@ -391,7 +391,7 @@ def test_a_byte_order_mark_loses_no_field():
     ],
 )
 def test_raw_text_in_structured_fields_is_encoded_as_the_field_demands(field, written):
-    """A phrase and a comment as encoded words, URLs by percent, addresses as they are; the rest is refused."""
+    """Phrases and comments as encoded words, URLs percent-encoded, addresses unchanged; the rest is refused."""
     raw = _Raw(f"Subject: s\r\n{field}\r\n\r\nx\r\n".encode())
     if written is None:
         with pytest.raises(ContentError):
@@ -404,7 +404,7 @@ def test_raw_text_in_structured_fields_is_encoded_as_the_field_demands(field, wr
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])
 def test_an_attached_message_is_never_encoded(encoding):
-    """It stands as it is (RFC 2046, 5.2.1); where that cannot be, it is a file with the same octets."""
+    """It stays as it is (RFC 2046, 5.2.1); if that is impossible, it becomes a file with the same octets."""
     for eml, kind in (
         (b"Subject: a=3D\r\n\r\n=3D\r\n", "message/rfc822"),
         (b"Subject: \xe4\r\n\r\nx\r\n", "application/octet-stream"),
@@ -418,8 +418,8 @@ def test_an_attached_message_is_never_encoded(encoding):
         assert eml in data if kind == "message/rfc822" else part.get_payload(decode=True) == eml
 
 
-def test_parts_within_parts_have_an_end():
-    """A message that is nested without end is refused, not read until the stack is full."""
+def test_the_nesting_of_parts_is_limited():
+    """A message nested without end is refused before the stack overflows."""
     raw = b"Subject: s\n" + b"".join(
         b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (number, number) for number in range(500)
     )
@@ -439,7 +439,7 @@ def test_parts_within_parts_have_an_end():
         b"\r\n\r\nx",
     ],
 )
-def test_what_is_no_message_is_refused(raw):
+def test_an_invalid_message_is_refused(raw):
     """Without a header of well-formed fields and an empty line there is no message to send."""
     with pytest.raises(ContentError):
         store_override(invitation(message=_Raw(raw)))
@@ -466,8 +466,8 @@ def test_a_message_that_fails_to_write_itself_is_refused():
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(text=hostile, subject=hostile, name=hostile)
 @example(text="a\r\n.\nMAIL FROM:<>", subject="a\r\nBcc: eve@evil.example", name="a\r\nBcc: eve@evil.example")
-def test_no_whole_message_can_break_out(text, subject, name):
-    """Whatever raw text a host's message holds, it goes out as one message to one recipient, or is refused."""
+def test_no_whole_message_becomes_two(text, subject, name):
+    """Whatever raw text a host's message contains, it is sent as one message to one recipient, or refused."""
     raw = f"Subject: {subject}\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}"
     try:
         data = whole(_Raw(raw.encode()), name=name)
@@ -484,7 +484,7 @@ def test_no_whole_message_can_break_out(text, subject, name):
 @settings(max_examples=200, deadline=None)
 @given(hostile)
 def test_readying_a_message_twice_changes_nothing(text):
-    """What is ready for the wire stays as it is."""
+    """A message that is ready for sending stays unchanged."""
     once = wire_ready(f"Subject: x\r\n\r\n{text}".encode())
     assert wire_ready(once) == once
     assert_no_bad_octets(once)
@@ -512,7 +512,7 @@ def test_a_whole_message_goes_to_an_address_only(address):
     ],
 )
 def test_a_header_of_a_content_is_written_as_its_kind_demands(name, value, written):
-    """Brackets, ids and URLs stay what they are; only words are encoded."""
+    """Brackets, ids and URLs stay unchanged; only text is encoded."""
     content = Content(subject="s", text="t", headers={name: value})
     check_content(content)
     assert f"\r\n{name}: {written}\r\n".encode() in compose(content, {"EMAIL": "kim+a&b#c@x.example"})
@@ -532,7 +532,7 @@ def test_a_header_of_a_content_is_written_as_its_kind_demands(name, value, writt
     ],
 )
 def test_a_header_that_cannot_be_written_is_refused(name, value):
-    """With a sentence, when it is handed over, or when an invitation's value makes it so."""
+    """With a reason, at intake, or when an invitation's value makes it invalid."""
     with pytest.raises(ContentError, match=name):
         check_content(Content(subject="s", text="t", headers={name: value}))
     template = Content(subject="s", text="t", headers={name: "{VALUE}"})

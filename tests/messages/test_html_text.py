@@ -26,8 +26,8 @@ from tests.composing import compose, hostile, parse, texts
         ("no tags at all < 3", "no tags at all < 3\n"),
     ],
 )
-def test_html_says_the_same_as_text(html, text):
-    """Words, lines, lists and links, with placeholders left alone."""
+def test_html_becomes_equivalent_text(html, text):
+    """Words, lines, lists and links, with placeholders unchanged."""
     assert text_of(html) == text
 
 
@@ -35,14 +35,14 @@ def test_html_says_the_same_as_text(html, text):
     "html", [None, "", " \n\t", "<p></p>", "<html><body>&nbsp;<br></body></html>", "<style>a{}</style>", "<!-- x -->"]
 )
 def test_html_that_shows_nothing_counts_as_none(html):
-    """Nobody gets an empty mail because the last alternative is empty: the text is the whole mail."""
+    """Recipients never get an empty mail because of an empty last alternative: the text is the whole mail."""
     assert shows_nothing(html)
     assert texts(parse(compose(Content(subject="s", text="Hello.", html=html)))) == [("text/plain", "Hello.\n")]
 
 
 @pytest.mark.parametrize("text", ["", " \n", "\u00a0"])
-def test_a_blank_text_is_taken_from_the_html(text):
-    """With the values in it; a picture alone is no empty mail."""
+def test_a_blank_text_is_derived_from_the_html(text):
+    """With its values; a picture alone is not an empty mail."""
     content = Content(subject="s", text=text, html='<p>Dear {NAME_1}</p><a href="{URL}">go</a>')
     [plain, html] = texts(parse(compose(content, {"NAME_1": "Zoë & Co", "URL": "https://a.example/?a=1&b=2"})))
     assert plain == ("text/plain", "Dear Zoë & Co\n\ngo <https://a.example/?a=1&b=2>\n")
@@ -52,5 +52,5 @@ def test_a_blank_text_is_taken_from_the_html(text):
 
 @given(st.one_of(hostile, st.text("<>/!-&;ap='\" \n", max_size=40)))
 def test_any_html_gives_some_text(html):
-    """Nothing that somebody writes can keep a mail from being made."""
+    """No input prevents the composition of a mail."""
     assert text_of(html).endswith("\n")

@@ -1,4 +1,4 @@
-"""Mail parsers that are not Python's agree with what was meant, for every kind of message that leaves."""
+"""Mail parsers other than Python's agree with the intended content, for every kind of message."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ IDENTITY = Identity(address=MUELLER[1], name=MUELLER[0])
 
 @dataclass(frozen=True)
 class Meant:
-    """What a person means by a message."""
+    """The intended content of a message."""
 
     data: bytes
     subject: str = SUBJECT
@@ -284,7 +284,7 @@ def postal_mime() -> list[str]:
 
 @pytest.fixture(scope="module", params=[perl, gmime, postal_mime], ids=lambda find: find.__name__)
 def understood(request, meant) -> dict[str, dict]:
-    """What a parser makes of all kinds of messages."""
+    """The results of a parser for all kinds of messages."""
     given = json.dumps([b64encode(item.data).decode() for item in meant.values()])
     done = subprocess.run(request.param(), input=given, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -292,7 +292,7 @@ def understood(request, meant) -> dict[str, dict]:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_parser_reads_what_was_meant(name, understood, meant):
+def test_a_parser_reads_the_intended_content(name, understood, meant):
     """Subject, sender, recipient, Reply-To, texts, and files byte for byte."""
     found, wanted = understood[name], meant[name]
     assert why_unfit(wanted.data) is None
@@ -308,7 +308,7 @@ def test_a_parser_reads_what_was_meant(name, understood, meant):
 
 
 def _taken_apart(parts):
-    """An attached message is compared without its name, which not each parser tells, and without empty lines behind."""
+    """Return an attached message without its name, which not every parser reports, and without trailing empty lines."""
     texts, files = [], []
     for part in parts:
         data = part["text"].encode() if "text" in part else b64decode(part["data"])

@@ -24,7 +24,7 @@ from own_smtp.states import AlertCause, Security
 from own_smtp.storage import periodic, schema
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Alert, Batch, Invitation, Lease, Relay
-from own_smtp.storage.periodic import Errands
+from own_smtp.storage.periodic import PeriodicTasks
 from tests.engine import Platform, make_app
 from tests.outbox_kit import Outbox
 from tests.plans import analyse, plan_of

@@ -16,7 +16,7 @@ from own_smtp.storage import periodic
 from own_smtp.storage.encryption import Vault, generate_key
 from own_smtp.storage.models import Attempt, Base, Batch, BatchFile, Shortened
 from own_smtp.storage.models import Invitation as InvitationRow
-from own_smtp.storage.periodic import Errands
+from own_smtp.storage.periodic import PeriodicTasks
 from own_smtp.storage.pseudonyms import normal_form, scrub, shorten
 from tests.outbox_kit import ACCEPTED, REFUSED, TENANT, Outbox
 from tests.plans import analyse, plan_of
@@ -193,7 +193,7 @@ def test_a_purge_finds_what_lies_apart(outbox, relay, monkeypatch):
 def test_a_periodic_task_is_taken_once_for_all_machines(outbox):
     """The second one finds it taken, until it is due again or more work is announced."""
     moment = [0.0]
-    one, other = (Errands(outbox.engine, lambda: moment[0]) for _machine in range(2))
+    one, other = (PeriodicTasks(outbox.engine, lambda: moment[0]) for _machine in range(2))
     assert one.take("purge", timedelta(days=1))
     assert not other.take("purge", timedelta(days=1))
     one.do_again("purge")

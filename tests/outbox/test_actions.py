@@ -1,4 +1,4 @@
-"""The outbox as hosts and people write it, on each database."""
+"""Changes of the outbox by hosts and people, on each database."""
 
 import re
 import tracemalloc
@@ -25,7 +25,7 @@ from tests.outbox_kit import ACCEPTED, DEFERRED, REFUSED, Outbox, add, at_once, 
 
 @pytest.fixture
 def outbox(migrated, tmp_path):
-    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    """An empty outbox, on SQLite, PostgreSQL and MariaDB in turn."""
     return Outbox.at(migrated, tmp_path / "journal")
 
 
@@ -46,8 +46,8 @@ def moved(outbox, seconds):
 # Adding
 
 
-def test_a_batch_and_its_invitations_are_written(outbox, relay):
-    """What is taken waits, what cannot be delivered is refused with the reason, and the receipt says so."""
+def test_a_batch_and_its_invitations_are_added(outbox, relay):
+    """Valid invitations wait, undeliverable ones are refused with a reason, and the receipt has both."""
     people = [someone("1"), someone("2", "no address"), someone("3", "bob@example.org")]
     receipt = outbox.send(relay, people)
     assert (receipt.taken, receipt.refused_count, receipt.repeated) == (2, 1, False)
@@ -58,7 +58,7 @@ def test_a_batch_and_its_invitations_are_written(outbox, relay):
 
 
 def test_a_reference_given_twice_is_added_once(outbox, relay):
-    """Within a chunk and across chunks, the first invitation with a reference stands."""
+    """Within a chunk and across chunks, the first invitation with a reference is kept."""
     people = [someone("a", "first@example.org"), *invited(intake.CHUNK), someone("a"), someone("1")]
     receipt = outbox.send(relay, people)
     assert (receipt.taken, receipt.passed_over) == (intake.CHUNK + 1, 2)
@@ -66,7 +66,7 @@ def test_a_reference_given_twice_is_added_once(outbox, relay):
 
 
 def test_references_that_only_look_alike_are_different(outbox, relay):
-    """Case, accents and width make a difference on each database; batches do not share references."""
+    """Case, accents and width count on each database; references are unique only within a batch."""
     names = ["abc", "ABC", "äbc", "a\u0308bc", "\uff41bc", "ß", "ss"]
     assert outbox.send(relay, [someone(name) for name in names]).taken == len(names)
     assert outbox.send(relay, [someone(name) for name in names]).taken == len(names)
@@ -74,14 +74,14 @@ def test_references_that_only_look_alike_are_different(outbox, relay):
 
 @pytest.mark.parametrize("reference", ["", " a", "a ", "a\x00", "a\nb", "x" * 256, "\ud800", 7])
 def test_a_reference_that_cannot_be_stored_is_refused(outbox, relay, reference):
-    """White space around it, control characters and too great a length are refused, and the others are taken."""
+    """Outer white space, control characters and overlong texts are refused, and the others are added."""
     receipt = outbox.send(relay, [someone(reference), someone("fine")])
     assert (receipt.taken, receipt.refused_count) == (1, 1)
 
 
 @pytest.mark.parametrize("values", [{"kind": "x" * 41}, {"idempotency_key": " "}, {"created_by": "x" * 256}])
 def test_a_batch_that_cannot_be_stored_is_refused_as_a_whole(outbox, relay, values):
-    """What the tables cannot hold is refused before anything is written, the same on each database."""
+    """Values that do not fit the tables are refused before anything is written, equally on each database."""
     with pytest.raises(ContentError):
         outbox.send(relay, 1, **values)
     assert outbox.column(Batch.id) == []
@@ -100,8 +100,8 @@ def test_a_batch_that_cannot_be_stored_is_refused_as_a_whole(outbox, relay, valu
         ({"invitations": [{"reference": "1"}]}, "`invitations` must hold Invitation, not dict."),
     ],
 )
-def test_what_is_not_what_the_contract_says_is_named(outbox, relay, values, words):
-    """A host's developer reads which value is wrong and what belongs there, and nothing is written."""
+def test_a_violation_of_the_contract_is_named(outbox, relay, values, words):
+    """The error names the wrong value and the expected type, and nothing is written."""
     with pytest.raises(ContentError, match=re.escape(words)):
         outbox.send(relay, **{"count": 1} | values)
     assert outbox.column(Batch.id) == []
@@ -123,8 +123,8 @@ def test_what_is_not_what_the_contract_says_is_named(outbox, relay, values, word
         ({"content": "Hello"}, "The content must be a Content, not str."),
     ],
 )
-def test_one_wrong_invitation_does_not_keep_the_others_back(outbox, relay, values, words):
-    """It is refused with what is wrong with it."""
+def test_one_invalid_invitation_does_not_block_the_others(outbox, relay, values, words):
+    """It is refused with the reason."""
     wrong = replace(someone("1"), **values)
     receipt = outbox.send(relay, [wrong, someone("2")])
     assert (receipt.taken, [item.reason for item in receipt.refused]) == (1, [words])
@@ -137,7 +137,7 @@ def broken_off():
 
 @pytest.mark.parametrize("values", [{}, {"idempotency_key": "key"}])
 def test_half_a_list_is_never_sent(outbox, relay, values):
-    """A host that breaks off in the middle and commits all the same has sent nothing, and can send again."""
+    """A host whose generator fails, and which commits nevertheless, has sent nothing and can send again."""
     with outbox.hosts.begin() as connection, pytest.raises(OSError, match="could not be read"):
         add(connection, relay, broken_off(), **values)
     assert outbox.column(Batch.id) == []
@@ -147,7 +147,7 @@ def test_half_a_list_is_never_sent(outbox, relay, values):
 
 
 def test_a_broken_list_leaves_the_hosts_own_work_alone(outbox, relay):
-    """What the host wrote in its transaction before is its to commit or to roll back."""
+    """The host's earlier changes in its transaction are not rolled back."""
     with outbox.hosts.connect() as connection:
         add(connection, relay, 1)
         with pytest.raises(OSError, match="could not be read"):
@@ -156,21 +156,21 @@ def test_a_broken_list_leaves_the_hosts_own_work_alone(outbox, relay):
     assert outbox.column(Batch.id) == []
 
 
-def test_a_batch_of_which_nothing_was_taken_is_done(outbox, relay):
-    """A batch without any deliverable invitation has nothing for a drain."""
+def test_a_batch_without_valid_invitations_is_done(outbox, relay):
+    """A batch without any deliverable invitation has no work for a drain."""
     assert outbox.send(relay, [someone("1", "nobody")]).taken == 0
     assert outbox.batch_states() == ["done"]
 
 
 def test_attachments_are_stored_once_for_the_batch(outbox, relay):
-    """Each file stands in a row of its own."""
+    """Each file has a row of its own."""
     file = Attachment(filename="a.pdf", content_type="application/pdf", data=b"\x00\xff" * 1000)
     outbox.send(relay, 2, content=Content(subject="s", text="t", attachments=[file]))
     assert outbox.column(BatchFile.data) == [file.data]
 
 
 def test_a_rolled_back_send_leaves_nothing(outbox, relay):
-    """The host's rollback takes the batch away, also when it is the first thing that its transaction does."""
+    """The host's rollback removes the batch, even if it is the transaction's first change."""
     for values in ({}, {"idempotency_key": "key"}):
         with outbox.hosts.connect() as connection:
             add(connection, relay, 3, **values)
@@ -194,7 +194,7 @@ def test_the_same_key_adds_nothing_and_returns_the_first_receipt(outbox, relay):
 
 
 def test_two_requests_with_the_same_key_add_one_batch(outbox, relay):
-    """Both transactions looked at the tables before either wrote: one adds, the other gets its receipt."""
+    """Both transactions read the tables before either wrote: one adds, the other gets its receipt."""
 
     def request():
         with outbox.hosts.begin() as connection:
@@ -209,7 +209,7 @@ def test_two_requests_with_the_same_key_add_one_batch(outbox, relay):
 
 
 def test_a_key_whose_first_request_was_rolled_back_is_free(outbox, relay):
-    """A second request that waited for one which failed is the first."""
+    """A second request that waited for one which failed becomes the first."""
     with outbox.hosts.connect() as connection:
         add(connection, relay, 2, idempotency_key="key")
         connection.rollback()
@@ -220,7 +220,7 @@ def test_a_key_whose_first_request_was_rolled_back_is_free(outbox, relay):
 
 
 def test_a_paused_batch_waits(outbox, relay):
-    """Pausing keeps a batch from drains, resuming gives it back; both only where they make sense."""
+    """Pausing hides a batch from drains, resuming returns it; both only in the right states."""
     batch = outbox.send(relay, 2).batch_id
     taken = outbox.take(relay)
     outbox(actions.pause_batch, batch)
@@ -234,7 +234,7 @@ def test_a_paused_batch_waits(outbox, relay):
 
 
 def test_a_batch_that_was_finished_while_it_paused_is_done_when_it_resumes(outbox, relay):
-    """Where nothing waits any more, resuming ends the batch instead of leaving it open for ever."""
+    """If no invitations are waiting, resuming ends the batch instead of leaving it open for ever."""
     batch = outbox.send(relay, 1).batch_id
     taken = outbox.take(relay)
     claimed = outbox.claim(taken)
@@ -246,8 +246,8 @@ def test_a_batch_that_was_finished_while_it_paused_is_done_when_it_resumes(outbo
     assert outbox.batch_states() == ["done"]
 
 
-def test_cancelling_withdraws_what_waits_and_what_comes_back(outbox, relay):
-    """What is queued is cancelled at once; what a drain had claimed may still go out, or is cancelled at its end."""
+def test_cancelling_covers_waiting_and_returned_invitations(outbox, relay):
+    """Queued ones are cancelled at once; claimed ones may still be sent, or are cancelled when they are returned."""
     batch = outbox.send(relay, 5).batch_id
     taken = outbox.take(relay)
     sent, deferred, _unsent = (item.id for item in outbox.claim(taken, 3))
@@ -261,7 +261,7 @@ def test_cancelling_withdraws_what_waits_and_what_comes_back(outbox, relay):
 
 
 def test_cancelling_a_finished_batch_changes_nothing(outbox, relay):
-    """What was sent stays sent, and a batch that is done stays done."""
+    """Sent invitations stay sent, and a finished batch stays finished."""
     batch = outbox.send(relay, 1).batch_id
     taken = outbox.take(relay)
     outbox.settle(taken, [item.id for item in outbox.claim(taken)])
@@ -282,8 +282,8 @@ def test_a_project_is_cancelled_with_all_its_batches(outbox, relay):
     assert outbox.states() == {"cancelled": 6, "queued": 2}
 
 
-def test_an_unknown_batch_is_said_to_be_unknown(outbox):
-    """Nobody is told that a batch was cancelled, paused or retried that does not exist."""
+def test_an_unknown_batch_raises_not_found(outbox):
+    """Nothing reports success for a batch that does not exist."""
     for action in (actions.cancel_batch, actions.pause_batch, actions.resume_batch):
         with pytest.raises(NotFoundError):
             outbox(action, 404)
@@ -307,8 +307,8 @@ def ended(outbox, relay):
     return batch
 
 
-def test_a_retry_queues_what_is_asked_for(outbox, ended):
-    """Only the states that were named, and the batch is open again; the host hears of it."""
+def test_a_retry_queues_the_requested_states(outbox, ended):
+    """Only the named states are queued, the batch is open again, and the host is notified."""
     assert outbox(actions.retry, ended, [State.REFUSED]) == 1
     assert outbox.states() == {"accepted": 1, "queued": 1, "unknown": 1, "cancelled": 1}
     assert outbox.batch_states() == ["open"]
@@ -316,21 +316,21 @@ def test_a_retry_queues_what_is_asked_for(outbox, ended):
 
 
 def test_a_retry_of_chosen_invitations_leaves_the_others(outbox, ended):
-    """With ids only those of them that fit are queued again."""
+    """With ids, only those in the requested states are queued again."""
     first, second, *_rest = outbox.column(InvitationRow.id)
     assert outbox(actions.retry, ended, [State.REFUSED, State.CANCELLED], [first, second]) == 1
     assert outbox(actions.retry, ended, [State.CANCELLED], []) == 0
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.SENDING, State.QUEUED])
-def test_what_was_accepted_or_still_waits_is_never_sent_again(outbox, ended, state):
-    """A second copy of an accepted invitation cannot be asked for."""
+def test_accepted_and_waiting_invitations_are_never_sent_again(outbox, ended, state):
+    """A second copy of an accepted invitation cannot be requested."""
     with pytest.raises(ConflictError):
         outbox(actions.retry, ended, [state])
 
 
-def test_a_batch_cannot_be_reopened_while_withdrawn_invitations_are_on_the_wire(outbox, relay):
-    """What was claimed when a batch was cancelled does not come back to life by a retry."""
+def test_a_batch_cannot_be_reopened_while_cancelled_invitations_are_being_sent(outbox, relay):
+    """Invitations that were claimed when a batch was cancelled are not revived by a retry."""
     batch = outbox.send(relay, 3).batch_id
     taken = outbox.take(relay)
     refused, _withdrawn = outbox.claim(taken, 2)
@@ -343,8 +343,8 @@ def test_a_batch_cannot_be_reopened_while_withdrawn_invitations_are_on_the_wire(
     assert outbox.states() == {"queued": 1, "cancelled": 2}
 
 
-def test_a_retry_that_leads_nowhere_is_refused(outbox, relay, ended):
-    """When the mail server is gone or the time is over, people are told instead of shown a queue that never moves."""
+def test_an_impossible_retry_is_refused(outbox, relay, ended):
+    """After the server's deletion or the deadline people get a reason instead of a queue that never moves."""
     outbox.change(Batch, ended, expires_at=moved(outbox, -1))
     with pytest.raises(ConflictError, match="time"):
         outbox(actions.retry, ended, [State.REFUSED])
@@ -357,8 +357,8 @@ def test_a_retry_that_leads_nowhere_is_refused(outbox, relay, ended):
 # The end of a survey
 
 
-def test_what_still_waits_at_the_end_fails(outbox, relay):
-    """When the host's time is over, what waits has failed and says why; what is on the wire is awaited."""
+def test_waiting_invitations_fail_at_the_deadline(outbox, relay):
+    """After the host's deadline waiting invitations have failed with a reason; claimed ones are awaited."""
     batch = outbox.send(relay, 3, expires_at=moved(outbox, 60)).batch_id
     taken = outbox.take(relay)
     (on_the_wire,) = outbox.claim(taken, 1)
@@ -375,8 +375,8 @@ def test_what_still_waits_at_the_end_fails(outbox, relay):
 
 
 @pytest.mark.parametrize("state", ["open", "paused"])
-def test_a_batch_whose_time_is_over_is_done(outbox, relay, state):
-    """Also a paused one ends, and is not looked at again."""
+def test_an_expired_batch_is_done(outbox, relay, state):
+    """A paused one ends as well, and is not examined again."""
     batch = outbox.send(relay, 2, expires_at=moved(outbox, -1)).batch_id
     outbox.change(Batch, batch, state=state)
     outbox(actions.expire_batch, batch)
@@ -387,7 +387,7 @@ def test_a_batch_whose_time_is_over_is_done(outbox, relay, state):
 
 
 def delete(outbox, relay, before, after, may_commit):
-    """Delete it as a page does. Sets the events `before` and `after`, and commits when it may."""
+    """Delete it as a page does. Sets the events `before` and `after`, and commits when allowed."""
     with Session(outbox.hosts) as session:
         row = session.get(Relay, relay)
         before.set()
@@ -397,8 +397,8 @@ def delete(outbox, relay, before, after, may_commit):
         session.commit()
 
 
-def test_a_server_deleted_while_a_send_is_uncommitted_ends_what_was_sent(outbox, relay):
-    """The deletion waits for the send; then its invitations have failed and say why, and the host is to be told."""
+def test_a_deletion_during_an_uncommitted_send_fails_its_invitations(outbox, relay):
+    """The deletion waits for the send; then its invitations have failed with a reason, and the host is notified."""
     before, after, may_commit = Event(), Event(), Event()
     may_commit.set()
     with ThreadPoolExecutor(1) as threads, outbox.hosts.connect() as host:
@@ -414,7 +414,7 @@ def test_a_server_deleted_while_a_send_is_uncommitted_ends_what_was_sent(outbox,
 
 
 def test_a_send_to_a_server_that_is_being_deleted_is_refused(outbox, relay):
-    """The send waits for the deletion, and leaves nothing."""
+    """The send waits for the deletion, and adds nothing."""
     before, after, may_commit = Event(), Event(), Event()
 
     def send():
@@ -432,8 +432,8 @@ def test_a_send_to_a_server_that_is_being_deleted_is_refused(outbox, relay):
 
 
 @pytest.mark.parametrize("state", ["open", "paused"])
-def test_what_waits_for_a_deleted_server_is_found_and_ended(outbox, relay, state):
-    """However it came there. What is on the wire is awaited, and the batch ends with it."""
+def test_invitations_of_a_deleted_server_are_found_and_failed(outbox, relay, state):
+    """However they got there. Claimed ones are awaited, and the batch ends with them."""
     other = outbox.send(outbox.relay(), 1).batch_id
     batch = outbox.send(relay, 3).batch_id
     taken = outbox.take(relay)
@@ -468,7 +468,7 @@ def test_a_deleted_project_leaves_nothing_behind(outbox, relay):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_invitations(tmp_path):
-    """Ten times as many invitations take no more memory at a time than a few chunks do."""
+    """Ten times as many invitations take no more memory than a few chunks."""
     from own_smtp.storage import schema
 
     engine = create_engine(f"sqlite:///{tmp_path / 'big.sqlite3'}")
@@ -490,7 +490,7 @@ def test_memory_does_not_grow_with_the_number_of_invitations(tmp_path):
 
 
 def test_a_receipt_lists_the_first_refusals_only(outbox, relay):
-    """A list that is wrong altogether does not fill the memory; the count is exact."""
+    """A completely invalid list does not fill the memory; the count is exact."""
     count = intake.MAX_REFUSALS_SHOWN + 10
     receipt = outbox.send(relay, (someone(str(number), "nobody") for number in range(count)))
     assert (len(receipt.refused), receipt.refused_count) == (intake.MAX_REFUSALS_SHOWN, count)

@@ -1,4 +1,4 @@
-"""What a person does with chosen invitations of the log, on each database."""
+"""Bulk actions on selected invitations of the log, on each database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACME = LogScope(tenant_id=TENANT)
 
 @pytest.fixture
 def outbox(migrated, tmp_path):
-    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    """An empty outbox, on SQLite, PostgreSQL and MariaDB in turn."""
     return Outbox.at(migrated, tmp_path / "journal")
 
 
@@ -30,7 +30,7 @@ def relay(outbox):
 
 
 def _refuse(outbox, relay, count=3, left=0, **values) -> list[int]:
-    """Send a batch of which the first `count` are refused and `left` wait; return the ids of the refused ones."""
+    """Send a batch, the first `count` of which are refused and `left` are waiting; return the ids of the refused."""
     outbox.send(relay, count + left, **values)
     taken = outbox.take(relay)
     ids = [claimed.id for claimed in outbox.claim(taken, count)]
@@ -44,7 +44,7 @@ def _do(outbox, deed, wanted=StatusFilter(), scope=ACME, ids=None):  # noqa: B00
 
 
 def _counted(outbox) -> dict[str, int]:
-    """Return what there is, which must be what is counted."""
+    """Return the number of selected invitations, which must equal the result of `count_selected`."""
     states = outbox.states()
     for state in FINAL:
         assert sum(outbox.column(getattr(BatchTotals, state))) == states.get(state, 0), state
@@ -52,7 +52,7 @@ def _counted(outbox) -> dict[str, int]:
 
 
 def test_chosen_ones_are_sent_again_and_counted(outbox, relay):
-    """Only those that were chosen and are in a state for it; the batch is open again."""
+    """Only selected ones in a suitable state; the batch is open again."""
     refused = _refuse(outbox, relay, 3)
     done = _do(outbox, Deed.RETRY, ids={refused[0], refused[2], 10**12})
     assert (done.changed, done.relay_ids, dict(done.problems)) == (2, {relay}, {})
@@ -61,7 +61,7 @@ def test_chosen_ones_are_sent_again_and_counted(outbox, relay):
 
 
 def test_all_that_a_filter_finds_are_changed_in_portions(outbox, relay, monkeypatch):
-    """The walk is not led astray by what is changed behind it, however few are taken at a time."""
+    """Changes behind the current position do not affect the iteration, whatever the chunk size."""
     monkeypatch.setattr(bulk_actions, "AT_A_TIME", 2)
     _refuse(outbox, relay, 5)
     _refuse(outbox, relay, 4, left=2)
@@ -71,8 +71,8 @@ def test_all_that_a_filter_finds_are_changed_in_portions(outbox, relay, monkeypa
     assert _counted(outbox) == {"queued": 9, "cancelled": 2}
 
 
-def test_cancelling_the_last_that_waits_closes_its_batch(outbox, relay):
-    """There is nothing left for a drain."""
+def test_cancelling_the_last_waiting_one_closes_its_batch(outbox, relay):
+    """A drain has nothing left to do."""
     outbox.send(relay, 2)
     ids = outbox.column(Invitation.id)
     assert _do(outbox, Deed.CANCEL, ids={ids[0]}).changed == 1
@@ -81,8 +81,8 @@ def test_cancelling_the_last_that_waits_closes_its_batch(outbox, relay):
     assert outbox.batch_states() == ["done"]
 
 
-def test_what_a_drain_has_in_hand_is_left_alone(outbox, relay):
-    """Neither cancelled nor sent again."""
+def test_claimed_invitations_are_skipped(outbox, relay):
+    """They are neither cancelled nor sent again."""
     outbox.send(relay, 3)
     taken = outbox.take(relay)
     claimed = [item.id for item in outbox.claim(taken, 2)]
@@ -93,7 +93,7 @@ def test_what_a_drain_has_in_hand_is_left_alone(outbox, relay):
 
 
 def test_accepted_ones_are_never_sent_again(outbox, relay):
-    """By no deed, chosen one by one or by a filter that asks for them."""
+    """By no action, whether selected one by one or by a filter."""
     outbox.send(relay, 2)
     taken = outbox.take(relay)
     ids = [item.id for item in outbox.claim(taken)]
@@ -115,7 +115,7 @@ def test_accepted_ones_are_never_sent_again(outbox, relay):
     ],
     ids=["tenant", "project", "no project", "relay"],
 )
-def test_nothing_outside_the_scope_is_touched(outbox, relay, scope):
+def test_nothing_outside_the_scope_is_changed(outbox, relay, scope):
     """Not by its ids either."""
     refused = frozenset(_refuse(outbox, relay, 2, left=1))
     for deed in (Deed.RETRY, Deed.CANCEL):
@@ -126,8 +126,8 @@ def test_nothing_outside_the_scope_is_touched(outbox, relay, scope):
     assert _counted(outbox) == {"queued": 1, "refused": 2}
 
 
-def test_a_batch_that_is_over_is_named_and_the_others_go_on(outbox, relay):
-    """How many were left alone, and why; each changed batch is in the audit log."""
+def test_an_expired_batch_is_reported_and_the_others_are_changed(outbox, relay):
+    """The result has the number of skipped ones and the reason; each changed batch has an audit entry."""
     _refuse(outbox, relay, 2)
     _refuse(outbox, relay, 3)
     with outbox.engine.connect() as connection:
@@ -140,8 +140,8 @@ def test_a_batch_that_is_over_is_named_and_the_others_go_on(outbox, relay):
     assert details["invitations"] == [None, 3]
 
 
-def test_a_selection_does_not_begin_in_the_middle(outbox, relay):
-    """Whatever page a person looked at, all that the filter finds is meant."""
+def test_a_selection_covers_all_pages(outbox, relay):
+    """Whatever page a person looked at, the selection is everything that the filter finds."""
     _refuse(outbox, relay, 3)
     wanted = StatusFilter(after="1-1-1", limit=1)
     assert outbox(count_selected, Selection(scope=ACME, wanted=wanted)) == {State.REFUSED: 3}

@@ -1,4 +1,4 @@
-"""The local record of what is about to be sent, as a dead drain leaves it."""
+"""The local journal of messages about to be sent, as a dead drain leaves it."""
 
 import errno
 import multiprocessing
@@ -37,7 +37,7 @@ def machine(tmp_path):
 
 
 def test_a_full_disk_is_found_by_writing(machine):
-    """It takes the name of a file, and nothing into it: here by a limit of the process."""
+    """The file can be created, but not written: here because of a limit of the process."""
     machine.ensure_usable()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
@@ -50,7 +50,7 @@ def test_a_full_disk_is_found_by_writing(machine):
 
 
 def write(machine, *steps, name="a"):
-    """Write a journal and let go of it, as a dying process does."""
+    """Write a journal and leave it as a dying process does."""
     writer = JournalWriter(machine, name)
     for step in steps:
         if isinstance(step, tuple):
@@ -61,8 +61,8 @@ def write(machine, *steps, name="a"):
     return writer.path
 
 
-def test_a_journal_tells_begun_from_ended(machine):
-    """What was begun may have been sent; what ended has its outcome; of the rest it says nothing."""
+def test_a_journal_distinguishes_begun_and_ended(machine):
+    """Begun ones may have been sent; ended ones have their outcome; it has no record of the rest."""
     write(machine, 1, 2, (1, ACCEPTED, 10.5), 3)
     found = read_journal(machine, "a")
     assert found.begun == {2, 3}
@@ -71,7 +71,7 @@ def test_a_journal_tells_begun_from_ended(machine):
 
 
 def test_a_journal_says_what_the_host_knows(machine):
-    """Until an invitation ends a second time, in which case the host knows only the first outcome."""
+    """If an invitation ends a second time, the host knows only the first outcome."""
     writer = JournalWriter(machine, "a")
     for invitation_id in (1, 2):
         writer.end(invitation_id, ACCEPTED, 1.0)
@@ -89,7 +89,7 @@ def test_a_journal_says_what_the_host_knows(machine):
     slows_down=st.booleans(),
 )
 def test_any_outcome_comes_back_as_it_was(text, code, state, pause, slows_down):
-    """Words with line ends, quotes or halves of characters survive the journal."""
+    """Texts with line ends, quotes or lone surrogates survive the journal."""
     reply = None if code is None else Reply(code=code, text=text, enhanced="5.1.1")
     outcome = Outcome(
         state=state, stage="rcpt", reply=reply, text="" if reply else text, pause=pause, slows_down=slows_down
@@ -105,15 +105,15 @@ def test_any_outcome_comes_back_as_it_was(text, code, state, pause, slows_down):
 
 
 def test_a_second_attempt_makes_the_first_outcome_old(machine):
-    """Begun again after an outcome, an invitation may have been sent again."""
+    """An invitation that was begun again after an outcome may have been sent again."""
     write(machine, 1, (1, interrupted(Stage.RCPT, "lost"), 1.0), 1)
     found = read_journal(machine, "a")
     assert (found.begun, found.ended) == ({1}, {})
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_line_torn_by_a_crash_had_not_happened(machine, cut):
-    """Wherever a death tears the last line, the journal is read up to it: the dot it announces was not written."""
+def test_an_incomplete_last_line_is_ignored(machine, cut):
+    """Wherever a crash cuts the last line, the journal is read up to it: the dot that it announces was not written."""
     path = write(machine, 1, (1, ACCEPTED, 1.0), 22222, (22222, ACCEPTED, 2.0))
     whole, written = path.read_bytes(), len(path.read_bytes().rstrip(b"\0"))
     path.write_bytes(whole[: written - cut] + bytes(len(whole) - written + cut))
@@ -123,8 +123,8 @@ def test_a_line_torn_by_a_crash_had_not_happened(machine, cut):
     assert 22222 not in found.ended
 
 
-def test_a_journal_that_was_cut_is_not_trusted(machine):
-    """Wherever it ends, at a line's end or within one: what is missing may be messages that were sent."""
+def test_a_truncated_journal_is_not_trusted(machine):
+    """Wherever it ends, at a line's end or within one: records of sent messages may be missing."""
     path = write(machine, 1, (1, ACCEPTED, 1.0), 2, (2, ACCEPTED, 2.0))
     whole = path.read_bytes().rstrip(b"\0")
     for length in range(len(whole) + 1):
@@ -136,7 +136,7 @@ def test_a_journal_that_was_cut_is_not_trusted(machine):
 
 
 def test_a_journal_that_lost_lines_in_the_middle_is_not_trusted(machine):
-    """Neither a line less, nor two in another order, nor one twice, nor a hole where lines were."""
+    """Neither with a missing line, nor with swapped or repeated ones, nor with a hole."""
     path = write(machine, 1, (1, ACCEPTED, 1.0), 2, (2, ACCEPTED, 2.0))
     header, *lines, filler = path.read_bytes().splitlines(keepends=True)
     for spoilt in (
@@ -153,7 +153,7 @@ def test_a_journal_that_lost_lines_in_the_middle_is_not_trusted(machine):
 
 
 def test_a_journal_that_is_cut_while_it_is_written_is_not_trusted(machine):
-    """Its writer goes on behind the hole."""
+    """Its writer continues behind the hole."""
     writer = JournalWriter(machine, "a")
     writer.begin(1)
     os.truncate(writer.path, 0)
@@ -165,7 +165,7 @@ def test_a_journal_that_is_cut_while_it_is_written_is_not_trusted(machine):
 
 @given(at=st.integers(0, 200), bit=st.integers(0, 7))
 def test_no_changed_bit_is_overlooked(tmp_path_factory, at, bit):
-    """A checksum stands in front of each line; in the filler, too, anything but nothing is damage."""
+    """Each line begins with a checksum; in the filler, any other octet than zero is damage."""
     machine = Machine.at(tmp_path_factory.mktemp("journal"))
     path = write(machine, 1, (1, ACCEPTED, 1.0), 2)
     data = bytearray(path.read_bytes())
@@ -182,7 +182,7 @@ def test_no_changed_bit_is_overlooked(tmp_path_factory, at, bit):
 
 
 def test_another_journal_is_not_taken_for_this_one(machine):
-    """A copy under another name says nothing of the drain that the name stands for."""
+    """A copy under another name does not count for the drain of that name."""
     path = write(machine, 1)
     machine.path("b").write_bytes(path.read_bytes())
     with pytest.raises(JournalError):
@@ -193,7 +193,7 @@ def test_another_journal_is_not_taken_for_this_one(machine):
     "damage", [b"X1", b"B", b"Bx", b"E", b"E[1]", b"E{}", b"", b"B1\x00", b"E[1,2,3,4,5,6,7,8,9,10]", b"\xff"]
 )
 def test_a_damaged_journal_is_not_trusted(machine, damage):
-    """Anything in it that makes no sense makes the whole journal worthless."""
+    """Any invalid content makes the whole journal unusable."""
     path = write(machine, 1)
     path.write_bytes(path.read_bytes().rstrip(b"\0") + numbered(2, damage) + numbered(3, b"B2") + bytes(9))
     with pytest.raises(JournalError):
@@ -202,13 +202,13 @@ def test_a_damaged_journal_is_not_trusted(machine, damage):
 
 @given(st.binary(max_size=300))
 def test_no_bytes_break_the_reader(data):
-    """Whatever stands in the file, it is read or refused."""
+    """Any content is read or refused."""
     with suppress(JournalError):
         parse_journal([b"own-smtp-journal 2 a\n", *data.splitlines(keepends=True)], "a")
 
 
-def test_a_missing_journal_is_said_to_be_missing(machine):
-    """A file that is gone says nothing at all, which is not the same as an empty one."""
+def test_a_missing_journal_is_reported(machine):
+    """A missing file differs from an empty one."""
     with pytest.raises(JournalError):
         read_journal(machine, "nowhere")
     write(machine)
@@ -216,7 +216,7 @@ def test_a_missing_journal_is_said_to_be_missing(machine):
 
 
 def test_a_living_drains_journal_is_left_alone(machine):
-    """While its process lives nobody reads a journal, not even in the same process; once it is dead, anybody does."""
+    """While its process is alive no other reads a journal, not even in the same process; afterwards any can."""
     writer = JournalWriter(machine, "a")
     writer.begin(1)
     assert read_journal(machine, "a") is None
@@ -225,7 +225,7 @@ def test_a_living_drains_journal_is_left_alone(machine):
 
 
 def test_the_lock_ends_with_the_process(machine):
-    """A process that is killed leaves a journal that can be read at once."""
+    """The journal of a killed process can be read at once."""
     context = multiprocessing.get_context("fork")
     reader, writer = context.Pipe(duplex=False)
 
@@ -251,8 +251,8 @@ def test_a_journal_has_one_writer(machine):
         JournalWriter(machine, "a")
 
 
-def test_a_full_disk_stops_the_sending_and_spoils_nothing(machine, monkeypatch):
-    """Half a line that did not fit is taken back: what comes after it can still be read."""
+def test_a_full_disk_stops_sending_and_damages_nothing(machine, monkeypatch):
+    """An incomplete line is removed: later lines can still be read."""
     writer = JournalWriter(machine, "a")
     writer.begin(1)
     write_whole = os.pwrite
@@ -266,8 +266,8 @@ def test_a_full_disk_stops_the_sending_and_spoils_nothing(machine, monkeypatch):
     assert (found.begun, list(found.ended)) == (set(), [1])
 
 
-def test_an_error_of_the_disk_stops_the_sending(machine, monkeypatch):
-    """What the kernel refuses to write is not sent."""
+def test_a_disk_error_stops_sending(machine, monkeypatch):
+    """A message that could not be recorded is not sent."""
     writer = JournalWriter(machine, "a")
 
     def fail(*_arguments):
@@ -282,7 +282,7 @@ def test_an_error_of_the_disk_stops_the_sending(machine, monkeypatch):
 
 
 def test_a_folder_keeps_its_name(tmp_path):
-    """Every worker that uses a folder calls it the same, and two folders are never called the same."""
+    """Every worker that uses a folder reads the same name, and two folders never have the same one."""
     first = Machine.at(tmp_path / "a")
     assert Machine.at(tmp_path / "a") == first
     assert Machine.at(tmp_path / "b").name != first.name
@@ -290,7 +290,7 @@ def test_a_folder_keeps_its_name(tmp_path):
 
 
 def test_a_folder_whose_name_was_lost_is_not_used(tmp_path):
-    """An empty name would be the name of every folder that crashed like this one."""
+    """An empty name would be shared by every folder that crashed like this one."""
     folder = Machine.at(tmp_path / "a").folder
     (folder / "machine").write_text("")
     with pytest.raises(JournalError, match="Delete it"):
@@ -298,14 +298,14 @@ def test_a_folder_whose_name_was_lost_is_not_used(tmp_path):
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    """The error says which folder, and which setting chooses another."""
+    """The error names the folder, and the setting that chooses another."""
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match="OWN_SMTP_JOURNAL_DIR"):
         Machine.at(tmp_path / "file" / "journal")
 
 
-def test_without_a_boot_id_each_line_goes_to_the_disk(machine, tmp_path, monkeypatch):
-    """Where a crash of the machine would not be noticed, nothing is left to the kernel."""
+def test_without_a_boot_id_each_line_is_synced(machine, tmp_path, monkeypatch):
+    """If a crash of the machine would not be noticed, nothing is left in the kernel's buffers."""
     flushed = []
     monkeypatch.setattr(os, "fsync", flushed.append)
     write(machine, 1, (1, ACCEPTED, 1.0), name="trusting")
@@ -315,5 +315,5 @@ def test_without_a_boot_id_each_line_goes_to_the_disk(machine, tmp_path, monkeyp
 
 
 def test_nobody_else_reads_a_journal(machine):
-    """Journals hold servers' words about people: they belong to the worker's user."""
+    """Journals quote servers' replies about people: only the worker's user can read them."""
     assert stat.S_IMODE(write(machine, 1).stat().st_mode) == 0o600

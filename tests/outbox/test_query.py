@@ -1,4 +1,4 @@
-"""The order of the delivery log, walked on each database; and by which indexes."""
+"""The order of the delivery log on each database, and the indexes used."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _ids(session, wanted=StatusFilter(), scope=ACME, **options):  # noqa: B008 -
 
 @pytest.fixture
 def many(session) -> list[int]:
-    """Two batches with states and due times in a muddle; the ids in the log's order."""
+    """Two batches with mixed states and due times; the ids in the log's order."""
     places = []
     for _ in range(2):
         batch_id = _batch(session)
@@ -91,14 +91,14 @@ def many(session) -> list[int]:
 
 
 @pytest.mark.parametrize("size", [1, 4, 11, 100])
-def test_the_walk_is_whole_and_in_order(session, many, size):
-    """Newest batch first, in it what was due last, then by id; however many are read at a time, and the other way."""
+def test_the_log_is_complete_and_in_order(session, many, size):
+    """Newest batch first, then by due time and id; for any chunk size, and in reverse."""
     assert _ids(session, size=size) == many
     assert _ids(session, StatusFilter(oldest_first=True), size=size) == many[::-1]
 
 
-def test_from_each_place_it_goes_on_in_both_directions(session, many):
-    """Behind and before any line the walk continues with its neighbours, over the border of batches too."""
+def test_paging_works_from_each_position_in_both_directions(session, many):
+    """Behind and before any row come its neighbours, also across batches."""
     positions = list(walk(session, ACME, StatusFilter()))
     for place, position in enumerate(positions):
         behind = StatusFilter(after=str(position))
@@ -108,8 +108,8 @@ def test_from_each_place_it_goes_on_in_both_directions(session, many):
         assert _ids(session, risen, size=4) == many[:place][::-1]
 
 
-def test_what_changes_meanwhile_neither_repeats_nor_hides_the_rest(session, many):
-    """Between two pages an invitation is queued again: the others come once each."""
+def test_changes_between_pages_neither_repeat_nor_hide_others(session, many):
+    """If an invitation is queued again between two pages, the others appear once each."""
     first = list(islice(walk(session, ACME, StatusFilter()), 10))
     session.get(Invitation, first[-1].id).next_attempt_at = WHEN + timedelta(days=1)
     session.flush()
@@ -117,7 +117,7 @@ def test_what_changes_meanwhile_neither_repeats_nor_hides_the_rest(session, many
 
 
 def test_each_filter_narrows(session):
-    """State, batch, recipient in any case, reply code, its class, enhanced code, words and period, and all together."""
+    """State, batch, recipient in any case, reply code, its class, enhanced code, text and period, and all together."""
     batch_id, other = _batch(session), _batch(session)
     refused = _invite(session, batch_id, State.REFUSED, address="Bob_1@Firm.example", changed=10)
     _attempt(session, refused, 450, "Greylisted")
@@ -150,8 +150,8 @@ def test_each_filter_narrows(session):
         assert sum(count(session, ACME, wanted).values()) == len(ids), wanted
 
 
-def test_a_scope_holds_its_own_only(session):
-    """Another tenant's, another project's and another server's invitations are never in it."""
+def test_a_scope_excludes_others(session):
+    """It never includes invitations of other tenants, projects and servers."""
     second = Relay(tenant_id="acme", label="Other", host="h", port=25, sender_address="a@x.example")
     session.add(second)
     session.flush()
@@ -168,16 +168,16 @@ def test_a_scope_holds_its_own_only(session):
 
 @pytest.mark.parametrize("words", ["", "1", "1-2", "a-b-c", "1-2-3-4", "-1-2-3", "1-999999999999999999-3"])
 def test_a_position_is_read_back_or_refused(words):
-    """What was not made by a log is no place in one."""
+    """A text that is not the result of `str` is refused."""
     position = Position(7, WHEN + timedelta(microseconds=1), 9)
     assert Position.parse(str(position)) == position
-    with pytest.raises(ValueError, match="no position"):
+    with pytest.raises(ValueError, match="not a position"):
         Position.parse(words)
 
 
 @pytest.mark.parametrize("reply", ["x", "1", "600", "55x", "5.1", "5.1.1.1", "5505", "\N{ARABIC-INDIC DIGIT FIVE}"])
-def test_a_reply_that_is_none_is_refused(session, reply):
-    """Rather than finding nothing, or everything."""
+def test_an_invalid_reply_is_refused(session, reply):
+    """Instead of finding nothing, or everything."""
     with pytest.raises(ValueError, match="neither a reply code"):
         list(walk(session, ACME, StatusFilter(reply=reply)))
 
@@ -187,7 +187,7 @@ def test_a_reply_that_is_none_is_refused(session, reply):
 
 @pytest.fixture
 def full(session) -> int:
-    """A batch of 30,000, nearly all accepted, between two others; the databases know their statistics."""
+    """A batch of 30,000, nearly all accepted, between two others; the databases have current statistics."""
     ids = [_batch(session) for _ in range(3)]
     names = ("batch_id", "reference", "address", "state", "changed_at", "next_attempt_at")
     for batch_id in ids:
@@ -205,7 +205,7 @@ def full(session) -> int:
 
 
 def test_a_page_is_read_from_the_index_that_drains_use(session, full):
-    """At the beginning and in the middle, in both directions, for one state and for all: no table is read through."""
+    """At the beginning and in the middle, in both directions, for one state and for all: no table scan."""
     states, starts = [(), (State.REFUSED,), (State.ACCEPTED,)], [None, Position(full, WHEN, 15_000)]
     for chosen, start, is_rising in product(states, starts, (False, True)):
         query = page_of(session.bind.dialect.name, full, StatusFilter(states=chosen), start, 51, is_rising=is_rising)
@@ -216,7 +216,7 @@ def test_a_page_is_read_from_the_index_that_drains_use(session, full):
 
 
 def test_batches_with_something_in_a_state_are_found_by_the_same_index(session, full):
-    """A project of many sendings is not read through to find the few with a refusal."""
+    """A project with many batches is not scanned to find the few with a refusal."""
     statement = batches_of(ACME, StatusFilter(states={State.REFUSED}), None, is_rising=False)
     tables, indexes, _words = _plan(session, statement)
     assert Invitation.__tablename__ not in tables
@@ -231,7 +231,7 @@ FINDS_ITS_PLACE = re.compile(
 
 
 def _plan(session, query) -> tuple[set[str], set[str], str]:
-    """Return the tables that are read through, the indexes that are used, and the plan as it is."""
+    """Return the scanned tables, the used indexes, and the whole plan."""
     dialect = session.bind.dialect.name
     statement = str(query.compile(session.bind, compile_kwargs={"literal_binds": True})).replace("%", "%%")
     explain = {"sqlite": "EXPLAIN QUERY PLAN"}.get(dialect, "EXPLAIN")

@@ -1,4 +1,4 @@
-"""A recipient is found in the delivery log, also by the keyed hash that is left of an address, on each database."""
+"""A search for a recipient in the delivery log, also by the keyed hash of a shortened address, on each database."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -43,25 +43,25 @@ def found(outbox, recipient, vault=VAULT):
     return ids
 
 
-def test_a_whole_address_finds_what_was_shortened(outbox):
-    """In whatever case it is typed, beside what is not shortened yet; others with a similar address are not found."""
+def test_a_whole_address_finds_shortened_recipients(outbox):
+    """In any case, together with recipients not shortened yet; similar addresses are not found."""
     assert found(outbox, "ann@example.org") == found(outbox, "Ann@EXAMPLE.org") == [1, 3]
     assert found(outbox, "anna@example.org") == [2]
 
 
-def test_a_part_of_an_address_finds_what_still_has_it(outbox):
-    """A hash says nothing of parts; what is left of the address is searched like any other."""
+def test_a_part_of_an_address_finds_unshortened_recipients(outbox):
+    """A hash cannot match parts; the rest of a shortened address is searched like any other."""
     assert found(outbox, "ann@") == [3]
     assert found(outbox, "…@example.org") == [1, 2]
 
 
-def test_without_the_key_of_its_time_a_hash_is_nobody(outbox):
-    """Whoever has only the database cannot look anybody up."""
+def test_without_its_key_a_hash_matches_nobody(outbox):
+    """Access to the database alone is not enough to look up a person."""
     assert found(outbox, "ann@example.org", Vault.from_keys([generate_key("other")])) == [3]
 
 
 def test_a_filter_without_an_address_stays_as_it_is():
-    """Nothing is hashed that cannot be an address, and all else of a filter is kept."""
+    """Texts that cannot be an address are not hashed, and all other fields are kept."""
     assert with_shortened(StatusFilter(recipient="ann"), VAULT, TENANT) == StatusFilter(recipient="ann")
     wanted = with_shortened(StatusFilter(recipient="a@b.example", reply="550", limit=3), VAULT, TENANT)
     assert isinstance(wanted, WithDigests)

@@ -1,4 +1,4 @@
-"""Waiting invitations that take another way or none, on each database."""
+"""Moving and cancelling waiting invitations, on each database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.outbox_kit import TENANT, Outbox
 
 @pytest.fixture
 def outbox(migrated, tmp_path):
-    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    """An empty outbox, on SQLite, PostgreSQL and MariaDB in turn."""
     return Outbox.at(migrated, tmp_path / "journal")
 
 
@@ -26,8 +26,8 @@ def at(relay):
     return Scope(tenant_id=TENANT, relay_id=relay)
 
 
-def test_what_waits_leaves_through_the_other_relay(outbox, relay):
-    """A moved batch is claimed by the other relay's drain, and the log says how many moved."""
+def test_waiting_invitations_move_to_the_other_relay(outbox, relay):
+    """A moved batch is claimed by the other relay's drain, and the audit log has the number."""
     other = outbox.relay()
     outbox.send(relay, 3)
     assert outbox(reroute.move_waiting, at(relay), other, user_id="alice") == 3
@@ -36,8 +36,8 @@ def test_what_waits_leaves_through_the_other_relay(outbox, relay):
     assert outbox.column(AuditEntry.details) == [{"invitations": [None, 3], "relay": [relay, other]}]
 
 
-def test_nothing_moves_while_one_is_on_the_wire(outbox, relay):
-    """Only the drain that claimed an invitation knows what becomes of it: its batch stays, and so do the others."""
+def test_nothing_moves_while_one_is_being_sent(outbox, relay):
+    """Only the drain that claimed an invitation can settle it: its batch stays, and so do the others."""
     other = outbox.relay()
     outbox.send(relay, 2)
     outbox.send(relay, 2)
@@ -48,7 +48,7 @@ def test_nothing_moves_while_one_is_on_the_wire(outbox, relay):
 
 
 @pytest.mark.parametrize("values", [{"tenant_id": "evil"}, {"deleted": True}], ids=["foreign", "deleted"])
-def test_nothing_moves_to_where_it_must_not(outbox, relay, values):
+def test_invalid_targets_are_refused(outbox, relay, values):
     """Another tenant's relay and a deleted one are no targets."""
     other = outbox.relay(tenant_id=values.get("tenant_id", TENANT))
     if "deleted" in values:
@@ -59,8 +59,8 @@ def test_nothing_moves_to_where_it_must_not(outbox, relay, values):
     assert outbox.column(Batch.relay_id) == [relay]
 
 
-def test_what_is_over_stays_where_it_was(outbox, relay):
-    """The report of what was sent keeps the relay that it was sent through."""
+def test_finished_batches_do_not_move(outbox, relay):
+    """The report of a finished batch keeps the relay that it was sent through."""
     other = outbox.relay()
     outbox.send(relay)
     taken = outbox.take(relay)
@@ -70,8 +70,8 @@ def test_what_is_over_stays_where_it_was(outbox, relay):
     assert outbox.column(Batch.relay_id) == [relay]
 
 
-def test_what_waits_is_withdrawn(outbox, relay):
-    """All unfinished batches of the scope are cancelled, and others are left alone."""
+def test_waiting_invitations_are_cancelled(outbox, relay):
+    """All unfinished batches of the scope are cancelled, and others are not changed."""
     other = outbox.relay()
     outbox.send(relay, 2)
     outbox.send(other, 1)

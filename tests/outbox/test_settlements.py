@@ -1,4 +1,4 @@
-"""Who may send what, and what became of it, on each database."""
+"""Leases, claims and settlements, on each database."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -22,7 +22,7 @@ UNKNOWN = interrupted(Stage.MESSAGE, "The connection was lost.")
 
 @pytest.fixture
 def outbox(migrated, tmp_path):
-    """Empty books, on SQLite, PostgreSQL and MariaDB in turn."""
+    """An empty outbox, on SQLite, PostgreSQL and MariaDB in turn."""
     return Outbox.at(migrated, tmp_path / "journal")
 
 
@@ -39,7 +39,7 @@ def ids_of(claimed):
 
 
 def test_of_many_workers_one_gets_the_lease(outbox):
-    """However many reach for a relay at once, first time or later, one gets it and the others learn so."""
+    """However many request a relay at once, the first time or later, one gets it and the others do not."""
     relay = outbox.relay()
     for _round in range(3):
         taken = [won for won in at_once(*[lambda: outbox.take(relay)] * 8) if won]
@@ -48,7 +48,7 @@ def test_of_many_workers_one_gets_the_lease(outbox):
         outbox.end(taken[0])
 
 
-def test_a_lease_that_ran_out_is_taken_and_its_holder_finds_out(outbox):
+def test_an_expired_lease_is_taken_over_and_its_holder_notices(outbox):
     """After the expiry another drain takes over with a higher token, and the first cannot renew."""
     relay = outbox.relay()
     first = outbox.take(relay)
@@ -60,8 +60,8 @@ def test_a_lease_that_ran_out_is_taken_and_its_holder_finds_out(outbox):
     outbox(leases.renew_lease, second, LEASE, None)
 
 
-def test_who_lost_the_lease_cannot_give_it_back(outbox):
-    """A drain that was overtaken leaves its successor's lease and pace alone."""
+def test_a_lost_lease_cannot_be_released(outbox):
+    """A drain that lost its lease does not change its successor's lease and rate."""
     relay = outbox.relay()
     first = outbox.take(relay)
     outbox.change(Lease, relay, expires_at=past(outbox))
@@ -73,7 +73,7 @@ def test_who_lost_the_lease_cannot_give_it_back(outbox):
 
 
 def test_a_resting_relay_is_left_alone(outbox):
-    """Before its time to wake nobody gets the lease; after it, with what the last drain left."""
+    """Before `wake_at` no drain gets the lease; afterwards one gets it, with the state of the last drain."""
     relay = outbox.relay()
     taken = outbox.take(relay)
     outbox(
@@ -88,7 +88,7 @@ def test_a_resting_relay_is_left_alone(outbox):
 
 
 def test_a_token_is_never_given_twice(outbox):
-    """Tokens grow over closed journals: a drain of yesterday can never be taken for one of today."""
+    """Tokens grow over closed journals: an old drain can never be mistaken for a new one."""
     relay = outbox.relay()
     tokens = []
     for _drain in range(3):
@@ -102,7 +102,7 @@ def test_a_token_is_never_given_twice(outbox):
 
 
 def test_nothing_is_claimed_twice(outbox):
-    """What a drain claimed, neither it nor its successor claims again."""
+    """Neither the drain nor its successor claims an invitation again."""
     relay = outbox.relay()
     outbox.send(relay, 10)
     first = outbox.take(relay)
@@ -116,7 +116,7 @@ def test_nothing_is_claimed_twice(outbox):
 
 
 def test_urgent_batches_come_first_and_the_others_share(outbox):
-    """An urgent batch overtakes; the rest get equal shares, beginning behind the batch served last."""
+    """An urgent batch is claimed first; the rest get equal shares, beginning behind the batch served last."""
     relay = outbox.relay()
     batches = [outbox.send(relay, 10).batch_id for _batch in range(3)]
     urgent = outbox.send(relay, 2).batch_id
@@ -126,7 +126,7 @@ def test_urgent_batches_come_first_and_the_others_share(outbox):
 
 
 def test_a_share_that_is_not_used_goes_to_the_next(outbox):
-    """A batch with little to send leaves its share to the others."""
+    """A batch with few invitations leaves its share to the others."""
     relay = outbox.relay()
     small, large = outbox.send(relay, 1).batch_id, outbox.send(relay, 20).batch_id
     claimed = outbox.claim(outbox.take(relay), 10)
@@ -134,7 +134,7 @@ def test_a_share_that_is_not_used_goes_to_the_next(outbox):
 
 
 def test_batches_in_which_nothing_is_due_take_no_share(outbox):
-    """Thousands of batches that wait for a retry do not keep one that is due from being found."""
+    """Thousands of batches that wait for a retry do not hide one that is due."""
     relay = outbox.relay()
     taken = outbox.take(relay)
     for _batch in range(5):
@@ -147,7 +147,7 @@ def test_batches_in_which_nothing_is_due_take_no_share(outbox):
 
 @pytest.mark.parametrize("state", ["paused", "done", "cancelled"])
 def test_only_open_batches_are_served(outbox, state):
-    """A batch that is paused or withdrawn has nothing for a drain."""
+    """Paused and cancelled batches have no work for a drain."""
     relay = outbox.relay()
     outbox.change(Batch, outbox.send(relay, 2).batch_id, state=state)
     assert outbox.claim(outbox.take(relay)) == []
@@ -155,7 +155,7 @@ def test_only_open_batches_are_served(outbox, state):
 
 @pytest.mark.parametrize("values", [{"state": "paused"}, {"state": "unconfirmed"}, {"deleted_at": True}])
 def test_a_relay_that_may_not_send_claims_nothing(outbox, values):
-    """A relay that was paused, changed or deleted in mid-drain gets nothing more, and the drain is told."""
+    """A relay that is paused, changed or deleted during a drain gets no more claims, and the drain learns why."""
     relay = outbox.relay()
     outbox.send(relay, 2)
     taken = outbox.take(relay)
@@ -166,8 +166,8 @@ def test_a_relay_that_may_not_send_claims_nothing(outbox, values):
     assert outbox.states() == {"queued": 2}
 
 
-def test_what_was_put_off_is_not_due(outbox):
-    """A deferred invitation waits for its time, and its own drain leaves it to the next one even then."""
+def test_a_deferred_invitation_is_not_due(outbox):
+    """It waits for its time, and its own drain leaves it to the next one even then."""
     relay = outbox.relay()
     outbox.send(relay, 1)
     first = outbox.take(relay)
@@ -182,7 +182,7 @@ def test_what_was_put_off_is_not_due(outbox):
 
 
 def test_more_than_fit_into_one_statement_are_claimed(outbox):
-    """Claims and settlements of more than a thousand are whole."""
+    """Claims and settlements of more than a thousand are complete."""
     relay = outbox.relay()
     outbox.send(relay, 1203)
     taken = outbox.take(relay)
@@ -197,7 +197,7 @@ def test_more_than_fit_into_one_statement_are_claimed(outbox):
 
 
 def test_each_outcome_leaves_its_state_and_an_attempt(outbox):
-    """Accepted, refused and deferred stand on the invitation and in the log, with the server's own words."""
+    """Accepted, refused and deferred are stored in the invitation and in the log, with the server's reply."""
     relay = outbox.relay()
     outbox.send(relay, 3)
     taken = outbox.take(relay)
@@ -222,7 +222,7 @@ def test_each_outcome_leaves_its_state_and_an_attempt(outbox):
 
 @pytest.mark.parametrize("outcome", [ACCEPTED, REFUSED, DEFERRED, UNKNOWN])
 def test_a_settlement_that_was_committed_unnoticed_is_not_written_twice(outbox, outcome):
-    """When the answer to a commit got lost, writing the same again changes nothing and logs nothing."""
+    """If the answer to a commit was lost, writing the same again changes nothing and logs nothing."""
     relay = outbox.relay()
     outbox.send(relay, 2)
     taken = outbox.take(relay)
@@ -233,8 +233,8 @@ def test_a_settlement_that_was_committed_unnoticed_is_not_written_twice(outbox, 
     assert outbox.column(Invitation.attempts) == [1, 1]
 
 
-def test_a_stranger_settles_nothing(outbox):
-    """A drain with another token finds no row, and logs no attempt."""
+def test_a_drain_with_another_token_settles_nothing(outbox):
+    """It finds no row, and logs no attempt."""
     relay = outbox.relay()
     outbox.send(relay, 1)
     first = outbox.take(relay)
@@ -246,7 +246,7 @@ def test_a_stranger_settles_nothing(outbox):
 
 
 def test_a_project_that_was_deleted_while_it_was_sent_does_not_stop_its_drain(outbox):
-    """What became of a deleted invitation is passed over; the others are settled."""
+    """Outcomes of deleted invitations are skipped; the others are settled."""
     relay = outbox.relay()
     outbox.send(relay, 1, project_id="gone")
     outbox.send(relay, 1, project_id="kept")
@@ -258,8 +258,8 @@ def test_a_project_that_was_deleted_while_it_was_sent_does_not_stop_its_drain(ou
     assert outbox.attempts() == ["accepted"]
 
 
-def test_a_drain_taken_for_dead_still_brings_the_truth(outbox):
-    """An invitation that became unknown because its machine was silent becomes what its drain knows."""
+def test_a_drain_that_counted_as_dead_still_settles(outbox):
+    """An invitation that became unknown because its machine was silent gets the drain's outcome."""
     relay = outbox.relay()
     outbox.send(relay, 3)
     taken = outbox.take(relay)
@@ -274,7 +274,7 @@ def test_a_drain_taken_for_dead_still_brings_the_truth(outbox):
 
 
 def test_a_late_outcome_does_not_undo_a_persons_retry(outbox):
-    """Once a person queued an unknown invitation again, the old drain's word is worth nothing any more."""
+    """Once a person queued an unknown invitation again, the old drain's outcome is ignored."""
     relay = outbox.relay()
     batch = outbox.send(relay, 1).batch_id
     taken = outbox.take(relay)
@@ -285,8 +285,8 @@ def test_a_late_outcome_does_not_undo_a_persons_retry(outbox):
     assert outbox.states() == {"queued": 1}
 
 
-def test_only_the_state_that_was_told_counts_as_told(outbox):
-    """A change that came after the host was told of an earlier one is told again."""
+def test_only_the_notified_state_counts_as_notified(outbox):
+    """A change after the host was notified of an earlier one is notified again."""
     relay = outbox.relay()
     outbox.send(relay, 2)
     taken = outbox.take(relay)
@@ -296,8 +296,8 @@ def test_only_the_state_that_was_told_counts_as_told(outbox):
     assert [bool(since) for since in outbox.column(Invitation.untold_since)] == [False, True]
 
 
-def test_what_is_settled_twice_at_one_moment_counts_once(outbox):
-    """After a commit whose answer got lost, however fast the drain is and however coarse the database's clock."""
+def test_a_repeated_settlement_counts_once(outbox):
+    """After a commit whose answer was lost, however fast the drain and however coarse the database's clock."""
     relay = outbox.relay()
     outbox.send(relay, 3)
     taken = outbox.take(relay)
@@ -312,8 +312,8 @@ def test_what_is_settled_twice_at_one_moment_counts_once(outbox):
     assert sum(outbox.column(HourlyStat.count)) == 3
 
 
-def test_attempts_are_tallied_by_their_hour(outbox):
-    """Charts and rates read a line for each hour, batch, state and reply code, however many messages there were."""
+def test_attempts_are_counted_by_hour(outbox):
+    """Charts and rates read one row for each hour, batch, state and reply code."""
     relay = outbox.relay()
     batch = outbox.send(relay, 5).batch_id
     taken = outbox.take(relay)
@@ -340,8 +340,8 @@ def test_attempts_are_tallied_by_their_hour(outbox):
 # The end of a drain, and of a dead one
 
 
-def test_what_a_lost_commit_claimed_goes_back_at_the_end(outbox):
-    """Claims that the drain never heard of, because the database's answer got lost, wait again after it."""
+def test_claims_of_a_lost_commit_are_returned(outbox):
+    """Claims that the drain never learned of, because the database's answer was lost, wait again afterwards."""
     relay = outbox.relay()
     outbox.send(relay, 3)
     taken = outbox.take(relay)
@@ -366,8 +366,8 @@ def test_a_batch_is_done_when_nothing_waits_in_it(outbox):
     assert outbox.batch_states() == ["done", "open"]
 
 
-def test_a_journal_says_what_becomes_of_each_claim(outbox):
-    """After a death: begun is unknown, ended is what it ended as, and the rest waits again; the relay is free."""
+def test_a_journal_decides_on_each_claim(outbox):
+    """After a crash: begun is unknown, ended has its outcome, and the rest waits again; the relay is free."""
     relay = outbox.relay()
     outbox.send(relay, 4)
     taken = outbox.take(relay)
@@ -384,8 +384,8 @@ def test_a_journal_says_what_becomes_of_each_claim(outbox):
     assert [item.id for item in outbox.claim(outbox.take(relay))] == [waiting]
 
 
-def test_what_a_person_queued_again_does_not_end_as_it_did_before(outbox):
-    """A drain that dies soon after a retry leaves its old word in the journal: the new attempt is still to come."""
+def test_an_old_record_does_not_end_a_retry(outbox):
+    """If a drain dies soon after a retry, the old outcome in its journal does not count for the new attempt."""
     relay = outbox.relay()
     batch = outbox.send(relay, 1).batch_id
     taken = outbox.take(relay)
@@ -401,7 +401,7 @@ def test_what_a_person_queued_again_does_not_end_as_it_did_before(outbox):
 
 
 def test_a_recovery_leaves_the_successors_claims_alone(outbox):
-    """A dead drain's recovery touches neither the claims nor the lease of the drain that followed it."""
+    """A dead drain's recovery changes neither the claims nor the lease of its successor."""
     relay = outbox.relay()
     outbox.send(relay, 4)
     first = outbox.take(relay)
@@ -439,8 +439,8 @@ def journal_of(outbox):
 # Many at once
 
 
-def test_drains_people_and_hosts_do_not_get_in_each_others_way(outbox):
-    """Claims, outcomes, cancels, retries and the telling of one relay at once: no deadlock, and nothing lost."""
+def test_concurrent_changes_neither_deadlock_nor_get_lost(outbox):
+    """Claims, outcomes, cancellations, retries and notifications of one relay at once."""
     relay = outbox.relay()
     batches = [outbox.send(relay, 150).batch_id for _batch in range(4)]
     taken = outbox.take(relay)
@@ -478,7 +478,7 @@ def test_drains_people_and_hosts_do_not_get_in_each_others_way(outbox):
 
 
 def patiently(action, drained):
-    """Do it, again after what people are asked to do later, as long as there is a drain to wait for."""
+    """Run it, and repeat it as people are asked to do, as long as there is a drain to wait for."""
     while not drained.is_set():
         with suppress(ConflictError):
             return action()
@@ -486,7 +486,7 @@ def patiently(action, drained):
 
 
 def test_machines_have_their_own_journals(outbox, tmp_path):
-    """A journal names the folder that it lies in."""
+    """A journal's row has the name of its folder."""
     other = Machine.at(tmp_path / "other")
     outbox.take(outbox.relay(), other)
     assert journal_of(outbox).machine == other.name != outbox.machine.name

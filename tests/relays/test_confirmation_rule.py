@@ -1,4 +1,4 @@
-"""Which addresses have to confirm a relay, and that it waits for all of them."""
+"""The addresses that must confirm a relay, and that it waits for all of them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SENDER, STRANGER = "surveys@acme.example", "mallory@evil.example"
         ("it@acme.example.evil.example", {"domain": 2, "sender": 2, "any": 1}),
     ],
 )
-def test_who_must_confirm_is_what_the_rule_says(chosen: str | None, needed: dict[str, int]) -> None:
-    """A mailbox of the same organisation stands for the sender by default, another one does not."""
+def test_the_rule_decides_who_must_confirm(chosen: str | None, needed: dict[str, int]) -> None:
+    """By default a mailbox of the same organisation suffices, one of another organisation does not."""
     counts = {rule.value: len(addresses_to_confirm(rule, SENDER, chosen)) for rule in ConfirmationRule}
     assert counts == needed
 
@@ -42,8 +42,8 @@ def test_who_must_confirm_is_what_the_rule_says(chosen: str | None, needed: dict
         ("localhost", "localhost"),
     ],
 )
-def test_neighbours_under_a_public_suffix_are_strangers(domain: str, organisation: str) -> None:
-    """Two customers of a registry, or of a hoster, have no organisation in common."""
+def test_domains_under_a_public_suffix_are_unrelated(domain: str, organisation: str) -> None:
+    """Two customers of a registry, or of a hoster, belong to different organisations."""
     assert organisational_domain(domain) == organisation
 
 
@@ -67,7 +67,7 @@ def relay(db_session, thin):
 
 
 @pytest.mark.parametrize("first", [SENDER, STRANGER])
-def test_a_sender_that_is_somebody_else_s_has_to_agree(db_session, relay, first):
+def test_a_foreign_sender_has_to_agree(db_session, relay, first):
     """The link in one's own mailbox is not enough: the relay waits for both, in any order."""
     tokens = _mailed(db_session, relay)
     second = ({SENDER, STRANGER} - {first}).pop()
@@ -79,8 +79,8 @@ def test_a_sender_that_is_somebody_else_s_has_to_agree(db_session, relay, first)
     assert is_active(db_session, relay.id)
 
 
-def test_who_has_confirmed_is_not_asked_again(db_session, thin, relay):
-    """A repeated mail goes to those who are missing, and the link that was followed still counts."""
+def test_confirmed_addresses_get_no_further_mail(db_session, thin, relay):
+    """A repeated mail goes only to the missing ones, and the earlier confirmation still counts."""
     confirmations.confirm(db_session, _mailed(db_session, relay)[STRANGER])
     again = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="mallory")
     assert [confirmation.address for confirmation in again] == [SENDER]
@@ -88,8 +88,8 @@ def test_who_has_confirmed_is_not_asked_again(db_session, thin, relay):
     assert is_active(db_session, relay.id)
 
 
-def test_a_link_that_was_followed_for_other_settings_counts_no_more(db_session, thin, relay):
-    """There and back again is a change: nobody has confirmed the settings since."""
+def test_a_confirmation_of_other_settings_does_not_count(db_session, thin, relay):
+    """Changing settings and back is a change: the settings have not been confirmed since."""
     confirmations.confirm(db_session, _mailed(db_session, relay)[STRANGER])
     for host in ("other.example", relay.host):
         edits.change(db_session, thin.vault, relay, draft(host=host, confirmation_address=STRANGER), user_id="mallory")
@@ -97,7 +97,7 @@ def test_a_link_that_was_followed_for_other_settings_counts_no_more(db_session, 
     assert {confirmation.address for confirmation in again} == {SENDER, STRANGER}
 
 
-def test_an_address_that_was_corrected_makes_the_open_link_void(db_session, thin, relay):
+def test_a_corrected_address_invalidates_the_open_link(db_session, thin, relay):
     """The mail in the wrong mailbox must not activate the relay."""
     tokens = _mailed(db_session, relay)
     corrected = draft(confirmation_address="it@acme.example", password=None)

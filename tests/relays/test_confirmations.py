@@ -1,4 +1,4 @@
-"""The confirmation link: who gets it, what following it does, what becomes of its mail."""
+"""Confirmation links: recipients, effects, and the delivery of their mails."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _state(session, relay):
 
 
 def test_the_link_activates_the_relay_once(db_session, relay):
-    """The first to follow the link activates the relay; the second reads that it was used."""
+    """The first use of the link activates the relay; the second shows that it was used."""
     token = new_token()
     send_mail(db_session, relay, token)
     assert not is_active(db_session, relay.id)
@@ -41,8 +41,8 @@ def test_the_link_activates_the_relay_once(db_session, relay):
     assert confirmations.confirm(db_session, token)[0] is LinkState.USED
 
 
-def test_looking_changes_nothing(db_session, relay):
-    """A mail scanner that opens the link leaves everything as it was."""
+def test_opening_the_link_changes_nothing(db_session, relay):
+    """A mail scanner that opens the link has no effect."""
     token = new_token()
     send_mail(db_session, relay, token)
     for _ in range(3):
@@ -51,7 +51,7 @@ def test_looking_changes_nothing(db_session, relay):
 
 
 def test_the_token_is_stored_hashed_only(db_session, relay):
-    """Whoever reads the database cannot confirm a relay."""
+    """Access to the database is not enough to confirm a relay."""
     token = new_token()
     confirmation = send_mail(db_session, relay, token)
     assert token not in str(vars(confirmation))
@@ -59,7 +59,7 @@ def test_the_token_is_stored_hashed_only(db_session, relay):
 
 
 def test_a_link_expires(db_session, relay):
-    """After its time a link is expired, and activates nothing."""
+    """After its lifetime a link is expired, and activates nothing."""
     token = new_token()
     confirmation = send_mail(db_session, relay, token)
     confirmation.expires_at = read_clock(db_session.connection()) - timedelta(seconds=1)
@@ -68,7 +68,7 @@ def test_a_link_expires(db_session, relay):
 
 
 def test_a_link_for_another_configuration_is_superseded(db_session, thin, relay):
-    """A link vouches for the settings it was sent through, not for what they became."""
+    """A link confirms the settings that it was sent through, not later ones."""
     token = new_token()
     send_mail(db_session, relay, token)
     edits.change(db_session, thin.vault, relay, draft(host="evil.example"), user_id="mallory")
@@ -77,7 +77,7 @@ def test_a_link_for_another_configuration_is_superseded(db_session, thin, relay)
 
 
 def test_a_newer_mail_supersedes_the_older_link(db_session, thin, relay):
-    """Only the newest mail's link is good."""
+    """Only the link of the newest mail is valid."""
     old, new = new_token(), new_token()
     send_mail(db_session, relay, old)
     confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
@@ -96,12 +96,12 @@ def test_a_deleted_relay_cannot_be_confirmed(db_session, thin, relay):
 
 @pytest.mark.parametrize("token", ["", "x", "None", "0" * 43, "\x00", "é" * 40])
 def test_an_invented_token_is_unknown(db_session, relay, token):
-    """Nothing but the mailed token leads anywhere, also while no token was made yet."""
+    """Only a mailed token is valid, also while no token was created yet."""
     assert confirmations.look_up(db_session, token) == (LinkState.UNKNOWN, None)
 
 
 def test_one_worker_sends_a_mail(db_session, relay):
-    """Of two workers that take the same mail the second gets nothing."""
+    """Of two workers that claim the same mail only one gets it."""
     [waiting] = confirmations.unsent(db_session)
     assert confirmations.claim_mail(db_session, waiting.id, new_token()) is not None
     assert confirmations.claim_mail(db_session, waiting.id, new_token()) is None
@@ -110,14 +110,14 @@ def test_one_worker_sends_a_mail(db_session, relay):
 
 
 def test_a_sent_mail_is_not_sent_again(db_session, relay):
-    """What the server accepted is done."""
+    """A mail that the server accepted is finished."""
     send_mail(db_session, relay, new_token())
     assert confirmations.unsent(db_session) == []
     assert _state(db_session, relay) is MailState.SENT
 
 
-def test_a_failure_that_may_pass_is_tried_again(db_session, relay):
-    """Greylisting gets a second try, a while later."""
+def test_a_temporary_failure_is_retried(db_session, relay):
+    """Greylisting gets a second attempt later."""
     greylisted = Outcome(state=State.QUEUED, stage=Stage.RCPT, reply=Reply(code=450, text="Greylisted"))
     confirmation = send_mail(db_session, relay, new_token(), greylisted)
     assert _state(db_session, relay) is MailState.RETRYING
@@ -127,8 +127,8 @@ def test_a_failure_that_may_pass_is_tried_again(db_session, relay):
     assert [task.id for task in confirmations.unsent(db_session)] == [confirmation.id]
 
 
-def test_an_answer_about_the_settings_is_not_tried_again(db_session, relay):
-    """A wrong password needs a person; trying it again could lock the account."""
+def test_a_reply_about_the_settings_is_not_retried(db_session, relay):
+    """A wrong password needs a person; another attempt could lock the account."""
     refused = Outcome(
         state=State.QUEUED, stage=Stage.AUTH, reply=Reply(code=535, text="No"), pause=PauseReason.CREDENTIALS
     )
@@ -136,8 +136,8 @@ def test_an_answer_about_the_settings_is_not_tried_again(db_session, relay):
     assert _state(db_session, relay) is MailState.FAILED
 
 
-def test_a_tenant_cannot_send_mails_without_end(db_session, thin, relay):
-    """Asking for mails again and again ends at a ceiling for each hour."""
+def test_a_tenants_mails_are_limited(db_session, thin, relay):
+    """Repeated requests for mails end at an hourly limit."""
     for number in range(HOURLY_CEILING - 1):
         confirmations.request_confirmation(db_session, thin.settings, relay, user_id=f"user {number % 3}")
     with pytest.raises(LimitError):
@@ -145,7 +145,7 @@ def test_a_tenant_cannot_send_mails_without_end(db_session, thin, relay):
 
 
 def test_a_person_leaves_some_mails_to_colleagues(db_session, thin, relay):
-    """One person's ceiling is below the tenant's."""
+    """One person's limit is below the tenant's."""
     for _ in range(PERSONAL_CEILING - 1):
         confirmations.request_confirmation(db_session, thin.settings, relay, user_id="alice")
     with pytest.raises(LimitError):

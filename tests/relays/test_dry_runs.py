@@ -1,4 +1,4 @@
-"""Tests of typed settings: asked for within limits, run by one worker, on record step by step, forgotten soon."""
+"""Connection tests: requested within limits, run by one worker, recorded step by step, deleted soon."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def server(test_authority):
 
 @pytest.fixture
 def aimed(server, test_authority):
-    """Where the settings of these tests point to, and whose certificate they trust."""
+    """The target of these tests' settings, and the trusted certificate."""
     return {"host": server.host, "port": server.port, "fingerprint": test_authority.fingerprint("other_ca")}
 
 
@@ -61,8 +61,8 @@ def age(session, test, by):
     session.commit()
 
 
-def test_what_was_typed_rests_encrypted(db_session, thin):
-    """Whoever reads the database finds neither the password nor anything else that was typed."""
+def test_typed_settings_are_stored_encrypted(db_session, thin):
+    """In the database neither the password nor any other typed value can be read."""
     test = ask(db_session, thin, username="somebody@acme.example")
     row = db_session.execute(select(RelayTest.__table__)).mappings().one()
     assert PASSWORD not in str(dict(row))
@@ -79,7 +79,7 @@ def test_settings_belong_to_their_tenant(db_session, thin):
     db_session.rollback()
 
 
-def test_all_well_is_on_record_step_by_step(db_session, thin, server, aimed):
+def test_a_passed_test_is_recorded_step_by_step(db_session, thin, server, aimed):
     """Steps with facts and times, a transcript without credentials, the certificate, an audit entry; no mail."""
     test = run(db_session, thin, ask(db_session, thin, **aimed))
     assert test.state == RelayTestState.PASSED
@@ -97,7 +97,7 @@ def test_all_well_is_on_record_step_by_step(db_session, thin, server, aimed):
 
 
 def test_each_step_is_committed_as_it_comes(db_session, thin, server, aimed):
-    """While the server still thinks about RCPT, another session reads all steps before it."""
+    """While the server delays its reply to RCPT, another session reads all earlier steps."""
     engine, seen = thin.db.engine, []
 
     def look(_moment):
@@ -110,8 +110,8 @@ def test_each_step_is_committed_as_it_comes(db_session, thin, server, aimed):
     assert seen[0][-1] == "mail"
 
 
-def test_a_failure_keeps_the_servers_own_words(db_session, thin, server, aimed):
-    """Where, with which code, and why; the password that the server echoes is not among it."""
+def test_a_failure_keeps_the_servers_reply(db_session, thin, server, aimed):
+    """Stage, code and text; a password that the server echoes is removed."""
     server.on("auth", f"535 5.7.8 no {PASSWORD} here")
     test = run(db_session, thin, ask(db_session, thin, **aimed))
     assert (test.state, test.stage, test.code, test.enhanced) == (RelayTestState.FAILED, Stage.AUTH, 535, "5.7.8")
@@ -120,14 +120,14 @@ def test_a_failure_keeps_the_servers_own_words(db_session, thin, server, aimed):
 
 
 def test_a_test_is_run_once(db_session, thin, server, aimed):
-    """However often its job comes, the server is called once: a password must not be tried twice."""
+    """However often its job is delivered, there is one connection: a password must not be tried twice."""
     test = ask(db_session, thin, **aimed)
     for _ in range(3):
         dry_run_job.perform_dry_run(test.id, thin)
     assert len(server.connections) == 1
 
 
-def test_a_test_that_nobody_waits_for_is_not_run(db_session, thin, server, aimed):
+def test_an_expired_test_is_not_run(db_session, thin, server, aimed):
     """After two minutes the person has gone: neither a late job nor the dispatcher runs it."""
     test = ask(db_session, thin, **aimed)
     assert [task.id for task in dry_runs.unstarted(db_session)] == [test.id]
@@ -137,8 +137,8 @@ def test_a_test_that_nobody_waits_for_is_not_run(db_session, thin, server, aimed
     assert server.connections == []
 
 
-def test_a_stored_password_is_used_where_none_was_typed(db_session, thin, aimed):
-    """A saved server is tested with its own password, which the test does not hold."""
+def test_the_stored_password_is_used_if_none_was_typed(db_session, thin, aimed):
+    """A saved server is tested with its own password, which the test does not store."""
     relay = add_relay(db_session, thin, **aimed)
     test = ask(db_session, thin, Kept(dry_runs.draft_of(relay), None), relay=relay)
     assert dry_runs.read_settings(thin.vault, test).draft.password is None
@@ -147,7 +147,7 @@ def test_a_stored_password_is_used_where_none_was_typed(db_session, thin, aimed)
 
 @pytest.mark.parametrize("change", [{"host": "elsewhere.example"}, {"deleted_at": True}, {"username": "other"}])
 def test_a_stored_password_never_reaches_another_server(db_session, thin, server, aimed, change):
-    """Somebody changes or deletes the server between the click and the worker: its password stays where it is."""
+    """If the server is changed or deleted between click and job, its password is not used."""
     relay = add_relay(db_session, thin, **aimed)
     test = ask(db_session, thin, Kept(dry_runs.draft_of(relay), None), relay=relay)
     for name, value in change.items():
@@ -157,14 +157,14 @@ def test_a_stored_password_never_reaches_another_server(db_session, thin, server
     assert server.attempts == []
 
 
-def test_a_lost_key_is_said(db_session, thin, aimed):
-    """The settings cannot be read any more: the test fails, and nothing breaks."""
+def test_a_lost_key_is_reported(db_session, thin, aimed):
+    """If the settings cannot be decrypted, the test fails, and nothing breaks."""
     test = ask(db_session, thin, **aimed)
     thin.vault = Vault.from_keys([generate_key("another")])
     assert run(db_session, thin, test).pause_reason == PauseReason.SECRET_UNREADABLE
 
 
-def test_old_tests_are_deleted_with_what_was_typed(db_session, thin):
+def test_old_tests_are_deleted_with_their_settings(db_session, thin):
     """After an hour nothing of them is left."""
     old, young = ask(db_session, thin), ask(db_session, thin)
     age(db_session, old, LIFETIME + timedelta(seconds=1))
@@ -173,8 +173,8 @@ def test_old_tests_are_deleted_with_what_was_typed(db_session, thin):
     assert db_session.scalars(select(RelayTest.id)).all() == [young.id]
 
 
-def test_a_deleted_server_and_a_deleted_tenant_leave_nothing_that_was_typed(db_session, thin):
-    """Passwords go with what they belong to, and not an hour later; a deleted server's tests still count."""
+def test_a_deleted_server_and_a_deleted_tenant_leave_no_settings(db_session, thin):
+    """Passwords are deleted at once, not after an hour; a deleted server's tests still count."""
     relay = add_relay(db_session, thin)
     test = ask(db_session, thin, relay=relay)
     ask(db_session, thin)
@@ -188,8 +188,8 @@ def test_a_deleted_server_and_a_deleted_tenant_leave_nothing_that_was_typed(db_s
     assert db_session.scalars(select(RelayTest.id)).all() == [kept.id]
 
 
-def test_a_test_is_seen_by_who_asked_for_it_only(db_session, thin):
-    """Not by colleagues, not by another tenant's people."""
+def test_a_test_is_visible_only_to_its_requester(db_session, thin):
+    """Not to colleagues, not to another tenant's people."""
     test = ask(db_session, thin)
     assert dry_runs.get_run(db_session, "acme", "alice", test.id) is test
     for tenant_id, user_id in (("acme", "bob"), ("evil", "alice")):
@@ -197,8 +197,8 @@ def test_a_test_is_seen_by_who_asked_for_it_only(db_session, thin):
             dry_runs.get_run(db_session, tenant_id, user_id, test.id)
 
 
-def test_a_tenant_has_so_many_tests_an_hour(db_session, thin):
-    """The next one is refused in plain words; another tenant's are not touched, and after an hour it goes on."""
+def test_a_tenants_tests_are_limited(db_session, thin):
+    """The next one is refused with a reason; other tenants are not affected, and after an hour it works again."""
     thin.change_settings(tests_per_tenant=2)
     first = ask(db_session, thin)
     ask(db_session, thin)
@@ -209,8 +209,8 @@ def test_a_tenant_has_so_many_tests_an_hour(db_session, thin):
     ask(db_session, thin)
 
 
-def test_a_target_that_is_tested_a_lot_brakes_and_locks_nobody_out(db_session, thin):
-    """Each tenant then waits between its own tests of it, and no tenant waits for another one's."""
+def test_a_target_that_is_tested_very_often_locks_nobody_out(db_session, thin):
+    """Each tenant must wait between its own tests of it, and never for another tenant's."""
     thin.change_settings(tests_per_target=2)
     first = ask(db_session, thin)
     ask(db_session, thin, tenant_id="evil")
@@ -234,7 +234,7 @@ def test_a_person_leaves_some_tests_to_colleagues(db_session, thin):
 
 
 def test_a_new_password_is_saved_when_it_was_accepted(db_session, thin, aimed, server):
-    """An active server stays active; the typed settings are forgotten, and the queue is woken."""
+    """An active server stays active; the typed settings are deleted, and a drain is enqueued."""
     relay = add_relay(db_session, thin, active=True, password="old", **aimed)
     new = replace(dry_runs.draft_of(relay), password=PASSWORD)
     test = run(db_session, thin, ask(db_session, thin, Kept(new, {}), relay=relay, saves=True))
@@ -246,7 +246,7 @@ def test_a_new_password_is_saved_when_it_was_accepted(db_session, thin, aimed, s
 
 
 def test_a_new_password_that_was_refused_is_not_saved(db_session, thin, aimed):
-    """The old one stays in force, and what was typed is kept for another try."""
+    """The old one stays, and the typed settings are kept for another attempt."""
     relay = add_relay(db_session, thin, active=True, **aimed)
     stored = relay.password
     new = replace(dry_runs.draft_of(relay), password="battery staple")
@@ -256,8 +256,8 @@ def test_a_new_password_that_was_refused_is_not_saved(db_session, thin, aimed):
     assert test.settings is not None
 
 
-def test_a_new_password_wakes_a_server_that_was_paused_for_the_old_one(db_session, thin, aimed):
-    """The host hears of it."""
+def test_a_new_password_resumes_a_server_paused_for_the_old_one(db_session, thin, aimed):
+    """The host is notified."""
     relay = add_relay(db_session, thin, active=True, password="old", **aimed)
     relay.state, relay.pause_reason = RelayState.PAUSED, PauseReason.CREDENTIALS
     db_session.commit()
@@ -268,8 +268,8 @@ def test_a_new_password_wakes_a_server_that_was_paused_for_the_old_one(db_sessio
     assert [change.state for change in thin.host.changes] == ["active"]
 
 
-def test_nothing_is_saved_over_a_change_of_somebody_else(db_session, thin, aimed):
-    """Another person pointed the server elsewhere meanwhile: a test of a password does not turn it back."""
+def test_nothing_is_saved_over_another_persons_change(db_session, thin, aimed):
+    """If another person changed the server meanwhile, a test of a password does not revert that."""
     relay = add_relay(db_session, thin, active=True, **aimed)
     new = replace(dry_runs.draft_of(relay), password=PASSWORD)
     test = ask(db_session, thin, Kept(new, {}), relay=relay, saves=True)
@@ -280,8 +280,8 @@ def test_nothing_is_saved_over_a_change_of_somebody_else(db_session, thin, aimed
 
 
 @pytest.mark.usefixtures("brief_connect")
-def test_a_closed_port_leaves_no_trace_of_what_it_was(db_session, thin):
-    """What is stored of it does not tell it from a target that the platform refuses."""
+def test_a_closed_port_is_stored_like_a_refused_target(db_session, thin):
+    """The stored result does not distinguish it from a target that the platform refuses."""
     with ClosedPort() as closed:
         first = run(db_session, thin, ask(db_session, thin, host=closed.host, port=closed.port))
         second = run(db_session, thin, ask(db_session, thin, host="10.1.2.3", port=closed.port))
@@ -294,7 +294,7 @@ def test_a_closed_port_leaves_no_trace_of_what_it_was(db_session, thin):
 
 
 def on(platform, server, **values):
-    """Ask a platform for a test of a server."""
+    """Request a test of a server on a platform."""
     kept = Kept(draft(host=server.host, port=server.port, security=Security.NONE, username=None, **values), {})
     own = platform.own_smtp
     with platform.app.app_context():
@@ -310,8 +310,8 @@ def state_of(platform, test_id):
     return next(row.state for row in platform.rows(RelayTest) if row.id == test_id)
 
 
-def test_a_test_that_breaks_down_before_the_conversation_has_an_end(platform, scripted, monkeypatch):
-    """Whatever is raised, the page that waits is told, in words that say nothing of what was typed."""
+def test_an_error_before_the_session_ends_a_test(platform, scripted, monkeypatch):
+    """For any exception the waiting page gets a text, which does not quote the typed settings."""
 
     def broken(*_arguments, **_keywords):
         raise ZeroDivisionError("a canary")
@@ -325,7 +325,7 @@ def test_a_test_that_breaks_down_before_the_conversation_has_an_end(platform, sc
 
 
 def test_a_lost_job_is_found_again(platform, scripted, monkeypatch):
-    """Redis lost it: the dispatcher enqueues it once more, and deletes what is old."""
+    """If Redis lost it, the dispatcher enqueues it again, and deletes old tests."""
     wanted, old = on(platform, scripted), on(platform, scripted)
     with platform.engine.begin() as connection:
         long_ago = platform.rows(RelayTest)[0].created_at - LIFETIME - timedelta(seconds=1)
@@ -337,7 +337,7 @@ def test_a_lost_job_is_found_again(platform, scripted, monkeypatch):
     assert [row.id for row in platform.rows(RelayTest)] == [wanted]
 
 
-def test_a_worker_that_is_busy_runs_tests_meanwhile(platform, scripted):
+def test_a_busy_worker_runs_tests_meanwhile(platform, scripted):
     """It finds the test among the urgent tasks, and runs it once."""
     number = on(platform, scripted)
     [task] = platform.runtime.urgent.find()
@@ -348,7 +348,7 @@ def test_a_worker_that_is_busy_runs_tests_meanwhile(platform, scripted):
 
 
 def test_a_real_worker_takes_the_job(platform, scripted, redis_url):
-    """By Redis: the job is on the worker's list, holds a number only, and goes ahead of others."""
+    """Through Redis: the job is on the worker's queue, contains only a number, and precedes others."""
     platform.own_smtp.settings = replace(platform.own_smtp.settings, redis_url=redis_url)
     wakeup = Wakeup(platform.own_smtp.settings)
     number = on(platform, scripted)
@@ -364,7 +364,7 @@ def test_a_real_worker_takes_the_job(platform, scripted, redis_url):
 
 
 def test_limits_and_their_end_on_each_database(migrated_url):
-    """Counting, taking up once and sweeping mean the same on SQLite, PostgreSQL and MariaDB."""
+    """Counting, claiming once and deleting work the same on SQLite, PostgreSQL and MariaDB."""
     app = build_app(migrated_url)
     thin = app.extensions["own_smtp"]
     thin.change_settings(tests_per_tenant=2)

@@ -1,4 +1,4 @@
-"""What a change of a relay does to its state, its password and its log."""
+"""The effects of a change on a relay's state, password and audit log."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tests.web.drafts import PASSWORD, add_relay, draft
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_a_change_of_what_the_link_vouched_for_locks_the_relay(db_session, thin, changes):
-    """Whoever confirmed the relay confirmed exactly this server, account and sender."""
+def test_a_change_of_confirmed_settings_needs_a_new_confirmation(db_session, thin, changes):
+    """A confirmation covers exactly this server, account and sender."""
     relay = add_relay(db_session, thin, active=True)
     assert edits.change(db_session, thin.vault, relay, draft(**changes), user_id="alice")
     assert relay.state == RelayState.UNCONFIRMED
@@ -39,7 +39,7 @@ def test_a_change_of_what_the_link_vouched_for_locks_the_relay(db_session, thin,
     "changes", [{"label": "New"}, {"per_minute": 5}, {"reply_to": "x@acme.example"}, {"password": "new"}]
 )
 def test_other_changes_leave_it_active(db_session, thin, changes):
-    """A new name, pace or password needs no new link, but a running drain notices it."""
+    """A new name, limit or password needs no new link, but a running drain notices it."""
     relay = add_relay(db_session, thin, active=True)
     before = relay.revision
     assert not edits.change(db_session, thin.vault, relay, draft(**changes), user_id="alice")
@@ -50,7 +50,7 @@ def test_other_changes_leave_it_active(db_session, thin, changes):
     "changes", [{"host": "evil.example"}, {"port": 2525}, {"security": "implicit"}, {"username": "other"}]
 )
 def test_a_stored_password_never_reaches_another_server(db_session, thin, changes):
-    """Without the password typed again, server, port, encryption and user cannot be changed."""
+    """Server, port, encryption and username cannot be changed without typing the password again."""
     relay = add_relay(db_session, thin)
     aimed = draft(password=None, **changes)
     assert edits.needs_password(relay, aimed)
@@ -66,8 +66,8 @@ def test_an_empty_password_means_unchanged(db_session, thin):
     assert profile.credentials.password == PASSWORD
 
 
-def test_a_new_password_wakes_a_relay_that_was_paused_for_the_old_one(db_session, thin):
-    """The person mended what the server complained about, so the invitations go on."""
+def test_a_new_password_resumes_a_relay_paused_for_the_old_one(db_session, thin):
+    """The person solved the server's complaint, so sending continues."""
     relay = add_relay(db_session, thin, active=True)
     lifecycle.pause(db_session, relay.id, PauseReason.CREDENTIALS, "535 no", None)
     db_session.refresh(relay)
@@ -76,14 +76,14 @@ def test_a_new_password_wakes_a_relay_that_was_paused_for_the_old_one(db_session
 
 
 def test_switching_authentication_off_deletes_the_password(db_session, thin):
-    """No password is kept that nobody uses."""
+    """Unused passwords are not kept."""
     relay = add_relay(db_session, thin)
     edits.change(db_session, thin.vault, relay, draft(username=None, password=None), user_id="alice")
     assert relay.password is None
 
 
-def test_the_log_says_what_changed_but_no_secret(db_session, thin):
-    """An entry holds each field with its value before and after; of a password only that it changed."""
+def test_the_audit_log_has_the_changes_but_no_secret(db_session, thin):
+    """An entry has each field with its values before and after; for a password only that it changed."""
     relay = add_relay(db_session, thin)
     edits.change(db_session, thin.vault, relay, draft(host="new.example", password="n3w"), user_id="alice")
     details = db_session.scalars(select(AuditEntry.details).order_by(AuditEntry.id)).all()
@@ -92,8 +92,8 @@ def test_the_log_says_what_changed_but_no_secret(db_session, thin):
     assert "n3w" not in json.dumps(details)
 
 
-def test_nothing_changed_is_no_entry(db_session, thin):
-    """Saving a form without a change leaves log and revision as they were."""
+def test_no_change_writes_no_entry(db_session, thin):
+    """Saving a form without a change writes neither an entry nor a new revision."""
     relay = add_relay(db_session, thin)
     before = relay.revision, len(db_session.scalars(select(AuditEntry.id)).all())
     edits.change(db_session, thin.vault, relay, draft(password=None), user_id="alice")
@@ -101,7 +101,7 @@ def test_nothing_changed_is_no_entry(db_session, thin):
 
 
 def test_a_tenant_has_one_default(db_session, thin):
-    """Making a relay the default takes that from the one before."""
+    """Making a relay the default removes that from the previous one."""
     first = add_relay(db_session, thin, is_default=True)
     second = add_relay(db_session, thin, is_default=True)
     db_session.expire_all()
@@ -109,7 +109,7 @@ def test_a_tenant_has_one_default(db_session, thin):
 
 
 def test_the_number_of_relays_has_a_ceiling(db_session, thin):
-    """The platform's limit holds for each tenant."""
+    """The platform's limit applies to each tenant."""
     add_relay(db_session, thin)
     with pytest.raises(ConflictError, match="No more than 1"):
         edits.create(db_session, thin.vault, "acme", draft(), user_id="alice", ceiling=1)

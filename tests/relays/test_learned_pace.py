@@ -1,4 +1,4 @@
-"""What servers teach: each kind of limit is used well, a storm is soon over, and both outlive a drain."""
+"""Learned limits: each kind of server limit is used well, full speed returns soon, and both outlive a drain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONNECTIONS = 4
 
 
 class Sliding:
-    """A server that takes so many messages in any period."""
+    """A server with a limit per sliding period."""
 
     def __init__(self, limit: int, period: float) -> None:
         self.limit, self.period = limit, period
@@ -37,7 +37,7 @@ class Sliding:
 
 
 class Fixed(Sliding):
-    """A server that counts anew when a period is over, as Postfix's anvil does."""
+    """A server with a limit per fixed period, as Postfix's anvil has."""
 
     def takes(self, now: float) -> bool:
         if self.taken and self.taken[0] <= now - self.period:
@@ -46,7 +46,7 @@ class Fixed(Sliding):
 
 
 class Bucket:
-    """A server that lets its allowance grow while it is not used."""
+    """A server with a token bucket."""
 
     def __init__(self, limit: int, period: float) -> None:
         self.left, self.limit, self.rate = float(limit), limit, limit / period
@@ -60,7 +60,7 @@ class Bucket:
 
 
 class Storm:
-    """A server that takes nothing for a while, and everything before and after."""
+    """A server that accepts nothing for a while, and everything before and after."""
 
     def __init__(self, start: float, end: float) -> None:
         self.start, self.end = NOON + start, NOON + end
@@ -70,7 +70,7 @@ class Storm:
 
 
 def answers(server: Any, seconds: float) -> Iterator[tuple[float, bool]]:
-    """Send for so long over some connections, with a new drain each minute; yield each answer and its time."""
+    """Send for so long over some connections, with a new drain each minute; yield each reply and its time."""
     now, number = NOON, 0
     pace = Pacer(Limits(), None, lambda: 0.5)
     drain_ends = NOON + DRAIN
@@ -111,15 +111,15 @@ def test_most_of_each_limit_is_used(kind: Any, limit: int, period: float, second
 
 
 @pytest.mark.parametrize("kind", [Sliding, Fixed, Bucket])
-def test_little_is_refused_once_the_pace_is_known(kind: Any) -> None:
-    """Of a server that takes 20 a second hardly one message in a hundred is refused."""
+def test_little_is_refused_once_the_rate_is_known(kind: Any) -> None:
+    """A server that accepts 20 per second refuses hardly one message in a hundred."""
     found = [is_taken for at, is_taken in answers(kind(20, 1), 240) if at > 60]
     assert found.count(False) <= 0.015 * len(found)
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 20), (0, 60), (5, 65), (30, 90), (55, 3600)])
-def test_after_a_storm_the_full_pace_is_back_within_a_share_of_its_length(start: float, end: float) -> None:
-    """It is noticed within a third of the storm, and a few seconds later nothing is left of it."""
+def test_full_speed_returns_within_a_share_of_the_storms_length(start: float, end: float) -> None:
+    """The end is noticed within a third of the storm, and a few seconds later it has no effect any more."""
     noticed_by = end + 1 + (end - start) / 3
     found = answers(Storm(start, end), noticed_by + 30)
     refused, noticed_at = [], 0.0
@@ -135,8 +135,8 @@ def test_after_a_storm_the_full_pace_is_back_within_a_share_of_its_length(start:
     assert taken >= 0.8 * 25 * CONNECTIONS / LATENCY
 
 
-def test_while_the_server_takes_nothing_only_one_message_at_a_time_is_tried() -> None:
-    """During the storm each refusal is followed by a wait, and no wait is longer than a quarter of an hour."""
+def test_while_the_server_accepts_nothing_single_messages_are_tried() -> None:
+    """During the storm each refusal is followed by a wait of at most a quarter of an hour."""
     refused = [at for at, is_taken in answers(Storm(0, 20_000), 20_000) if not is_taken][CONNECTIONS:]
     waits = [later - earlier for earlier, later in itertools.pairwise(refused)]
     assert min(waits) >= 0.5
@@ -149,8 +149,8 @@ def pacer(kept: dict[str, Any] | None) -> Pacer:
 
 
 @pytest.mark.parametrize("spacing", [0.5, 12.8, 60.0, 300.0])
-def test_any_spacing_is_a_hundredth_after_ten_minutes_of_health_and_soon_forgotten(spacing: float) -> None:
-    """Also when each drain sends no more than one message."""
+def test_any_interval_is_a_hundredth_after_ten_minutes_and_soon_dropped(spacing: float) -> None:
+    """Also if each drain sends no more than one message."""
     kept: dict[str, Any] | None = {"learned": spacing, "basis": spacing, "slowed_at": NOON - 1, "healthy_since": NOON}
     now = NOON
     while (pace := pacer(kept)).learned is not None:
@@ -163,16 +163,16 @@ def test_any_spacing_is_a_hundredth_after_ten_minutes_of_health_and_soon_forgott
     assert now <= NOON + 700
 
 
-def test_a_spacing_that_was_learned_by_an_older_version_is_soon_forgotten() -> None:
-    """It came without a time since when all has been well: the next success counts as the first after a storm."""
+def test_an_interval_learned_by_an_older_version_is_soon_dropped() -> None:
+    """Its state lacks some times: the next accepted message counts as the first after a storm."""
     pace = pacer({"learned": 12.8, "slowed_at": NOON - 387})
     for _ in range(20):
         pace.succeed(NOON)
     assert pace.learned is None
 
 
-def test_timers_that_are_late_do_not_slow_a_learned_pace() -> None:
-    """A message that leaves a few milliseconds late is made good by the next; one after a rest is not."""
+def test_late_timers_do_not_slow_a_learned_rate() -> None:
+    """The next message makes up for a few milliseconds of delay, but not for a rest."""
     since = NOON - 1
     pace = pacer({"learned": 0.1, "basis": 0.1, "slowed_at": since, "healthy_since": since, "next": NOON})
     now = NOON
@@ -185,8 +185,8 @@ def test_timers_that_are_late_do_not_slow_a_learned_pace() -> None:
     assert pace.next_at(now + 60) >= now + 60.05
 
 
-def test_what_was_under_way_when_the_server_asked_neither_ends_the_wait_nor_prolongs_it() -> None:
-    """Ten answers of the same moment are one request, and a message sent before it proves nothing."""
+def test_messages_in_flight_neither_end_the_wait_nor_prolong_it() -> None:
+    """Ten replies at the same moment are one request, and a message sent before it proves nothing."""
     pace = pacer(None)
     for hundredth in range(10):
         pace.slow_down(NOON + hundredth / 100)
@@ -198,7 +198,7 @@ def test_what_was_under_way_when_the_server_asked_neither_ends_the_wait_nor_prol
 
 
 def test_the_wait_outlives_the_drain() -> None:
-    """The next drain waits for the rest of it, sends one message, and goes on with longer waits."""
+    """The next drain waits for the rest of it, sends one message, and continues with longer waits."""
     pace = pacer(None)
     for second in range(0, 40, 2):
         pace.slow_down(NOON + second)
@@ -210,8 +210,8 @@ def test_the_wait_outlives_the_drain() -> None:
     assert again.next_at(NOON + 48) == NOON + 60
 
 
-def test_a_pace_that_was_never_slowed_leaves_nothing() -> None:
-    """What every healthy relay would write four times a second is not written."""
+def test_a_rate_that_was_never_slowed_stores_nothing() -> None:
+    """Healthy relays would otherwise write that state four times per second."""
     pace = pacer(None)
     for _ in range(100):
         assert pace.acquire(NOON)
@@ -223,7 +223,7 @@ def test_a_pace_that_was_never_slowed_leaves_nothing() -> None:
 
 
 def test_a_number_of_messages_per_connection_is_learned_when_it_is_certain() -> None:
-    """Three connections that end after the same number are a rule, others an accident."""
+    """Three connections that end after the same number show a limit, others are accidents."""
     limit = ConnectionLimit({})
     for after in (5, 5, 9, 5, 5):
         limit.cut(after)
@@ -233,8 +233,8 @@ def test_a_number_of_messages_per_connection_is_learned_when_it_is_certain() -> 
     assert ConnectionLimit({"per_connection": limit.most}).most == 5
 
 
-def test_a_learned_number_is_tried_again_and_forgotten_where_more_is_taken() -> None:
-    """One connection in fifty goes on for as long as the server lets it."""
+def test_a_learned_number_is_tested_and_dropped_if_more_is_accepted() -> None:
+    """One connection in fifty is used for as long as the server allows."""
     limit = ConnectionLimit({"per_connection": 5})
     most = [limit.next_most() for _ in range(TRY_MORE_EVERY)]
     assert most == [5] * (TRY_MORE_EVERY - 1) + [None]

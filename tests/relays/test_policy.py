@@ -1,4 +1,4 @@
-"""The platform's policy: what may override what, and that deliveries keep to it."""
+"""The platform's policy: precedence of its sources, and its effect on deliveries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.engine import TENANT, Platform
 
 
 def lay_down(platform: Platform, **values: Any) -> None:
-    """Let an administrator change settings on the page."""
+    """Change settings as an administrator does on the page."""
     with platform.app.app_context():
         session = platform.own_smtp.db.session()
         platform.runtime.policy.change(session, values, user_id="root")
@@ -28,7 +28,7 @@ def lay_down(platform: Platform, **values: Any) -> None:
 
 
 def leave_open(platform: Platform, *names: str, page: PolicyPage = PolicyPage.NETWORK) -> None:
-    """Let the tests' configuration be the default for these settings, and not fix them."""
+    """Make the tests' configuration the default for these settings, without fixing them."""
     policy = Policy(replace(platform.own_smtp.settings, policy_page=page), frozenset(EDITABLE) - {*names})
     platform.own_smtp.policy = policy
     platform.with_parts(policy=policy)
@@ -43,8 +43,8 @@ def leave_open(platform: Platform, *names: str, page: PolicyPage = PolicyPage.NE
     ports=st.frozensets(st.sampled_from([22, 25, 465, 587, 6379])),
     networks=st.lists(st.sampled_from(["127.0.0.0/8", "10.0.0.0/8", "0.0.0.0/0", "fd00:ec2::/64", "fd01::/16"])),
 )
-def test_no_row_opens_what_the_operator_did_not(page, fixed, ports, networks):
-    """Whatever stands in the table: what is configured holds; networks open only by leave, and only private ones."""
+def test_no_row_opens_more_than_the_operator_allows(page, fixed, ports, networks):
+    """Whatever the table contains: the configuration wins; only private networks open, and only if allowed."""
     policy = Policy(Settings(policy_page=page), fixed)
     typed = {"allowed_ports": ports, "allowed_networks": tuple(map(ip_network, networks)), "allow_plaintext": True}
     values = {name: policy.bounded(name, value) for name, value in typed.items() if policy.may_edit(name)}
@@ -59,7 +59,7 @@ def test_no_row_opens_what_the_operator_did_not(page, fixed, ports, networks):
 
 
 def test_values_come_back_as_they_were(platform):
-    """What is stored as JSON is read as the setting that it was."""
+    """A value stored as JSON is read as the same setting."""
     leave_open(platform, *EDITABLE)
     values = {
         "allowed_tenants": frozenset({"acme", "other"}),
@@ -81,7 +81,7 @@ def test_values_come_back_as_they_were(platform):
 
 
 def test_a_configuration_that_became_stricter_counts_at_once(platform):
-    """A row of earlier days means nothing for a setting that the configuration has fixed since."""
+    """An older row has no effect on a setting that the configuration has fixed since."""
     leave_open(platform, "ceiling_connections")
     lay_down(platform, ceiling_connections=7)
     leave_open(platform)
@@ -90,8 +90,8 @@ def test_a_configuration_that_became_stricter_counts_at_once(platform):
     assert [row.value for row in platform.rows(PolicyValue)] == [7]
 
 
-def test_what_is_set_in_the_configuration_is_fixed():
-    """A key that is there fixes its setting, also with the default's value."""
+def test_configured_settings_are_fixed():
+    """A configured key fixes its setting, also with the default's value."""
     config = {"OWN_SMTP_RELAYS_PER_TENANT": 200}
     policy = Policy.of(Settings.from_config(config), config)
     assert not policy.may_edit("relays_per_tenant")
@@ -99,22 +99,22 @@ def test_what_is_set_in_the_configuration_is_fixed():
     assert not policy.may_edit("encryption_keys")
 
 
-def test_an_unknown_reach_stops_the_start():
+def test_an_unknown_policy_page_stops_the_start():
     """A typing error never means the default."""
     with pytest.raises(ConfigurationError, match="OWN_SMTP_POLICY_PAGE"):
         Settings.from_config({"OWN_SMTP_POLICY_PAGE": "everything"})
 
 
 def test_sets_are_stored_in_order():
-    """The log does not say that something changed when only the order of a set did."""
+    """The audit log shows no change if only the order of a set differs."""
     assert stored(frozenset({587, 25})) == [25, 587]
 
 
 # What deliveries keep to
 
 
-def test_a_tenant_that_may_not_waits_and_goes_on(platform, scripted):
-    """Its server pauses before any connection and keeps the invitations; allowed again, it goes on by itself."""
+def test_a_tenant_that_is_not_allowed_waits_and_continues_later(platform, scripted):
+    """Its server pauses before any connection and keeps the invitations; once allowed, it resumes automatically."""
     leave_open(platform, "allowed_tenants")
     relay = platform.add_relay(scripted)
     platform.send(relay, 2)
@@ -137,8 +137,8 @@ def test_a_tenant_that_may_not_waits_and_goes_on(platform, scripted):
     ("values", "reason"),
     [({"allow_plaintext": False}, "forbidden"), ({"allowed_ports": frozenset({25})}, None)],
 )
-def test_a_stricter_policy_holds_for_servers_that_are_there(platform, scripted, values, reason):
-    """A server that was saved under a milder policy is not connected to any more; a refused port looks closed."""
+def test_a_stricter_policy_applies_to_existing_servers(platform, scripted, values, reason):
+    """There are no connections to a server that was saved under a milder policy; a refused port looks closed."""
     leave_open(platform, *values)
     relay = platform.add_relay(scripted)
     platform.send(relay)
@@ -150,8 +150,8 @@ def test_a_stricter_policy_holds_for_servers_that_are_there(platform, scripted, 
     assert scripted.connections == []
 
 
-def test_a_ceiling_holds_for_the_next_drain(platform, scripted):
-    """More connections than the administrator allows are not opened, whatever the relay is set to."""
+def test_a_ceiling_applies_to_the_next_drain(platform, scripted):
+    """The administrator's maximum of connections overrides the relay's setting."""
     leave_open(platform, "ceiling_connections")
     lay_down(platform, ceiling_connections=1)
     relay = platform.add_relay(scripted, max_connections=4)
@@ -162,7 +162,7 @@ def test_a_ceiling_holds_for_the_next_drain(platform, scripted):
 
 
 def test_pages_and_confirmation_mails_see_the_same(platform):
-    """What the extension lets pages and mails connect to is what is in force."""
+    """Pages and mails use the current policy for connections."""
     leave_open(platform, "allowed_ports")
     lay_down(platform, allowed_ports=frozenset({587}))
     with platform.app.app_context():

@@ -1,4 +1,4 @@
-"""The presets: whole, dated, and such that the form takes them."""
+"""The presets: complete, dated, and accepted by the form."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ OLDER = {"azure-communication", "exchange", "ionos", "postfix"}
 
 
 @pytest.mark.parametrize("key", PRESETS)
-def test_a_preset_is_whole(key):
-    """Each has a name, a host unless it is the customer's own, a usual port, advice, and a date that has been."""
+def test_a_preset_is_complete(key):
+    """Each has a name, a host unless it is the customer's own, a usual port, advice, and a past date."""
     preset = PRESETS[key]
     assert preset.key == key
     assert len(key) <= 40
@@ -40,8 +40,8 @@ def test_a_preset_is_whole(key):
 
 
 @pytest.mark.parametrize("key", PRESETS)
-def test_a_preset_says_where_it_is_known_from(key):
-    """None is there by hearsay: at least one public page, each of another site, as its site is the link's name."""
+def test_a_preset_has_sources(key):
+    """At least one public page, each of another site, because the site is the link's text."""
     preset = PRESETS[key]
     assert preset.sources
     assert all(
@@ -51,14 +51,14 @@ def test_a_preset_says_where_it_is_known_from(key):
 
 
 def test_presets_are_offered_by_the_alphabet():
-    """Whoever looks for a provider finds it by its first letters."""
+    """A provider is found by its first letters."""
     names = [str(preset.name).casefold() for preset in PRESETS.values()]
     assert names == sorted(names)
 
 
 @pytest.mark.parametrize("key", PRESETS)
-def test_what_a_preset_fills_in_can_be_saved(web_app, key):
-    """With an account and a sender added, the form takes what a preset filled in, and keeps where it came from."""
+def test_a_presets_values_can_be_saved(web_app, key):
+    """With an account and a sender the form accepts a preset's values, and stores the preset's key."""
     typed = {**TYPED, **{name: str(value) for name, value in PRESETS[key].values().items()}}
     typed["host"] = typed["host"] or "mail.acme.example"
     with web_app.test_request_context("/", method="POST", data=MultiDict(typed)):
@@ -68,7 +68,7 @@ def test_what_a_preset_fills_in_can_be_saved(web_app, key):
 
 
 def test_choosing_a_provider_fills_the_form_without_scripts(web):
-    """Server, port, encryption and limits stand in their fields; what to know first stands above, with its date."""
+    """Server, port, encryption and limits are in their fields; the advice stands above, with its date."""
     page = web.get("/own-smtp/servers/new?preset=microsoft-365").text
     for words in (
         'value="smtp.office365.com"',
@@ -84,7 +84,7 @@ def test_choosing_a_provider_fills_the_form_without_scripts(web):
 
 
 def test_a_provider_for_an_existing_server_keeps_the_rest(web, db_session, thin):
-    """Label, account and sender stay; nothing is saved by looking."""
+    """Label, account and sender stay; selecting a provider saves nothing."""
     relay = add_relay(db_session, thin, active=True)
     page = web.get(f"/own-smtp/servers/{relay.id}/edit?preset=fastmail").text
     assert 'value="smtp.fastmail.com"' in page
@@ -95,7 +95,7 @@ def test_a_provider_for_an_existing_server_keeps_the_rest(web, db_session, thin)
 
 @pytest.mark.parametrize("key", ["", "nobody", "<script>"])
 def test_an_unknown_provider_fills_in_nothing(web, key):
-    """Whatever stands in the address, the form is empty, and can be saved without a preset."""
+    """For any value in the URL the form is empty, and can be saved without a preset."""
     answer = web.get("/own-smtp/servers/new", query_string={"preset": key})
     assert answer.status_code == 200
     assert "What to know of" not in answer.text

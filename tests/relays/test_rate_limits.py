@@ -1,4 +1,4 @@
-"""The pace: what limits allow, what a server teaches, what outlives a kill."""
+"""The rate: configured limits, learned limits, and their state after a kill."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from own_smtp.relays.rate_limits import Pacer, Window
+from own_smtp.relays.rate_limits import Pacer
+from own_smtp.relays.sliding_window import SlidingWindow
 from own_smtp.smtp.values import Limits
 
 NOON = 1_790_000_000.0
@@ -20,7 +21,7 @@ def pacer(kept: dict[str, Any] | None = None, at: float = 0.0, lag: float = 0.0,
 
 
 def send(pace: Pacer, now: float, count: int, latency: float = 0.0) -> list[float]:
-    """Send as a drain does: at the first moment that is allowed, or a little later."""
+    """Send as a drain does: at the first allowed moment, or a little later."""
     sent = []
     while len(sent) < count:
         now = max(now, pace.next_at(now))
@@ -42,7 +43,7 @@ def most_in_any(sent: list[float], period: float) -> int:
 
 
 def test_without_limits_nothing_waits() -> None:
-    """A relay without limits takes everything at once, and there is nothing to keep."""
+    """A relay without limits sends everything at once, and has no state to store."""
     pace = pacer()
     assert send(pace, NOON, 1000) == [NOON] * 1000
     assert pace.allowance(NOON, 1.0) is None
@@ -50,7 +51,7 @@ def test_without_limits_nothing_waits() -> None:
 
 
 def test_spacing_is_the_least_gap() -> None:
-    """With two seconds of spacing no two messages are closer, and none waits longer than it must."""
+    """With an interval of two seconds no two messages are closer, and none waits longer than necessary."""
     sent = send(pacer(min_interval=2.0), NOON, 20)
     assert {round(b - a, 6) for a, b in itertools.pairwise(sent)} == {2.0}
 
@@ -65,7 +66,7 @@ def test_jitter_only_lengthens_the_spacing() -> None:
     ("name", "limit", "period"), [("per_second", 100, 1), ("per_minute", 30, 60), ("per_hour", 500, 3600)]
 )
 def test_no_window_ever_holds_more_than_its_limit_and_little_is_wasted(name: str, limit: int, period: float) -> None:
-    """Over ten periods no stretch of one period holds more than the limit, and at least 99 % of it is used."""
+    """Over ten periods no stretch of one period exceeds the limit, and at least 99 % of it is used."""
     sent = send(pacer(**{name: limit}), NOON, 10 * limit)
     assert most_in_any(sent, period) <= limit
     assert (sent[-1] - sent[0]) <= 9 * period / 0.99
@@ -82,7 +83,7 @@ def test_no_window_ever_holds_more_than_its_limit_and_little_is_wasted(name: str
 def test_limits_hold_over_kills(
     per_second: int, per_minute: int, latency: float, lives: list[int], claimed: int
 ) -> None:
-    """However often a drain is killed after any number of messages, no second and no minute holds too many."""
+    """However often a drain is killed after any number of messages, no second and no minute exceeds its limit."""
     kept: dict[str, Any] | None = None
     sent: list[float] = []
     now = NOON
@@ -102,7 +103,7 @@ def test_limits_hold_over_kills(
 @pytest.mark.parametrize("limits", [{"min_interval": 2.0}, {"per_second": 1}, {"per_second": 0.25}, {"per_minute": 1}])
 @pytest.mark.parametrize("idle", [0.0, 0.7, 1.9])
 def test_a_claimed_message_counts_as_sent_right_before_the_next_drain(limits: dict[str, Any], idle: float) -> None:
-    """Its drain may have sent it long after it was claimed, and in the moment of its death."""
+    """Its drain may have sent it long after the claim, and just before its death."""
     first = pacer(**limits)
     kept = first.keep(NOON, 1)
     (last,) = send(first, NOON + idle, 1)
@@ -111,14 +112,14 @@ def test_a_claimed_message_counts_as_sent_right_before_the_next_drain(limits: di
 
 
 def test_nothing_is_lost_after_a_clean_end() -> None:
-    """A drain that released all that it had claimed leaves the next one its spacing, and no more."""
+    """A drain that released all its claims leaves the next one its interval, and no more."""
     first = pacer(min_interval=2.0)
     send(first, NOON, 1)
     assert pacer(first.keep(NOON + 1.5, 0), at=NOON + 1.5, min_interval=2.0).next_at(NOON + 1.5) == NOON + 2.0
 
 
 def test_a_message_counts_when_it_is_written() -> None:
-    """A process that stands still between taking a message and writing it moves all that follows."""
+    """A process that stalls between taking a message and writing it delays all later ones."""
     spaced = pacer(min_interval=0.5)
     assert spaced.acquire(NOON)
     spaced.written(NOON + 0.3)
@@ -131,7 +132,7 @@ def test_a_message_counts_when_it_is_written() -> None:
 
 
 def test_a_drain_whose_clock_may_be_ahead_waits_for_as_much_longer() -> None:
-    """The answer to the question for the time took a while: so much less of the spacing may be over."""
+    """Reading the database's clock took a while: the elapsed interval may be shorter by that."""
     for limits in ({"min_interval": 2.0}, {"per_second": 1}):
         first = pacer(**limits)
         send(first, NOON, 1)
@@ -141,7 +142,7 @@ def test_a_drain_whose_clock_may_be_ahead_waits_for_as_much_longer() -> None:
 
 
 def test_a_restart_after_a_clean_end_wastes_nothing() -> None:
-    """A drain that ends cleanly hands on exactly what it used of a quota."""
+    """A drain that ends cleanly hands on exactly its use of a quota."""
     first = pacer(per_hour=10)
     send(first, NOON, 4)
     second = pacer(first.keep(NOON, 0), per_hour=10)
@@ -164,9 +165,9 @@ def test_slow_limits_in_seconds_become_spacing() -> None:
 
 
 @given(st.lists(st.floats(0, 500), max_size=60), st.integers(1, 10))
-def test_a_window_counts_what_it_holds(gaps: list[float], limit: int) -> None:
-    """What is left and what was counted never contradict each other, however time goes on."""
-    window, now = Window(60.0, limit), NOON
+def test_a_windows_counts_are_consistent(gaps: list[float], limit: int) -> None:
+    """The rest and the count never contradict each other, however time passes."""
+    window, now = SlidingWindow(60.0, limit), NOON
     for gap in gaps:
         now += gap
         if window.left(now):
@@ -183,8 +184,8 @@ def test_a_window_counts_what_it_holds(gaps: list[float], limit: int) -> None:
     ),
     st.integers(0, 100),
 )
-def test_what_holds_up_is_over_when_the_next_may_leave(limits: dict[str, Any], count: int) -> None:
-    """Nothing that is named lasts longer than the wait, and where nothing is named there is none."""
+def test_reported_holdups_end_with_the_wait(limits: dict[str, Any], count: int) -> None:
+    """No reported holdup lasts longer than the wait, and without a holdup there is no wait."""
     pace = pacer(pacer(**limits).keep(NOON, count), **limits)
     found = pace.holdups(NOON)
     assert bool(found) == (pace.next_at(NOON) > NOON)

@@ -48,7 +48,7 @@ def test_the_hours_follow_the_clock_of_the_tenant_through_a_change() -> None:
 
 
 def test_a_window_may_reach_over_midnight() -> None:
-    """Friday from ten in the evening to six lets send on Saturday at five, and not at seven."""
+    """Friday from 22:00 to 06:00 allows sending on Saturday at five, and not at seven."""
     saturday = at("2026-11-28T05:00+01:00")
     assert next_open(NIGHT, BERLIN, saturday) == saturday
     assert next_open(NIGHT, BERLIN, at("2026-11-28T07:00+01:00")) == at("2026-12-04T22:00+01:00")
@@ -75,7 +75,7 @@ def test_a_window_may_reach_over_midnight() -> None:
     ],
 )
 def test_an_edge_that_the_clock_skips_or_repeats(zone: str, window: tuple[str, str], opens: str, closes: str) -> None:
-    """A skipped edge lies at the change; one that is shown twice opens or closes the window each time."""
+    """A skipped edge lies at the change; a repeated one opens or closes the window each time."""
     sundays = ({"days": [6], "start": window[0], "end": window[1]},)
     opening = next_open(sundays, zone, at(opens) - timedelta(hours=12))
     assert opening == at(opens)

@@ -1,4 +1,4 @@
-"""What a drain needs of a relay, on each database."""
+"""Profiles and states of relays, on each database."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def relay(session) -> Relay:
     return relay
 
 
-def test_a_profile_holds_all_that_a_conversation_needs(session, relay):
-    """What was typed comes back as a drain's frozen values, with the password decrypted and kept out of `repr`."""
+def test_a_profile_has_everything_that_a_session_needs(session, relay):
+    """The typed values become a drain's frozen values, with the password decrypted and hidden from `repr`."""
     profile = store.load_profile(session.connection(), relay.id, VAULT)
     assert profile is not None
     assert (profile.host, profile.port, profile.credentials.password) == ("mail.acme.example", 587, PASSWORD)
@@ -46,21 +46,21 @@ def test_a_profile_holds_all_that_a_conversation_needs(session, relay):
 
 
 def test_a_deleted_relay_has_no_profile_and_no_password(session, relay):
-    """A drain that asks for a deleted relay gets nothing, and its password is gone from the database."""
+    """A drain gets nothing for a deleted relay, whose password is deleted from the database."""
     edits.delete(session, relay, user_id="alice")
     assert store.load_profile(session.connection(), relay.id, VAULT) is None
     assert session.scalar(select(Relay.password).where(Relay.id == relay.id)) is None
 
 
 def test_a_password_of_another_key_is_an_error_that_shows_nothing(session, relay):
-    """A drain learns that the password cannot be read; the error holds no secret."""
+    """A drain learns that the password cannot be decrypted; the error contains no secret."""
     with pytest.raises(SecretError) as caught:
         store.load_profile(session.connection(), relay.id, Vault.from_keys([generate_key("other")]))
     assert PASSWORD not in str(caught.value)
 
 
 def test_only_the_first_pause_counts(session, relay):
-    """Of two drains that pause a relay one hears that it was active, so its owner is told once."""
+    """Of two drains that pause a relay only one gets `True`, so its owner is notified once."""
     probe = datetime(2030, 1, 1, tzinfo=UTC)
     assert lifecycle.pause(session.connection(), relay.id, PauseReason.QUOTA, "452 enough", probe)
     assert not lifecycle.pause(session.connection(), relay.id, PauseReason.QUOTA, "452 enough", probe)
@@ -74,7 +74,7 @@ def test_only_the_first_pause_counts(session, relay):
 
 
 def test_resuming_clears_the_pause_and_moves_the_revision(session, relay):
-    """A resumed relay is active without a trace of its pause, and a running drain notices by the revision."""
+    """A resumed relay is active without pause data, and a running drain notices by the revision."""
     before = relay.revision
     lifecycle.pause(session.connection(), relay.id, PauseReason.PERSON, "", None)
     assert lifecycle.resume(session.connection(), relay.id)
@@ -89,7 +89,7 @@ def test_resuming_clears_the_pause_and_moves_the_revision(session, relay):
 
 
 def test_pause_and_resume_are_in_the_audit_log(session, relay):
-    """The log says who did it: a person by id, Own SMTP itself by nothing."""
+    """The entries name who did it: a person by id, Own SMTP itself by `None`."""
     lifecycle.pause(session, relay.id, PauseReason.SENDER, "550 no", None)
     lifecycle.resume(session, relay.id, user_id="alice")
     log = session.execute(select(AuditEntry.action, AuditEntry.user_id).order_by(AuditEntry.id)).all()
@@ -97,7 +97,7 @@ def test_pause_and_resume_are_in_the_audit_log(session, relay):
 
 
 def test_an_unconfirmed_relay_cannot_be_paused_or_resumed(session, relay):
-    """Neither a drain nor a person gets round the confirmation by a pause."""
+    """Neither a drain nor a person can circumvent the confirmation by a pause."""
     edits.change(session, VAULT, relay, draft(sender_address="new@acme.example"), user_id="alice")
     assert not lifecycle.pause(session, relay.id, PauseReason.PERSON, "", None)
     assert not lifecycle.resume(session, relay.id)
@@ -105,7 +105,7 @@ def test_an_unconfirmed_relay_cannot_be_paused_or_resumed(session, relay):
 
 
 def test_a_relay_of_another_tenant_is_not_found(session, relay):
-    """Another tenant's relay and one that does not exist look the same."""
+    """Another tenant's relay and a missing one are indistinguishable."""
     assert store.get_relay(session, "acme", relay.id) is relay
     for tenant_id, relay_id in (("evil", relay.id), ("acme", relay.id + 1)):
         with pytest.raises(NotFoundError):

@@ -1,4 +1,4 @@
-"""For whom a server is suggested, and what is selected then."""
+"""Suggested servers, and their preselection."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def suggested(session, user_id="alice", tenant_id="acme"):
 
 
 def test_project_then_person_then_tenant(servers, db_session):
-    """The nearest suggestion counts, and each falls back to the next."""
+    """The most specific suggestion counts, and each falls back to the next."""
     assert suggested(db_session) == "project"
     choose(db_session, servers["project"])
     assert suggested(db_session) == "person"
@@ -53,14 +53,14 @@ def test_project_then_person_then_tenant(servers, db_session):
 
 
 def test_only_confirmed_servers_are_suggested(servers, db_session):
-    """One that is not confirmed gives way to the next: what is selected is to work."""
+    """An unconfirmed one is skipped, because a preselected server must work."""
     servers["project"].state = "unconfirmed"
     db_session.commit()
     assert suggested(db_session) == "person"
 
 
 def test_each_has_one_suggestion(servers, db_session):
-    """A person, a project and the tenant are taken from the server that had them."""
+    """A person, a project and the tenant move from their previous server."""
     choose(db_session, servers["tenant"], users=["alice"], projects=["p1"])
     assert suggested(db_session) == "tenant"
     assert {row.relay_id for row in db_session.query(Suggestion)} == {servers["tenant"].id}
@@ -69,8 +69,8 @@ def test_each_has_one_suggestion(servers, db_session):
     assert [relay.label for relay in db_session.query(Relay).filter_by(is_default=True)] == ["person"]
 
 
-def test_the_project_page_selects_and_uses_nothing_yet(web, servers, db_session):
-    """The suggestion is selected and said to be one; what is in force is still the platform's mail."""
+def test_the_project_page_preselects_only(web, servers, db_session):
+    """The suggestion is preselected and labelled as such; the platform still sends."""
     page = web.get(SETTINGS).text
     assert "“project” is suggested here" in page
     assert "In force now: invitations leave by the platform" in page
@@ -79,7 +79,7 @@ def test_the_project_page_selects_and_uses_nothing_yet(web, servers, db_session)
 
 
 def test_a_choice_that_was_made_is_not_overruled(web, servers, db_session):
-    """Who chose the platform's mail gets no suggestion any more."""
+    """A project that has chosen the platform gets no suggestion any more."""
     web.post(SETTINGS, data={"route": str(servers["tenant"].id)})
     web.post(SETTINGS, data={"route": "platform"})
     page = web.get(SETTINGS).text
@@ -88,7 +88,7 @@ def test_a_choice_that_was_made_is_not_overruled(web, servers, db_session):
 
 
 def test_the_form_offers_people_and_projects_by_name(web, servers, thin, db_session):
-    """Saved, it says so by name on the server's page and in the log."""
+    """After saving, the server's page and the log show the names."""
     url = f"/own-smtp/servers/{servers['tenant'].id}/suggestions"
     page = web.get(url).text
     for words in ("Bob Builder", "Customer survey"):
@@ -106,15 +106,15 @@ def test_the_form_offers_people_and_projects_by_name(web, servers, thin, db_sess
         assert words in log
 
 
-def test_nobody_else_can_be_chosen(web, servers, db_session):
+def test_other_ids_are_refused(web, servers, db_session):
     """Ids that were not offered are refused."""
     url = f"/own-smtp/servers/{servers['tenant'].id}/suggestions"
     for data in ({"users": ["mallory"]}, {"projects": ["q1"]}):
         assert web.post(url, data=data).status_code == 422
 
 
-def test_whoever_left_stays_listed_until_unticked(web, servers, thin):
-    """A person that the host no longer names can still be taken off."""
+def test_former_people_stay_listed_until_deselected(web, servers, thin):
+    """A person that the host no longer lists can still be removed."""
     thin.host.staff, thin.host.former = [], {"alice": "Alice", "bob": "Bob (left)"}
     url = f"/own-smtp/servers/{servers['tenant'].id}/suggestions"
     thin.host.staff = [Person(user_id="bob", name="Bob")]
@@ -123,15 +123,15 @@ def test_whoever_left_stays_listed_until_unticked(web, servers, thin):
     assert "Bob (left)" in web.get(url).text
 
 
-def test_nothing_new_is_not_written_down(servers, db_session):
-    """Saving the same again leaves no line in the log."""
+def test_no_change_writes_no_entry(servers, db_session):
+    """Saving the same again adds no audit entry."""
     before = db_session.query(AuditEntry).count()
     assert not choose(db_session, servers["project"], projects=["p1"])
     assert db_session.query(AuditEntry).count() == before
 
 
-def test_what_is_deleted_is_suggested_no_more(servers, db_session):
-    """A deleted server, a deleted project and a deleted tenant leave no suggestion behind."""
+def test_deletions_remove_suggestions(servers, db_session):
+    """A deleted server, project or tenant leaves no suggestion behind."""
     edits.delete(db_session, servers["person"], user_id="alice")
     erasure.erase_records(db_session.connection(), "acme", "p1")
     db_session.commit()
@@ -141,13 +141,13 @@ def test_what_is_deleted_is_suggested_no_more(servers, db_session):
     assert db_session.query(Suggestion).count() == 0
 
 
-def test_others_are_not_concerned(servers, db_session, thin):
-    """The same ids in another tenant mean other people and projects."""
+def test_other_tenants_are_not_affected(servers, db_session, thin):
+    """The same ids in another tenant are other people and projects."""
     assert suggested(db_session, tenant_id=MALLORY.tenant_id) is None
 
 
 def test_two_hundred_servers_fit_on_a_projects_page(web, servers, thin, db_session):
-    """What is chosen or suggested stands on a card in front; the many others are a list to open."""
+    """Chosen and suggested servers are cards at the top; the others are in a list that can be opened."""
     for number in range(197):
         add_relay(db_session, thin, label=f"Server {number:03}", active=True)
     page = web.get(SETTINGS).text

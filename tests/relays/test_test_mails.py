@@ -1,4 +1,4 @@
-"""Test mails: whom they may go to, how they leave, who hears of them."""
+"""Test mails: allowed recipients, delivery, and the page."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def send(session, thin, relay, recipient="alice@acme.example"):
         (("*",), "anybody@anywhere.example", True),
     ],
 )
-def test_whom_it_may_go_to(thin, allowed, address, may):
-    """To oneself always; to others as the platform says, and no further."""
+def test_allowed_recipients(thin, allowed, address, may):
+    """To oneself always; to others only as the platform allows."""
     settings = replace(thin.settings, test_recipients=allowed)
     assert test_mails.may_go_to(settings, "alice@acme.example", address) is may
 
 
-def test_it_leaves_ahead_of_invitations_by_the_same_route(platform, scripted):
-    """An urgent batch of the same relay: claimed first, composed and sent as invitations are."""
+def test_it_is_sent_before_invitations_by_the_same_route(platform, scripted):
+    """An urgent batch of the same relay: claimed first, composed and sent like invitations."""
     relay_id = platform.add_relay(scripted)
     platform.send(relay_id, 3)
     with platform.app.app_context():
@@ -69,8 +69,8 @@ def test_it_leaves_ahead_of_invitations_by_the_same_route(platform, scripted):
     assert platform.states() == {"accepted": 4}
 
 
-def test_the_host_does_not_hear_of_it(platform, scripted):
-    """It knows no such invitation."""
+def test_the_host_is_not_notified(platform, scripted):
+    """It does not know such an invitation."""
     relay_id = platform.add_relay(scripted)
     with platform.app.app_context():
         session, own = platform.own_smtp.db.session(), platform.own_smtp
@@ -90,14 +90,14 @@ def test_the_host_does_not_hear_of_it(platform, scripted):
 
 @pytest.mark.parametrize("state", [RelayState.UNCONFIRMED, RelayState.PAUSED])
 def test_only_an_active_server_sends_one(db_session, thin, relay, state):
-    """A server that was not confirmed sends nothing to anybody but its own link."""
+    """An unconfirmed server sends nothing but its own confirmation mail."""
     relay.state = state
     with pytest.raises(ConflictError, match="active"):
         send(db_session, thin, relay)
 
 
-def test_a_tenant_has_so_many_an_hour(db_session, thin, relay):
-    """They are no way to annoy anybody."""
+def test_a_tenants_test_mails_are_limited(db_session, thin, relay):
+    """They cannot be used to annoy people."""
     thin.change_settings(test_mails_per_tenant=2)
     send(db_session, thin, relay)
     send(db_session, thin, relay)
@@ -110,7 +110,7 @@ def test_a_tenant_has_so_many_an_hour(db_session, thin, relay):
 
 
 def test_the_page_sends_to_the_acting_person(web, db_session, thin, relay):
-    """One button; audited; the queue is woken; the page then shows where it is."""
+    """One button; an audit entry; a drain is enqueued; the page then shows the status."""
     page = web.get(f"/own-smtp/servers/{relay.id}/test-mail").text
     assert "alice@acme.example" in page
     assert 'name="address"' not in page
@@ -128,7 +128,7 @@ def test_the_page_sends_to_the_acting_person(web, db_session, thin, relay):
     )
 
 
-def test_a_forged_recipient_is_no_recipient(web, db_session, thin, relay):
+def test_a_forged_recipient_is_ignored(web, db_session, thin, relay):
     """Without the setting the field does not exist; with it, it is checked."""
     web.post(f"/own-smtp/servers/{relay.id}/test-mail", data={"address": "victim@elsewhere.example"})
     assert db_session.query(Invitation).one().address == "alice@acme.example"
@@ -142,7 +142,7 @@ def test_a_forged_recipient_is_no_recipient(web, db_session, thin, relay):
 
 
 def test_the_text_is_in_the_tenants_language(web, db_session, thin, relay):
-    """Whoever presses the button may read another one."""
+    """The person who sends it may use another one."""
     thin.host.tenants["acme"] = Tenant(tenant_id="acme", name="Acme & Söhne", locale="de")
     web.post(f"/own-smtp/servers/{relay.id}/test-mail", headers={"Accept-Language": "en"})
     content = db_session.query(Batch).one().content
@@ -152,8 +152,8 @@ def test_the_text_is_in_the_tenants_language(web, db_session, thin, relay):
     assert "surveys@acme.example" in content["text"]
 
 
-def test_the_page_shows_what_the_server_said(web, db_session, thin, relay):
-    """Its reply with the queue id, and the Message-ID; a person sees only the own test mails."""
+def test_the_page_shows_the_servers_reply(web, db_session, thin, relay):
+    """Its reply with the queue id, and the Message-ID; people see only their own test mails."""
     web.post(f"/own-smtp/servers/{relay.id}/test-mail")
     version = web.get(f"/own-smtp/servers/{relay.id}/test-mail/status").json["version"]
     answer_test_mail(db_session, "accepted", "message", 250, "2.0.0", "Ok: queued as 4F2A1B3C")
@@ -171,7 +171,7 @@ def test_the_page_shows_what_the_server_said(web, db_session, thin, relay):
 
 
 def test_a_refused_test_mail_is_explained(web, db_session, thin, relay):
-    """Cause and the server's own words."""
+    """Cause and the server's reply."""
     web.post(f"/own-smtp/servers/{relay.id}/test-mail")
     answer_test_mail(db_session, "refused", "rcpt", 550, "5.1.1", "no such user")
     page = web.get(f"/own-smtp/servers/{relay.id}/test-mail").text
@@ -179,8 +179,8 @@ def test_a_refused_test_mail_is_explained(web, db_session, thin, relay):
         assert words in page
 
 
-def test_a_server_that_paused_meanwhile_says_so(web, db_session, thin, relay):
-    """The mail waits, and the page says for what."""
+def test_a_pause_meanwhile_is_shown(web, db_session, thin, relay):
+    """The mail waits, and the page shows why."""
     web.post(f"/own-smtp/servers/{relay.id}/test-mail")
     lifecycle.pause(db_session, relay.id, PauseReason.CREDENTIALS, "535 no", None)
     db_session.commit()
@@ -190,7 +190,7 @@ def test_a_server_that_paused_meanwhile_says_so(web, db_session, thin, relay):
 
 
 def test_without_an_address_nothing_is_sent(web, db_session, thin, relay):
-    """The host may know none."""
+    """The host may not know the person's address."""
     thin.host.present = replace(ALICE, email="")
     assert "does not know your e-mail address" in web.get(f"/own-smtp/servers/{relay.id}/test-mail").text
     web.post(f"/own-smtp/servers/{relay.id}/test-mail")
@@ -198,7 +198,7 @@ def test_without_an_address_nothing_is_sent(web, db_session, thin, relay):
 
 
 def test_permissions(web, thin, relay):
-    """It is a test: who may not test gets no page and sees no link."""
+    """It counts as a test: without that permission there is no page and no link."""
     thin.host.allowed = {Action.VIEW, Action.EDIT}
     assert web.get(f"/own-smtp/servers/{relay.id}/test-mail").status_code == 403
     assert web.post(f"/own-smtp/servers/{relay.id}/test-mail").status_code == 403
@@ -206,6 +206,6 @@ def test_permissions(web, thin, relay):
 
 
 def test_another_tenants_server_sends_none(web, db_session, thin):
-    """It is answered as what does not exist."""
+    """It is answered like a missing server."""
     foreign = add_relay(db_session, thin, tenant_id="evil", active=True)
     assert web.post(f"/own-smtp/servers/{foreign.id}/test-mail").status_code == 404

@@ -54,7 +54,7 @@ class Life(RuleBasedStateMachine):
         self.batches = [self.outbox.send(self.relay, 4).batch_id]
 
     def teardown(self):
-        if hasattr(self, "books"):
+        if hasattr(self, "outbox"):
             self.outbox.engine.dispose()
 
     # Events

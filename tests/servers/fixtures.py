@@ -36,7 +36,7 @@ def redis_url(_redis: Redis) -> str:
 
 @pytest.fixture
 def redis_server() -> Iterator[Redis]:
-    """A Redis for this test alone, which it may stop, kill and start again."""
+    """A Redis for this test only, which it may stop, kill and start again."""
     with Redis() as server:
         yield server
 

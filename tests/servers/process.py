@@ -42,7 +42,7 @@ def eventually(check: Callable[[], Any], what: str, seconds: float = 30.0) -> An
 
 
 def answers(port: int) -> bool:
-    """Whether something accepts connections on the loopback port."""
+    """Whether a program accepts connections on the loopback port."""
     with socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
 

@@ -1,4 +1,4 @@
-"""Addresses: what is taken, in which form, and what is refused."""
+"""Addresses: accepted ones, their normal form, and refused ones."""
 
 import pytest
 from email_validator import EmailNotValidError, validate_email
@@ -34,7 +34,7 @@ DOMAIN = "abZ09-."
     ],
 )
 def test_an_address_gets_its_normal_form(text, address):
-    """White space goes, the domain becomes lower-case A-labels, the local part stays as it is."""
+    """White space is removed, the domain becomes lower-case A-labels, the local part stays unchanged."""
     assert parse_address(text) == address
 
 
@@ -73,8 +73,8 @@ def test_an_address_gets_its_normal_form(text, address):
         "a" * 100_000,
     ],
 )
-def test_what_is_no_address_is_refused(text):
-    """Half addresses, literals, quoted local parts, comments, names and over-long parts are refused in words."""
+def test_invalid_addresses_are_refused(text):
+    """Incomplete addresses, literals, quoted local parts, comments, names and overlong parts are refused."""
     with pytest.raises(AddressError) as caught:
         parse_address(text)
     assert str(caught.value).endswith((".", ")", "characters."))
@@ -100,7 +100,7 @@ def test_what_is_no_address_is_refused(text):
     ],
 )
 def test_nothing_that_could_break_a_command_or_a_header_passes(text):
-    """Line ends, NUL, other controls, spaces and invisible characters inside of an address are refused."""
+    """Line ends, NUL, other control characters, spaces and invisible characters in an address are refused."""
     with pytest.raises(AddressError):
         parse_address(text)
 
@@ -125,7 +125,7 @@ def test_nothing_that_could_break_a_command_or_a_header_passes(text):
     ],
 )
 def test_readers_cannot_disagree_about_the_domain(text):
-    """Whatever other parsers have taken for two addresses, or for another domain (CVE-2023-27043), is refused."""
+    """Input that some parsers read as two addresses, or as another domain (CVE-2023-27043), is refused."""
     with pytest.raises(AddressError):
         parse_address(text)
 
@@ -147,8 +147,8 @@ def test_readers_cannot_disagree_about_the_domain(text):
 @example("a@ab--c.example")
 @example("0@0.Z---0")
 @example("a@example.c1")
-def test_the_fast_path_takes_only_what_email_validator_takes(text):
-    """An address that the regular expression takes is valid for email-validator, with the same domain."""
+def test_the_fast_path_accepts_only_what_email_validator_accepts(text):
+    """An address that the regular expression accepts is valid for email-validator, with the same domain."""
     if len(text) > LONGEST_ADDRESS or not _PLAIN.fullmatch(text):
         return
     parts = validate_email(text, check_deliverability=False, globally_deliverable=False)
@@ -158,8 +158,8 @@ def test_the_fast_path_takes_only_what_email_validator_takes(text):
 
 @settings(max_examples=500)
 @given(st.one_of(st.text(max_size=60), st.builds("{}@{}.example".format, st.text(max_size=20), st.text(max_size=20))))
-def test_every_parsed_address_is_fit_for_a_command(text):
-    """Whatever is parsed has one @, an ASCII domain, no blank, bracket or control, and parses to itself."""
+def test_every_parsed_address_is_safe_in_a_command(text):
+    """A parsed address has one @, an ASCII domain, no blank, bracket or control character, and parses to itself."""
     try:
         address = parse_address(text)
     except AddressError:
@@ -175,7 +175,7 @@ def test_every_parsed_address_is_fit_for_a_command(text):
 
 
 @given(st.text(max_size=60))
-def test_nothing_is_taken_that_email_validator_refuses(text):
+def test_nothing_is_accepted_that_email_validator_refuses(text):
     """Own SMTP is never more lenient than email-validator."""
     try:
         parse_address(text)
@@ -187,13 +187,13 @@ def test_nothing_is_taken_that_email_validator_refuses(text):
         pytest.fail(f"{text!r} was taken")
 
 
-def test_what_is_not_text_is_no_address():
-    """A missing address is a refusal like any other, not an exception in the host's transaction."""
+def test_a_value_that_is_not_text_is_refused():
+    """A missing address is an ordinary refusal, not an exception in the host's transaction."""
     with pytest.raises(AddressError):
         parse_address(None)
 
 
-def test_only_a_local_part_beyond_ascii_needs_smtputf8():
-    """An internationalised domain becomes A-labels and needs nothing of the server; a local part does."""
+def test_only_a_non_ascii_local_part_needs_smtputf8():
+    """An internationalised domain becomes A-labels and needs no extension; a local part needs SMTPUTF8."""
     assert not needs_smtputf8(parse_address("anna@müller.example"))
     assert needs_smtputf8(parse_address("jürgen@example.org"))

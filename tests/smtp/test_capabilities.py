@@ -1,4 +1,4 @@
-"""What a server offers in its answer to EHLO."""
+"""The extensions that a server offers in its reply to EHLO."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def offered(*lines: str) -> Capabilities:
     ],
 )
 def test_an_extension(line, capabilities):
-    """Keywords count in any case, their parameters as far as they make sense, and unknown ones not at all."""
+    """Keywords count in any case, valid parameters are read, and unknown keywords are ignored."""
     assert offered(line) == capabilities
 
 
 def test_the_greeting_line_offers_nothing():
-    """A server that is called like an extension does not offer it (RFC 5321, 4.1.1.1)."""
+    """A server whose name equals a keyword does not offer that extension (RFC 5321, 4.1.1.1)."""
     assert parse_ehlo(make_reply(250, [b"PIPELINING", b"DSN"])) == Capabilities(dsn=True)
     assert parse_ehlo(make_reply(250, [b"PIPELINING"])) == NOTHING
 
 
 def test_mechanisms_of_several_lines_add_up():
-    """Old servers say `AUTH` and `AUTH=`, each with a list."""
+    """Old servers send `AUTH` and `AUTH=`, each with a list."""
     assert offered("AUTH PLAIN", "AUTH=LOGIN").auth == {"PLAIN", "LOGIN"}
 
 
 @given(st.lists(st.binary(max_size=60), max_size=20))
-def test_nothing_that_a_server_says_breaks_it(lines):
+def test_arbitrary_lines_raise_nothing(lines):
     """Any lines at all become capabilities."""
     parse_ehlo(make_reply(250, lines or [b""]))

@@ -1,4 +1,4 @@
-"""Certificates as people compare them."""
+"""Certificates in the form that people compare."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ def ending(moment: datetime | None) -> Certificate:
     return Certificate(fingerprint="ab" * 32, ends_at=moment)
 
 
-def test_a_certificate_says_for_whom_and_from_whom(good, test_authority):
-    """Subject, issuer, names and fingerprint are what the server's own tools show."""
+def test_a_certificate_has_subject_issuer_and_names(good, test_authority):
+    """Subject, issuer, names and fingerprint equal those in the server's own tools."""
     assert good.fingerprint == test_authority.fingerprint()
     assert {"localhost", "127.0.0.1"} <= set(good.names)
     assert "trustme" in good.issuer
     assert good.starts_at < good.ends_at
 
 
-def test_it_comes_back_from_json(good):
-    """What is stored is what was seen."""
+def test_json_restores_a_certificate(good):
+    """The stored form restores an equal certificate."""
     assert Certificate.from_json(good.as_json()) == good
 
 
 def test_rubbish_still_has_a_fingerprint():
-    """A server that shows something unreadable does not break the test."""
+    """An unreadable certificate does not break the connection test."""
     found = Certificate.from_der(b"no certificate")
     assert (len(found.fingerprint), found.subject, found.ends_at) == (64, "", None)
     assert Certificate.from_json(found.as_json()) == found
 
 
-def test_a_certificate_that_breaks_the_rules_is_read_as_far_as_it_goes():
-    """An extension that stands twice hides the names, and nothing else."""
+def test_an_invalid_certificate_is_read_as_far_as_possible():
+    """A duplicate extension hides the names, and nothing else."""
     broken = BrokenCertificate()
     found = Certificate.from_der(broken.der)
     assert (found.fingerprint, found.subject, found.names) == (broken.fingerprint, "CN=twice.example.test", ())
@@ -60,7 +60,7 @@ def test_a_certificate_that_breaks_the_rules_is_read_as_far_as_it_goes():
 
 @given(st.binary(max_size=2000), st.integers(0, 2000), st.binary(min_size=1, max_size=8))
 def test_no_certificate_raises(rubbish, position, change):
-    """Whatever a server shows, there is a fingerprint of it."""
+    """Every certificate gives a fingerprint, whatever its content."""
     der = BROKEN.der
     changed = der[: position % len(der)] + change + der[position % len(der) + len(change) :]
     for data in (rubbish, changed, der + rubbish):
@@ -78,18 +78,18 @@ def test_no_certificate_raises(rubbish, position, change):
         (None, None),
     ],
 )
-def test_the_end_is_warned_of_fourteen_days_ahead(ends_at, days):
-    """Not earlier, and not when it is over: that is another sentence."""
+def test_the_expiry_is_announced_fourteen_days_ahead(ends_at, days):
+    """Not earlier, and not after the expiry, which has a text of its own."""
     assert ending(ends_at).days_left(NOW, WARNING) == days
 
 
-def test_the_end_itself_is_the_end():
-    """A certificate is over from its last second on."""
+def test_a_certificate_expires_at_its_last_second():
+    """A certificate counts as expired from its last second on."""
     assert ending(NOW).is_over(NOW)
     assert not ending(NOW + timedelta(seconds=1)).is_over(NOW)
     assert not ending(None).is_over(NOW)
 
 
 def test_a_fingerprint_is_spelt_as_other_programs_do():
-    """Pairs with colons, in capitals."""
+    """Pairs with colons, in capitals, as in other programs."""
     assert spelt("0aff") == "0A:FF"

@@ -1,4 +1,4 @@
-"""The connection itself: one deadline a phase, no reply that nobody asked for, and what is certain about its end."""
+"""The connection: one deadline per phase, no unexpected reply, and certainty about unsent octets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TINY = 4096
 
 
 def over(server: Any, talk: Callable[[Connection], Awaitable[Any]]) -> Any:
-    """Connect, do what `talk` does, and let go. Returns what it returns."""
+    """Connect, run `talk`, and close. Returns the result of `talk`."""
 
     async def run() -> Any:
         connected = await dial(Target(host="localhost", port=server.port, addresses=("127.0.0.1",)), 5)
@@ -53,7 +53,7 @@ async def banner(wire: Connection, seconds: float = 0.2) -> Any:
 
 
 async def lost(wire: Connection, seconds: float = 5.0) -> SessionError:
-    """Wait until the connection is over, and return why."""
+    """Wait until the connection has failed, and return the failure."""
     with contextlib.suppress(SessionError):
         async with asyncio.timeout(seconds):
             while True:
@@ -64,7 +64,7 @@ async def lost(wire: Connection, seconds: float = 5.0) -> SessionError:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until the condition holds."""
+    """Run the loop until the condition holds."""
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 -- nothing in the code under test is there to be waited for
             await asyncio.sleep(0)
@@ -78,20 +78,20 @@ async def until(condition: Callable[[], bool]) -> None:
     [HANG, Trickle("220 " + "x" * 1000, interval=0.01), Trickle(multiline(220, *["x"] * 99), interval=0.01)],
 )
 def test_a_phase_has_one_deadline_as_a_whole(scripted, behaviour):
-    """A byte now and then buys no time."""
+    """Single bytes now and then do not extend it."""
     scripted.on("banner", behaviour)
     with pytest.raises(ConnectionLostError, match="took too long for the banner"):
         over(scripted, banner)
 
 
 def test_silence_ends_at_the_deadline():
-    """Also when nobody ever answers at all."""
+    """The deadline also applies if no byte arrives at all."""
     with SilentPort() as port, pytest.raises(ConnectionLostError, match="too long"):
         over(port, banner)
 
 
 def test_the_clock_rests_while_nothing_is_expected(scripted):
-    """A connection that waits for work outlives the deadline of what was asked before."""
+    """An idle connection outlives the deadline of its last command."""
 
     async def talk(wire: Connection) -> bool:
         await banner(wire, 0.1)
@@ -104,7 +104,7 @@ def test_the_clock_rests_while_nothing_is_expected(scripted):
 
 
 def test_a_shorter_deadline_replaces_a_longer_one(scripted):
-    """The clock of the phase before does not count for this one."""
+    """The deadline of the previous phase does not apply to this one."""
     scripted.on("noop", HANG)
 
     async def talk(wire: Connection) -> None:
@@ -118,7 +118,7 @@ def test_a_shorter_deadline_replaces_a_longer_one(scripted):
 
 
 def test_a_longer_deadline_replaces_a_shorter_one(scripted):
-    """What came in time leaves no clock behind that ends the next phase."""
+    """A phase that ended in time leaves no timer that ends the next phase."""
     scripted.on("noop", Trickle("250 ok", interval=0.03))
 
     async def talk(wire: Connection) -> int:
@@ -145,7 +145,7 @@ def test_a_longer_deadline_replaces_a_shorter_one(scripted):
         (b"220-first\r\n250 second\r\n", "different codes"),
     ],
 )
-def test_what_no_honest_server_says_ends_the_connection(scripted, behaviour, error):
+def test_input_beyond_the_limits_ends_the_connection(scripted, behaviour, error):
     """At once, and in bounded memory."""
     scripted.on("banner", behaviour)
     tracemalloc.start()
@@ -156,8 +156,8 @@ def test_what_no_honest_server_says_ends_the_connection(scripted, behaviour, err
         tracemalloc.stop()
 
 
-def test_a_reply_more_than_was_asked_for_ends_the_connection(scripted):
-    """The one that was asked for can be read, and then nothing more."""
+def test_an_extra_reply_ends_the_connection(scripted):
+    """The expected reply can be read, and then nothing more."""
     scripted.on("noop", "250 asked\n250 not asked")
 
     async def talk(wire: Connection) -> tuple[str, SessionError | None]:
@@ -172,8 +172,8 @@ def test_a_reply_more_than_was_asked_for_ends_the_connection(scripted):
     assert (text, failure.reply.text) == ("asked", "not asked")
 
 
-def test_a_421_out_of_the_blue_is_kept(scripted):
-    """Who wants to send next learns why it cannot."""
+def test_an_unexpected_421_is_kept(scripted):
+    """The next write raises it as the reason why nothing can be sent."""
 
     async def talk(wire: Connection) -> SessionError:
         await banner(wire)
@@ -186,8 +186,8 @@ def test_a_421_out_of_the_blue_is_kept(scripted):
     assert over(scripted, talk).reply.code == 421
 
 
-def test_half_a_reply_out_of_the_blue_is_not_completed_by_the_next(scripted):
-    """`25` without an end, sent before anything was asked, must not become the answer to what is asked then."""
+def test_half_an_unexpected_reply_is_not_completed_by_the_next(scripted):
+    """An incomplete `25`, sent without a command, must not become part of the reply to the next command."""
 
     async def talk(wire: Connection) -> None:
         await banner(wire)
@@ -201,7 +201,7 @@ def test_half_a_reply_out_of_the_blue_is_not_completed_by_the_next(scripted):
 
 @pytest.mark.parametrize("end", [CLOSE, RESET])
 def test_a_reply_before_the_end_counts(scripted, end):
-    """What was asked for and came is read, whatever happened right behind it."""
+    """An expected reply that arrived is read, whatever happened right behind it."""
     scripted.on("quit", ("221 bye", end))
 
     async def talk(wire: Connection) -> int:
@@ -214,8 +214,8 @@ def test_a_reply_before_the_end_counts(scripted, end):
     assert over(scripted, talk) == 221
 
 
-def test_a_torn_reply_is_none(scripted):
-    """Half a line and the end of the connection are no answer."""
+def test_an_incomplete_reply_is_not_a_reply(scripted):
+    """Half a line and the end of the connection are not a reply."""
     scripted.on("noop", (b"250 2.0.0 acc", CLOSE))
 
     async def talk(wire: Connection) -> None:
@@ -231,7 +231,7 @@ def test_a_torn_reply_is_none(scripted):
 
 
 async def flood(wire: Connection, message: bytes, after: bytes) -> tuple[bool, bool]:
-    """Write to a server that does not read; return what is certain of the message, and of its first octet."""
+    """Write to a server that does not read; return whether the message, and its first octet, never left."""
     await banner(wire)
     start = wire.position
     wire.write(message + after, replies=1)
@@ -243,7 +243,7 @@ async def flood(wire: Connection, message: bytes, after: bytes) -> tuple[bool, b
 
 @pytest.fixture(params=["plain", "tls"])
 def deaf(request, trusted: Authority):
-    """A server that says its banner and then reads nothing, and the function that connects to it."""
+    """A server that sends its banner and then reads nothing, and the function that connects to it."""
     tls = trusted.server_context() if request.param == "tls" else None
     with ScriptedServer(tls=tls, implicit_tls=tls is not None, receive_buffer=TINY) as server:
         server.on("banner", ("220 ready", HANG))
@@ -267,26 +267,26 @@ def over_either(
     return over(server, upgraded)
 
 
-def test_what_still_waits_here_cannot_have_arrived(deaf):
-    """A message whose end was not even handed to the kernel was not taken, for certain; its beginning may have been."""
+def test_buffered_octets_cannot_have_arrived(deaf):
+    """A message whose end was not passed to the kernel was certainly not accepted; its beginning may have arrived."""
     ended, begun = over_either(deaf, lambda wire: flood(wire, b"x" * 30_000_000, b""))
     assert ended
     assert not begun
 
 
-def test_what_the_kernel_took_may_have_arrived(deaf):
-    """A small message left this process, although nobody read it: nothing is certain."""
+def test_octets_passed_to_the_kernel_may_have_arrived(deaf):
+    """A small message left this process although the server read nothing: nothing is certain."""
     assert over_either(deaf, lambda wire: flood(wire, b"x" * 1000, b"")) == (False, False)
 
 
-def test_what_waits_behind_a_message_says_nothing_of_it(deaf):
-    """The envelope of the next message may be all that is left here."""
+def test_octets_behind_a_message_do_not_count_for_it(deaf):
+    """Only the envelope of the next message may be left in the buffer."""
     ended, _begun = over_either(deaf, lambda wire: flood(wire, b"x" * 1000, b"y" * 30_000_000))
     assert not ended
 
 
 def test_room_means_that_everything_left(deaf):
-    """A server that does not read keeps a sender waiting until the deadline."""
+    """A server that does not read blocks the sender until the deadline."""
 
     async def talk(wire: Connection) -> None:
         await banner(wire)
@@ -299,7 +299,7 @@ def test_room_means_that_everything_left(deaf):
 
 
 def test_nothing_leaves_after_a_failure():
-    """What waited when the deadline passed is thrown away, not sent when the server wakes up."""
+    """Data that was buffered at the deadline is discarded, not sent when the server reads again."""
     with ScriptedServer(receive_buffer=TINY) as server:
         server.on("banner", ("220 ready", HANG))
 
@@ -313,7 +313,7 @@ def test_nothing_leaves_after_a_failure():
 
 
 def test_writing_to_a_lost_connection_raises(scripted):
-    """Whoever writes learns at once that it never leaves."""
+    """The writer learns at once that the data is never sent."""
     scripted.on("noop", RESET)
 
     async def talk(wire: Connection) -> None:
@@ -330,7 +330,7 @@ def test_writing_to_a_lost_connection_raises(scripted):
 
 
 def test_the_next_address_is_tried(scripted):
-    """The first address that answers is used, and it is known which one."""
+    """The first address that accepts the connection is used, and reported."""
     target = Target(host="mail.example", port=scripted.port, addresses=("127.0.0.9", "127.0.0.1"))
 
     async def run() -> Connected:
@@ -342,21 +342,21 @@ def test_the_next_address_is_tried(scripted):
 
 
 def test_no_address_answers():
-    """The last failure is what is told."""
+    """The last failure is raised."""
     with ClosedPort() as port, pytest.raises(ConnectionRefusedError):
         asyncio.run(dial(Target(host="x", port=port.port, addresses=("127.0.0.1", "127.0.0.2")), 5))
 
 
 def test_a_handshake_that_hangs_ends_in_time(trusted):
-    """TLS has its deadline as everything else."""
+    """The TLS handshake has a deadline like every phase."""
     with ScriptedServer(tls=trusted.server_context(), implicit_tls=True) as server:
         server.on("tls", HANG)
         with pytest.raises(ConnectionAbortedError):
             over(server, lambda wire: wire.upgrade(trusted.client_context(), "localhost", 0.2))
 
 
-def test_plain_text_before_tls_is_not_believed(trusted):
-    """A server that speaks first where TLS was to begin is not the one that was meant."""
+def test_plain_text_before_tls_is_not_accepted(trusted):
+    """A server that sends plain text where TLS had to begin is refused."""
     with ScriptedServer() as server:
 
         async def talk(wire: Connection) -> None:
@@ -367,8 +367,8 @@ def test_plain_text_before_tls_is_not_believed(trusted):
             over(server, talk)
 
 
-def test_it_tells_about_itself(scripted):
-    """For logs: what it waits for, and whether it is of any use."""
+def test_its_repr_shows_its_state(scripted):
+    """For logs: its phase, and whether it is usable."""
 
     async def talk(wire: Connection) -> tuple[str, str, str]:
         fresh = repr(wire)
@@ -383,8 +383,8 @@ def test_it_tells_about_itself(scripted):
     assert "lost" in gone
 
 
-def test_an_unconnected_wire_is_of_no_use():
-    """It has neither TLS nor anybody to write to."""
+def test_an_unconnected_connection_is_unusable():
+    """It has neither TLS nor a transport."""
 
     async def run() -> None:
         wire = Connection(asyncio.get_running_loop())

@@ -1,4 +1,4 @@
-"""A mail server tried up to the recipient: what is told on the way, what it comes to, and that nothing is sent."""
+"""Connection tests up to RCPT: the trace, the finding, and that no message is sent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def secured(trusted):
 
 
 def tried(server, *, find=resolve, deadlines=INTERACTIVE, longest=30.0, **profile):
-    """Try a server; return what was found and all that was told."""
+    """Test a server; return the finding and the trace."""
     seen = []
     profile = profile_for(server, **profile)
     found = run_dry_run(profile, RECIPIENT, find=find, observe=seen.append, deadlines=deadlines, longest=longest)
@@ -43,8 +43,8 @@ def stages(seen):
 
 
 @pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT])
-def test_all_well(trusted, security):
-    """Each planned step is told in its order, and the server never sees a message."""
+def test_a_passed_test(trusted, security):
+    """Each planned step is traced in its order, and the server never gets a message."""
     implicit = security is Security.IMPLICIT
     with ScriptedServer(tls=trusted.server_context(), implicit_tls=implicit) as server:
         found, seen = tried(server, security=security, credentials=LOGIN)
@@ -57,7 +57,7 @@ def test_all_well(trusted, security):
 
 
 def test_neither_steps_nor_transcript_hold_the_password(secured):
-    """Not even base64 of a very short one, which nobody could find again in a text."""
+    """Not even base64 of a very short one, which no redaction could find in a text."""
     for login, mechanisms in ((LOGIN, ["PLAIN"]), (Credentials(username="user", password="q7"), ["LOGIN"])):
         secured.mechanisms = mechanisms
         _found, seen = tried(secured, security=Security.STARTTLS, credentials=login)
@@ -78,8 +78,8 @@ def test_neither_steps_nor_transcript_hold_the_password(secured):
         ("rcpt", "550 5.1.1 no such user", Stage.RCPT),
     ],
 )
-def test_a_refusal_ends_it_with_the_servers_words(scripted, phase, reply, stage):
-    """The last thing that was told is the reply that ended it."""
+def test_a_refusal_ends_it_with_the_servers_reply(scripted, phase, reply, stage):
+    """The last entry of the trace is the reply that ended it."""
     scripted.on(phase, reply)
     found, seen = tried(scripted)
     assert (found.failure.stage, found.failure.reply.code) == (stage, int(reply[:3]))
@@ -98,8 +98,8 @@ def test_a_wrong_password_is_tried_once(secured):
 
 @pytest.mark.parametrize("kind", ["other_ca", "expired", "wrong_name"])
 @pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT])
-def test_a_certificate_that_is_not_trusted_is_shown_all_the_same(trusted, kind, security):
-    """It is looked at in a second connection, over which no password goes."""
+def test_an_untrusted_certificate_is_shown(trusted, kind, security):
+    """It is fetched by a second connection, over which no password is sent."""
     implicit = security is Security.IMPLICIT
     with ScriptedServer(tls=trusted.server_context(kind), implicit_tls=implicit) as server:
         found, _seen = tried(server, security=security, credentials=LOGIN)
@@ -109,7 +109,7 @@ def test_a_certificate_that_is_not_trusted_is_shown_all_the_same(trusted, kind, 
 
 
 def test_a_trusted_fingerprint_lets_it_pass_and_another_one_does_not(trusted):
-    """Trust is in this one certificate: the usual authorities do not count then."""
+    """Only this one certificate is trusted: the system's authorities do not count."""
     with ScriptedServer(tls=trusted.server_context("other_ca")) as server:
         found, _seen = tried(server, security=Security.STARTTLS, fingerprint=trusted.fingerprint("other_ca"))
         assert found.failure is None
@@ -120,8 +120,8 @@ def test_a_trusted_fingerprint_lets_it_pass_and_another_one_does_not(trusted):
 
 
 @pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT])
-def test_a_certificate_that_cannot_be_read_is_shown_by_its_fingerprint(security):
-    """It is refused as any other that is not trusted, and can be trusted as any other."""
+def test_an_unreadable_certificate_is_shown_by_its_fingerprint(security):
+    """It is refused like any other untrusted one, and can be trusted like any other."""
     broken = BrokenCertificate()
     with ScriptedServer(tls=broken.server_context(), implicit_tls=security is Security.IMPLICIT) as server:
         found, _seen = tried(server, security=security)
@@ -131,8 +131,8 @@ def test_a_certificate_that_cannot_be_read_is_shown_by_its_fingerprint(security)
         assert (found.failure, found.certificate.fingerprint) == (None, broken.fingerprint)
 
 
-def test_an_error_that_nobody_foresaw_ends_a_test(scripted, caplog):
-    """With a sentence for the person and the place for the log; its words, which may be the server's, go nowhere."""
+def test_an_unexpected_error_ends_a_test(scripted, caplog):
+    """The person gets a text and the log the traceback; the error's message, which may quote the server, is dropped."""
 
     async def find(_profile):
         raise ZeroDivisionError(PASSWORD)
@@ -145,7 +145,7 @@ def test_an_error_that_nobody_foresaw_ends_a_test(scripted, caplog):
 
 @pytest.mark.parametrize("written", ["{}", "{!r}"])
 def test_the_transcript_shows_no_user_name(secured, written):
-    """What a server repeats of the login is taken out, in plain and in base64."""
+    """A server's echo of the username is removed, plain and in base64."""
     login = Credentials(username="ann.smith@acme.example", password=PASSWORD)
     token = base64.b64encode(login.username.encode()).decode()
     secured.on("auth", f"535 5.7.8 not {login.username}, {written.format(token)}, {quote(login.username)}")
@@ -157,21 +157,21 @@ def test_the_transcript_shows_no_user_name(secured, written):
 
 
 def test_implicit_tls_on_a_starttls_port(scripted):
-    """The server speaks first where TLS should begin: no encryption."""
+    """The server sends its banner where TLS should begin: no encryption."""
     found, seen = tried(scripted, security=Security.IMPLICIT, deadlines=QUICK)
     assert found.failure.stage == Stage.TLS
     assert stages(seen) == [Stage.CONNECT]
 
 
 def test_starttls_on_an_implicit_port(trusted):
-    """Both wait for the other: the deadline ends it."""
+    """Both wait for each other until the deadline."""
     with ScriptedServer(tls=trusted.server_context(), implicit_tls=True) as server:
         found, _seen = tried(server, security=Security.STARTTLS, deadlines=QUICK)
     assert found.failure.stage == Stage.BANNER
 
 
-def test_refused_closed_and_silent_targets_tell_the_same(scripted):
-    """Neither steps nor words show which of them it was."""
+def test_refused_closed_and_silent_targets_look_the_same(scripted):
+    """Neither steps nor texts reveal which of them it was."""
 
     async def refuse(_profile):
         raise TargetRefusedError("10.0.0.1 is private")
@@ -202,14 +202,14 @@ def test_a_server_that_drags_on_is_left_after_the_total(scripted):
 
 
 def test_a_silent_server(trusted):
-    """No banner: a port that is open is no mail server."""
+    """No banner: an open port alone is not a mail server."""
     with SilentPort() as server:
         found, _seen = tried(server, deadlines=QUICK)
     assert found.failure.stage == Stage.BANNER
 
 
-def test_a_slow_farewell_changes_nothing(scripted):
-    """What was found stands, whatever the server makes of RSET and QUIT."""
+def test_a_slow_quit_changes_nothing(scripted):
+    """The finding stays, whatever the server replies to RSET and QUIT."""
     scripted.on("rset", "500 5.5.1 what?")
     scripted.on("quit", HANG)
     found, _seen = tried(scripted, deadlines=QUICK)

@@ -1,4 +1,4 @@
-"""Exim, the other mail server that others wrote: it holds clients to the order of the conversation, and counts."""
+"""Sessions and drains with Exim, which enforces the order of commands and limits connections and messages."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def at(server: Exim, port: int) -> SimpleNamespace:
 
 
 def add_relay(platform: Platform, server: Exim, **values) -> int:
-    """Add Exim as a tenant does: STARTTLS and a login."""
+    """Add Exim as a tenant would: STARTTLS and a username with a password."""
     secured = {"port": server.submission_port, "security": Security.STARTTLS, "username": LOGIN.username}
     return platform.add_relay(server, password=LOGIN.password, **{**secured, **values})
 
@@ -77,7 +77,7 @@ def users(numbers) -> list[str]:
 
 
 @pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT])
-def test_tls_and_login(exim, security):
+def test_tls_and_sign_in(exim, security):
     """STARTTLS on the submission port, TLS from the first byte on the other; the second connection resumes it."""
     port = exim.submission_port if security is Security.STARTTLS else exim.implicit_port
     verifying_context()._sessions.clear()
@@ -89,8 +89,8 @@ def test_tls_and_login(exim, security):
     assert exim.logged().count("A=plain:survey") >= 6
 
 
-def test_login_where_there_is_no_plain():
-    """The name and the password, one at a time, each when it is asked for."""
+def test_auth_login_without_plain():
+    """Username and password are sent one at a time, each on request."""
     with Exim(offers_plain=False) as server:
         trust(server)
         port = at(server, server.submission_port)
@@ -110,15 +110,15 @@ def test_a_wrong_password_is_tried_once(exim):
     assert exim.copies() == []
 
 
-def test_no_login_at_all(exim):
-    """530 to MAIL, behind which the rest of the group is refused, too: the relay pauses, no recipient is blamed."""
+def test_no_sign_in_at_all(exim):
+    """530 to MAIL, and the rest of the group is refused, too: the relay pauses, no recipient is refused."""
     sent = converse(at(exim, exim.submission_port), 3, security=Security.STARTTLS)
     assert (sent.outcome().reply.code, sent.outcome().pause) == (530, PauseReason.NO_AUTH)
     assert set(sent.states) == {"queued"}
     assert exim.copies() == []
 
 
-def test_a_certificate_that_nobody_vouches_for():
+def test_a_certificate_of_an_unknown_authority():
     """No password is sent."""
     with Exim(authority=trustme.CA()) as server:
         sent = converse(at(server, server.submission_port), security=Security.STARTTLS, credentials=LOGIN)
@@ -127,7 +127,7 @@ def test_a_certificate_that_nobody_vouches_for():
 
 
 def test_a_certificate_for_another_name(exim):
-    """The authority is trusted, but the name is not the one that was entered."""
+    """The authority is trusted, but the host name does not match."""
     elsewhere = SimpleNamespace(host="mail.acme.example", port=exim.submission_port)
     sent = converse(elsewhere, security=Security.STARTTLS, credentials=LOGIN)
     assert (sent.refusal.stage, sent.refusal.pause) == (Stage.TLS, PauseReason.CERTIFICATE)
@@ -139,7 +139,7 @@ def test_a_certificate_for_another_name(exim):
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_text_as_it_was(exim, window):
+def test_texts_arrive_unchanged(exim, window):
     """Dots, long lines and large messages arrive byte for byte, by DATA and by BDAT."""
     data = b"Subject: dots\r\nMessage-ID: <1@acme.example>\r\n\r\n.\r\n..\r\n" + (b"." * 990 + b"\r\n") * 500 + b".\r\n"
     supply = Listed(*(envelope(number, data=data) for number in (1, 2, 3)))
@@ -152,7 +152,7 @@ def test_text_as_it_was(exim, window):
 
 @pytest.mark.parametrize("window", [*WINDOWS, 32])
 def test_hundreds_over_one_connection(exim, window):
-    """Exim checks that nothing comes before its time: each message arrives once."""
+    """Exim refuses commands that come too early: each message arrives once."""
     sent = converse(at(exim, exim.plain_port), 300, window=window)
     assert sent.session.capabilities.pipelining
     assert sent.session.capabilities.chunking
@@ -161,8 +161,8 @@ def test_hundreds_over_one_connection(exim, window):
     assert "synchronization error" not in exim.logged()
 
 
-def test_dsn_parameters_and_addresses_outside_ascii(exim):
-    """ENVID, RET, NOTIFY and ORCPT are understood, also in xtext, and so is SMTPUTF8."""
+def test_dsn_parameters_and_non_ascii_addresses(exim):
+    """ENVID, RET, NOTIFY and ORCPT are accepted, also in xtext, and so is SMTPUTF8."""
     messages = (
         envelope(1, recipient="a+b=c@example.org", envelope_id="key.1=2+3"),
         envelope(2, recipient="jürgen@e.org"),
@@ -175,7 +175,7 @@ def test_dsn_parameters_and_addresses_outside_ascii(exim):
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_replies_for_each_recipient(exim, window):
-    """Refused and deferred ones end with Exim's words, and the others arrive over the same connection."""
+    """Refused and deferred ones end with Exim's replies, and the others arrive over the same connection."""
     exim.set_replies({"user2@example.org": "550 5.1.1 No such user", "user4@example.org": "451 4.2.0 Try later"})
     sent = converse(at(exim, exim.plain_port), 6, window=window)
     assert sent.states == ["accepted", "refused", "accepted", "queued", "accepted", "accepted"]
@@ -189,7 +189,7 @@ def test_replies_for_each_recipient(exim, window):
 )
 @pytest.mark.parametrize("when", ["predata", "data"])
 def test_a_message_that_is_refused(when, verb, reply, state, window):
-    """At DATA, or when it is there: what stands behind it is unharmed. BDAT is only answered when it is there."""
+    """At DATA, or after its end: the messages behind it are not affected. For BDAT only the end is possible."""
     if when == "predata" and window > 1:
         pytest.skip("There is no DATA with chunks.")
     statement = f"  {verb} message = {reply}\n  condition = ${{if match{{$recipients}}{{user[35]@}}}}\n"
@@ -205,7 +205,7 @@ def test_a_message_that_is_refused(when, verb, reply, state, window):
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_a_message_that_is_too_large(window):
-    """The size that the server states is respected before anything is sent."""
+    """The size limit of the server is checked before anything is sent."""
     with Exim(main={"message_size_limit": 2000}) as server:
         sent = converse(server, Listed(envelope(1, data=TEXT * 1000), envelope(2)), window=window)
         assert sent.states == ["failed", "accepted"]
@@ -214,7 +214,7 @@ def test_a_message_that_is_too_large(window):
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_a_rate_limit(window):
-    """450 4.7.1 to MAIL, and 503 to all behind it: queued, and slower."""
+    """450 4.7.1 to MAIL, and 503 to all commands behind it: queued, and slower."""
     limit = "  defer message = 450 4.7.1 Slow down\n  ratelimit = 3 / 1h / per_mail / strict\n"
     with Exim(acls={"mail": limit}) as server:
         sent = converse(server, 9, window=window)
@@ -226,7 +226,7 @@ def test_a_rate_limit(window):
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_a_limit_of_messages_in_a_connection(window):
-    """421 to MAIL, and Exim closes: what it took is accepted, nothing behind that is unknown."""
+    """421 to MAIL, and Exim closes: messages before it are accepted, none behind it is unknown."""
     with Exim(main={"smtp_accept_max_per_connection": 4}) as server:
         sent = converse(server, 9, window=window)
         assert set(sent.states[4:]) == {"queued"}
@@ -235,8 +235,8 @@ def test_a_limit_of_messages_in_a_connection(window):
         assert recipients_of(server.copies()) == users([1, 2, 3, 4])
 
 
-def test_a_connection_that_carried_all_that_it_may():
-    """421 after as many as Exim takes on one: the next is given back for a new connection, untried and at no cost."""
+def test_a_connection_at_its_message_limit():
+    """421 at Exim's limit per connection: the next message is given back for a new connection, untried."""
     with Exim(main={"smtp_accept_max_per_connection": WELL_USED + 1}) as server:
         sent = converse(server, WELL_USED + 3)
         assert sent.states == ["accepted"] * (WELL_USED + 1)
@@ -256,10 +256,9 @@ def test_a_limit_of_connections_of_a_host():
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_many_dead_addresses_on_one_connection(exim, window):
-    """Exim closes when RSET comes for nothing too often: that pauses nothing, and leaves nothing unknown.
-
-    With messages in flight it is not let come to that.
+def test_many_unknown_mailboxes_on_one_connection(exim, window):
+    """Exim closes after too many RSET: this pauses nothing, and leaves nothing unknown. With messages in flight the
+    limit is not reached.
     """
     dead = range(3, 30)
     exim.set_replies(dict.fromkeys(users(dead), "550 5.1.1 No such user"))
@@ -279,7 +278,7 @@ def test_many_dead_addresses_on_one_connection(exim, window):
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_a_drain_over_several_connections(make_platform, exim, window):
-    """STARTTLS and a login on each: every invitation arrives once, with its own Message-ID."""
+    """STARTTLS and sign-in on each: every invitation arrives once, with its own Message-ID."""
     platform = make_platform(window=window)
     relay = add_relay(platform, exim, max_connections=4)
     platform.send(relay, 400)
@@ -292,8 +291,8 @@ def test_a_drain_over_several_connections(make_platform, exim, window):
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_a_list_with_dead_addresses(make_platform, exim, window):
-    """Every tenth is gone, and Exim ends connections over it: each of the others arrives once, in one drain."""
+def test_a_list_with_unknown_mailboxes(make_platform, exim, window):
+    """Every tenth mailbox is unknown, and Exim closes connections over it: the others arrive once, in one drain."""
     dead = set(range(5, 400, 10))
     exim.set_replies(dict.fromkeys(users(dead), "550 5.1.1 No such user"))
     platform = make_platform(window=window)
@@ -308,8 +307,8 @@ def test_a_list_with_dead_addresses(make_platform, exim, window):
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_temporary_refusals_are_tried_again(make_platform, exim, window):
-    """Greylisting: the second attempt arrives, and what was taken at once does not go out again."""
+def test_temporary_refusals_are_retried(make_platform, exim, window):
+    """Greylisting: the second attempt arrives, and messages accepted at once are not sent again."""
     later = (2, 5, 6)
     exim.set_replies(dict.fromkeys(users(later), "451 4.7.1 Greylisted"))
     platform = make_platform(window=window)
@@ -324,8 +323,8 @@ def test_temporary_refusals_are_tried_again(make_platform, exim, window):
     assert len(platform.attempts) == 11
 
 
-def test_limits_are_lived_with(make_platform):
-    """Few messages in a connection, few connections: in a few drains all arrive, each once."""
+def test_limits_of_exim_are_respected(make_platform):
+    """Few messages per connection, few connections: within a few drains all arrive, each once."""
     with Exim(main={"smtp_accept_max_per_connection": 5, "smtp_accept_max_per_host": 2}) as server:
         trust(server)
         platform = make_platform()
@@ -344,7 +343,7 @@ def test_limits_are_lived_with(make_platform):
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_exim_killed_again_and_again(make_platform, redis_url, window):
-    """In mid-drain: none is lost, none arrives twice, and no more are unknown than were in flight."""
+    """During a drain: none is lost, none arrives twice, and no more are unknown than were in flight."""
     connections, kills, many = 2, 3, 300
     platform = make_platform(window=window)
     with Exim() as server:

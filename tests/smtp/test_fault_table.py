@@ -87,8 +87,8 @@ def settled_once(platform):
 @pytest.mark.parametrize(
     "error", [ResolverError("No answer."), NoSuchHostError("There is no host."), TargetRefusedError("no")]
 )
-def test_a_name_that_leads_nowhere(platform, scripted, error):
-    """It may do so later, whatever it was: nothing pauses, the relay rests, and then everything is delivered."""
+def test_a_name_without_a_usable_address(platform, scripted, error):
+    """It may work later, whatever the cause: nothing pauses, the relay rests, and then everything is delivered."""
     relay, resolve = platform.add_relay(scripted), platform.runtime.resolver(platform.runtime.settings)
 
     async def failing(_profile):
@@ -106,8 +106,8 @@ def test_a_name_that_leads_nowhere(platform, scripted, error):
 
 
 @pytest.mark.parametrize("hole", [ClosedPort, BlackHole])
-def test_nobody_answers(make_platform, hole):
-    """Refused or silent: one probe, no invitation is blamed, and the relay rests before the next."""
+def test_an_unreachable_server(make_platform, hole):
+    """Refused or silent: one attempt, no invitation is affected, and the relay rests before the next."""
     platform = make_platform(deadlines=replace(SHORT, connect=0.2))
     dialled = []
     dial = platform.runtime.dialer
@@ -138,7 +138,7 @@ def test_nobody_answers(make_platform, hole):
 
 
 def test_a_server_that_closes_after_each_message(platform, scripted):
-    """Idle connections that are closed cost a new connection, no attempt and no copy."""
+    """Closed idle connections cost a new connection, no attempt and no copy."""
     scripted.on("dot", ("250 2.0.0 queued", CLOSE))
     relay = platform.add_relay(scripted)
     platform.send(relay, 5)
@@ -148,7 +148,7 @@ def test_a_server_that_closes_after_each_message(platform, scripted):
 
 
 def test_a_server_that_always_closes_at_one_recipient(platform, scripted):
-    """That one waits for its next attempt; the others arrive."""
+    """That invitation waits for its next attempt; the others arrive."""
     scripted.on("rcpt", CLOSE, recipient="user1@example.org")
     relay = platform.add_relay(scripted)
     platform.send(relay, 4)
@@ -159,7 +159,7 @@ def test_a_server_that_always_closes_at_one_recipient(platform, scripted):
 
 
 def test_a_server_that_closes_every_connection_at_mail(platform, scripted):
-    """After a few connections the relay counts as out of order, and rests."""
+    """After a few connections the relay counts as unreachable, and rests."""
     scripted.on("mail", CLOSE)
     relay = platform.add_relay(scripted)
     platform.send(relay, 50)
@@ -174,7 +174,7 @@ def test_a_server_that_closes_every_connection_at_mail(platform, scripted):
 
 @pytest.mark.parametrize(("phase", "reply"), [("mail", "450 4.7.1 slow down"), ("rcpt", "452 4.5.3 too many")])
 def test_a_rate_limit_slows_the_relay_down(platform, scripted, phase, reply):
-    """The learned pace is kept for the next drain."""
+    """The learned rate is kept for the next drain."""
     scripted.on(phase, reply, message=3, times=1)
     relay = platform.add_relay(scripted)
     platform.send(relay, 4)
@@ -186,8 +186,8 @@ def test_a_rate_limit_slows_the_relay_down(platform, scripted, phase, reply):
     assert len(scripted.copies) == 4
 
 
-def test_connections_that_may_only_carry_so_much(platform, scripted):
-    """Exim's 421 after so many messages costs a new connection: no retry, no time and none of the pace."""
+def test_connections_with_a_message_limit(platform, scripted):
+    """Exim's 421 after so many messages costs a new connection: no retry, no time and no speed."""
     scripted.on("mail", ("421 too many messages in this connection", CLOSE), when=lambda moment: moment.turn > 60)
     relay = platform.add_relay(scripted, max_connections=2)
     platform.send(relay, 300)
@@ -201,8 +201,8 @@ def test_connections_that_may_only_carry_so_much(platform, scripted):
 
 @pytest.mark.parametrize("words", ["421 too many messages", "421 4.7.0 too many messages in this connection"])
 @pytest.mark.parametrize("window", [1, 4])
-def test_a_server_that_takes_five_messages_a_connection(make_platform, scripted, words, window):
-    """New connections do, at the full pace and without a retry; soon they are closed before the server says so."""
+def test_a_server_that_accepts_five_messages_per_connection(make_platform, scripted, words, window):
+    """New connections are used at full speed and without a retry; soon they are closed before the server's 421."""
     platform = make_platform(window=window)
     refusals = scripted.on("mail", (words, SwallowAndClose()), when=lambda moment: moment.turn > 5)
     relay = platform.add_relay(scripted, max_connections=4)
@@ -221,8 +221,8 @@ def test_a_server_that_takes_five_messages_a_connection(make_platform, scripted,
 
 
 @pytest.mark.parametrize("phase", ["banner", "mail"])
-def test_a_server_that_bears_two_connections(platform, scripted, phase):
-    """421 to a third one costs that connection, and neither pace nor retry."""
+def test_a_server_that_allows_two_connections(platform, scripted, phase):
+    """421 to a third one costs that connection, and neither speed nor a retry."""
     bearable = {1, 2}
     scripted.on(phase, ("421 4.7.0 too many connections", CLOSE), when=lambda moment: moment.connection not in bearable)
     relay = platform.add_relay(scripted, max_connections=6)
@@ -234,8 +234,8 @@ def test_a_server_that_bears_two_connections(platform, scripted, phase):
     assert len(scripted.connections) <= 6
 
 
-def test_a_server_that_takes_five_messages_and_then_no_connection(platform, scripted):
-    """When new connections are refused as well it is about the pace: the relay rests, and goes on slower."""
+def test_a_server_that_accepts_five_messages_and_then_no_connection(platform, scripted):
+    """If new connections are refused as well, the rate is too high: the relay rests, and continues more slowly."""
     scripted.on("mail", ("421 4.7.0 too much", CLOSE), when=lambda moment: moment.message > 5)
     scripted.on("banner", ("421 4.7.0 too much", CLOSE), when=lambda moment: moment.connection > 1, times=1)
     relay = platform.add_relay(scripted)
@@ -248,8 +248,8 @@ def test_a_server_that_takes_five_messages_and_then_no_connection(platform, scri
     assert lease.wake_at is not None
 
 
-def test_a_storm_is_over_when_it_is_over(platform, scripted):
-    """After some requests to slow down everything leaves within one drain, and nothing is left of the storm."""
+def test_full_speed_returns_after_temporary_requests_to_slow_down(platform, scripted):
+    """After some requests to slow down everything is sent within one drain, at full speed in the end."""
     scripted.on("dot", "451 4.3.0 too busy", times=3)
     relay = platform.add_relay(scripted, max_connections=2)
     platform.send(relay, 60)
@@ -265,7 +265,7 @@ def test_a_storm_is_over_when_it_is_over(platform, scripted):
 
 @pytest.mark.parametrize("reply", ["450 4.2.0 greylisted", "451 4.3.0 later", "452 4.5.3 too many"])
 def test_a_temporary_refusal_expires(platform, scripted, reply):
-    """It is tried until the horizon is over, and then given up with the server's words."""
+    """It is retried until the retry horizon, and then fails with the server's reply."""
     scripted.on("rcpt", reply)
     relay = platform.add_relay(scripted)
     platform.send(relay, 1)
@@ -281,8 +281,8 @@ def test_a_temporary_refusal_expires(platform, scripted, reply):
     assert platform.batches[0].state == "done"
 
 
-def test_a_batch_that_expires_is_not_tried_longer(platform, scripted):
-    """The survey's end comes before the horizon."""
+def test_an_expired_batch_is_not_retried(platform, scripted):
+    """The survey's end comes before the retry horizon."""
     scripted.on("rcpt", "450 4.2.0 greylisted")
     relay = platform.add_relay(scripted)
     with platform.engine.connect() as connection:
@@ -297,7 +297,7 @@ def test_a_batch_that_expires_is_not_tried_longer(platform, scripted):
 
 @pytest.fixture
 def stopped_midway():
-    """A server that waits at its second message until the test lets it go on."""
+    """A server that blocks at its second message until the test releases it."""
     with ScriptedServer() as server:
         gate = Wait()
         server.on("dot", (KEEP, gate, "250 2.0.0 queued"), message=2, times=1)
@@ -305,7 +305,7 @@ def stopped_midway():
 
 
 def meanwhile(server, gate, change):
-    """Do `change` when the server is at its second message, then let it answer."""
+    """Run `change` when the server is at its second message, then let it reply."""
 
     def work():
         server.wait_for(lambda: len(server.copies) == 2)
@@ -318,7 +318,7 @@ def meanwhile(server, gate, change):
 
 
 def test_a_relay_that_is_edited_while_it_is_drained(platform, stopped_midway, scripted):
-    """What is on the wire ends where it began; the rest goes the new way, each once."""
+    """Messages in flight end over the old settings; the rest uses the new ones, each once."""
     server, gate = stopped_midway
     relay = platform.add_relay(server)
     platform.send(relay, 300)
@@ -334,7 +334,7 @@ def test_a_relay_that_is_edited_while_it_is_drained(platform, stopped_midway, sc
 
 
 def test_a_project_that_is_deleted_while_it_is_drained(platform, stopped_midway):
-    """What is on the wire ends; nothing more is sent."""
+    """Messages in flight end; nothing more is sent."""
     server, gate = stopped_midway
     relay = platform.add_relay(server)
     platform.send(relay, 300)
@@ -353,7 +353,7 @@ def test_a_project_that_is_deleted_while_it_is_drained(platform, stopped_midway)
 
 
 def test_a_worker_that_is_asked_to_stop(platform, scripted):
-    """The message on the wire ends, the rest stays queued for the next worker."""
+    """The message in flight ends, the rest stays queued for the next worker."""
     scripted.on("dot", lambda _moment: (os.kill(os.getpid(), signal.SIGTERM), "250 2.0.0 queued")[1], message=2)
     relay = platform.add_relay(scripted)
     platform.send(relay, 300)
@@ -390,8 +390,8 @@ def test_a_fault_within_a_window(make_platform, trusted, name):
     assert len(unknown) <= 4
 
 
-def test_a_password_that_no_key_reads_is_told_once(platform, scripted):
-    """A key was taken away too early: the relay pauses, keeps its invitations, and its owner hears of it."""
+def test_an_unreadable_password_causes_one_notice(platform, scripted):
+    """A key was removed too early: the relay pauses, keeps its invitations, and its owner is notified once."""
     relay = platform.add_relay(scripted, password="correct horse", saved_by_address="ann@acme.example")
     platform.send(relay, 2)
     platform.runtime = replace(platform.runtime, vault=Vault.from_keys([generate_key()]))
@@ -405,7 +405,7 @@ def test_a_password_that_no_key_reads_is_told_once(platform, scripted):
 
 
 def test_a_drain_that_gives_up_locks_the_lease_before_the_relay(platform, scripted):
-    """As people do who move invitations or delete a relay: in the other order they would wait for each other."""
+    """People who move invitations or delete a relay use the same order: in the other one they would deadlock."""
     relay = platform.add_relay(scripted, password="correct horse")
     platform.send(relay, 1)
     platform.runtime = replace(platform.runtime, vault=Vault.from_keys([generate_key()]))

@@ -1,4 +1,4 @@
-"""Names of hosts as people type and paste them."""
+"""Host names as people type and paste them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from own_smtp.smtp.hostnames import clean_host
         ("0x7f.example", "0x7f.example", None),
     ],
 )
-def test_what_people_paste_becomes_a_host(text, host, port):
-    """White space, schemes, paths, ports, case, final dots and international names are taken care of."""
+def test_pasted_text_becomes_a_host(text, host, port):
+    """White space, schemes, paths, ports, case, final dots and international names are handled."""
     assert clean_host(text) == (host, port)
 
 
@@ -90,7 +90,7 @@ def test_what_people_paste_becomes_a_host(text, host, port):
     ],
 )
 def test_nonsense_is_refused(text):
-    """What is neither a name nor an address in its usual form is refused, with a hint."""
+    """Input that is neither a name nor an address in its usual form is refused, with a hint."""
     with pytest.raises(TargetError, match=r"mail\.example\.org") as caught:
         clean_host(text)
     assert len(str(caught.value)) < 700
@@ -98,7 +98,7 @@ def test_nonsense_is_refused(text):
 
 @given(st.text())
 def test_a_clean_host_is_safe_and_stays_as_it_is(text):
-    """Whatever is typed, what comes out is printable ASCII without white space, and stays when cleaned again."""
+    """For any input the result is printable ASCII without white space, and cleaning it again changes nothing."""
     try:
         host, port = clean_host(text)
     except TargetError:
@@ -117,7 +117,7 @@ def test_addresses_survive_cleaning(address):
 
 
 @given(st.integers(0, 0xFFFFFFFF))
-def test_numbers_are_no_hosts(number):
+def test_numbers_are_not_hosts(number):
     """An IPv4 address as one number, in base 8, 10 or 16, is refused."""
     for text in (
         str(number),

@@ -1,4 +1,4 @@
-"""Which hosts, addresses and ports may be reached."""
+"""Hosts, addresses and ports that may be reached."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def allowing(*networks: str, ports: str = "25") -> NetworkPolicy:
 
 
 def answering(*answers: Sequence[str] | Exception) -> tuple[network.Resolver, list[str]]:
-    """Return a resolver that gives these answers one after the other, and the list of what it was asked."""
+    """Return a resolver that returns these answers in turn, and the list of its queries."""
     asked: list[str] = []
 
     async def resolver(host: str, _port: int) -> Sequence[str]:
@@ -127,25 +127,25 @@ ALLOWED_ADDRESSES = [
 
 
 @pytest.mark.parametrize("address", REFUSED_ADDRESSES)
-def test_what_is_not_public_is_refused(address):
-    """No special-purpose address, and no IPv4 address inside an IPv6 one, is reached by default."""
+def test_non_public_addresses_are_refused(address):
+    """No special-purpose address, and no such IPv4 address inside an IPv6 one, is reached by default."""
     assert not PUBLIC.allows(address)
 
 
 @pytest.mark.parametrize("address", ALLOWED_ADDRESSES)
-def test_what_is_public_is_allowed(address):
+def test_public_addresses_are_allowed(address):
     """The neighbours of the refused networks, and well-known public hosts, are reached."""
     assert PUBLIC.allows(address)
 
 
 @pytest.mark.parametrize("address", ["", "localhost", "127.1", "0177.0.0.1", "1.2.3.4.5", "10.0.0.1/8", "2130706433"])
-def test_what_is_no_address_is_refused(address):
-    """A resolver that answers with something else than an address is not believed."""
+def test_an_invalid_address_is_refused(address):
+    """A resolver's answer that is not an address is refused."""
     assert not allowing("0.0.0.0/0", "::/0").allows(address)
 
 
 def test_every_refused_network_has_a_reason_and_is_refused():
-    """The table holds no line without a reason, and both ends of each network are refused."""
+    """Every row of the table has a reason, and both ends of each network are refused."""
     for net, reason in REFUSED:
         assert len(reason) > 5
         assert not PUBLIC.allows(net[0])
@@ -154,7 +154,7 @@ def test_every_refused_network_has_a_reason_and_is_refused():
 
 @given(st.ip_addresses(v=4) | st.ip_addresses(v=6))
 def test_an_allowed_address_is_global_to_python_too(address):
-    """Python's own opinion may be laxer than the table, never stricter."""
+    """Python's own table may be more permissive, never stricter."""
     if PUBLIC.allows(address):
         assert address.is_global
         assert not address.is_multicast
@@ -162,7 +162,7 @@ def test_an_allowed_address_is_global_to_python_too(address):
 
 @given(st.sampled_from([net for net, _ in REFUSED]).flatmap(lambda net: st.ip_addresses(network=net)))
 def test_every_address_of_a_refused_network_is_refused_until_it_is_listed(address):
-    """The operator's entry for exactly this address opens it, unless it hides an IPv4 address that is not allowed."""
+    """The operator's entry for exactly this address allows it, unless it contains an IPv4 address that is refused."""
     assert not PUBLIC.allows(address)
     inner = [item for item in embedded(address) if not PUBLIC.allows(item)]
     assert allowing(str(address)).allows(address) is not bool(inner)
@@ -170,7 +170,7 @@ def test_every_address_of_a_refused_network_is_refused_until_it_is_listed(addres
 
 @given(st.ip_addresses(v=4))
 def test_ipv4_inside_ipv6_counts_as_itself(inner):
-    """Whatever hides an IPv4 address is reached only if the platform lists that way, and allows the address."""
+    """An address that contains an IPv4 address is reached only if the platform allows both."""
     number = int(inner)
     for outer, prefix in (
         (0x64FF9B << 96 | number, "64:ff9b::/96"),
@@ -188,7 +188,7 @@ def test_ipv4_inside_ipv6_counts_as_itself(inner):
     ["64:ff9b:1::127.0.0.1", "64:ff9b:1:7f00:0:100::", "64:ff9b:1:ab7f:0:1::", "64:ff9b:1:abcd:7f:0:100:0"],
 )
 def test_a_local_nat64_is_read_in_every_length(address):
-    """127.0.0.1 behind a prefix of 48, 56, 64 or 96 bits is loopback, however the operator's NAT64 is set up."""
+    """127.0.0.1 behind a prefix of 48, 56, 64 or 96 bits is loopback, whatever the operator's NAT64 uses."""
     assert ipaddress.IPv4Address("127.0.0.1") in embedded(ipaddress.IPv6Address(address))
     assert not allowing("64:ff9b:1::/48").allows(address)
 
@@ -199,7 +199,7 @@ def test_a_local_nat64_can_be_allowed():
 
 
 def test_loopback_can_be_allowed():
-    """An operator that lists loopback reaches it in all its forms; its neighbours stay closed."""
+    """An operator that lists loopback reaches it in all its forms; its neighbours stay refused."""
     policy = allowing("127.0.0.0/8", "::1/128")
     assert all(policy.allows(address) for address in ("127.0.0.1", "::1", "::ffff:127.0.0.1"))
     assert not policy.allows("10.0.0.1")
@@ -227,14 +227,14 @@ def test_a_target_holds_the_checked_addresses_in_order():
     "answer", [["10.0.0.1"], ["1.1.1.1", "10.0.0.1"], ["1.1.1.1", "::ffff:127.0.0.1"], ["rubbish"]]
 )
 def test_one_refused_address_refuses_the_name(answer):
-    """Mixed answers are refused as a whole, in words that do not tell which address it was."""
+    """Mixed answers are refused as a whole, with a text that does not reveal the address."""
     resolver, _ = answering(answer)
     with pytest.raises(TargetRefusedError, match=rf"^mail\.example\.org {CANNOT_BE_REACHED}\.$"):
         asyncio.run(resolve("mail.example.org", 25, PUBLIC, resolver))
 
 
-def test_a_flipping_resolver_is_asked_once_for_each_target():
-    """Rebinding: the second answer is not used for the first target, and refused when it is resolved again."""
+def test_a_rebinding_resolver_is_asked_once_for_each_target():
+    """The second answer is not used for the first target, and refused when the name is resolved again."""
     resolver, asked = answering(["8.8.8.8"], ["127.0.0.1"])
 
     async def scenario() -> None:
@@ -248,7 +248,7 @@ def test_a_flipping_resolver_is_asked_once_for_each_target():
 
 
 def test_every_address_is_checked_though_few_are_tried():
-    """A refused address behind the ones that will be tried refuses the name, too."""
+    """A refused address behind those that will be tried refuses the name, too."""
     many = [f"8.8.8.{number}" for number in range(100)]
     resolver, _ = answering(many, [*many, "127.0.0.1"])
     assert len(asyncio.run(resolve("a.example", 25, PUBLIC, resolver)).addresses) == network.MOST_ADDRESSES
@@ -257,7 +257,7 @@ def test_every_address_is_checked_though_few_are_tried():
 
 
 def test_an_address_needs_no_resolver():
-    """A literal is checked as it is, and nobody is asked."""
+    """A literal is checked as it is, without a look-up."""
     resolver, asked = answering()
     assert asyncio.run(resolve("2606:4700:0::1111", 25, PUBLIC, resolver)).addresses == ("2606:4700::1111",)
     with pytest.raises(TargetRefusedError):
@@ -265,15 +265,15 @@ def test_an_address_needs_no_resolver():
     assert asked == []
 
 
-def test_no_address_is_no_host():
+def test_an_empty_answer_means_no_such_host():
     """An empty answer means that the host does not exist."""
     resolver, _ = answering([])
     with pytest.raises(NoSuchHostError):
         asyncio.run(resolve("mail.example.org", 25, PUBLIC, resolver))
 
 
-def test_a_resolver_that_does_not_answer_is_given_up():
-    """The deadline covers the resolver; what comes of it may go better later."""
+def test_a_resolver_that_does_not_answer_times_out():
+    """The deadline covers the resolver; the error counts as temporary."""
 
     async def never(_host: str, _port: int) -> Sequence[str]:
         await asyncio.Event().wait()
@@ -293,7 +293,7 @@ def test_a_resolver_that_does_not_answer_is_given_up():
         (socket.EAI_SYSTEM, ResolverError),
     ],
 )
-def test_the_systems_errors_are_told_apart(monkeypatch, number, error):
+def test_the_systems_errors_are_distinguished(monkeypatch, number, error):
     """A name that does not exist pauses a relay; a DNS that does not answer only delays it."""
 
     def fail(*_args: object, **_options: object) -> None:
@@ -305,7 +305,7 @@ def test_the_systems_errors_are_told_apart(monkeypatch, number, error):
 
 
 def test_the_system_is_asked_outside_of_the_loop(monkeypatch):
-    """A slow DNS does not hold up other conversations."""
+    """A slow DNS does not block other sessions."""
     threads = []
 
     def look_up(host: str, port: int, *_args: object, **_options: object) -> list[object]:
@@ -328,14 +328,14 @@ def test_the_system_resolves_localhost():
 
 @pytest.mark.parametrize("host", ["127.1", "0x7f000001", "2130706433", "0177.0.0.1", "0"])
 def test_disguised_loopback_is_refused_even_when_stored(host):
-    """What `clean_host` would refuse is refused by its address, too, where the system understands it."""
+    """Notations that `clean_host` refuses are also refused by their address, if the system resolves them."""
     with pytest.raises(TargetError):
         asyncio.run(resolve(host, 25, PUBLIC))
 
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example"])
 def test_an_impossible_name_does_not_exist(host):
-    """What Python refuses to encode is no host, not a crash."""
+    """A name that Python refuses to encode is an unknown host, not a crash."""
     with pytest.raises(NoSuchHostError):
         asyncio.run(system_resolver(host, 25))
 
@@ -359,7 +359,7 @@ def relay_of(tenant: str, security: Security = Security.STARTTLS) -> RelayProfil
 
 
 def test_all_tenants_are_admitted_unless_the_operator_names_some():
-    """An empty list admits nobody; it is not the same as none."""
+    """An empty list admits no tenant; it differs from `None`."""
     assert PUBLIC.admits("acme")
     named = NetworkPolicy(allowed_ports={25}, allowed_tenants=frozenset({"acme"}))
     assert named.admits("acme")
@@ -368,7 +368,7 @@ def test_all_tenants_are_admitted_unless_the_operator_names_some():
 
 
 def test_a_relay_of_a_tenant_that_is_not_admitted_is_forbidden():
-    """However it is encrypted; one of an admitted tenant is not."""
+    """Whatever its encryption; a relay of an admitted tenant is allowed."""
     named = NetworkPolicy(allowed_ports={25}, allow_plaintext=True, allowed_tenants=frozenset({"acme"}))
     named.check_relay(relay_of("acme"))
     for security in Security:
@@ -377,7 +377,7 @@ def test_a_relay_of_a_tenant_that_is_not_admitted_is_forbidden():
 
 
 def test_plain_text_is_forbidden_unless_the_operator_allows_it():
-    """Both kinds of TLS may be used under any policy."""
+    """Both kinds of TLS are allowed under any policy."""
     for security in (Security.STARTTLS, Security.IMPLICIT):
         PUBLIC.check_relay(relay_of("acme", security))
     with pytest.raises(ForbiddenError, match="without encryption"):
@@ -385,8 +385,8 @@ def test_plain_text_is_forbidden_unless_the_operator_allows_it():
     NetworkPolicy(allowed_ports={25}, allow_plaintext=True).check_relay(relay_of("acme", Security.NONE))
 
 
-def test_a_policy_is_what_the_settings_say():
-    """Each of its four parts is taken over, and by default only what is public may be reached, and only under TLS."""
+def test_a_policy_has_the_values_of_the_settings():
+    """All four values are used; by default only public networks may be reached, and only under TLS."""
     settings = Settings.from_config(
         {
             "OWN_SMTP_ALLOWED_PORTS": "26",
@@ -406,7 +406,7 @@ def test_a_policy_is_what_the_settings_say():
 
 
 def test_the_operators_own_server_may_be_anywhere():
-    """Also on loopback, without TLS, on any port that there is."""
+    """Also on loopback, without TLS, on any port."""
     policy = NetworkPolicy.trusting()
     for port in (1, 25, 65535):
         policy.check_port(port)
@@ -418,8 +418,8 @@ def test_the_operators_own_server_may_be_anywhere():
 
 
 @pytest.mark.parametrize("line", range(len(REFUSED)))
-def test_no_line_of_the_table_is_there_for_nothing(monkeypatch, line):
-    """Without it some address would be reached, or its reason be another, wider line's."""
+def test_no_row_of_the_table_is_redundant(monkeypatch, line):
+    """Without it some address would be reached, or have the reason of a wider row."""
     network_of_line, _reason = REFUSED[line]
     others = REFUSED[:line] + REFUSED[line + 1 :]
     monkeypatch.setattr(network, "REFUSED", others)
@@ -449,6 +449,6 @@ def test_no_line_of_the_table_is_there_for_nothing(monkeypatch, line):
         ("8.8.8.8", []),
     ],
 )
-def test_which_address_is_hidden_in_another(address, inner):
+def test_embedded_ipv4_addresses_are_found(address, inner):
     """By the RFC of each kind: compatible, mapped, translated, NAT64, 6to4, Teredo's two, ISATAP's two."""
     assert [str(found) for found in embedded(ipaddress.ip_address(address))] == inner

@@ -1,4 +1,4 @@
-"""What a server's answer means."""
+"""The outcomes of servers' replies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CODES = range(200, 600)
 
 
 def said(text: str) -> Reply:
-    """Read `550 5.1.1 words`."""
+    """Parse `550 5.1.1 text`."""
     code, enhanced, words = re.fullmatch(r"(\d+) ?([245]\.\d+\.\d+)? ?(.*)", text).groups()
     return Reply(code=int(code), enhanced=enhanced, text=words)
 
@@ -127,8 +127,8 @@ CASES = [
 
 
 @pytest.mark.parametrize(("stage", "reply", "state", "pause", "slows_down"), CASES)
-def test_what_a_reply_means(stage, reply, state, pause, slows_down):
-    """For the message, for the relay, for the pace."""
+def test_the_outcome_of_a_reply(stage, reply, state, pause, slows_down):
+    """For the message, the relay and the rate."""
     outcome = classify(Stage(stage), said(reply), server="mail.example.test")
     assert (outcome.state, outcome.pause, outcome.slows_down) == (state, pause, slows_down)
     assert outcome.reply == said(reply)
@@ -136,8 +136,8 @@ def test_what_a_reply_means(stage, reply, state, pause, slows_down):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_code_means_something_in_every_stage(stage):
-    """Codes that nobody has heard of are judged by their first digit; none is ever an error."""
+def test_every_code_has_an_outcome_in_every_stage(stage):
+    """Unknown codes are judged by their first digit; none raises an error."""
     for code in CODES:
         outcome = classify(stage, Reply(code=code, text=""))
         is_taken = stage is Stage.MESSAGE and code // 100 == 2
@@ -148,14 +148,14 @@ def test_every_code_means_something_in_every_stage(stage):
 
 
 @pytest.mark.parametrize("stage", sorted(SETUP))
-def test_nobody_is_refused_for_the_relay(stage):
-    """What happens before MAIL is never held against an invitation."""
+def test_no_invitation_is_refused_before_mail(stage):
+    """Replies before MAIL never refuse an invitation."""
     assert {classify(stage, Reply(code=code, text="")).state for code in CODES} == {State.QUEUED}
 
 
 @given(st.sampled_from(STAGES), st.integers(200, 599), st.text(max_size=500), st.from_regex(r"[245]\.\d{1,3}\.\d{1,3}"))
-def test_words_only_make_a_rule_gentler(stage, code, words, enhanced):
-    """No words turn a refusal into an acceptance, or anything into a refusal, except of a message that is too large."""
+def test_texts_only_make_a_verdict_milder(stage, code, words, enhanced):
+    """No text turns a refusal into an acceptance, or anything into a refusal, except for a message that is too big."""
     silent = classify(stage, Reply(code=code, text="", enhanced=enhanced))
     spoken = classify(stage, Reply(code=code, text=words, enhanced=enhanced))
     is_too_large = stage is Stage.MAIL and topic_of(Reply(code=code, text=words)) is Topic.SIZE
@@ -164,45 +164,45 @@ def test_words_only_make_a_rule_gentler(stage, code, words, enhanced):
 
 
 @pytest.mark.parametrize(("stage", "code"), [("data", 250), ("message", 354), ("mail", 354), ("ehlo", 334)])
-def test_a_reply_that_makes_no_sense_is_no_reply(stage, code):
-    """It counts as a conversation that broke off: unknown after the final dot, queued before."""
+def test_a_nonsensical_reply_counts_as_an_interruption(stage, code):
+    """Unknown after the final dot, queued before."""
     outcome = classify(Stage(stage), Reply(code=code, text="what"))
     assert outcome == interrupted(Stage(stage), f"The server answered {code} where that makes no sense.")
 
 
 def test_only_the_final_dot_leaves_an_unknown():
-    """Before it nothing can have been taken; after it nobody can know (RFC 1047)."""
+    """Before it nothing can have been accepted; after it that cannot be known (RFC 1047)."""
     states = {stage: interrupted(stage, "lost").state for stage in STAGES}
     assert [stage for stage, state in states.items() if state is not State.QUEUED] == [Stage.MESSAGE]
     assert states[Stage.MESSAGE] is State.UNKNOWN
 
 
-def test_what_is_impossible_fails_without_a_byte():
-    """Its stage says that nothing was sent."""
+def test_an_impossible_message_fails_without_a_byte():
+    """Its stage shows that nothing was sent."""
     outcome = impossible("too large")
     assert (outcome.state, outcome.stage, outcome.words) == (State.FAILED, Stage.LOCAL, "too large")
 
 
-def test_every_rule_can_decide_and_says_why():
-    """A line of the table that another one always precedes would be dead."""
+def test_every_rule_can_decide_and_has_a_reason():
+    """A rule that earlier ones always precede would be dead."""
     assert all(rule.why.endswith(".") for rule in RULES)
     deciding = [find_rule(Stage(stage), said(reply)) for stage, reply, *_ in CASES]
     assert [rule.why for rule in RULES if rule not in deciding] == []
 
 
-def test_what_pauses_for_a_password_waits_for_a_person():
-    """A relay that probed by itself would lock the account."""
+def test_a_pause_because_of_a_password_needs_a_person():
+    """Automatic retries could lock the account."""
     assert PROBES.keys().isdisjoint({PauseReason.CREDENTIALS, PauseReason.PERSON, PauseReason.SENDER})
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))
 def test_waits_grow_to_their_limit(failures, chance):
-    """Each wait is about double the one before, up to the longest, give or take a fifth."""
+    """Each wait is about double the previous one, up to the longest, plus or minus a fifth."""
     backoff = Backoff(first=timedelta(minutes=5), longest=timedelta(hours=2))
     usual = min(timedelta(minutes=5) * 2 ** min(failures - 1, 10), timedelta(hours=2))
     assert usual * 0.79 <= backoff.delay(failures, lambda: chance) <= usual * 1.21
 
 
-def test_no_wait_at_all_can_be_set():
-    """For tests, and for platforms that know what they do."""
+def test_waits_can_be_disabled():
+    """For tests, and for platforms that need it."""
     assert Backoff(first=timedelta(0)).delay(3, lambda: 0.5) == timedelta(0)

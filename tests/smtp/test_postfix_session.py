@@ -1,4 +1,4 @@
-"""Sessions with servers that others wrote: Postfix, and aiosmtpd, which offers neither PIPELINING nor CHUNKING."""
+"""Sessions with Postfix, and with aiosmtpd, which offers neither PIPELINING nor CHUNKING."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def at(server, port):
 
 
 @pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT])
-def test_tls_and_login(submission, security):
+def test_tls_and_sign_in(submission, security):
     """STARTTLS on the submission port, TLS from the first byte on the other; the second connection resumes it."""
     port = submission.submission_port if security is Security.STARTTLS else submission.implicit_port
     verifying_context()._sessions.clear()
@@ -61,7 +61,7 @@ def test_a_wrong_password_is_tried_once(submission):
 
 @pytest.mark.parametrize("window", [1, 4])
 def test_replies_for_each_recipient(submission, window):
-    """Refused and deferred ones are told apart, and the others arrive over the same connection."""
+    """Refused and deferred ones are distinguished, and the others arrive over the same connection."""
     submission.set_replies(
         {"user2@example.org": "550 5.1.1 No such user", "user4@example.org": "450 4.2.0 Greylisted, try later"}
     )
@@ -83,7 +83,7 @@ def test_a_window_of_messages(submission):
     assert {copy.data for copy in copies} == {data.replace(b"\r\n", b"\n")}
 
 
-def test_text_as_it_was(submission):
+def test_texts_arrive_unchanged(submission):
     """DATA: dots, long lines and a large message arrive byte for byte."""
     data = b"Subject: dots\r\n\r\n.\r\n..\r\n" + (b"." * 990 + b"\r\n") * 500 + b".\r\n"
     assert converse(at(submission, submission.plain_port), Listed(envelope(data=data))).states == ["accepted"]
@@ -91,30 +91,30 @@ def test_text_as_it_was(submission):
 
 
 def test_dsn_parameters(submission):
-    """ENVID, RET, NOTIFY and ORCPT are understood, also with characters that need xtext."""
+    """ENVID, RET, NOTIFY and ORCPT are accepted, also with characters that need xtext."""
     message = envelope(recipient="a+b=c@example.org", envelope_id="key.1=2+3")
     sent = converse(at(submission, submission.plain_port), Listed(message))
     assert sent.session.capabilities.dsn
     assert sent.states == ["accepted"]
 
 
-def test_an_address_outside_ascii(submission):
-    """SMTPUTF8 is asked for when it is needed."""
+def test_a_non_ascii_address(submission):
+    """SMTPUTF8 is used if it is needed."""
     sent = converse(at(submission, submission.plain_port), Listed(envelope(recipient="jürgen@example.org")))
     assert sent.states == ["accepted"]
     assert recipients_of(submission.copies()) == ["jürgen@example.org"]
 
 
 def test_a_message_that_is_too_large():
-    """The size that the server states is respected before anything is sent."""
+    """The size limit of the server is checked before anything is sent."""
     with Postfix(main={"message_size_limit": 2000}) as server:
         sent = converse(server, Listed(envelope(1, data=TEXT * 1000), envelope(2)))
         assert sent.states == ["failed", "accepted"]
         assert recipients_of(server.copies()) == ["user2@example.org"]
 
 
-def test_a_sender_that_the_login_does_not_own():
-    """Postfix says so at RCPT: the relay pauses, nobody is refused."""
+def test_a_sender_that_the_account_does_not_own():
+    """Postfix refuses it at RCPT: the relay pauses, no recipient is refused."""
     with Postfix(main={"smtpd_sender_restrictions": "reject_authenticated_sender_login_mismatch, reject"}) as server:
         sent = converse(server, 2)
         assert (sent.outcome().state, sent.outcome().pause) == ("queued", PauseReason.SENDER)
@@ -145,8 +145,8 @@ def test_a_limit_of_connections():
         assert (sent.refusal.stage, sent.refusal.reply.code, sent.refusal.slows_down) == (Stage.BANNER, 421, True)
 
 
-def test_a_server_that_loses_patience(submission):
-    """Postfix closes with 421 after too many errors; what it took before is accepted, the rest is given back."""
+def test_a_server_that_closes_after_many_errors(submission):
+    """Postfix closes with 421: messages before it are accepted, the rest is given back."""
     with Postfix(
         main={"smtpd_hard_error_limit": 2, "smtpd_soft_error_limit": 1, "smtpd_error_sleep_time": "0"},
         replies={f"user{number}@example.org": "550 5.1.1 No such user" for number in (2, 3, 4, 5)},
@@ -158,7 +158,7 @@ def test_a_server_that_loses_patience(submission):
 
 
 class Kept(Message):
-    """Keeps the recipients of what aiosmtpd took."""
+    """Records the recipients that aiosmtpd accepted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class Kept(Message):
 
 @pytest.fixture
 def aiosmtpd_server(trusted) -> Iterator[SimpleNamespace]:
-    """aiosmtpd with STARTTLS and a login."""
+    """aiosmtpd with STARTTLS and required sign-in."""
     handler = Kept()
     context: ssl.SSLContext = authority().server_context()
 
@@ -206,8 +206,8 @@ def test_aiosmtpd_refuses_a_password(aiosmtpd_server):
     assert (sent.refusal.reply.code, sent.refusal.pause) == (535, PauseReason.CREDENTIALS)
 
 
-def test_aiosmtpd_wants_a_login(aiosmtpd_server):
-    """530 to MAIL: the relay pauses, and no recipient is refused for it."""
+def test_aiosmtpd_requires_sign_in(aiosmtpd_server):
+    """530 to MAIL: the relay pauses, and no recipient is refused."""
     sent = converse(aiosmtpd_server, 2, security=Security.STARTTLS)
     assert (sent.outcome().reply.code, sent.outcome().state, sent.outcome().pause) == (
         530,

@@ -1,4 +1,4 @@
-"""The id in the words with which a server took a message."""
+"""The queue id in the reply that accepted a message."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from own_smtp.smtp.replies.queue_ids import queue_id
         ("", None),
     ],
 )
-def test_an_id_is_read_from_what_servers_write(words, found):
-    """Postfix, Exim, Exchange, Gmail, Amazon and Sendmail; of others nothing is guessed."""
+def test_an_id_is_found_in_known_replies(words, found):
+    """Postfix, Exim, Exchange, Gmail, Amazon and Sendmail; for other servers there is no guess."""
     assert queue_id(words) == found
 
 
 @given(st.text(max_size=500))
-def test_no_words_do_harm(words):
-    """Whatever a server writes, an id is a part of it, or there is none."""
+def test_arbitrary_replies_raise_nothing(words):
+    """For any text an id is a part of it, or there is none."""
     found = queue_id(words)
     assert found is None or found in words

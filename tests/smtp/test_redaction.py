@@ -1,4 +1,4 @@
-"""A server's words made safe to keep."""
+"""Sanitised texts of servers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from own_smtp.smtp.redaction import LONGEST_REPLY, clean_reply, mask_addresses
         ("", ""),
     ],
 )
-def test_what_is_kept_of_a_reply(said, kept):
+def test_a_reply_becomes_one_readable_line(said, kept):
     """One line of readable characters, whatever the server sent."""
     assert clean_reply(said) == kept
 
@@ -56,6 +56,6 @@ def test_a_kept_reply_is_harmless(said):
         ("x" * 200_000, "x" * 200_000),
     ],
 )
-def test_whatever_looks_like_an_address_is_masked(said, kept):
-    """In brackets and quotes, and encoded into another's local part; a long word takes no time."""
+def test_addresses_are_masked(said, kept):
+    """In brackets and quotes, and encoded in another one's local part; a long word takes no time."""
     assert mask_addresses(said) == kept

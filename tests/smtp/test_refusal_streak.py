@@ -1,4 +1,4 @@
-"""The brake that needs no words."""
+"""Detection of a blocked account without a list of phrases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def recipient(number: int, domains: int = 3) -> str:
 
 
 def feed(streak: RefusalStreak[int], outcomes: list[Outcome], domains: int = 3) -> list[int]:
-    """Return what the streak let go, in order."""
+    """Return the released items, in order."""
     return [
         item
         for number, outcome in enumerate(outcomes)
@@ -47,13 +47,13 @@ def feed(streak: RefusalStreak[int], outcomes: list[Outcome], domains: int = 3) 
         ("mx1.a.example says no", "mx2.b.example says no"),
     ],
 )
-def test_what_differs_each_time_makes_no_difference(one, other):
-    """Addresses, names, links, ids, numbers and case are taken out."""
+def test_variable_parts_are_ignored(one, other):
+    """Addresses, names, links, ids, numbers and case are removed."""
     assert normalise(one) == normalise(other)
 
 
-def test_the_recipients_own_name_makes_no_difference():
-    """Some servers repeat a part of the address alone."""
+def test_the_recipients_own_name_is_ignored():
+    """Some servers repeat only a part of the address."""
     replies = {
         who: Reply(code=550, text=f"user {who.partition('@')[0]} is refused") for who in ("ann@a.ex", "bob@b.ex")
     }
@@ -61,13 +61,13 @@ def test_the_recipients_own_name_makes_no_difference():
 
 
 @pytest.mark.parametrize(("one", "other"), [("mailbox full", "no such user"), ("no way", "no"), ("", "no")])
-def test_other_words_are_another_refusal(one, other):
-    """What is left of a sentence tells them apart."""
+def test_another_text_is_another_refusal(one, other):
+    """The remaining text distinguishes refusals."""
     assert normalise(one) != normalise(other)
 
 
 def test_the_same_refusal_of_several_recipients_trips():
-    """Five in a row of several domains are held, and are the account's."""
+    """Five in a row for several domains are held, and concern the account."""
     streak: RefusalStreak[int] = RefusalStreak()
     assert feed(streak, [refused()] * 5) == []
     assert streak.is_tripped
@@ -86,23 +86,23 @@ def test_the_same_refusal_of_several_recipients_trips():
         [refused("Mailbox full", enhanced="5.2.2")] * 20,
     ],
 )
-def test_what_does_not_trip(outcomes):
-    """An acceptance between, words that change, and what is said of mailboxes: all are let go in their order."""
+def test_streaks_that_do_not_trip(outcomes):
+    """Acceptances between, different texts, and topics of single mailboxes: all are released in their order."""
     streak: RefusalStreak[int] = RefusalStreak()
     assert feed(streak, outcomes) + streak.release() == list(range(len(outcomes)))
     assert not streak.is_tripped
 
 
 def test_temporary_refusals_and_lost_connections_do_not_break_a_streak():
-    """They say nothing of it."""
+    """They neither confirm nor contradict it."""
     streak: RefusalStreak[int] = RefusalStreak()
     lost = interrupted(Stage.RCPT, "lost")
     assert feed(streak, [refused(), LATER, refused(), lost, refused(), refused(), refused()]) == [1, 3]
     assert streak.is_tripped
 
 
-def test_dead_mailboxes_of_one_domain_do_not_trip():
-    """However many there are, and whatever is said of them; no more than four of them are held."""
+def test_unknown_mailboxes_of_one_domain_do_not_trip():
+    """However many there are, and whatever the text; at most four of them are held."""
     for phrase in (f"{who} {what}" for who in WHO for what in WHAT):
         outcome = classify(Stage.RCPT, Reply(code=550, text=phrase))
         streak: RefusalStreak[int] = RefusalStreak()
@@ -112,16 +112,16 @@ def test_dead_mailboxes_of_one_domain_do_not_trip():
         assert released + streak.release() == list(range(8))
 
 
-def test_the_same_recipient_again_is_one():
-    """A resent message is no further recipient."""
+def test_the_same_recipient_counts_once():
+    """A message that is sent again adds no recipient."""
     streak: RefusalStreak[int] = RefusalStreak(3)
     for number in range(10):
         streak.take(number, recipient(number % 2), refused())
     assert not streak.is_tripped
 
 
-def test_what_somebody_took_to_be_about_the_recipients_is():
-    """The decision is kept by the server's words, as the page shows them; other words trip all the same."""
+def test_a_persons_decision_about_a_refusal_counts():
+    """It is stored by the server's text, as on the page; other texts still trip."""
     outcome = refused("No way today (id 17)", enhanced="5.7.1")
     streak: RefusalStreak[int] = RefusalStreak(5, said_key(outcome.said))
     assert feed(streak, [refused("no way today (id 99)")] * 20) == list(range(20))
@@ -130,8 +130,8 @@ def test_what_somebody_took_to_be_about_the_recipients_is():
 
 
 @pytest.mark.parametrize("said", [None, "", "somebody paused it"])
-def test_no_decision_is_none(said):
-    """A note of a person is no refusal."""
+def test_a_note_is_no_decision(said):
+    """A person's note is not a refusal."""
     assert said_key(said) is None
 
 
@@ -139,8 +139,8 @@ OUTCOMES = st.sampled_from([refused(), refused("b"), refused("c", 554), ACCEPTED
 
 
 @given(st.lists(OUTCOMES, max_size=40), st.integers(1, 6), st.integers(1, 4))
-def test_nothing_is_lost_or_let_go_twice(outcomes, need, domains):
-    """Whatever comes, each item leaves exactly once, and only refusals are held: fewer than trip it."""
+def test_nothing_is_lost_or_released_twice(outcomes, need, domains):
+    """For any sequence each item is released exactly once, and fewer refusals are held than trip it."""
     streak: RefusalStreak[int] = RefusalStreak(need)
     released: list[int] = []
     for number, outcome in enumerate(outcomes):
@@ -153,8 +153,8 @@ def test_nothing_is_lost_or_let_go_twice(outcomes, need, domains):
 
 
 @given(st.integers(2, 8), st.text(alphabet="abc .", min_size=1, max_size=20))
-def test_any_words_trip_it(need, words):
-    """No list of phrases is asked, except for what is said of mailboxes."""
+def test_any_text_trips_it(need, words):
+    """There is no list of phrases, except for topics of single mailboxes."""
     streak: RefusalStreak[int] = RefusalStreak(need)
     feed(streak, [refused(f"sorry {words}")] * need)
     assert streak.is_tripped

@@ -1,4 +1,4 @@
-"""Bytes become replies, within limits."""
+"""Parsing of replies, within limits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STREAMS = st.one_of(st.binary(max_size=200), st.lists(LINES | st.binary(max_size
 
 
 def parse(*pieces: bytes, parser: ReplyParser | None = None) -> tuple[list[Reply], str]:
-    """Return the replies and the text of the error that ended them, if one did."""
+    """Return the replies and the text of the error that ended them, if there was one."""
     parser = parser or ReplyParser()
     replies: list[Reply] = []
     try:
@@ -48,19 +48,19 @@ def split_at(data: bytes, cuts: list[int]) -> list[bytes]:
 
 @given(STREAMS, st.lists(st.integers(0, 10_000), max_size=30))
 def test_pieces_make_no_difference(data, cuts):
-    """However the network cuts a stream, the same replies come of it, and the same error after them."""
+    """However the network splits a stream, the replies are the same, and the same error follows them."""
     assert parse(*split_at(data, cuts)) == parse(data)
 
 
 @given(STREAMS)
 def test_no_bytes_raise_anything_but_a_reply_error(data):
-    """What a hostile server sends becomes replies of printable characters, or a `ReplyError`."""
+    """Any input becomes replies of printable characters, or a `ReplyError`."""
     replies, _error = parse(data)
     assert all(reply.text.isprintable() and len(reply.text) <= 500 and 200 <= reply.code < 600 for reply in replies)
 
 
 def test_replies_before_garbage_count():
-    """A reply that was complete is not lost because of what came behind it in the same packet."""
+    """A complete reply is not lost because of invalid bytes behind it in the same packet."""
     replies, error = parse(b"250 2.0.0 queued\r\n" + GARBAGE)
     assert [reply.code for reply in replies] == [250]
     assert "no SMTP reply" in error
@@ -87,8 +87,8 @@ def test_replies_before_garbage_count():
         (b"550 \x1b[31mred\x00\xff<b>\r\n", Reply(code=550, text="red \ufffd<b>")),
     ],
 )
-def test_what_a_reply_says(data, reply):
-    """Code, enhanced code and clean words, of one line or several."""
+def test_the_parts_of_a_reply(data, reply):
+    """Code, enhanced code and sanitised text, of one line or several."""
     assert parse(data) == ([reply], "")
 
 
@@ -107,8 +107,8 @@ def test_what_a_reply_says(data, reply):
         b"250-first\r\nsecond\r\n",
     ],
 )
-def test_what_is_no_reply(data):
-    """What RFC 5321, 4.2 does not know ends the conversation; codes that change within a reply do, too."""
+def test_invalid_replies(data):
+    """Violations of RFC 5321, 4.2 end the session, and so do different codes within one reply."""
     replies, error = parse(data)
     assert not replies
     assert error
@@ -125,8 +125,8 @@ def test_what_is_no_reply(data):
         b"250\t2.0.0 queued\r\n",
     ],
 )
-def test_a_reply_is_believed_by_its_code(data):
-    """However many words a server makes, the message was taken; of the words a part is kept (RFC 5321, 4.2)."""
+def test_a_reply_counts_by_its_code(data):
+    """However long the text, the message was accepted; only a part of the text is kept (RFC 5321, 4.2)."""
     (reply,), error = parse(data)
     assert (reply.code, error) == (250, "")
     assert "queued" in reply.text
@@ -135,24 +135,24 @@ def test_a_reply_is_believed_by_its_code(data):
 
 
 @pytest.mark.parametrize("pieces", [1, 100, 5000])
-def test_a_long_line_does_not_spoil_the_next_reply(pieces):
-    """What is not kept of one reply is no part of the next, however the network cuts it."""
+def test_a_long_line_does_not_affect_the_next_reply(pieces):
+    """Discarded octets never become a part of the next reply, however the network splits them."""
     data = b"250 " + b"x" * 20_000 + b"\r\n550 5.1.1 no such user\r\n"
     replies, error = parse(*split_at(data, [number * len(data) // pieces for number in range(pieces)]))
     assert [(reply.code, reply.enhanced) for reply in replies] == [(250, None), (550, "5.1.1")]
     assert not error
 
 
-def test_a_line_that_never_ends_counts_and_ends_the_conversation():
-    """Its code was said: the message was taken, though nothing more is asked of such a server."""
+def test_an_endless_line_counts_and_ends_the_session():
+    """Its code was sent: the message was accepted, but no further command is sent to this server."""
     replies, error = parse(*[crlf(huge_line())[start : start + 5000] for start in range(0, 1 << 20, 5000)])
     assert [reply.code for reply in replies] == [250]
     assert "does not end" in error
 
 
 @pytest.mark.parametrize("line", [b"250-x\r\n", b"250-" + b"x" * 4000 + b"\r\n", b"250-" + b"x" * MAX_REPLY])
-def test_a_reply_that_never_ends_is_none(line):
-    """More is always announced: after 64 KiB nobody waits for the rest."""
+def test_an_endless_reply_is_invalid(line):
+    """It always announces another line: after 64 KiB the session ends."""
     replies, error = parse(*[line] * MAX_REPLY)
     assert not replies
     assert "does not end" in error
@@ -160,7 +160,7 @@ def test_a_reply_that_never_ends_is_none(line):
 
 @given(st.binary(min_size=1, max_size=100), st.integers(1, 5000))
 def test_memory_is_bounded(piece, times):
-    """Whatever is fed for however long, what is held stays within the limits of one reply."""
+    """For any amount of input the stored octets stay within the limits of one reply."""
     parser = ReplyParser()
     for _ in range(times):
         if parse(piece, parser=parser)[1]:
@@ -169,13 +169,13 @@ def test_memory_is_bounded(piece, times):
     assert sum(map(len, parser._lines)) <= MAX_REPLY
 
 
-def test_a_long_line_without_a_code_is_given_up_at_once():
-    """It is no reply, and nobody reads on to find out how long it is."""
+def test_a_long_line_without_a_code_fails_at_once():
+    """It is not a reply, and nothing more is read."""
     assert parse(b"x" * (MAX_LINE + 1))[1]
 
 
-def test_usual_replies_are_remembered():
-    """The same line becomes the same object, and what is remembered stays small."""
+def test_usual_replies_are_cached():
+    """The same line gives the same object, and the cache stays small."""
     parser = ReplyParser()
     (first,), (second,) = parse(b"250 ok\r\n", parser=parser)[0], parse(b"250 ok\r\n", parser=parser)[0]
     assert first is second
@@ -184,7 +184,7 @@ def test_usual_replies_are_remembered():
     assert len(parser._known) == 256
 
 
-def test_a_remembered_line_within_a_longer_reply_is_not_taken_for_a_whole_one():
+def test_a_cached_line_within_a_longer_reply_is_not_a_whole_reply():
     """`250 ok` ends a reply that began with `250-`."""
     replies, _error = parse(b"250 ok\r\n250-first\r\n250 ok\r\n")
     assert [reply.lines for reply in replies] == [(), ("first", "ok")]

@@ -1,4 +1,4 @@
-"""What refusals are about: replies that providers and servers really give, and those about recipients."""
+"""Topics of refusals: real replies of providers and servers, including those about recipients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def outcome_of(case: dict[str, str]) -> Outcome:
 
 
 def written(outcome: Outcome) -> str:
-    """Return an outcome as the files write it."""
+    """Return an outcome in the notation of the files."""
     if outcome.pause is not None:
         return f"P:{outcome.pause}"
     if outcome.state is State.REFUSED:
@@ -41,14 +41,14 @@ def written(outcome: Outcome) -> str:
 
 
 def expected(text: str) -> set[str]:
-    """Read `P:a,b`, `R,T` or `R,P:a`, with or without the mark of doubt."""
+    """Parse `P:a,b`, `R,T` or `R,P:a`, with or without the mark of doubt."""
     head, _, reasons = text.rstrip("?").partition("P:")
     return {item for item in head.split(",") if item} | {f"P:{item}" for item in reasons.split(",") if item}
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case['stage']} {case['code']} {case['text'][:40]}" for case in CASES])
-def test_what_comes_of_a_real_refusal(case):
-    """Nobody is refused for the account, the platform's address or the pace, and no relay pauses for a recipient."""
+def test_the_outcome_of_a_real_refusal(case):
+    """No recipient is refused because of account, client or rate, and no relay pauses because of a recipient."""
     assert written(outcome_of(case)) in expected(case["expected_outcome"])
 
 
@@ -85,8 +85,8 @@ WHAT = [
 CODES = [(550, "5.1.1"), (550, None), (552, "5.2.2"), (553, None), (554, "5.7.1"), (450, "4.2.1")]
 
 
-def test_nothing_said_of_a_recipient_pauses_a_relay():
-    """Of about two thousand phrases, with the codes that go with them, each leaves the others alone."""
+def test_refusals_of_a_recipient_never_pause_a_relay():
+    """For about two thousand phrases with their codes the other recipients are not affected."""
     phrases = [f"{who} {what}" for who, what in product(WHO, WHAT)]
     assert len(phrases) > 1800
     pausing = {
@@ -111,12 +111,12 @@ def test_nothing_said_of_a_recipient_pauses_a_relay():
         ("no", None),
     ],
 )
-def test_links_and_addresses_say_nothing(words, topic):
-    """A link may hold any word at all, and so may somebody's address; a dot in a name ends no sentence."""
+def test_links_and_addresses_have_no_topic(words, topic):
+    """A link or an address may contain any word; a dot in a name ends no sentence."""
     assert topic_of(Reply(code=550, text=words)) == topic
 
 
 @given(st.text(max_size=2000))
-def test_any_words_have_a_topic_or_none(words):
-    """What a hostile server writes is read like all else."""
+def test_any_text_has_a_topic_or_none(words):
+    """Texts of hostile servers are handled like all others."""
     assert topic_of(Reply(code=550, text=words)) in {*Topic, None}

@@ -1,4 +1,4 @@
-"""Secrets taken out of a server's words."""
+"""Removal of secrets from servers' texts."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ TOKEN = base64.b64encode(f"\0user\0{PASSWORD}".encode()).decode()
     ],
 )
 def test_an_echoed_secret_is_removed(echo):
-    """However a server repeats a password, it is gone, and the rest is kept."""
+    """In whatever form a server repeats a password, it is removed, and the rest is kept."""
     assert redact(f"5.7.8 wrong: {echo} (sorry)", ["geheim!7"]) == f"5.7.8 wrong: {REMOVED} (sorry)"
 
 
 @given(st.text(max_size=40), SECRETS, st.text(max_size=40))
 def test_a_plain_secret_never_stays(before, secret, after):
-    """A secret anywhere in a text is gone, in any case and with any white space."""
+    """A secret anywhere in a text is removed, in any case and with any white space."""
     kept = redact(before + secret + after, [secret])
     assert secret not in kept
     assert "".join(secret.split()).lower() not in "".join(kept.split()).lower()
@@ -69,35 +69,35 @@ def test_a_plain_secret_never_stays(before, secret, after):
 
 @given(st.binary(max_size=20), SECRETS, st.binary(max_size=20), st.booleans())
 def test_a_secret_in_base64_never_stays(before, secret, after, url_safe):
-    """Base64 of anything that holds the secret is gone as a whole, whatever stands before and behind it."""
+    """Base64 of any text with the secret is removed as a whole, whatever stands before and behind it."""
     encode = base64.urlsafe_b64encode if url_safe else base64.b64encode
     word = encode(before + secret.encode() + after).decode()
     assert redact(f"!{word}!", [secret]) == f"!{REMOVED}!"
 
 
 @given(st.text(max_size=40), SECRETS, st.integers(3, 10))
-def test_a_secret_that_was_cut_short_is_removed(before, secret, size):
-    """A text that was cut at 500 characters does not end with the first half of a password."""
+def test_a_truncated_secret_is_removed(before, secret, size):
+    """A text that was truncated at 500 characters does not end with the first half of a password."""
     beginning = "".join(secret.split())[:size]
     kept = redact(f"{before} {beginning}", [secret])
     assert not kept.endswith(beginning)
 
 
-def test_base64_that_was_cut_short_is_removed():
-    """The same in base64: of the first half of an AUTH PLAIN response nothing stays."""
+def test_truncated_base64_is_removed():
+    """The same in base64: nothing stays of the first half of an AUTH PLAIN response."""
     word = base64.b64encode(b"\0somebody\0a long password").decode()
     assert redact(f"bad: {word[:24]}", ["a long password"]) == f"bad: {REMOVED}"
 
 
 @pytest.mark.parametrize("secret", ["pass\u200bword", "pass\x07word", "p\u00e4ss w\u00f6rd"])
 def test_a_secret_is_found_in_a_cleaned_reply(secret):
-    """What cleaning makes of a secret is a secret, too."""
+    """The sanitised form of a secret is removed, too."""
     kept = redact(clean_reply(f"5.7.8 you said {secret}, sorry"), [secret])
     assert kept == f"5.7.8 you said {REMOVED}, sorry"
 
 
 def test_several_secrets_are_removed():
-    """Secrets that overlap or hold one another leave nothing of each other."""
+    """Secrets that overlap or contain one another leave no part behind."""
     assert redact("abcdefgh ijkl", ["cdefg", "abcdef", "ijkl"]) == f"{REMOVED}h {REMOVED}"
 
 
@@ -122,13 +122,13 @@ ENCODERS = {
 @pytest.mark.parametrize("encoder", ENCODERS)
 @given(st.text(alphabet=st.characters(max_codepoint=0x2FFF, exclude_categories=["C", "Z"]), min_size=6, max_size=40))
 def test_no_encoding_hides_a_secret(encoder, secret):
-    """What a program can turn back into the password is gone, whatever signs the password is made of."""
+    """Everything that a program can decode to the password is removed, whatever its characters."""
     written = ENCODERS[encoder](secret)
     assert written not in redact(f"535 no: <{written}> sorry", [secret])
 
 
 def steps(text: str, secrets: list[str]) -> int:
-    """Return how many lines of Python it takes to take secrets out of a text: a measure that no machine changes."""
+    """Return the number of Python lines executed to redact a text: a measure that does not depend on the machine."""
     redactor, count = Redactor(secrets), 0
 
     def trace(frame, event, _value):
@@ -159,29 +159,29 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_work_grows_with_the_text_and_no_faster(name):
-    """Twice as much of the worst takes about twice the work, and none takes much more than a sign of text is worth."""
+def test_work_is_linear_in_the_text(name):
+    """Twice the worst input takes about twice the work, with a bounded number of steps per character."""
     secret, piece = HOSTILE[name]
     few, many = (steps(piece * (size // len(piece)), [secret]) for size in (8_000, 32_000))
     assert many < 4.4 * few + 1000
     assert many < 12 * 32_000
 
 
-def test_an_honest_reply_takes_next_to_nothing():
-    """What most replies are is looked at a fixed number of times, however long the reply is."""
+def test_an_ordinary_reply_costs_next_to_nothing():
+    """Ordinary replies are scanned a fixed number of times, however long they are."""
     assert steps("2.0.0 Ok: queued as 4XyZ0", ["correct horse"]) < 150
     assert steps("2.0.0 Ok: queued as 4XyZ0 " * 400, ["correct horse"]) < 150
 
 
-def test_a_long_token_that_repeats_itself():
-    """A token of 4,000 signs in 64 KiB of the same letter is one stretch."""
+def test_a_long_repetitive_token():
+    """A token of 4,000 equal letters in 64 KiB of the same letter is one span."""
     assert redact("t" * 65_536, ["t" * 4000]) == REMOVED
     assert steps("t" * 65_536, ["t" * 4000]) < 10 * 65_536
 
 
 @given(st.text(alphabet="ab", min_size=1, max_size=8), st.text(alphabet="ab", max_size=80))
 def test_overlapping_secrets_leave_nothing(secret, text):
-    """Every sign that is part of a secret goes, and no other one but the beginning of a secret at the end."""
+    """Every character of a secret is removed, and no other one but the beginning of a secret at the end."""
     covered = {
         place
         for start in range(len(text))
@@ -212,7 +212,7 @@ def said(*lines: str) -> Reply:
     ],
 )
 def test_a_reply_keeps_no_echoed_password(lines):
-    """Neither its words nor its lines, in plain, in base64, cut short, or spread over lines."""
+    """Neither in its text nor in its lines: plain, in base64, truncated, or spread over lines."""
     reply = Redactor([PASSWORD]).reply(said(*lines))
     assert REMOVED in reply.text
     assert len(reply.text) <= LONGEST_REPLY
@@ -222,8 +222,8 @@ def test_a_reply_keeps_no_echoed_password(lines):
     assert TOKEN[12:20].lower() not in shown
 
 
-def test_a_reply_without_a_password_stays_what_it_was():
-    """The very object, its lines included."""
+def test_a_reply_without_a_password_stays_unchanged():
+    """The result is the same object, with the same lines."""
     reply = said("no", "never")
     assert Redactor([PASSWORD]).reply(reply) is reply
     assert reply == make_reply(550, [b"no", b"never"])

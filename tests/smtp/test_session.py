@@ -1,4 +1,4 @@
-"""One conversation with a server: set-up and end. Faults stand in test_session_faults.py."""
+"""One session with a server: set-up and end. For faults see test_session_faults.py."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ STEPS = [
 
 @pytest.fixture
 def secured(trusted):
-    """A server that wants STARTTLS and a login."""
+    """A server that requires STARTTLS and sign-in."""
     with ScriptedServer(tls=trusted.server_context(), credentials={"user": PASSWORD}) as server:
         yield server
 
 
 def opened(server, steps=None, **profile):
-    """Open a session and let it go; return it."""
+    """Open a session and close it; return it."""
     observe = steps.append if steps is not None else lambda _step: None
     session = Session(profile_for(server, **profile), SHORT, observe)
 
@@ -57,7 +57,7 @@ def opened(server, steps=None, **profile):
     return session
 
 
-def test_a_plain_conversation(scripted):
+def test_a_plain_session(scripted):
     """EHLO with the relay's own name, then QUIT."""
     session = opened(scripted)
     assert scripted.commands == ["EHLO client.acme.example", "QUIT"]
@@ -65,8 +65,8 @@ def test_a_plain_conversation(scripted):
     assert session.server == "127.0.0.1 [127.0.0.1]"
 
 
-def test_starttls_and_login(secured):
-    """What the server said before TLS is asked for again, and the password goes only into TLS."""
+def test_starttls_and_sign_in(secured):
+    """EHLO is repeated inside TLS, and the password is sent only inside TLS."""
     steps = []
     opened(secured, steps, security=Security.STARTTLS, credentials=LOGIN)
     verbs = [line.split()[0] for line in secured.commands]
@@ -85,7 +85,7 @@ def test_implicit_tls(trusted):
     assert server.attempts[0].encrypted
 
 
-def test_the_login_mechanism_where_there_is_no_plain(trusted):
+def test_auth_login_without_plain(trusted):
     """LOGIN is one exchange as well, with the password in its last line."""
     with ScriptedServer(tls=trusted.server_context(), mechanisms=["XOAUTH2", "LOGIN"]) as server:
         opened(server, security=Security.STARTTLS, credentials=LOGIN)
@@ -93,7 +93,7 @@ def test_the_login_mechanism_where_there_is_no_plain(trusted):
 
 
 def test_helo_for_a_server_that_knows_nothing_else(scripted):
-    """After 500 or 502 to EHLO the old greeting is tried, and nothing is offered."""
+    """After 500 or 502 to EHLO, HELO is tried, and no extension is offered."""
     scripted.on("ehlo", "502 5.5.1 what?")
     session = opened(scripted)
     assert scripted.commands[:2] == ["EHLO client.acme.example", "HELO client.acme.example"]
@@ -102,7 +102,7 @@ def test_helo_for_a_server_that_knows_nothing_else(scripted):
 
 @pytest.mark.parametrize("reply", ["500 what", "501 5.5.4 not so", "502 no", "503 5.5.1 no", "504 5.5.2 no"])
 def test_helo_for_a_server_that_refuses_ehlo(scripted, reply):
-    """Whatever it says of the command, HELO is tried before the server counts as unwilling (RFC 5321, 3.2)."""
+    """Whatever the reply to EHLO, HELO is tried before the server counts as unwilling (RFC 5321, 3.2)."""
     scripted.on("ehlo", reply)
     assert converse(scripted, 1).states == ["accepted"]
     assert [line.split()[0] for line in scripted.commands][:3] == ["EHLO", "HELO", "MAIL"]
@@ -118,7 +118,7 @@ def test_helo_for_a_server_that_hangs_up_at_ehlo(scripted, end):
 
 
 def test_a_server_that_hangs_up_at_helo_as_well(scripted):
-    """It is tried again later, and said to have hung up where it did."""
+    """It is retried later, and the outcome names the stage of the hang-up."""
     scripted.on("ehlo", CLOSE)
     scripted.on("helo", CLOSE)
     sent = converse(scripted, 1)
@@ -127,8 +127,8 @@ def test_a_server_that_hangs_up_at_helo_as_well(scripted):
 
 
 @pytest.mark.parametrize("behaviour", ["501 5.5.4 not so", CLOSE])
-def test_helo_is_not_tried_where_it_would_not_do(secured, behaviour):
-    """A relay that needs STARTTLS or a login gets none after HELO: the server's own answer counts."""
+def test_helo_is_not_tried_if_extensions_are_needed(secured, behaviour):
+    """A relay that needs STARTTLS or sign-in gets neither after HELO: the server's reply counts."""
     secured.on("ehlo", behaviour)
     sent = converse(secured, 1, security=Security.STARTTLS, credentials=LOGIN)
     assert sent.refusal.stage == "ehlo"
@@ -145,8 +145,8 @@ def test_helo_is_not_tried_where_it_would_not_do(secured, behaviour):
         ("plain", ["mail.example.org", "STARTTLS", "AUTH LOGIN PLAIN"]),
     ],
 )
-def test_a_password_that_servers_say_anyway(secured, password, lines):
-    """What is offered is read before the password is taken out of what is shown."""
+def test_a_password_that_is_an_ordinary_word(secured, password, lines):
+    """The extensions are parsed before the password is removed from the displayed reply."""
     secured.credentials = {"user": password}
     secured.on("ehlo", multiline(250, *lines))
     sent = converse(secured, 1, security=Security.STARTTLS, credentials=replace(LOGIN, password=password))
@@ -154,14 +154,14 @@ def test_a_password_that_servers_say_anyway(secured, password, lines):
     assert sent.states == ["accepted"]
 
 
-def test_an_address_literal_where_there_is_no_name(scripted):
-    """Without a name of its own the client says where it comes from (RFC 5321, 4.1.3)."""
+def test_an_address_literal_without_a_name(scripted):
+    """Without a configured name the client sends its address (RFC 5321, 4.1.3)."""
     opened(scripted, ehlo_name=None)
     assert scripted.commands[0] == "EHLO [127.0.0.1]"
 
 
 def test_neither_repr_nor_errors_hold_the_password(secured):
-    """A server that echoes the AUTH line in its refusal does not get the password into anything that is kept."""
+    """A server that echoes the AUTH line in its refusal does not get the password into stored texts."""
     secured.on("auth", lambda moment: f"535 5.7.8 no: {moment.line} {PASSWORD}")
     sent = converse(secured, security=Security.STARTTLS, credentials=LOGIN)
     kept = repr((sent.session, sent.refusal, sent.session.profile))
@@ -180,7 +180,7 @@ def test_a_password_echoed_later_is_hidden_as_well(secured, phase):
 
 
 def refused(error: Exception | None, server, **profile):
-    """Try to open a session with a resolver that raises `error`; return why there is none."""
+    """Try to open a session with a resolver that raises `error`; return the reason of the failure."""
 
     async def find(profile):
         if error is not None:
@@ -196,8 +196,8 @@ def refused(error: Exception | None, server, **profile):
     return raised.value.outcome
 
 
-def test_whatever_cannot_be_reached_reads_the_same_and_takes_as_long(scripted, caplog):
-    """A tenant cannot tell them apart, neither by words nor by a clock; the operator's log can."""
+def test_unreachable_targets_look_the_same_and_take_as_long(scripted, caplog):
+    """A tenant cannot distinguish them, neither by texts nor by time; the operator's log can."""
     caplog.set_level(logging.WARNING)
     with ClosedPort() as closed, BlackHole() as filtered:
         outcomes = [
@@ -215,8 +215,8 @@ def test_whatever_cannot_be_reached_reads_the_same_and_takes_as_long(scripted, c
     assert scripted.connections == []
 
 
-def test_a_connection_is_let_go_of_when_the_set_up_is_cancelled(scripted):
-    """Whoever stops waiting leaves nothing open."""
+def test_a_cancelled_set_up_closes_the_connection(scripted):
+    """A caller that stops waiting leaves nothing open."""
     scripted.on("banner", "", times=1)
 
     async def run():
@@ -231,7 +231,7 @@ def test_a_connection_is_let_go_of_when_the_set_up_is_cancelled(scripted):
 
 
 def test_a_session_without_a_connection_says_so(scripted):
-    """Asking it for its wire is a mistake of ours, not of a server."""
+    """Using its connection is an error of ours, not of a server."""
     session = Session(profile_for(scripted), SHORT)
     with pytest.raises(SessionError):
         _ = session.connection

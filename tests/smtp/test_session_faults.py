@@ -1,4 +1,4 @@
-"""The fault table for one session: what each fault means, and what the server holds."""
+"""The fault table for one session: the outcome of each fault, and the messages at the server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def messages(fault: Fault, count: int) -> Listed:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault(trusted, name, mode):
-    """The outcome says what to do, and no fault leaves a copy that it does not tell of."""
+    """The outcome says what to do, and no fault leaves a copy that the outcome denies."""
     fault = FAULTS[name]
     with fault.server(trusted, extensions=extensions(mode)) as server:
         credentials = LOGIN if fault.certificate else None
@@ -57,7 +57,7 @@ def test_a_fault(trusted, name, mode):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.phase not in SETUP_PHASES])
 def test_the_messages_behind_a_fault(trusted, name, mode):
-    """Each is delivered once or left to the next connection; none is unknown, or refused for it."""
+    """Each is delivered once or left to the next connection; none is unknown, or refused because of it."""
     fault = FAULTS[name]
     with fault.server(trusted, extensions=extensions(mode)) as server:
         sent = converse(server, messages(fault, 3), deadlines=fault.limits)
@@ -73,7 +73,7 @@ def test_the_messages_behind_a_fault(trusted, name, mode):
 @pytest.mark.parametrize("end", [CLOSE, RESET])
 @pytest.mark.parametrize("mode", MODES)
 def test_an_idle_connection_that_was_closed_costs_nothing(mode, end):
-    """The next message is given back and was not tried: another connection will take it."""
+    """The next message is given back untried: another connection sends it."""
     with ScriptedServer(extensions=extensions(mode)) as server:
         server.on("dot", ("250 2.0.0 queued", end), message=1)
         sent = converse(server, 2)
@@ -84,7 +84,7 @@ def test_an_idle_connection_that_was_closed_costs_nothing(mode, end):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_server_that_breaks_down_at_one_message_does_not_keep_it_first(mode):
-    """On a fresh connection the loss counts as an attempt, so that others come to their turn."""
+    """On a new connection the loss counts as an attempt, so that other messages get their turn."""
     with ScriptedServer(extensions=extensions(mode)) as server:
         server.on("mail", RESET)
         sent = converse(server, 2)
@@ -93,7 +93,7 @@ def test_a_server_that_breaks_down_at_one_message_does_not_keep_it_first(mode):
 
 
 def test_a_window_of_messages_lost_is_unknown_and_nothing_else():
-    """With CHUNKING at most the messages in flight are unknown; those never written are not tried."""
+    """With CHUNKING at most the messages in flight are unknown; those never written count as untried."""
     with ScriptedServer() as server:
         server.on("dot", RESET, message=3)
         sent = converse(server, 20, window=4)
@@ -105,7 +105,7 @@ def test_a_window_of_messages_lost_is_unknown_and_nothing_else():
 
 
 def test_a_window_whose_end_never_left_is_queued():
-    """What waits in this process when the deadline passes was not taken, for certain."""
+    """A message that was buffered in this process at the deadline was certainly not accepted."""
     with ScriptedServer(receive_buffer=4096) as server:
         server.on("body", HANG)
         supply = Listed(*(envelope(number, data=LARGE) for number in range(1, 4)))
@@ -115,7 +115,7 @@ def test_a_window_whose_end_never_left_is_queued():
 
 
 def test_resolving_is_part_of_every_connection(scripted):
-    """The checked address is what is connected to, whatever the host is called."""
+    """The connection goes to the checked address, whatever the host is called."""
 
     async def elsewhere(profile):
         return Target(host=profile.host, port=scripted.port, addresses=("127.0.0.1",))

@@ -1,4 +1,4 @@
-"""One message through one relay, for tests and confirmations."""
+"""Submission of one message, for tests and confirmations."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def submitted(server, steps=None, **profile):
 
 
 def test_a_message_is_accepted(trusted):
-    """Each step of the set-up is told, none with the password in it."""
+    """Each step of the set-up is traced, without the password."""
     steps = []
     with ScriptedServer(tls=trusted.server_context(), credentials={"user": PASSWORD}) as server:
         outcome = submitted(server, steps, security=Security.STARTTLS, credentials=LOGIN)
@@ -61,8 +61,8 @@ def test_a_message_is_accepted(trusted):
         ("quit", HANG, State.ACCEPTED, Stage.MESSAGE),
     ],
 )
-def test_what_a_server_does_is_an_outcome(scripted, phase, behaviour, state, stage):
-    """Nothing is raised, whatever happens; the outcome says where."""
+def test_every_server_error_is_an_outcome(scripted, phase, behaviour, state, stage):
+    """No error raises an exception; the outcome names the stage."""
     scripted.on(phase, behaviour)
     outcome = submitted(scripted)
     assert (outcome.state, outcome.stage) == (state, stage)
@@ -76,23 +76,23 @@ def test_what_a_server_does_is_an_outcome(scripted, phase, behaviour, state, sta
         ("dot", State.UNKNOWN, Stage.MESSAGE),
     ],
 )
-def test_a_conversation_has_one_end(scripted, phase, state, stage):
-    """However patient each step is, and after the final dot nobody knows whether the server took the message."""
+def test_a_session_has_one_deadline(scripted, phase, state, stage):
+    """It applies in every stage; after the final dot the outcome is unknown."""
     scripted.on(phase, HANG)
     outcome = submit(profile_for(scripted), envelope(), policy=policy(scripted.port), longest=2.0)
     assert (outcome.state, outcome.stage) == (state, stage)
-    assert outcome.words == "The conversation took longer than 2 seconds."
+    assert outcome.words == "The session took longer than 2 seconds."
 
 
-def test_a_slow_farewell_changes_nothing(scripted):
-    """The time is over behind the reply: the message was accepted."""
+def test_a_slow_quit_changes_nothing(scripted):
+    """The deadline passes after the reply: the message was accepted."""
     scripted.on("quit", HANG)
     outcome = submit(profile_for(scripted), envelope(), policy=policy(scripted.port), longest=2.0)
     assert outcome.state is State.ACCEPTED
 
 
-def test_nobody_is_there():
-    """The same words as for a target that is refused."""
+def test_an_unreachable_server():
+    """The text equals that for a refused target."""
     with ClosedPort() as port:
         quick = replace(INTERACTIVE, connect=1)
         closed = submit(profile_for(port), envelope(), policy=policy(port.port), deadlines=quick)
@@ -102,6 +102,6 @@ def test_nobody_is_there():
 
 
 def test_the_policy_is_asked_for_each_connection(scripted):
-    """A resolver made of a policy checks the port and every address."""
+    """A resolver for a policy checks the port and every address."""
     target = asyncio.run(resolver_for(policy(scripted.port))(profile_for(scripted)))
     assert (target.host, target.addresses) == ("127.0.0.1", ("127.0.0.1",))

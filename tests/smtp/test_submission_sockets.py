@@ -1,4 +1,4 @@
-"""What a single message leaves behind: no socket, however the conversation ends."""
+"""No socket is left open after a single message, however the session ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PHASES = ("connect", "tls", "banner", "ehlo", "starttls", "mail", "rcpt", "data"
 @pytest.mark.parametrize("act", [CLOSE, RESET, HANG, GARBAGE], ids=["close", "reset", "silence", "garbage"])
 @pytest.mark.parametrize("phase", PHASES)
 def test_no_socket_outlives_the_message(test_authority, phase, act):
-    """Wherever the server leaves, falls silent or talks nonsense, the connection is closed when the answer is there."""
+    """If the server closes, falls silent or sends nonsense in any stage, the connection is closed with the outcome."""
     gc.collect()  # Python 3.13 tells of what other tests left, too
     large = envelope(data=b"Subject: x\r\n\r\n" + 40_000 * b"All work and no play.\r\n")
     with ScriptedServer(tls=test_authority.server_context()) as server, warnings.catch_warnings(record=True) as caught:

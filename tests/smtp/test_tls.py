@@ -21,7 +21,7 @@ def server_with(authority, kind, security):
 
 
 def test_the_contexts_verify_and_are_made_once():
-    """Making one costs more than a hundred messages."""
+    """Creating one costs more than a hundred messages."""
     context = verifying_context()
     assert context is verifying_context() is context_for(None)
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
@@ -32,7 +32,7 @@ def test_the_contexts_verify_and_are_made_once():
 
 @pytest.mark.parametrize("security", SECURITIES)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "good"])
-def test_a_bad_certificate_pauses_and_no_login_is_sent(trusted, kind, security):
+def test_a_bad_certificate_pauses_and_no_password_is_sent(trusted, kind, security):
     """Another name, another authority, an expired one: refused before any AUTH."""
     with server_with(trusted, kind, security) as server:
         sent = converse(server, security=security, credentials=LOGIN)
@@ -44,14 +44,14 @@ def test_a_bad_certificate_pauses_and_no_login_is_sent(trusted, kind, security):
 @pytest.mark.parametrize("security", SECURITIES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_trusted_fingerprint_replaces_the_authorities(trusted, kind, security):
-    """The one certificate is taken whatever is in it, however its fingerprint is written."""
+    """The one certificate is accepted whatever its content, in any notation of its fingerprint."""
     with server_with(trusted, kind, security) as server:
         sent = converse(server, security=security, fingerprint=trusted.fingerprint(kind).upper(), credentials=LOGIN)
     assert sent.states == ["accepted"]
 
 
 def test_any_other_certificate_than_the_trusted_one_is_refused(trusted):
-    """Also one that an authority vouches for."""
+    """Also one of a known authority."""
     with server_with(trusted, "good", Security.STARTTLS) as server:
         sent = converse(
             server, security=Security.STARTTLS, fingerprint=trusted.fingerprint("other_ca"), credentials=LOGIN
@@ -63,7 +63,7 @@ def test_any_other_certificate_than_the_trusted_one_is_refused(trusted):
 @pytest.mark.parametrize("fingerprint", [None, "good"])
 @pytest.mark.parametrize("security", SECURITIES)
 def test_the_second_connection_resumes_the_first_ones_session(trusted, security, fingerprint):
-    """A resumed handshake costs neither side a signature; the certificate's name still counts."""
+    """A resumed handshake needs no signature on either side; the certificate's name still counts."""
     context = trusted.server_context()
     with ScriptedServer(tls=context, implicit_tls=security is Security.IMPLICIT) as server:
         pinned = fingerprint and trusted.fingerprint(fingerprint)
@@ -75,7 +75,7 @@ def test_the_second_connection_resumes_the_first_ones_session(trusted, security,
 
 
 def test_a_session_is_not_carried_to_another_fingerprint(trusted):
-    """A resumed session shows the certificate it began with, which may be an older one of the same server."""
+    """A resumed session shows the certificate of its first handshake, which may be an older one."""
     with server_with(trusted, "good", Security.STARTTLS) as server:
         old = trusted.fingerprint("good")
         assert converse(server, security=Security.STARTTLS, fingerprint=old).states == ["accepted"]
@@ -97,7 +97,7 @@ class FakeTls:
 
 
 def test_kept_sessions_are_bounded():
-    """Thousands of servers do not fill the memory: the ones used longest ago are forgotten."""
+    """Thousands of servers do not fill the memory: the least recently used sessions are dropped."""
     context = ResumingContext()
     for number in range(MOST_SESSIONS + 10):
         context.keep_session(FakeTls(f"mail{number}.example", FakeSession()))
@@ -106,8 +106,8 @@ def test_kept_sessions_are_bounded():
     assert {"mail0.example", f"mail{MOST_SESSIONS + 9}.example"} <= context._sessions.keys()
 
 
-def test_what_cannot_be_resumed_is_not_kept():
-    """No session, or one without a ticket, or a server without a name."""
+def test_sessions_that_cannot_be_resumed_are_not_kept():
+    """No session, a session without a ticket, or a server without a name."""
     context = ResumingContext()
     for tls in (FakeTls("a.example", None), FakeTls("a.example", FakeSession(False)), FakeTls(None, FakeSession())):
         context.keep_session(tls)
@@ -115,7 +115,7 @@ def test_what_cannot_be_resumed_is_not_kept():
 
 
 def test_text_injected_before_tls_ends_the_connection(trusted):
-    """What comes in plain text behind the 220 is never believed (CVE-2021-38371)."""
+    """Plain text behind the 220 is never accepted (CVE-2021-38371)."""
     with server_with(trusted, "good", Security.STARTTLS) as server:
         server.on("starttls", ("220 go ahead\n250-mail.example.test\n250 AUTH PLAIN",))
         sent = converse(server, security=Security.STARTTLS, credentials=LOGIN)
@@ -125,7 +125,7 @@ def test_text_injected_before_tls_ends_the_connection(trusted):
 
 
 def test_half_a_line_injected_before_tls_ends_the_connection(trusted):
-    """Neither is the beginning of a reply, which TLS would complete."""
+    """Neither is the beginning of a reply, which the server would complete inside TLS."""
     with server_with(trusted, "good", Security.STARTTLS) as server:
         server.on("starttls", ("220 go ahead", b"250 AUTH"))
         sent = converse(server, security=Security.STARTTLS, credentials=LOGIN)

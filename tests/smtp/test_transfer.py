@@ -1,4 +1,4 @@
-"""Messages on the wire: round trips, parameters, and whose reply is whose."""
+"""Messages over a session: round trips, parameters, and the assignment of replies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def server_for(mode, **options):
 
 
 class SwallowAndClose:
-    """Closes after reading what was sent already: a connection with something unread is reset, 421 and all."""
+    """Closes after reading everything sent so far: with unread data the kernel would reset, and discard the 421."""
 
     def perform(self, wire: Wire) -> None:
         wire.flush()
@@ -66,7 +66,7 @@ def test_round_trips_for_each_message(mode, each):
 
 
 def test_round_trips_with_a_window():
-    """With CHUNKING a whole window of messages travels before the first answer."""
+    """With CHUNKING a whole window of messages is sent before the first reply."""
     with server_for("chunked", gather=GATHER) as server:
         assert converse(server, 32, window=16).states == ["accepted"] * 32
     assert server.round_trips < 32
@@ -75,7 +75,7 @@ def test_round_trips_with_a_window():
 
 
 def test_chunks_are_not_used_for_a_window_of_one():
-    """With one message in flight DATA needs no more round trips, and every server knows it."""
+    """With one message in flight DATA needs no more round trips, and every server supports it."""
     with server_for("chunked") as server:
         converse(server, 2)
     assert "BDAT" not in verbs(server)
@@ -90,7 +90,7 @@ def test_nothing_stands_between_two_messages():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_connection_ends_after_its_messages(mode):
-    """No more than the relay allows go over one connection; the rest stays with the supply."""
+    """A connection carries no more messages than the relay allows; the rest stays with the supply."""
     with server_for(mode) as server:
         sent = converse(server, 5, most=3, window=WINDOW.get(mode, 1))
     assert sent.states == ["accepted"] * 3
@@ -100,7 +100,7 @@ def test_a_connection_ends_after_its_messages(mode):
 
 @pytest.mark.servers
 @pytest.mark.parametrize("options", [(), ("-e",), ("-p",), ("-8",), ("-a", "-e")])
-def test_what_smtp_sink_hides(options):
+def test_missing_extensions(options):
     """Also without EHLO, without PIPELINING and without 8BITMIME every message arrives once."""
     with SmtpSink(*options) as sink:
         assert converse(sink, 5).states == ["accepted"] * 5
@@ -126,7 +126,7 @@ def test_what_smtp_sink_hides(options):
 )
 @pytest.mark.parametrize("position", [1, 2, 4])
 def test_a_refusal_is_about_one_message(mode, phase, reply, state, position):
-    """The messages before and behind it arrive, over the same connection, once each."""
+    """The messages before and behind it arrive over the same connection, each once."""
     if mode == "chunked" and phase == "data":
         pytest.skip("There is no DATA with chunks.")
     with server_for(mode) as server:
@@ -155,8 +155,8 @@ def test_a_server_that_wants_the_text_of_a_refused_message_gets_a_lone_dot(phase
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_refusal_of_the_relay_ends_the_conversation(mode):
-    """What pauses the relay is not tried with the next message."""
+def test_a_refusal_of_the_relay_ends_the_session(mode):
+    """After a reply that pauses the relay the next message is not tried."""
     with server_for(mode) as server:
         server.on("mail", "550 5.7.1 not your sender")
         sent = converse(server, 3, window=WINDOW.get(mode, 1))
@@ -170,7 +170,7 @@ def test_a_refusal_of_the_relay_ends_the_conversation(mode):
 @pytest.mark.parametrize("phase", ["mail", "rcpt", "data", "dot", "rset"])
 @pytest.mark.parametrize("position", [1, 3])
 def test_a_421_anywhere_closes_and_leaves_nothing_unknown(mode, phase, position):
-    """The message is queued, those behind it are given back or queued, and nothing is sent to a closing server."""
+    """The message is queued, those behind it are given back or queued, and nothing more is sent to the server."""
     with server_for(mode) as server:
         server.on(phase, ("421 4.3.2 closing", SwallowAndClose()), when=lambda moment: moment.message >= position)
         sent = converse(server, 4, window=WINDOW.get(mode, 1))
@@ -184,7 +184,7 @@ def test_a_421_anywhere_closes_and_leaves_nothing_unknown(mode, phase, position)
 @pytest.mark.parametrize("mode", ["stepwise", "pipelined"])
 @pytest.mark.parametrize(("words", "is_returned"), [("421 too many messages", True), ("421 4.7.0 too many", False)])
 def test_a_421_to_a_well_used_connection(mode, words, is_returned):
-    """It is about the connection, unless it says otherwise: the message goes back, and none of its retries is used."""
+    """It concerns the connection, unless its text says otherwise: the message is given back without using a retry."""
     with server_for(mode) as server:
         server.on("mail", (words, SwallowAndClose()), when=lambda moment: moment.turn > WELL_USED)
         sent = converse(server, WELL_USED + 2)
@@ -193,8 +193,8 @@ def test_a_421_to_a_well_used_connection(mode, words, is_returned):
     assert len(server.copies) == WELL_USED
 
 
-def test_a_server_that_goes_on_after_a_421_is_listened_to():
-    """Some say 421 of one message only. With messages in flight behind it, each still ends by its own reply."""
+def test_replies_after_a_421_are_read():
+    """Some servers send 421 for one message only. Messages in flight behind it still end by their own replies."""
     with server_for("chunked") as server:
         server.on("mail", "421 4.7.0 try later", message=2)
         sent = converse(server, 6, window=4)
@@ -204,7 +204,7 @@ def test_a_server_that_goes_on_after_a_421_is_listened_to():
 
 
 def test_a_refused_rset_is_about_the_connection():
-    """It says nothing of the sender, and nothing behind it was done: no pause, and nothing unknown."""
+    """It does not concern the sender, and nothing behind it was executed: no pause, and nothing unknown."""
     with server_for("chunked") as server:
         server.on("rset", ("554 Too many commands", SwallowAndClose()), when=lambda moment: moment.message >= 3)
         sent = converse(server, 6, window=4)
@@ -215,8 +215,8 @@ def test_a_refused_rset_is_about_the_connection():
     assert recipients_of(server.copies) == [f"user{number}@example.org" for number in accepted]
 
 
-def test_a_server_that_goes_on_after_a_refused_rset():
-    """Its replies count, and when it is lost behind them, the message may have arrived."""
+def test_replies_after_a_refused_rset_are_read():
+    """They count, and if the connection breaks behind them, the message may have arrived."""
     with server_for("chunked") as server:
         server.on("rset", "502 5.5.1 what", message=2)
         server.on("dot", SwallowAndClose(), message=2)
@@ -224,8 +224,8 @@ def test_a_server_that_goes_on_after_a_refused_rset():
     assert sent.states == ["accepted", "unknown"]
 
 
-def test_a_connection_with_many_refusals_is_left():
-    """Before the server counts the RSET behind each of them as one too many. The others go over the next one."""
+def test_a_connection_with_many_refusals_is_replaced():
+    """Before the server's limit for RSET is reached. The other messages use the next connection."""
     with server_for("chunked") as server:
         server.on("rcpt", "550 5.1.1 no", when=lambda moment: moment.message > 2)
         sent = converse(server, 30, window=3)
@@ -248,14 +248,14 @@ def test_a_connection_with_many_refusals_is_left():
     ],
 )
 def test_a_server_that_contradicts_itself(replies, state):
-    """With messages in flight, one that was refused and taken all the same may have arrived: nobody can know."""
+    """With messages in flight, one that was refused and then accepted may have arrived: its outcome is unknown."""
     with server_for("chunked") as server:
         for phase, reply in replies.items():
             server.on(phase, reply)
         assert converse(server, 1, window=4).states == [state]
 
 
-def test_a_lone_dot_is_not_sent_to_a_server_that_took_the_recipient():
+def test_a_lone_dot_is_not_sent_after_an_accepted_recipient():
     """It would deliver an empty mail. The connection ends instead."""
     with server_for("pipelined") as server:
         server.on("mail", "552 5.3.4 too large")
@@ -280,8 +280,8 @@ SCRIPTS = st.lists(st.fixed_dictionaries({phase: st.sampled_from(said) for phase
 @pytest.mark.parametrize("mode", MODES)
 @given(scripts=SCRIPTS)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_no_reply_is_taken_for_anothers(mode, scripts):
-    """Whatever a server answers to which message, each message ends by its own reply, and arrives as that says."""
+def test_replies_are_never_mixed_up(mode, scripts):
+    """For any replies each message ends by its own reply, and arrives if that says so."""
 
     def answer(moment):
         script = scripts[moment.message - 1]
@@ -307,7 +307,7 @@ LARGE = TEXT + b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 130_000
 
 
 class ReadSome:
-    """Reads so much of the text, and keeps it back from the conversation."""
+    """Reads part of the text, and hides it from the rest of the conversation."""
 
     def perform(self, wire: Wire) -> None:
         wire.read_exact(200_000)
@@ -317,7 +317,7 @@ class ReadSome:
 @pytest.mark.parametrize("security", [Security.NONE, Security.IMPLICIT])
 @pytest.mark.parametrize("end", [HANG, CLOSE])
 @pytest.mark.parametrize(("reply", "state"), [("552 5.3.4 too large", "refused"), ("452 4.3.1 no room", "queued")])
-def test_a_refusal_within_a_large_text_is_believed(trusted, mode, security, end, reply, state):
+def test_a_refusal_within_a_large_text_counts(trusted, mode, security, end, reply, state):
     """It is read while the text is written, and decides; the rest is not sent (RFC 1870, 6.1)."""
     tls = {"tls": trusted.server_context(), "implicit_tls": True} if security is Security.IMPLICIT else {}
     with server_for(mode, receive_buffer=4096, **tls) as server:
@@ -332,8 +332,8 @@ def test_a_refusal_within_a_large_text_is_believed(trusted, mode, security, end,
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_acceptance_within_a_large_text_is_none(mode):
-    """Nobody can have taken what was not sent: the message is tried again."""
+def test_an_acceptance_within_a_large_text_does_not_count(mode):
+    """An incomplete message cannot have been accepted: it is retried."""
     with server_for(mode, receive_buffer=4096) as server:
         server.on("body", (ReadSome(), b"354 go on\r\n", HANG))
         sent = converse(server, Listed(envelope(1, data=LARGE)), window=WINDOW.get(mode, 1))
@@ -344,7 +344,7 @@ def test_an_acceptance_within_a_large_text_is_none(mode):
 
 
 class Repeating(Listed):
-    """A supply to which a message may be begun again, after BDAT was refused for it."""
+    """A supply in which a message may be begun again, after BDAT was refused for it."""
 
     def begin(self, message) -> None:
         if message.invitation_id not in self.begun:
@@ -353,7 +353,7 @@ class Repeating(Listed):
 
 @pytest.mark.parametrize("reply", ["503 5.5.1 bad sequence", "504 5.5.4 not here"])
 def test_a_server_that_refuses_bdat_gets_data(reply):
-    """Over the same connection, and that one is not asked for BDAT again; no message is refused for it."""
+    """Over the same connection, and without further BDAT on it; no message is refused because of it."""
     with server_for("chunked") as server:
         server.on("dot", reply, when=lambda _moment: not server.connections[-1].commands[-1].startswith("DATA"))
         supply = Repeating(*map(envelope, range(1, 11)))
@@ -366,8 +366,8 @@ def test_a_server_that_refuses_bdat_gets_data(reply):
     assert sent.session.refuses_bdat
 
 
-def test_a_server_that_does_not_know_bdat_is_left():
-    """It has read the message as commands: nothing that it says counts any more, and no second message was risked."""
+def test_a_server_that_does_not_know_bdat_is_disconnected():
+    """It has interpreted the message as commands: further replies do not count, and no second one was in flight."""
     with server_for("chunked") as server:
         server.on("dot", "500 5.5.1 what is that?")
         sent = converse(server, Repeating(*map(envelope, range(1, 5))), window=4)
@@ -377,7 +377,7 @@ def test_a_server_that_does_not_know_bdat_is_left():
 
 
 def test_a_connection_lost_on_the_way_to_data_loses_nothing():
-    """What BDAT was refused for is queued, not forgotten and not unknown."""
+    """Messages that were refused by BDAT are queued, not lost and not unknown."""
     with server_for("chunked") as server:
         server.on("dot", ("503 5.5.1 bad sequence", CLOSE))
         sent = converse(server, Repeating(envelope(1)), window=4)
@@ -389,7 +389,7 @@ def test_a_connection_lost_on_the_way_to_data_loses_nothing():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_message_that_must_not_begin_does_not_arrive(mode):
-    """What the supply prevents is not sent; what was on the wire before is read to its end."""
+    """A message that the supply prevents is not sent; replies to earlier ones are read to the end."""
 
     def prevent(message):
         if message.invitation_id == 3:
@@ -417,8 +417,8 @@ def test_a_message_that_must_not_begin_does_not_arrive(mode):
     ],
 )
 @pytest.mark.parametrize("window", [1, 4])
-def test_what_this_server_can_never_take_fails_without_a_byte(message, extensions, why, window):
-    """And the next message goes as if it had not been there."""
+def test_an_impossible_message_fails_without_a_byte(message, extensions, why, window):
+    """The next message is sent as if it had not existed."""
     with ScriptedServer(extensions=[*extensions, "PIPELINING"]) as server:
         sent = converse(server, Listed(message, envelope(2)), window=window)
     assert (sent.outcome(1).state, sent.outcome(1).stage) == ("failed", "local")
@@ -471,15 +471,15 @@ ALL = Capabilities(sized=True, eight_bit=True, smtputf8=True, dsn=True)
     ],
 )
 def test_the_envelopes_commands(message, capabilities, mail, rcpt):
-    """A parameter stands there exactly when the server offers its extension and the message needs it."""
+    """A parameter is used exactly if the server offers its extension and the message needs it."""
     assert why_impossible(message, capabilities) is None
     assert mail_command(message, capabilities).decode() == f"{mail}\r\n"
     assert rcpt_command(message, capabilities).decode() == f"{rcpt}\r\n"
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=100))
-def test_xtext_can_be_read_back(text):
-    """Only characters that a parameter may have, and the text again when they are decoded (RFC 3461, 4)."""
+def test_xtext_can_be_decoded(text):
+    """It has only characters that a parameter may have, and decoding restores the text (RFC 3461, 4)."""
     encoded = xtext(text)
     assert re.fullmatch(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*", encoded)
     assert re.sub(r"\+([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), encoded) == text
@@ -491,8 +491,8 @@ TEXTS = st.lists(st.sampled_from([b".", b"..", b"\r\n", b"\r\n.\r\n", b"x", b"DA
 
 
 @given(TEXTS.map(lambda text: text + b"\r\n"))
-def test_dots_can_be_taken_off_again(text):
-    """No line of the stuffed text is a lone dot, and a server that takes the dots off has the text."""
+def test_dot_stuffing_can_be_reversed(text):
+    """No line of the stuffed text is a lone dot, and removing the dots restores the text."""
     stuffed = dot_stuffed(text)
     assert b"\r\n.\r\n" not in b"\r\n" + stuffed
     assert (b"\r\n" + stuffed).replace(b"\r\n.", b"\r\n")[2:] == text
@@ -500,8 +500,8 @@ def test_dots_can_be_taken_off_again(text):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("body", [b".", b"..", b".\r\n.", b"a\r\n.\r\nb", b"\r\n.\r\n", (b"." * 700 + b"\r\n") * 100])
-def test_dots_arrive_as_they_were(mode, body):
-    """A message of dots is one message, byte for byte, also one that is written in pieces."""
+def test_dots_arrive_unchanged(mode, body):
+    """A message of dots is one message, byte for byte, also if it is written in pieces."""
     data = b"Subject: dots\r\n\r\n" + body + b"\r\n"
     with server_for(mode) as server:
         assert converse(server, Listed(envelope(1, data=data), envelope(2)), window=WINDOW.get(mode, 1)).states == [
@@ -513,7 +513,7 @@ def test_dots_arrive_as_they_were(mode, body):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_large_message_arrives_whole(mode):
-    """Several megabytes, written as the server reads them."""
+    """Several megabytes, written at the server's speed."""
     data = b"Subject: large\r\n\r\n" + b"." * 70 + b"\r\n" + b"x" * 70 * 60_000
     data = re.sub(rb"(x{70})", rb"\1\r\n", data)
     with server_for(mode) as server:

@@ -1,4 +1,4 @@
-"""The last look at a message: what no server may see is refused, whoever made it, and nothing is mended."""
+"""The last check of a message: unsafe octets are refused, and nothing is repaired."""
 
 from __future__ import annotations
 
@@ -55,21 +55,21 @@ FIT = {
 
 
 @pytest.mark.parametrize("name", UNFIT)
-def test_what_no_server_may_see_is_refused(name: str) -> None:
-    """Bare line ends, NUL, long lines, a header that is none, and fields that say who gets it twice."""
+def test_unsafe_messages_are_refused(name: str) -> None:
+    """Bare line ends, NUL, long lines, an invalid header, and duplicate address fields."""
     data, reason = UNFIT[name]
     assert reason in (why_unfit(data) or "")
 
 
 @pytest.mark.parametrize("name", FIT)
-def test_what_every_server_may_see_passes(name: str) -> None:
-    """Nothing is refused for what the rules allow."""
+def test_valid_messages_pass(name: str) -> None:
+    """Nothing is refused that the standards allow."""
     assert why_unfit(FIT[name]) is None
 
 
 @given(st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b"a", b"." * 500, b" ", b"X: y"]), max_size=12).map(b"".join))
-def test_it_finds_what_a_slow_look_finds(text: bytes) -> None:
-    """The jumps over a text find the same as a look at each line."""
+def test_it_equals_a_check_of_each_line(text: bytes) -> None:
+    """The jumps over a text find the same problems as a check of each line."""
     data = HEAD + b"\r\n" + text + b"\r\n"
     lines = data.split(b"\r\n")
     is_fit = all(len(line) <= LONGEST_LINE and b"\r" not in line and b"\n" not in line for line in lines)
@@ -77,8 +77,8 @@ def test_it_finds_what_a_slow_look_finds(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("without", [("PIPELINING", "CHUNKING"), ("CHUNKING",), ()])
-def test_no_octet_of_such_a_message_leaves(without: tuple[str, ...]) -> None:
-    """However messages are put on the wire, it fails on our side, and the next one is sent."""
+def test_no_octet_of_an_unsafe_message_is_sent(without: tuple[str, ...]) -> None:
+    """By DATA and by BDAT it fails locally, and the next message is sent."""
     bad = envelope(1, data=UNFIT["a dot between bare LFs"][0])
     offered = tuple(name for name in EXTENSIONS if name not in without)
     with ScriptedServer(extensions=offered) as server:

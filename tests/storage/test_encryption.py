@@ -20,7 +20,7 @@ HERE = {"tenant_id": "acme", "field": "relay.password"}
 
 @given(st.text() | st.text(alphabet=st.characters()), st.text(), st.text())
 def test_any_text_comes_back(plain, tenant_id, field):
-    """Whatever is encrypted for a tenant and field decrypts there."""
+    """A text that is encrypted for a tenant and field decrypts there."""
     stored = VAULT.encrypt(plain, tenant_id=tenant_id, field=field)
     assert VAULT.decrypt(stored, tenant_id=tenant_id, field=field) == plain
     assert re.fullmatch(r"v1:2025:[A-Za-z0-9_=-]+", stored)
@@ -28,7 +28,7 @@ def test_any_text_comes_back(plain, tenant_id, field):
 
 @given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))
 def test_a_secret_stays_with_its_tenant_and_field(here, there):
-    """A value copied to another tenant or field does not decrypt, however the two names are cut."""
+    """A value copied to another tenant or field does not decrypt, wherever the names are split."""
     stored = VAULT.encrypt("geheim", tenant_id=here[0], field=here[1])
     if here != there:
         with pytest.raises(SecretError, match="does not belong here"):
@@ -44,7 +44,7 @@ def test_names_are_not_run_together():
 
 @given(st.text(max_size=20), st.data())
 def test_any_change_is_found(plain, data):
-    """One bit changed anywhere in the stored text, and it does not decrypt."""
+    """With any bit of the stored text changed, it does not decrypt."""
     stored = VAULT.encrypt(plain, **HERE)
     place = data.draw(st.integers(0, len(stored) - 1))
     bit = data.draw(st.integers(0, 6))
@@ -54,8 +54,8 @@ def test_any_change_is_found(plain, data):
 
 
 @given(st.text())
-def test_nonsense_is_no_secret(stored):
-    """What nobody encrypted raises a `SecretError`, not something else."""
+def test_nonsense_raises_a_secret_error(stored):
+    """A text that is not encrypted raises `SecretError`, and nothing else."""
     with pytest.raises(SecretError):
         VAULT.decrypt(stored, **HERE)
     with pytest.raises(SecretError):
@@ -63,12 +63,12 @@ def test_nonsense_is_no_secret(stored):
 
 
 def test_the_same_text_looks_different_each_time():
-    """Two equal passwords cannot be told to be equal."""
+    """Equal passwords cannot be recognised as equal."""
     assert len({VAULT.encrypt("geheim", **HERE) for _ in range(100)}) == 100
 
 
 def test_keys_can_be_changed():
-    """The first key encrypts, all decrypt, and what an older key encrypted is known to need a new one."""
+    """The first key encrypts, all decrypt, and values of an older key are reported for rotation."""
     before, during, after = Vault.from_keys([OLD]), Vault.from_keys([NEW, OLD]), Vault.from_keys([NEW])
     stored = before.encrypt("geheim", **HERE)
     assert not before.needs_rotation(stored)
@@ -80,16 +80,16 @@ def test_keys_can_be_changed():
         after.decrypt(stored, **HERE)
 
 
-def test_another_key_of_the_same_id_is_no_use():
-    """A key that was made anew under an old id says what to check."""
+def test_another_key_with_the_same_id_does_not_decrypt():
+    """The error for a new key with an old id says what to check."""
     stored = Vault.from_keys([OLD]).encrypt("geheim", **HERE)
     with pytest.raises(SecretError, match="another key of the id '2024'"):
         Vault.from_keys([generate_key("2024")]).decrypt(stored, **HERE)
 
 
 @pytest.mark.parametrize("stored", ["", "geheim", "v2:2025:AAAA", "v1:2025", "v1::AAAA", "v1:2025:", "v1:2025:AAAA"])
-def test_what_was_not_encrypted_here_cannot_be_read(stored):
-    """A value of another form, or one that is too short, is no secret and cannot be given a new key."""
+def test_a_value_of_another_form_is_refused(stored):
+    """A value of another form, or one that is too short, is not a secret and cannot be rotated."""
     with pytest.raises(SecretError, match="form"):
         VAULT.decrypt(stored, **HERE)
     with pytest.raises(SecretError, match="form"):
@@ -116,7 +116,7 @@ def test_what_was_not_encrypted_here_cannot_be_read(stored):
     ],
 )
 def test_a_bad_key_stops_the_start_and_says_how_to_make_one(keys):
-    """A key that is missing or mistyped is named by its place or id, and not shown."""
+    """A missing or mistyped key is identified by its position or id, and not shown."""
     with pytest.raises(ConfigurationError, match="flask own-smtp make-key") as caught:
         Vault.from_keys(keys)
     shown = "".join(traceback.format_exception(caught.value))
@@ -125,13 +125,13 @@ def test_a_bad_key_stops_the_start_and_says_how_to_make_one(keys):
 
 
 def test_two_keys_need_two_ids():
-    """With one id twice nobody could tell which key is meant."""
+    """With a duplicate id it would be ambiguous which key is meant."""
     with pytest.raises(ConfigurationError, match="'2025'"):
         Vault.from_keys([NEW, generate_key("2025")])
 
 
 def test_padding_may_be_missing():
-    """Some tools cut the equals signs off."""
+    """Some tools remove the equals signs."""
     assert Vault.from_keys([NEW.rstrip("=")]).decrypt(VAULT.encrypt("geheim", **HERE), **HERE) == "geheim"
 
 
@@ -143,7 +143,7 @@ def test_repr_shows_ids_only():
 
 
 def test_errors_hold_no_secret():
-    """Neither the plain text nor the stored one is in a message."""
+    """No message contains the plain text or the stored one."""
     stored = VAULT.encrypt("geheim", **HERE)
     with pytest.raises(SecretError) as caught:
         VAULT.decrypt(stored, tenant_id="other", field="relay.password")
@@ -152,7 +152,7 @@ def test_errors_hold_no_secret():
 
 
 def test_a_made_key_is_usable():
-    """`generate_key` makes what `from_keys` takes, with an id of its own or a given one."""
+    """`from_keys` accepts the results of `generate_key`, with a random id or a given one."""
     keys = [generate_key() for _ in range(20)]
     assert len({key.partition(":")[0] for key in keys}) == 20
     Vault.from_keys([*keys, generate_key("given")])
@@ -161,7 +161,7 @@ def test_a_made_key_is_usable():
 
 
 def test_a_development_key_is_the_same_each_time():
-    """It follows from `SECRET_KEY` alone, and from no other."""
+    """It depends only on `SECRET_KEY`, and differs for another one."""
     assert derive_development_key("a") == derive_development_key("a") != derive_development_key("b")
     Vault.from_keys([derive_development_key("\N{SNOWMAN}")])
 
@@ -175,10 +175,10 @@ def test_tokens_cannot_be_guessed():
 
 @given(st.text(alphabet=st.characters()))
 def test_any_token_can_be_hashed(token):
-    """What comes from a URL may be anything; its hash is 64 hex digits."""
+    """A token from a URL may be anything; its hash is 64 hex digits."""
     assert re.fullmatch(r"[0-9a-f]{64}", hash_token(token))
 
 
 def test_the_hash_is_sha256():
-    """Stored hashes stay valid as long as this holds."""
+    """Stored hashes stay valid as long as this is so."""
     assert hash_token("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

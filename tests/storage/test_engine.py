@@ -1,4 +1,4 @@
-"""How the host's database is talked to, and what is found out about the host's engine by trying it."""
+"""Settings of the host's engine, and the detection of its problems by trials."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.servers.tables import make_tables
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Engine]:
-    """An engine on a database with our tables, as Flask-SQLAlchemy makes one."""
+    """An engine on a database with our tables, as Flask-SQLAlchemy creates one."""
     engine = create_engine(f"sqlite:///{tmp_path / 'host.sqlite3'}")
     make_tables(engine)
     yield engine
@@ -33,7 +33,7 @@ def sqlite(tmp_path: Path) -> Iterator[Engine]:
 
 
 def begin_explicitly(engine: Engine) -> None:
-    """As docs/operations.md tells hosts to."""
+    """Configure the engine as docs/operations.md tells hosts to."""
 
     @event.listens_for(engine, "connect")
     def let_nothing_begin_by_itself(connection, _record):
@@ -51,7 +51,7 @@ def begin_explicitly(engine: Engine) -> None:
 
 
 def send_in_a_savepoint(engine: Engine, relay: int) -> None:
-    """A host's own savepoint around a send, and then its rollback."""
+    """Send inside a savepoint of the host, then roll back."""
     with Session(engine) as session:
         with session.begin_nested():
             session.get(Relay, relay)
@@ -60,15 +60,15 @@ def send_in_a_savepoint(engine: Engine, relay: int) -> None:
 
 
 def test_a_savepoint_that_commits_is_found(sqlite: Engine, tmp_path: Path) -> None:
-    """The driver's habit keeps a batch in spite of the host's rollback; whoever checks is told."""
+    """The driver keeps a batch in spite of the host's rollback; the check reports it."""
     outbox = Outbox.at(sqlite, tmp_path / "journal")
     send_in_a_savepoint(sqlite, outbox.relay())
     assert outbox.states() == {"queued": 3}, "the habit is gone: so may be the check for it"
     assert find_problems(sqlite) == [SAVEPOINT_COMMITS]
 
 
-def test_transactions_that_begin_explicitly_are_what_they_should_be(sqlite: Engine, tmp_path: Path) -> None:
-    """What the documentation says to set mends it, and nothing is found any more."""
+def test_explicit_transactions_solve_it(sqlite: Engine, tmp_path: Path) -> None:
+    """With the documented settings the rollback works, and the check finds no problem."""
     begin_explicitly(sqlite)
     outbox = Outbox.at(sqlite, tmp_path / "journal")
     relay = outbox.relay()
@@ -80,8 +80,8 @@ def test_transactions_that_begin_explicitly_are_what_they_should_be(sqlite: Engi
     assert len(outbox.claim(taken)) == 1
 
 
-def test_senders_that_meet_wait_for_each_other(sqlite: Engine, tmp_path: Path) -> None:
-    """Who reads first and writes later would get "database is locked" at once when somebody wrote in between."""
+def test_concurrent_senders_wait_for_each_other(sqlite: Engine, tmp_path: Path) -> None:
+    """Reading first and writing later would fail with "database is locked" if another transaction wrote meanwhile."""
     begin_explicitly(sqlite)
     relay = Outbox.at(sqlite, tmp_path / "journal").relay()
     together = Barrier(2)
@@ -117,7 +117,7 @@ def loses_statements(engine: Engine) -> bool:
 
 @pytest.mark.servers
 def test_workers_prepare_nothing_that_a_pool_would_lose(pooled: str) -> None:
-    """Behind PgBouncer in transaction mode a prepared statement is in another process than the one that is asked."""
+    """Behind PgBouncer in transaction mode a prepared statement would be missing in another server process."""
     engine = create_engine(pooled)
     assert loses_statements(engine)
     assert not loses_statements(for_workers(engine))
@@ -126,7 +126,7 @@ def test_workers_prepare_nothing_that_a_pool_would_lose(pooled: str) -> None:
 
 @pytest.mark.servers
 def test_a_pool_that_loses_statements_is_found(pooled: str) -> None:
-    """Until the host lets its driver prepare none."""
+    """Until the host disables prepared statements."""
     engine = create_engine(pooled)
     assert find_problems(engine) == [STATEMENTS_ARE_LOST]
     engine.dispose()
@@ -137,7 +137,7 @@ def test_a_pool_that_loses_statements_is_found(pooled: str) -> None:
 
 @pytest.mark.servers
 def test_without_a_pool_between_nothing_is_found(postgres: PostgreSQL) -> None:
-    """Prepared statements are as they should be."""
+    """Prepared statements work without a pooler."""
     with postgres.fresh() as url:
         engine = create_engine(url)
         assert find_problems(engine) == []
@@ -148,7 +148,7 @@ def test_without_a_pool_between_nothing_is_found(postgres: PostgreSQL) -> None:
 
 
 class LoggingMariaDB(MariaDB):
-    """One that writes statements into its binary log."""
+    """A server that writes statements into its binary log."""
 
     def command(self) -> list[str]:
         return [*super().command(), "--log-bin=log", "--binlog-format=STATEMENT", "--server-id=1"]
@@ -156,7 +156,7 @@ class LoggingMariaDB(MariaDB):
 
 @pytest.mark.servers
 def test_a_binary_log_of_statements_is_found(mariadb: MariaDB) -> None:
-    """It would refuse what workers write."""
+    """MariaDB would refuse the workers' writes."""
     with mariadb.fresh() as url:
         engine = create_engine(url)
         assert find_problems(engine) == []

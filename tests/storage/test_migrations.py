@@ -1,4 +1,4 @@
-"""The tables that the migrations make, on each database, and what they leave alone."""
+"""The tables that the migrations create on each database, and the host's tables, which they do not change."""
 
 import itertools
 import subprocess
@@ -39,14 +39,14 @@ def our_tables(engine: Engine) -> set[str]:
 
 
 def changes_wanted(engine: Engine, metadata: MetaData, version_table: str = revisions.VERSION_TABLE) -> list[Any]:
-    """What Alembic would write into a new migration."""
+    """The operations that Alembic would put into a new migration."""
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": version_table})
         return compare_metadata(context, metadata)
 
 
 def described(engine: Engine) -> dict[str, Any]:
-    """Everything that the database knows of our tables, in a form that can be compared."""
+    """Everything that the database reports about our tables, in a comparable form."""
     inspector = inspect(engine)
     return {name: table_described(engine, inspector, name) for name in our_tables(engine) - {revisions.VERSION_TABLE}}
 
@@ -68,8 +68,8 @@ def index_described(index: Any) -> str:
     return str({**index, "dialect_options": options})
 
 
-def test_the_migrations_make_what_the_models_say(engine: Engine) -> None:
-    """The migrated tables equal those made from the models in all that the database knows of them."""
+def test_the_migrations_create_the_models_tables(engine: Engine) -> None:
+    """The migrated tables equal those created from the models in everything that the database reports."""
     Base.metadata.create_all(engine)
     wanted = described(engine)
     Base.metadata.drop_all(engine)
@@ -78,8 +78,8 @@ def test_the_migrations_make_what_the_models_say(engine: Engine) -> None:
     assert changes_wanted(engine, Base.metadata) == []
 
 
-def test_a_model_that_moved_on_is_noticed(engine: Engine) -> None:
-    """A column that no migration made yet is found, so that the test above can fail."""
+def test_a_model_without_a_migration_is_noticed(engine: Engine) -> None:
+    """A column that no migration creates is found, so that the test above can fail."""
     schema.upgrade(engine)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE own_smtp_audit DROP COLUMN user_id"))
@@ -87,7 +87,7 @@ def test_a_model_that_moved_on_is_noticed(engine: Engine) -> None:
 
 
 def test_up_and_down_and_up_again(engine: Engine) -> None:
-    """Going down removes every table, version included in its table only, and the way up is open again."""
+    """A downgrade removes every table, and the next upgrade works."""
     with engine.connect() as connection:
         assert not revisions.is_current(connection)
     schema.upgrade(engine)
@@ -102,11 +102,11 @@ def test_up_and_down_and_up_again(engine: Engine) -> None:
 
 
 class Interrupted(Exception):
-    """A connection that is lost, a process that is killed."""
+    """A lost connection, or a killed process."""
 
 
 def interrupt(engine: Engine, statements: int) -> None:
-    """Let no more than so many statements that change something through."""
+    """Allow only so many changing statements."""
     left = itertools.count(statements, -1)
 
     def count(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
@@ -117,7 +117,7 @@ def interrupt(engine: Engine, statements: int) -> None:
 
 
 def run_with_interruptions(url: str, move: Callable[[Engine], None]) -> int:
-    """Interrupt it behind one statement more each time until it comes to its end; return how often that was."""
+    """Interrupt it one statement later each time until it completes; return the number of interruptions."""
     for statements in itertools.count(1):
         engine = create_engine(url, poolclass=NullPool)
         interrupt(engine, statements)
@@ -130,8 +130,8 @@ def run_with_interruptions(url: str, move: Callable[[Engine], None]) -> int:
 
 
 @pytest.mark.servers
-def test_what_was_interrupted_can_be_run_again(mariadb: MariaDB) -> None:
-    """Whichever statement an upgrade or its reverse ended at: MariaDB keeps all that came before."""
+def test_an_interrupted_migration_can_be_run_again(mariadb: MariaDB) -> None:
+    """Whichever statement an upgrade or a downgrade ended at: MariaDB keeps all earlier ones."""
     with mariadb.fresh() as url:
         engine = create_engine(url, poolclass=NullPool)
         Base.metadata.create_all(engine)
@@ -146,7 +146,7 @@ def test_what_was_interrupted_can_be_run_again(mariadb: MariaDB) -> None:
 
 
 def test_an_upgrade_that_is_not_needed_changes_nothing(engine: Engine) -> None:
-    """Upgrading twice keeps what the tables hold."""
+    """Upgrading twice keeps the tables' data."""
     schema.upgrade(engine)
     with engine.begin() as connection:
         connection.execute(AuditEntry.__table__.insert().values(tenant_id="acme", action="kept"))
@@ -157,7 +157,7 @@ def test_an_upgrade_that_is_not_needed_changes_nothing(engine: Engine) -> None:
 
 @pytest.mark.servers
 def test_with_a_connection_the_caller_decides(postgres: PostgreSQL) -> None:
-    """Where transactions cover tables, the caller's rollback undoes an upgrade, and its commit keeps one."""
+    """Where transactions cover tables, the caller's rollback undoes an upgrade, and its commit keeps it."""
     with postgres.fresh() as url:
         engine = create_engine(url, poolclass=NullPool)
         with engine.connect() as connection:
@@ -170,7 +170,7 @@ def test_with_a_connection_the_caller_decides(postgres: PostgreSQL) -> None:
 
 
 def test_a_time_stored_by_default_is_the_time_in_utc(engine: Engine) -> None:
-    """The database fills in its own present time, with a fraction of a second, as an aware time in UTC."""
+    """The database inserts its own current time, with fractions of a second, as an aware time in UTC."""
     schema.upgrade(engine)
     with engine.begin() as connection:
         before = read_clock(connection)
@@ -181,7 +181,7 @@ def test_a_time_stored_by_default_is_the_time_in_utc(engine: Engine) -> None:
 
 
 def test_the_hosts_own_migrations_stay_as_they_are(engine: Engine) -> None:
-    """Up and down leave the host's version and its tables alone."""
+    """Upgrade and downgrade change neither the host's version nor its tables."""
     HOST.create_all(engine)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
@@ -208,8 +208,8 @@ def test_the_hosts_autogenerate_does_not_see_our_tables(engine: Engine) -> None:
     assert found == {("remove_table", "left_over"), ("add_table", "survey"), ("add_index", "ix_survey_title")}
 
 
-def test_alembic_brings_that_protection_by_itself(tmp_path: Path) -> None:
-    """A host that installs the extension need do nothing for it, and import nothing."""
+def test_alembic_loads_that_protection_automatically(tmp_path: Path) -> None:
+    """A host that installs the extension need not configure or import anything."""
     code = """
 import sys
 import sqlalchemy as sa
@@ -238,7 +238,7 @@ def test_every_alembic_that_has_plugins_can_load_ours() -> None:
 
 
 def test_a_worker_does_without_alembic(tmp_path: Path) -> None:
-    """It would be the largest thing in its memory after SQLAlchemy."""
+    """It would be the largest module in its memory after SQLAlchemy."""
     code = "import sys, own_smtp.cli; print('alembic' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-I", "-c", code], check=True, cwd=tmp_path, capture_output=True, text=True
@@ -246,7 +246,7 @@ def test_a_worker_does_without_alembic(tmp_path: Path) -> None:
     assert result.stdout == "False\n"
 
 
-def test_the_newest_migration_is_the_one_that_is_wanted() -> None:
+def test_the_newest_migration_is_the_required_one() -> None:
     """The version that workers check is a constant, so that they need not load Alembic."""
     script = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert script.get_current_head() == revisions.HEAD

@@ -126,7 +126,7 @@ def test_what_the_host_calls_things_keeps_its_direction_to_itself(web_app, web, 
         def own_smtp_actor(self):
             return replace(ALICE, name="Al\u202eice")
 
-    from own_smtp.host import add_specifications
+    from own_smtp.plugin_manager import add_specifications
 
     manager = manager_for(Host())
     add_specifications(manager)

@@ -31,7 +31,7 @@ from own_smtp.states import RelayState
 from own_smtp.storage import periodic
 from own_smtp.storage.clock import db_now
 from own_smtp.storage.models import Relay
-from own_smtp.storage.periodic import Errands
+from own_smtp.storage.periodic import PeriodicTasks
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Dispatcher:
         self._runtime = runtime
         self._session = session
         self._wakeup = wakeup
-        self._tasks = Errands(runtime.engine, runtime.clock)
+        self._tasks = PeriodicTasks(runtime.engine, runtime.clock)
         self._stop = threading.Event()
         self._notifier: threading.Thread | None = None
 

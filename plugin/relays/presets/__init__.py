@@ -1,7 +1,6 @@
-"""What is known of mail providers: where their servers are, what they publish as limits, what to know first.
+"""Presets of mail providers: their servers, published limits and advice.
 
-Plain data. Providers change such things without notice, so each page that shows a preset says of when it is and where
-it is known from.
+Plain data. Providers change their settings without notice, so each page that shows a preset shows its date and sources.
 """
 
 from __future__ import annotations
@@ -18,4 +17,4 @@ __all__ = ["PRESETS", "Preset"]
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {preset.key: preset for preset in sorted((*MAILBOXES, *SENDING_SERVICES), key=lambda preset: preset.key)}
 )
-"""All presets by key, in the order in which they are offered: that of the alphabet, as keys begin like names."""
+"""All presets by key, in alphabetical order: keys begin like names."""

@@ -1,4 +1,4 @@
-"""The presets of mailboxes: of organisations, of web hosting, of persons."""
+"""The presets of mailbox providers: for organisations, web hosting customers and private persons."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What is kept of one mail provider, and the lists that speak of many of them.
+"""The preset of one mail provider, and the lists that are sources for many of them.
 
-A preset's date is the day of the newest source that says so: of a page its own date, of a list that is kept up the day
-of its state that was read. Its sources are the provider's own pages where there are any, then the list.
+A preset's date is that of its newest source: a page's own date, or the day on which a maintained list was read. Its
+sources are the provider's own pages, if there are any, then the list.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from own_smtp.i18n import Text
 from own_smtp.states import Security
 
 UNDATED = date(2025, 6, 1)
-"""Of a preset whose sources bear no date: what was generally known then."""
+"""The date of presets whose sources have none: generally known at that time."""
 
 THUNDERBIRD = "https://github.com/thunderbird/autoconfig"
 THUNDERBIRD_READ = date(2026, 3, 12)
@@ -31,21 +31,21 @@ class Preset:
     key: str
     name: Text
     host: str = ""
-    """Empty where each customer has a server of their own."""
+    """Empty if each customer has a server of their own."""
     port: int = 587
     security: Security = Security.STARTTLS
     know: Text
-    """What to know before filling in the form."""
+    """Advice before filling in the form."""
     limits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """Published limits of the usual account, by the field of the relay form that keeps to them."""
+    """Published limits of the usual account, by field of the relay form."""
     as_of: date
     sources: tuple[str, ...]
-    """The public pages that say so: the page of the form links to them."""
+    """The public pages with this information, which the form links to."""
 
     def values(self) -> dict[str, str | int]:
-        """Return what it fills in, by field."""
+        """Return the values that it fills in, by field."""
         return {"host": self.host, "port": self.port, "security": self.security, "preset": self.key, **self.limits}
 
     def linked(self) -> dict[str, str]:
-        """Return the sources by the name of their site, by which a reader knows whose page it is."""
+        """Return the sources by host name, which tells readers whose page it is."""
         return {source.split("/")[2]: source for source in self.sources}

@@ -1,4 +1,4 @@
-"""The presets of services that send for programs, and of servers on the premises."""
+"""The presets of services that send for programs, and of servers on premises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables, by the room that writes them. Who else does is said in each file."""
+"""The tables, one file for each room that writes them. Each file names the other writers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from own_smtp.storage.models.base import LARGEST_ID, TABLE_OPTIONS, Base, BigId,
 from own_smtp.storage.models.common import AuditEntry, Counter, PeriodicTask
 from own_smtp.storage.models.operations import Alert, Forgetting, Notice, Shortened
 from own_smtp.storage.models.outbox import (
-    UNTOLD,
+    NOTIFY_PENDING,
     Attempt,
     Batch,
     BatchFile,
@@ -28,8 +28,8 @@ from own_smtp.storage.models.relays import (
 
 __all__ = [
     "LARGEST_ID",
+    "NOTIFY_PENDING",
     "TABLE_OPTIONS",
-    "UNTOLD",
     "Alert",
     "Attempt",
     "AuditEntry",

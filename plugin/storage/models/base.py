@@ -1,4 +1,4 @@
-"""What all tables share: metadata of their own, so that the host's migrations never see them, and column types."""
+"""The base of all tables: separate metadata, so that the host's migrations ignore them, and column types."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from sqlalchemy.orm import DeclarativeBase
 
 from own_smtp.storage.clock import UTCDateTime
 
-# SQLite counts up only an INTEGER PRIMARY KEY by itself.
+# In SQLite only an INTEGER PRIMARY KEY is assigned automatically.
 BigId = BigInteger().with_variant(Integer, "sqlite")
 
 LARGEST_ID = 2**63 - 1
-"""No database counts further, and SQLite takes no larger number even to look for it."""
+"""The largest id in all databases; SQLite raises an error for larger numbers, even in a query."""
 
 Blob = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
 
 HostId = String(255)
 
-# Without the binary collation MariaDB takes `Abc` and `abc` for the same reference and one invitation is lost.
+# Without the binary collation MariaDB treats `Abc` and `abc` as the same reference, and one invitation is lost.
 TABLE_OPTIONS = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
 
 
 class Base(DeclarativeBase):
-    """The root of all tables of Own SMTP."""
+    """The base class of all tables of Own SMTP."""
 
     metadata = MetaData(
         naming_convention={

@@ -18,7 +18,7 @@ from own_smtp.storage.models.base import TABLE_OPTIONS, Base, BigId, HostId
 
 
 class AuditEntry(Base):
-    """Who changed what, when. Secrets appear only as `changed`."""
+    """One entry of the audit log: who changed what, and when. Secrets appear only as `changed`."""
 
     __tablename__ = "own_smtp_audit"
     __table_args__ = (Index(None, "tenant_id", "id"), TABLE_OPTIONS)
@@ -36,7 +36,7 @@ class AuditEntry(Base):
 
 
 class PeriodicTask(Base):
-    """Something that one of all the dispatchers does at a time. The row is what they agree by."""
+    """A task that one dispatcher runs at a time for all machines. The row decides which one."""
 
     __tablename__ = "own_smtp_errand"
     __table_args__ = (TABLE_OPTIONS,)
@@ -44,11 +44,11 @@ class PeriodicTask(Base):
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     due_at: Mapped[datetime]
     taken_at: Mapped[datetime | None]
-    """When it was last done, or begun."""
+    """When it was last begun."""
 
 
 class Counter(Base):
-    """A number that only grows, for metrics: what no other table keeps."""
+    """A number that only grows, for metrics that no other table has."""
 
     __tablename__ = "own_smtp_counter"
     __table_args__ = (TABLE_OPTIONS,)

@@ -17,9 +17,9 @@ from own_smtp.storage.models.base import TABLE_OPTIONS, Base, BigId
 
 
 class Shortened(Base):
-    """The keyed hash of a recipient whose address was shortened..
+    """The keyed hash of a recipient whose address was shortened.
 
-    A table of its own, so that finding a person again costs nothing where invitations are sent.
+    A separate table, so that sending does not pay for the search for a person.
     """
 
     __tablename__ = "own_smtp_shortened"
@@ -29,11 +29,11 @@ class Shortened(Base):
         BigId, ForeignKey("own_smtp_invitation.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
     digest: Mapped[str] = mapped_column(String(64))
-    """As `Vault.digests` makes it of tenant and address."""
+    """The result of `Vault.digests` for tenant and address."""
 
 
 class Forgetting(Base):
-    """An invitation that a drain has in hand and whose recipient is to be forgotten when it comes back."""
+    """An invitation that a drain has claimed, and whose recipient must be erased when it is settled."""
 
     __tablename__ = "own_smtp_forgetting"
     __table_args__ = (TABLE_OPTIONS,)
@@ -44,7 +44,7 @@ class Forgetting(Base):
 
 
 class Alert(Base):
-    """Something that is wrong with a relay at present, and whether its owner was told."""
+    """A current problem of a relay, and whether its owner was notified."""
 
     __tablename__ = "own_smtp_alert"
     __table_args__ = (UniqueConstraint("relay_id", "cause"), TABLE_OPTIONS)
@@ -54,13 +54,13 @@ class Alert(Base):
     cause: Mapped[str] = mapped_column(String(20))
     raised_at: Mapped[datetime] = mapped_column(server_default=db_now())
     taken_at: Mapped[datetime | None]
-    """When somebody last began to tell it: nobody else does for a while."""
+    """When a process last began to send the notification: no other process does for a while."""
     told_at: Mapped[datetime | None]
-    """`None` means that it is to be told."""
+    """When the owner was notified; `None` means that the notification is pending."""
 
 
 class Notice(Base):
-    """News of a relay that a drain brought about: written together with that, and deleted when it was told."""
+    """A pending notification of a relay event that a drain caused: written together with it, deleted once sent."""
 
     __tablename__ = "own_smtp_notice"
     __table_args__ = (TABLE_OPTIONS,)
@@ -70,4 +70,4 @@ class Notice(Base):
     )
     kind: Mapped[str] = mapped_column(String(20), primary_key=True)
     taken_at: Mapped[datetime]
-    """When somebody last began to tell it: nobody else does for a while."""
+    """When a process last began to send the notification: no other process does for a while."""

@@ -1,7 +1,7 @@
-"""Tables that the room `own_smtp.outbox` writes: batches, invitations, attempts, and what drains hold.
+"""Tables that the room `own_smtp.outbox` writes: batches, invitations, attempts, leases and journals.
 
-Beside it only what restores, shortens and erases writes them (`own_smtp.operations`), and
-`own_smtp.delivery.bookkeeping` notes when the host was told.
+Other writers: `own_smtp.operations` (after a restore, retention, erasure), and `own_smtp.delivery.bookkeeping`, which
+records that the host was notified.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from own_smtp.storage.models.base import TABLE_OPTIONS, Base, BigId, Blob, HostI
 
 
 class Lease(Base):
-    """Who drains a relay until when, and the pace that must outlive the drain."""
+    """A drain's lease of a relay, and the state of the relay's limits, which must outlive the drain."""
 
     __tablename__ = "own_smtp_lease"
     __table_args__ = (TABLE_OPTIONS,)
@@ -36,45 +36,45 @@ class Lease(Base):
         BigId, ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
     token: Mapped[int] = mapped_column(BigInteger, default=0)
-    """The id of the present drain's journal: one that stalled and came back knows by it that another took over."""
+    """Fencing token: the id of the current drain's journal, by which a stalled drain notices that another took over."""
     owner: Mapped[str | None] = mapped_column(String(120))
     expires_at: Mapped[datetime | None]
-    """`None` means that nobody drains the relay."""
+    """`None` means that no drain has the relay."""
     drained_at: Mapped[datetime | None]
-    """When it was last given back."""
+    """When the lease was last released."""
     wake_at: Mapped[datetime | None]
-    """Before this nothing may be sent."""
+    """Nothing may be sent before this time."""
     fallback_since: Mapped[datetime | None]
-    """Since when the platform's own mail has had to take over; `None` once the relay took a message again."""
+    """Since when the platform's mail service sends instead; `None` once the relay has accepted a message again."""
     failures: Mapped[int] = mapped_column(default=0)
     """Consecutive failures to get a usable connection."""
     failing_since: Mapped[datetime | None]
     """When the first of them was."""
     pace: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    """What `own_smtp.relays.rate_limits` must know after a restart."""
+    """The state that `own_smtp.relays.rate_limits` needs after a restart."""
     last_success_at: Mapped[datetime | None]
     last_error_at: Mapped[datetime | None]
     last_error: Mapped[str | None] = mapped_column(String(600))
     error_cause: Mapped[str | None] = mapped_column(String(60))
-    """Stage and codes of the last error: the words of the same one differ from time to time."""
+    """Stage and codes of the last error, by which errors are compared: the text of the same error may vary."""
     error_count: Mapped[int] = mapped_column(default=0, server_default="0")
-    """How often in a row that error came."""
+    """Consecutive occurrences of that error."""
     error_since: Mapped[datetime | None]
-    """When it first came."""
+    """When the first of them was."""
     facts: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    """What the last conversation showed of server and TLS, as `own_smtp.smtp.server_info` stores it."""
+    """Server and TLS as of the last session, in the form of `own_smtp.smtp.server_info`."""
     certificate_until: Mapped[datetime | None]
-    """Until when the server's certificate is valid; `None` where there is none, or it is not known."""
+    """When the server's certificate expires; `None` if there is none, or it is not known."""
     drains: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    """How many drains there have been."""
+    """The number of drains so far."""
     drain_seconds: Mapped[float] = mapped_column(default=0.0, server_default="0")
-    """How long they took together."""
+    """Their total duration, in seconds."""
 
 
 class Journal(Base):
-    """A drain whose claims are not all settled, and the machine that has its journal file.
+    """A drain with unsettled claims, and the machine that has its journal file.
 
-    The id is the drain's fencing token: it only ever grows, in SQLite too.
+    The id is the drain's fencing token: it always grows, in SQLite too.
     """
 
     __tablename__ = "own_smtp_journal"
@@ -83,17 +83,17 @@ class Journal(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), index=True)
     machine: Mapped[str] = mapped_column(String(64))
-    """Names the journal folder, not the host: a folder that moves keeps its name."""
+    """The id of the journal folder, not of the host: a folder that is moved keeps it."""
     name: Mapped[str] = mapped_column(String(32))
-    """The file's name without its ending, random: folders may be shared, and databases be made anew."""
+    """The file's name without its extension, random: folders may be shared, and databases recreated."""
     boot: Mapped[str] = mapped_column(String(64))
-    """The kernel's boot id: after a reboot the file may miss what was written last."""
+    """The kernel's boot id: after a reboot the file's last entries may be missing."""
     route: Mapped[str] = mapped_column(String(12), default=Route.RELAY)
     opened_at: Mapped[datetime] = mapped_column(server_default=db_now())
 
 
 class Batch(Base):
-    """The invitations of one "send": what they share.."""
+    """The common data of the invitations of one "send"."""
 
     __tablename__ = "own_smtp_batch"
     __table_args__ = (
@@ -108,33 +108,33 @@ class Batch(Base):
     relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id"))
     kind: Mapped[str] = mapped_column(String(40))
     is_urgent: Mapped[bool] = mapped_column(default=False)
-    """Confirmations, tests and single resends overtake everything else."""
+    """Whether it is sent before other batches, such as a test mail."""
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     content: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    """As `own_smtp.messages.contents` stores it; `None` once it was deleted after its retention."""
+    """In the form of `own_smtp.messages.contents`; `None` once it was deleted after its retention period."""
     message_key: Mapped[str] = mapped_column(String(32))
-    """Random; every Message-ID of the batch is made from it."""
+    """Random; a part of every Message-ID of the batch."""
     message_domain: Mapped[str] = mapped_column(String(255))
     """The right-hand side of every Message-ID: the sender's domain at the time of sending."""
     fallback_at: Mapped[datetime | None] = mapped_column(index=True)
-    """From when on the platform's own mail may take over; `None` means never."""
+    """When the platform's mail service may begin to send instead; `None` means never."""
     expires_at: Mapped[datetime | None]
-    """When the host wants to give up; `None` means after the platform's retry horizon."""
+    """When the host's deadline is; `None` means that only the platform's retry horizon applies."""
     state: Mapped[str] = mapped_column(String(20), default=BatchState.OPEN)
     taken_count: Mapped[int] = mapped_column(default=0)
-    """Invitations that were taken."""
+    """Invitations added to the outbox."""
     refused_count: Mapped[int] = mapped_column(default=0)
-    """Invitations that were not taken."""
+    """Invitations refused at intake."""
     created_by: Mapped[str | None] = mapped_column(HostId)
     created_at: Mapped[datetime] = mapped_column(server_default=db_now())
     purged_at: Mapped[datetime | None]
-    """When its content and all values of its invitations were gone; `None` until then."""
+    """When its content and all values of its invitations were deleted; `None` until then."""
     shortened_at: Mapped[datetime | None]
     """When the addresses of all its recipients were shortened; `None` until then."""
 
 
 class BatchTotals(Base):
-    """A batch's invitations by final state. Kept by `own_smtp.outbox.totals`: counting a million takes long."""
+    """A batch's invitations by final state, maintained by `own_smtp.outbox.totals`: counting a million takes long."""
 
     __tablename__ = "own_smtp_batch_counts"
     __table_args__ = (TABLE_OPTIONS,)
@@ -148,11 +148,11 @@ class BatchTotals(Base):
     unknown: Mapped[int] = mapped_column(default=0)
     cancelled: Mapped[int] = mapped_column(default=0)
     by_platform: Mapped[int] = mapped_column(default=0)
-    """Those of the accepted that the platform's own mail took over."""
+    """The accepted invitations that the platform's mail service sent."""
 
 
 class BatchFile(Base):
-    """An attachment, kept apart so that reading a batch does not read its files."""
+    """An attachment, in a separate table so that reading a batch does not read its files."""
 
     __tablename__ = "own_smtp_batch_file"
     __table_args__ = (TABLE_OPTIONS,)
@@ -165,7 +165,7 @@ class BatchFile(Base):
     data: Mapped[bytes] = mapped_column(Blob)
 
 
-UNTOLD = "untold_since IS NOT NULL"
+NOTIFY_PENDING = "untold_since IS NOT NULL"
 
 
 class Invitation(Base):
@@ -175,8 +175,8 @@ class Invitation(Base):
     __table_args__ = (
         UniqueConstraint("batch_id", "reference"),
         Index(None, "batch_id", "state", "next_attempt_at", "id"),
-        # Nearly all are told at once: where the database can, the index holds the others only.
-        Index(None, "untold_since", sqlite_where=text(UNTOLD), postgresql_where=text(UNTOLD)),
+        # Nearly all hosts are notified at once: where the database supports it, the index contains only pending rows.
+        Index(None, "untold_since", sqlite_where=text(NOTIFY_PENDING), postgresql_where=text(NOTIFY_PENDING)),
         TABLE_OPTIONS,
     )
 
@@ -186,32 +186,32 @@ class Invitation(Base):
     address: Mapped[str] = mapped_column(String(320))
     name: Mapped[str] = mapped_column(String(255), default="")
     values: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
-    """What the placeholders stand for; `None` once it was deleted after its retention."""
+    """The placeholders' values; `None` once they were deleted after their retention period."""
     override: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """Content or a whole message of its own, as `own_smtp.messages.contents` stores it."""
+    """Its own content or whole message, in the form of `own_smtp.messages.contents`."""
     state: Mapped[str] = mapped_column(String(12), default=State.QUEUED)
     changed_at: Mapped[datetime] = mapped_column(server_default=db_now())
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=db_now())
     attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
     first_failure_at: Mapped[datetime | None]
-    """When it first failed for the time being; the retry horizon counts from here."""
+    """When it first failed temporarily; the retry horizon begins then."""
     token: Mapped[int | None] = mapped_column(BigInteger)
     """The token of the drain that claimed it; only that drain, or its recovery, may settle it."""
     route: Mapped[str] = mapped_column(String(12), default=Route.RELAY)
     untold_since: Mapped[datetime | None]
-    """Since when the host has not been told of the present state; `None` when it has."""
+    """Since when the host's notification of the current state is pending; `None` if the host was notified."""
 
 
 class Attempt(Base):
-    """One try at one invitation, for the delivery log."""
+    """One attempt at one invitation, for the delivery log."""
 
     __tablename__ = "own_smtp_attempt"
     __table_args__ = (Index(None, "invitation_id"), Index(None, "relay_id", "at"), TABLE_OPTIONS)
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     invitation_id: Mapped[int] = mapped_column(BigId)
-    """No foreign key: databases would look up and lock the invitation for each attempt, which costs PostgreSQL a fifth
-    of all that a message costs it. `own_smtp.outbox.actions` deletes both together."""
+    """No foreign key: databases would look up and lock the invitation for each attempt, which is a fifth of the total
+    cost of a message in PostgreSQL. `own_smtp.operations.erasure` deletes both together."""
     relay_id: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[datetime]
     state: Mapped[str] = mapped_column(String(12))
@@ -221,13 +221,13 @@ class Attempt(Base):
     code: Mapped[int | None] = mapped_column(SmallInteger)
     enhanced: Mapped[str | None] = mapped_column(String(12))
     text: Mapped[str] = mapped_column(String(500), default="")
-    """The server's own words, control characters removed."""
+    """The text of the server's reply, control characters removed; our own text if there was none."""
     server: Mapped[str | None] = mapped_column(String(300))
-    """Host name and address that answered."""
+    """The server's host name and connected address."""
 
 
 class HourlyStat(Base):
-    """Attempts by hour, state and reply code, for charts and rates. Kept by `own_smtp.outbox.totals`."""
+    """Attempts by hour, state and reply code, for charts and rates, maintained by `own_smtp.outbox.totals`."""
 
     __tablename__ = "own_smtp_tally"
     __table_args__ = (Index(None, "batch_id"), TABLE_OPTIONS)
@@ -236,12 +236,12 @@ class HourlyStat(Base):
         BigId, ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
     hour: Mapped[datetime] = mapped_column(primary_key=True)
-    """When the hour began."""
+    """The beginning of the hour."""
     batch_id: Mapped[int] = mapped_column(
         BigId, ForeignKey("own_smtp_batch.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
     state: Mapped[str] = mapped_column(String(12), primary_key=True)
     """The invitations' state after these attempts."""
     code: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    """The reply's code; 0 when there was no reply."""
+    """The reply's code; 0 if there was no reply."""
     count: Mapped[int] = mapped_column(default=0)

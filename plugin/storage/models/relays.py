@@ -1,6 +1,6 @@
-"""Tables that the room `own_smtp.relays` writes: mail servers, and who uses them.
+"""Tables that the room `own_smtp.relays` writes: mail servers and their use.
 
-Beside it only erasure does (`own_smtp.operations.erasure`).
+The only other writer is `own_smtp.operations.erasure`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from own_smtp.storage.models.base import TABLE_OPTIONS, Base, BigId, HostId
 
 
 class Relay(Base):
-    """One mail server of a tenant: where it is, who sends, how fast.."""
+    """One mail server of a tenant: address, credentials, sender and limits."""
 
     __tablename__ = "own_smtp_relay"
     __table_args__ = (Index(None, "tenant_id", "deleted_at"), TABLE_OPTIONS)
@@ -43,7 +43,7 @@ class Relay(Base):
     password: Mapped[str | None] = mapped_column(Text)
     """Encrypted by `own_smtp.storage.encryption`."""
     fingerprint: Mapped[str | None] = mapped_column(String(64))
-    """SHA-256 of the one certificate to trust, in hex; `None` means those that the system's authorities vouch for."""
+    """SHA-256 of the one trusted certificate, in hex; `None` means the system's certificate authorities."""
     sender_address: Mapped[str] = mapped_column(String(320))
     sender_name: Mapped[str] = mapped_column(String(200), default="")
     reply_to: Mapped[str | None] = mapped_column(String(320))
@@ -56,42 +56,42 @@ class Relay(Base):
     max_connections: Mapped[int] = mapped_column(default=4)
     messages_per_connection: Mapped[int | None]
     min_interval: Mapped[float | None]
-    """Least time between two messages, in seconds."""
+    """Minimum time between two messages, in seconds."""
     jitter: Mapped[float] = mapped_column(default=0.0)
-    """By how much the spacing may grow at random, as a share of it."""
+    """Random extension of each interval, as a fraction of it at most."""
     per_second: Mapped[float | None]
     per_minute: Mapped[int | None]
     per_hour: Mapped[int | None]
     per_day: Mapped[int | None]
     sending_windows: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
-    """When it may send, as `{"days": [0..6], "start": "08:00", "end": "18:00"}`; `None` means always."""
+    """The hours in which it may send, as `{"days": [0..6], "start": "08:00", "end": "18:00"}`; `None` means always."""
     timezone: Mapped[str] = mapped_column(String(64), default="UTC")
     """The IANA zone of the sending windows."""
     state: Mapped[str] = mapped_column(String(20), default=RelayState.UNCONFIRMED)
     pause_reason: Mapped[str | None] = mapped_column(String(40))
     pause_text: Mapped[str | None] = mapped_column(String(600))
-    """The server's own words with its codes, our own without any, or a person's note."""
+    """The server's reply with its codes, our own text without any, or a person's note."""
     paused_at: Mapped[datetime | None]
     probe_at: Mapped[datetime | None]
-    """When a paused relay is tried again by itself; `None` means that it waits for a person."""
+    """When a paused relay is retried automatically; `None` means that only a person resumes it."""
     confirmed_at: Mapped[datetime | None]
     revision: Mapped[int] = mapped_column(default=1, onupdate=literal_column("revision + 1"))
-    """Counts changes that a running drain must notice. Every update counts itself, in the database: it never falls."""
+    """Counts changes that a running drain must notice. The database increments it with every update: it never falls."""
     is_default: Mapped[bool] = mapped_column(default=False)
-    """Whether the tenant's projects are offered this relay first."""
+    """Whether this relay is suggested to all projects of the tenant."""
     preset: Mapped[str | None] = mapped_column(String(40))
     """The provider whose preset filled the form."""
     saved_by: Mapped[str | None] = mapped_column(HostId)
     """The person who last saved it on a page."""
     saved_by_address: Mapped[str | None] = mapped_column(String(320))
-    """That person's own address as the host named it then: notices about the relay go there by default."""
+    """That person's own address as given by the host then: the default recipient of notices about the relay."""
     created_at: Mapped[datetime] = mapped_column(server_default=db_now())
     updated_at: Mapped[datetime] = mapped_column(server_default=db_now(), onupdate=db_now())
     deleted_at: Mapped[datetime | None]
 
 
 class Confirmation(Base):
-    """One link mailed to prove that a relay works and that its sender agrees."""
+    """One mailed link that proves that a relay works and that its sender agrees."""
 
     __tablename__ = "own_smtp_confirmation"
     __table_args__ = (TABLE_OPTIONS,)
@@ -99,9 +99,9 @@ class Confirmation(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     relay_id: Mapped[int] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="CASCADE"), index=True)
     token_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
-    """SHA-256 of the token, in hex. The token is made when the mail is: until then there is none."""
+    """SHA-256 of the token, in hex. The token is created together with the mail; until then it is `None`."""
     configuration: Mapped[str] = mapped_column(String(64))
-    """SHA-256 of what the link vouches for: a relay that changed since is not activated by it."""
+    """SHA-256 of the settings that the link confirms: after a change of them it does not activate the relay."""
     address: Mapped[str] = mapped_column(String(320))
     requested_by: Mapped[str | None] = mapped_column(HostId)
     created_at: Mapped[datetime] = mapped_column(server_default=db_now())
@@ -110,23 +110,23 @@ class Confirmation(Base):
     superseded_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
     next_attempt_at: Mapped[datetime | None] = mapped_column(server_default=db_now())
-    """When the mail is to be sent, or sent again; `None` means that nothing more is tried."""
+    """When the mail must be sent, or sent again; `None` means that there is no further attempt."""
     sent_at: Mapped[datetime | None]
     """When the relay accepted the mail."""
     server: Mapped[str | None] = mapped_column(String(300))
     stage: Mapped[str | None] = mapped_column(String(12))
-    """Where the last attempt failed; `None` when none did."""
+    """The stage in which the last attempt failed; `None` if none did."""
     code: Mapped[int | None] = mapped_column(SmallInteger)
     enhanced: Mapped[str | None] = mapped_column(String(12))
     pause_reason: Mapped[str | None] = mapped_column(String(40))
     error: Mapped[str | None] = mapped_column(String(600))
-    """Why the mail could not be sent, in the server's own words."""
+    """Why the mail could not be sent: the text of the server's reply."""
 
 
 class RelayTest(Base):
-    """Settings as somebody typed them, tried before they are saved..
+    """A connection test of settings before they are saved.
 
-    Rows live for an hour: so long they count against the limits, and the typed values can be saved.
+    Rows exist for an hour: meanwhile they count against the limits, and the settings can be saved.
     """
 
     __tablename__ = "own_smtp_test"
@@ -141,31 +141,31 @@ class RelayTest(Base):
     host: Mapped[str] = mapped_column(String(255))
     port: Mapped[int]
     settings: Mapped[str | None] = mapped_column(Text)
-    """What was typed, password included, encrypted by `own_smtp.storage.encryption`; `None` once it was saved."""
+    """The typed settings with the password, encrypted by `own_smtp.storage.encryption`; `None` once they were saved."""
     saves: Mapped[bool] = mapped_column(default=False)
-    """Whether the settings are saved by themselves when the test is passed."""
+    """Whether the settings are saved automatically when the test is passed."""
     state: Mapped[str] = mapped_column(String(12), default=RelayTestState.WAITING)
     created_at: Mapped[datetime] = mapped_column(server_default=db_now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     saved_at: Mapped[datetime | None]
     steps: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
-    """The steps that went well, in their order, each with its facts and how long it took."""
+    """The completed steps in their order, each with its facts and its duration."""
     transcript: Mapped[list[list[str]]] = mapped_column(JSON, default=list)
-    """What was said, command and reply, without credentials."""
+    """Pairs of command and reply, without credentials."""
     certificate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """What the server showed, as `own_smtp.smtp.certificates` stores it."""
+    """The server's certificate, in the form of `own_smtp.smtp.certificates`."""
     stage: Mapped[str | None] = mapped_column(String(12))
-    """Where it failed; `None` when it did not."""
+    """The stage in which it failed; `None` if it did not."""
     code: Mapped[int | None] = mapped_column(SmallInteger)
     enhanced: Mapped[str | None] = mapped_column(String(12))
     pause_reason: Mapped[str | None] = mapped_column(String(40))
     error: Mapped[str | None] = mapped_column(String(600))
-    """Why, in the server's own words."""
+    """Why: the text of the server's reply."""
 
 
 class ProjectRoute(Base):
-    """How the invitations of one project leave."""
+    """The relay of one project's invitations, and its fallback."""
 
     __tablename__ = "own_smtp_project"
     __table_args__ = (UniqueConstraint("tenant_id", "project_id"), TABLE_OPTIONS)
@@ -174,15 +174,15 @@ class ProjectRoute(Base):
     tenant_id: Mapped[str] = mapped_column(HostId)
     project_id: Mapped[str] = mapped_column(HostId)
     relay_id: Mapped[int | None] = mapped_column(ForeignKey("own_smtp_relay.id", ondelete="SET NULL"), index=True)
-    """`None` means the platform's own mail."""
+    """`None` means the platform's mail service."""
     fallback_after: Mapped[int | None]
-    """Seconds until the platform's mail may take over; `None` means never."""
+    """Seconds until the platform's mail service may send instead; `None` means never."""
     changed_by: Mapped[str | None] = mapped_column(HostId)
     changed_at: Mapped[datetime] = mapped_column(server_default=db_now(), onupdate=db_now())
 
 
 class Suggestion(Base):
-    """For whom a relay is suggested beside the tenant's default: one person, or one project."""
+    """One person or project that a relay is suggested to, beside the tenant's default."""
 
     __tablename__ = "own_smtp_suggestion"
     __table_args__ = (UniqueConstraint("tenant_id", "kind", "subject"), TABLE_OPTIONS)
@@ -197,21 +197,21 @@ class Suggestion(Base):
 
 
 class TenantLimit(Base):
-    """How often a tenant did one kind of thing in the present period; the row is locked while that is counted."""
+    """How often a tenant did one kind of act in the current period; the row is locked during counting."""
 
     __tablename__ = "own_smtp_limit"
     __table_args__ = (TABLE_OPTIONS,)
 
     tenant_id: Mapped[str] = mapped_column(HostId, primary_key=True)
     kind: Mapped[str] = mapped_column(String(60), primary_key=True)
-    """What is counted; `own_smtp.relays.tenant_limits.ACTS` is only locked, and counts nothing."""
+    """The kind of act; `own_smtp.relays.tenant_limits.ACTS` is only a lock, and counts nothing."""
     since: Mapped[datetime | None]
-    """When the period began."""
+    """The beginning of the period."""
     used: Mapped[int] = mapped_column(default=0)
 
 
 class PolicyValue(Base):
-    """One setting that an administrator changed on the policy page.."""
+    """One setting that an administrator changed on the policy page."""
 
     __tablename__ = "own_smtp_policy"
     __table_args__ = (TABLE_OPTIONS,)
@@ -219,6 +219,6 @@ class PolicyValue(Base):
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     """A field of `own_smtp.settings.Settings`, or `own_smtp.relays.policy.PREPARED`."""
     value: Mapped[Any] = mapped_column(JSON)
-    """As the configuration would have it; JSON's `null` is a value, too."""
+    """In the form of the configuration; JSON's `null` is a value, too."""
     changed_by: Mapped[str] = mapped_column(HostId)
     changed_at: Mapped[datetime] = mapped_column(server_default=db_now(), onupdate=db_now())
