@@ -155,7 +155,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         stages=_stages(Stage.MAIL),
         codes="5",
-        topics=_about(Topic.MAILBOX_FULL),
+        topics=_about(Topic.MAILBOX_FULL, Topic.SOME_QUOTA),
         pause=PauseReason.QUOTA,
         why="No recipient is named yet: a quota that is used up is the account's.",
     ),
@@ -188,6 +188,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         stages=_SENDING,
+        codes="45",
+        topics=_about(Topic.RELAYING),
+        pause=PauseReason.NO_AUTH,
+        why="Postfix says 454 4.7.1 by its defaults (defer_unauth_destination): waiting would change nothing.",
+    ),
+    Rule(
+        stages=_SENDING,
         codes="5",
         topics=_about(Topic.CLIENT),
         pause=PauseReason.BLOCKED,
@@ -197,6 +204,7 @@ RULES: tuple[Rule, ...] = (
         stages=_SENDING,
         codes="5",
         enhanced=r"1\.[78]$",
+        unless="recipient address rejected",
         pause=PauseReason.SENDER,
         why="5.1.7 and 5.1.8 are about the sender's address wherever they come (RFC 3463, 3.2).",
     ),
@@ -211,7 +219,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         stages=_stages(Stage.RCPT, Stage.DATA, Stage.BODY, Stage.MESSAGE),
         codes="4",
-        topics=_about(Topic.MAILBOX_FULL, Topic.RECIPIENT_RATE),
+        topics=_about(Topic.MAILBOX_FULL, Topic.SOME_QUOTA, Topic.RECIPIENT_RATE),
         why="This recipient's mailbox is full, or gets too much: others may be fine.",
     ),
     Rule(
@@ -279,6 +287,13 @@ RULES: tuple[Rule, ...] = (
         enhanced=r"2\.3$",
         state=State.REFUSED,
         why="5.2.3: longer than this mailbox takes.",
+    ),
+    Rule(
+        stages=_stages(Stage.RCPT),
+        codes="552",
+        topics=_about(Topic.RECIPIENT),
+        state=State.REFUSED,
+        why="There is no such mailbox, under whatever code.",
     ),
     Rule(
         stages=_stages(Stage.RCPT),
