@@ -111,7 +111,9 @@ class Content:
 
     `subject`, `text`, `html`, `list_unsubscribe` and the values of `headers` may hold placeholders: a name of
     capital letters, digits, `_` and `:` in braces, such as `{FIRSTNAME}`. Each is replaced by that invitation's own
-    value, escaped where it lands in HTML. A name that an invitation has no value for stays as it is written.
+    value, escaped where it lands in HTML. Inside a URL it is percent-encoded (in a link's `href` or `src`, and in
+    text behind `https://` or `mailto:`): give such values as they are. One that is a whole URL, or all that
+    follows its `?`, is left alone. A name that an invitation has no value for stays as it is written.
     """
 
     subject: str
