@@ -27,7 +27,7 @@ from own_smtp.hooks.events import (
     Tenant,
 )
 from own_smtp.hooks.markers import PROJECT
-from own_smtp.i18n import known_locale, undirected
+from own_smtp.i18n import known_locale, undirected, zone_of
 from own_smtp.operations.notice_limit import NoticeLimit, cause_of
 from own_smtp.operations.notice_mails import alert_notice, message_for_flask_mail, notice_of
 from own_smtp.states import TEST_PROJECT
@@ -89,8 +89,9 @@ def _check_marked(plugins: pluggy.PluginManager, plugin: object) -> None:
 
 
 def _readable(tenant: Tenant) -> Tenant:
-    """Return a tenant whose name scrambles no sentence around it, in a language that there are texts in."""
-    return replace(tenant, name=undirected(tenant.name), locale=known_locale(tenant.locale))
+    """Return a tenant whose name scrambles no sentence around it, in a language with texts and a zone that exists."""
+    zone = zone_of(tenant.timezone).key
+    return replace(tenant, name=undirected(tenant.name), locale=known_locale(tenant.locale), timezone=zone)
 
 
 def _knows(plugins: pluggy.PluginManager, specs: object) -> bool:

@@ -154,7 +154,7 @@ def zone_of(timezone: str) -> ZoneInfo:
     """Return the zone of an IANA name; UTC for a name that nobody knows."""
     try:
         return ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a directory of zones, such as "Europe", is an OSError
         return ZoneInfo("UTC")
 
 
