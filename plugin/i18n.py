@@ -58,7 +58,12 @@ def _filled_in(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def gettext(text: str, **values: Any) -> str:
-    """Translate `text`, then fill in `%(name)s`. What is filled in keeps its direction to itself."""
+    """Translate `text`, then fill in `%(name)s`. What is filled in keeps its direction to itself.
+
+    English outside a request where the host's locale selector needs one: a text may be read long after it was made.
+    """
+    if not has_request_context() and not _has_language():
+        return text % _filled_in(values) if values else text
     return str(_DOMAIN.gettext(text, **_filled_in(values)))
 
 
