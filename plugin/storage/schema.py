@@ -9,12 +9,14 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine
 
+from own_smtp.storage.engine import begin_explicitly
+
 
 def upgrade(bind: Engine | Connection, revision: str = "head") -> None:
     """Bring the tables to `revision`; `head` means what this version of Own SMTP needs.
 
-    An engine's changes are committed. With a connection they belong to its transaction, which the caller commits;
-    MariaDB commits each change of a table by itself in any case.
+    An engine's changes are committed, all or none. With a connection they belong to its transaction, which the caller
+    commits; MariaDB commits each change of a table by itself in any case.
     """
     with _connected(bind) as connection:
         command.upgrade(_config(connection), revision)
@@ -38,7 +40,9 @@ def _connected(bind: Engine | Connection) -> Iterator[Connection]:
         # In a transaction that is there already, Alembic commits nothing by itself.
         if not bind.in_transaction():
             bind.begin()
+        begin_explicitly(bind)
         yield bind
         return
     with bind.begin() as connection:
+        begin_explicitly(connection)
         yield connection
