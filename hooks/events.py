@@ -111,7 +111,9 @@ class Content:
 
     `subject`, `text`, `html`, `list_unsubscribe` and the values of `headers` may contain placeholders: a name of
     capital letters, digits, `_` and `:` in braces, such as `{FIRSTNAME}`. Each is replaced by the invitation's own
-    value, which is escaped in HTML. A placeholder without a value stays unchanged.
+    value, which is escaped in HTML. Inside a URL the value is percent-encoded (in a link's `href` or `src`, and in text
+    behind `https://` or `mailto:`), so pass such values unencoded; a value that is the whole URL, or everything behind
+    its `?`, stays unchanged. A placeholder without a value stays unchanged.
     """
 
     subject: str

@@ -24,7 +24,7 @@ from own_smtp.hooks.events import (
     RelayChange,
     Tenant,
 )
-from own_smtp.i18n import known_locale, undirected
+from own_smtp.i18n import known_locale, undirected, zone_of
 from own_smtp.operations.notice_limit import NoticeLimit, cause_of
 from own_smtp.operations.notice_mails import alert_notice, message_for_flask_mail, notice_of
 from own_smtp.states import TEST_PROJECT
@@ -35,8 +35,9 @@ T = TypeVar("T")
 
 
 def _readable(tenant: Tenant) -> Tenant:
-    """Return a tenant whose name does not affect the writing direction around it, in a language with a catalogue."""
-    return replace(tenant, name=undirected(tenant.name), locale=known_locale(tenant.locale))
+    """Return a tenant with a directionally isolated name, in a known language and a known time zone."""
+    zone = zone_of(tenant.timezone).key
+    return replace(tenant, name=undirected(tenant.name), locale=known_locale(tenant.locale), timezone=zone)
 
 
 def _only(kind: type[T], hook: pluggy.HookCaller, answer: object) -> T | None:

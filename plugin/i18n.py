@@ -58,7 +58,12 @@ def _filled_in(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def gettext(text: str, **values: Any) -> str:
-    """Translate `text`, then fill in `%(name)s`. Values are directionally isolated."""
+    """Translate `text`, then fill in `%(name)s`. Values are directionally isolated.
+
+    English outside a request where the host's locale selector needs one: a text may be read long after it was made.
+    """
+    if not has_request_context() and not _has_language():
+        return text % _filled_in(values) if values else text
     return str(_DOMAIN.gettext(text, **_filled_in(values)))
 
 
@@ -154,7 +159,7 @@ def zone_of(timezone: str) -> ZoneInfo:
     """Return the zone of an IANA name; UTC for an unknown name."""
     try:
         return ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a directory of zones, such as "Europe", is an OSError
         return ZoneInfo("UTC")
 
 

@@ -13,19 +13,24 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from own_smtp.current import KEY, extension
+from own_smtp.i18n import with_language
 from own_smtp.storage import revisions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def with_extension(command: Command) -> Command:
-    """Run a command in the application's context; end it with an error if the application has no Own SMTP."""
+    """Run a command in the application's context, in English where the host's locale selector needs a request.
+
+    Ends it with an error if the application has no Own SMTP.
+    """
 
     @wraps(command)
     def checked(*arguments: Any, **keywords: Any) -> Any:
         if KEY not in current_app.extensions:
             raise click.ClickException("This application does not use Own SMTP: OwnSMTP(app, db) was not called.")
-        return command(*arguments, **keywords)
+        with with_language(lambda: "en"):
+            return command(*arguments, **keywords)
 
     return cast(Command, with_appcontext(checked))
 

@@ -19,7 +19,7 @@ from own_smtp.messages.fields import FieldKind, kind_of, write_field
 from own_smtp.messages.headers import check_header, mailbox, unstructured
 from own_smtp.messages.html_text import is_blank, shows_nothing, text_of
 from own_smtp.messages.mime import MimePiece, Skeleton, add_body
-from own_smtp.messages.placeholders import Escape, Template, has_placeholders
+from own_smtp.messages.placeholders import Escape, Template, changes_only_html, has_placeholders
 from own_smtp.messages.raw import compose_whole
 from own_smtp.messages.unsubscribe import Unsubscribe, url_filler
 from own_smtp.smtp.addresses import needs_smtputf8, parse_address
@@ -99,12 +99,13 @@ class _Gap:
         self._escapes = escapes
         self._last: tuple[str | None, list[bytes]] = (None, [quoted_value(f"{{{name}}}")] * len(escapes))
         self._missing = self._last[1]
+        self._leaves_bare_alone = changes_only_html(escapes)
 
     def render(self, value: str | None) -> list[bytes]:
         """Encode the value for each of its uses; most values have the same encoding everywhere."""
         if value is None:
             return self._missing
-        if is_bare(value):
+        if is_bare(value) and (self._leaves_bare_alone or value.isalnum()):
             return [value.encode("ascii")] * len(self._escapes)
         last, encoded = self._last
         if value != last:  # some values, such as the survey's name, are the same for all recipients

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, a2b_qp
+from email.header import decode_header, make_header
 from email.headerregistry import HeaderRegistry
 from email.policy import SMTP
 from typing import Any, NamedTuple
@@ -94,11 +95,15 @@ def _field(raw: bytes) -> bytes:
     if b"\0" in raw:
         raise ContentError("The header of the message contains a NUL.")
     name, value = match[1], raw[match.end() :]
-    if not _UNFIT.search(raw):
+    written = name.decode("ascii")
+    has_parameters = written.lower() in {"content-type", "content-disposition"}
+    is_encoded = has_parameters and value.lstrip().startswith(b"=?")
+    if not _UNFIT.search(raw) and not is_encoded:
         return name + b":" + value + b"\r\n"
     text = text_of(_LINE_END.sub(b"", value)).strip()
-    written = name.decode("ascii")
-    if written.lower() in {"content-type", "content-disposition"}:
+    if is_encoded:  # by a library that took it for free text, file name and all
+        text = str(make_header(decode_header(text)))
+    if has_parameters:
         header: Any = _REGISTRY(written, text)
         return header.fold(policy=_MIME).encode("ascii")  # type: ignore[no-any-return]
     return write_field(written, text)

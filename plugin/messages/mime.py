@@ -151,8 +151,10 @@ class _Multipart:
 
 def _add_text(skeleton: Skeleton, subtype: str, template: str) -> None:
     template = newlines(template)
-    parts = split(template if template.endswith("\n") else template + "\n")
-    escapes = [escape_for("".join(parts[:index:2]), is_html=subtype == "html") for index in range(1, len(parts), 2)]
+    template = template if template.endswith("\n") else template + "\n"
+    parts = split(template)
+    written = [f"{{{part}}}" if index % 2 else part for index, part in enumerate(parts)]
+    escapes = [escape_for("".join(written[:index]), is_html=subtype == "html") for index in range(1, len(parts), 2)]
     in_base64 = is_shorter_in_base64("".join(parts[::2]))
     encoding = "base64" if in_base64 else "quoted-printable"
     head = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n'

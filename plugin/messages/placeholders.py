@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
+from html import escape, unescape
+
+from own_smtp.messages.url_values import as_data, as_path, encoder_behind
 
 Escape = Callable[[str], str]
 """Escapes a value for its context."""
 
 _SPACE = re.compile(r"\s")
+_IN_ATTRIBUTE = re.compile(
+    r"\b(?:action|background|cite|data|href|poster|src)\s*=\s*(?:\"([^\"]*)|'([^']*)|([^\s\"']*))\Z", re.IGNORECASE
+)
+"""The beginning of a URL in a tag."""
+_IN_TEXT = re.compile(r"(?:(?:https?://|mailto:)[^\s<>\"]*|\{[A-Z][A-Z0-9_:]*\}\?[^\s<>\"]*=)\Z", re.IGNORECASE)
+"""The beginning of a URL that mail programs make a link."""
 _PATTERN = re.compile(r"\{([A-Z][A-Z0-9_:]*)\}")
 
 
@@ -46,10 +54,36 @@ class Template:
 
 
 def escape_for(before: str, *, is_html: bool) -> Escape:
-    """Return the escaping for a value that follows the literal text `before`."""
+    """Return the escaping for a value that follows the template's text `before`, placeholders included.
+
+    Inside a URL it is percent-encoded, as in List-Unsubscribe: otherwise `kim+a&b@example.org` in a link's query would
+    reach somebody else.
+    """
+    is_in_tag = is_html and before.rfind("<") > before.rfind(">")
+    if is_in_tag:
+        match = _IN_ATTRIBUTE.search(before, before.rfind("<"))
+        url = next((group for group in match.groups() if group is not None), "") if match else ""
+    else:
+        match = _IN_TEXT.search(before, max(before.rfind(end) for end in " \n\t>") + 1)
+        url = match[0] if match else ""
+    encode = encoder_behind(unescape(url) if is_html else url)
+    if encode is as_path and is_html:
+        return _escape_path
+    if encode is not None:
+        return encode
     if not is_html:
         return unescaped
-    return escape_in_tag if before.rfind("<") > before.rfind(">") else escape
+    return escape_in_tag if is_in_tag else escape
+
+
+def changes_only_html(escapes: Sequence[Escape]) -> bool:
+    """Tell whether each of these leaves a value alone that has nothing of HTML in it: none is for a URL."""
+    return not any(escape in {as_data, as_path, _escape_path} for escape in escapes)
+
+
+def _escape_path(value: str) -> str:
+    """Percent-encode a value for a path; its apostrophes could end an attribute."""
+    return escape(as_path(value))
 
 
 def unescaped(value: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from email.errors import MessageError
 from email.header import Header
 from email.message import EmailMessage, Message
@@ -156,7 +157,7 @@ def _serialised(message: WholeMessage) -> bytes:
     if isinstance(message, Message):
         return _with_header(message.as_bytes(policy=_policy_of(message)), _fields_of_message(message))
     if hasattr(message, "has_bad_headers"):
-        return _with_header(message.as_bytes(), _fields_of_flask_mail(message))
+        return _with_header(_body_alone(message).as_bytes(), _fields_of_flask_mail(message))
     return message.as_bytes()
 
 
@@ -223,6 +224,15 @@ def _fields_of_flask_mail(message: Any) -> list[bytes]:
         if not name.lower().startswith(_OF_THE_BODY):
             fields.append(_source_field(name, str(value)))
     return fields
+
+
+def _body_alone(message: Any) -> Any:
+    """Return a Flask-Mail message without the header fields that are written here: it cannot write all of them."""
+    alone = copy(message)
+    alone.subject, alone.reply_to = "", None
+    given = message.extra_headers or {}
+    alone.extra_headers = {name: value for name, value in given.items() if name.lower().startswith(_OF_THE_BODY)}
+    return alone
 
 
 def _reply_to(person: str | tuple[str, str]) -> bytes:

@@ -10,15 +10,14 @@ import idna
 
 from own_smtp.errors import ContentError
 from own_smtp.messages.headers import FOLD, check_line, clean
-from own_smtp.messages.placeholders import Escape, Template, split
+from own_smtp.messages.placeholders import Template, split
+from own_smtp.messages.url_values import encoder_behind
 
 SCHEMES = ("https:", "http:", "mailto:")
 LONGEST_URL = 900
 """A URL cannot be folded, so it must fit on one line."""
 
 _LEGAL = "!#$%&'()*+,-./:;=?@[]_~"
-_IN_PATH = "!$'()*+,-./:;=@_~"
-"""Characters that a value keeps in a path; those that would end the path, and `%`, are percent-encoded."""
 _CHARS = r"[A-Za-z0-9!#$%&'()*+,\-./:;=?@\[\]_~]"
 _USER = r"(?:[A-Za-z0-9!$%&'()*+,\-.:;=_~]*@)?"
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
@@ -47,7 +46,7 @@ def check_unsubscribe(template: str, one_click: bool) -> None:
 def url_filler(text: str) -> Callable[[Mapping[str, str]], str]:
     """Return a function that fills in a text with URLs: values inside a URL are percent-encoded for their position."""
     parts = split(text)
-    escapes = [_escape_behind("".join(parts[:index])) for index in range(1, len(parts), 2)]
+    escapes = [encoder_behind("".join(parts[:index])) for index in range(1, len(parts), 2)]
     template, uses = Template(text), list(zip(parts[1::2], escapes, strict=True))
     if not any(escapes):
         return template.fill  # for most hosts, the whole URL is one value
@@ -96,30 +95,6 @@ def usable_url(url: str) -> str:
     if "=?" in url or not _URL.fullmatch(url):
         url = _repaired(url)
     return url if len(url) <= LONGEST_URL else ""
-
-
-def _escape_behind(before: str) -> Escape | None:
-    """Return the encoding of a value behind the beginning of a URL (RFC 3986, 2 and 3); `None` leaves it unchanged.
-
-    1. At the beginning it is the URL: unchanged. 2. Behind `?` it is the whole query: unchanged. 3. Elsewhere in a
-    query or a fragment it is data. 4. In a path, or in the address of a mailto, slashes and the like are kept. 5. In
-    the host it is unchanged.
-    """
-    url = re.split(r"[<>\s]", before)[-1]
-    if not url or url.endswith("?"):
-        return None
-    if "?" in url or "#" in url:
-        return _as_data
-    _scheme, slashes, rest = url.partition("://")
-    return None if slashes and "/" not in rest else _as_path
-
-
-def _as_data(value: str) -> str:
-    return quote(value, safe="", errors="replace")
-
-
-def _as_path(value: str) -> str:
-    return quote(value, safe=_IN_PATH, errors="replace")
 
 
 def _repaired(url: str) -> str:

@@ -97,8 +97,13 @@ def begin_savepoint(connection: Connection) -> NestedTransaction:
     released, even if the host rolls back. So the transaction is begun here.
     """
     wait_for_writers(connection)
+    begin_explicitly(connection)
+    return connection.begin_nested()
+
+
+def begin_explicitly(connection: Connection) -> None:
+    """Begin a transaction in SQLite where its driver would begin none: before a savepoint, or a change of a table."""
     if connection.dialect.name == "sqlite":
         driver: Any = connection.connection.dbapi_connection
         if not driver.in_transaction:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-    return connection.begin_nested()

@@ -9,11 +9,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine
 
+from own_smtp.storage.engine import begin_explicitly
+
 
 def upgrade(bind: Engine | Connection, revision: str = "head") -> None:
     """Upgrade the tables to `revision`; `head` is the one that this version of Own SMTP needs.
 
-    With an engine the changes are committed. With a connection they belong to its transaction, which the caller
+    An engine's changes are committed, all or none. With a connection they belong to its transaction, which the caller
     commits; MariaDB commits each change of a table implicitly.
     """
     with _connected(bind) as connection:
@@ -38,7 +40,9 @@ def _connected(bind: Engine | Connection) -> Iterator[Connection]:
         # Inside an existing transaction Alembic commits nothing.
         if not bind.in_transaction():
             bind.begin()
+        begin_explicitly(bind)
         yield bind
         return
     with bind.begin() as connection:
+        begin_explicitly(connection)
         yield connection

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from flask import Flask
+from flask import Flask, request
 from sqlalchemy import text, update
 
 from own_smtp.cli import group
@@ -220,6 +220,25 @@ def test_a_worker_does_not_start_on_old_tables(platform: Platform) -> None:
 
 
 # Preconditions
+
+
+@pytest.mark.parametrize("form", ["--json", "--administrator", "--oldest-first"])
+def test_the_log_needs_no_request(
+    with_redis: Platform, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Most hosts' locale selectors work in a request only: operators read English then."""
+    scripted.on("rcpt", "550 5.1.1 User unknown")
+    relay = with_redis.add_relay(scripted)
+    with_redis.send(relay, 1)
+    with_redis.drain(relay)
+    monkeypatch.setattr(with_redis.app.extensions["babel"], "locale_selector", lambda: request.args["language"])
+    result = run(with_redis, "log", TENANT, form)
+    assert result.exception is None
+    assert ("Refused by your server" if form == "--administrator" else "There is no mailbox of this") in result.output
+    with with_redis.app.app_context():
+        (line,) = with_redis.own_smtp.delivery_log(TENANT)
+        (attempt,) = line.attempts
+        assert str(attempt.explanation.cause) == "There is no mailbox of this address."
 
 
 BEFORE = [

@@ -83,6 +83,17 @@ def test_a_host_without_an_answer_gets_the_defaults(app: Flask) -> None:
     assert host.invitations_changed([])
 
 
+@pytest.mark.parametrize("zone", ["Europe", "Foo", "", "../etc", "/etc/passwd", "a" * 300])
+def test_a_zone_that_does_not_exist_is_utc(zone: str, app: Flask) -> None:
+    """Mails and pages name the zone that their times are in, whatever the host calls a zone."""
+
+    class Zoned:
+        def own_smtp_tenant(self, tenant_id: str) -> Tenant:
+            return Tenant(tenant_id=tenant_id, name="Acme", timezone=zone)
+
+    assert hosted(app, Zoned()).tenant("acme").timezone == "UTC"
+
+
 @pytest.mark.parametrize(
     ("tag", "locale"),
     [

@@ -234,6 +234,53 @@ def test_a_value_inside_a_url_is_data(template, field):
     assert re.sub(r"\s+", " ", parse(compose(content, given_values))["List-Unsubscribe"]) == field
 
 
+KIM = "kim+a&b#c'%@x.example"
+AS_DATA, AS_PATH = "kim%2Ba%26b%23c%27%25%40x.example", "kim+a%26b%23c'%25@x.example"
+
+
+@pytest.mark.parametrize("padding", ["", "日本語" * 60])
+@pytest.mark.parametrize(
+    ("html", "href"),
+    [
+        ('<a href="https://example.org/o?l=de&amp;m={M}">', f"https://example.org/o?l=de&m={AS_DATA}"),
+        ("<a class=x HREF = 'https://example.org/o?m={M}&x=1'>", f"https://example.org/o?m={AS_DATA}&x=1"),
+        ("<a href=https://example.org/o?m={M}>", f"https://example.org/o?m={AS_DATA}"),
+        ("<a href='https://example.org/{M}/x'>", f"https://example.org/{AS_PATH}/x"),
+        ('<a href="mailto:{M}?subject={M}">', f"mailto:{AS_PATH}?subject={AS_DATA}"),
+        ('<a href="{URL}?m={M}#{M}">', f"https://example.org/p?m={AS_DATA}#{AS_DATA}"),
+        ('<a href="{URL}">', "https://example.org/p"),
+        ('<a href="https://example.org/?{QUERY}">', "https://example.org/?a=1&b=2"),
+        ('<a title="a > b" href="https://example.org/o?m={M}">', f"https://example.org/o?m={AS_DATA}"),
+        ('<v:rect href="https://example.org/o?m={M}">', f"https://example.org/o?m={AS_DATA}"),
+    ],
+)
+def test_a_value_inside_a_link_is_data(padding, html, href):
+    """A link of the HTML leads to whom it is written for, whatever the address holds (RFC 3986, 2.2)."""
+    given_values = {"M": KIM, "URL": "https://example.org/p", "QUERY": "a=1&b=2"}
+    shape = _Shape()
+    shape.feed(
+        body(parse(compose(Content(subject="x", text="x", html=f"<p>{padding}</p>{html}a"), given_values)), "html")
+    )
+    assert dict(shape.tags[1][1])["href"] == href
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("https://example.org/o?m={M} {M}", f"https://example.org/o?m={AS_DATA} {KIM}"),
+        ("<mailto:{M}>", f"<mailto:{AS_PATH}>"),
+        ("{URL}?m={M}", f"https://example.org/p?m={AS_DATA}"),
+        ("Really, {M}?{M} m={M} {M}/{M}", f"Really, {KIM}?{KIM} m={KIM} {KIM}/{KIM}"),
+        ("https://example.org/,\n{M}", f"https://example.org/,\n{KIM}"),
+        ("{URL}", "https://example.org/p"),
+    ],
+)
+def test_a_value_inside_a_url_of_the_text_is_data(text, read):
+    """Mail programs make a link of it; a value anywhere else stays as it is."""
+    data = compose(Content(subject="x", text=text), {"M": KIM, "URL": "https://example.org/p"})
+    assert body(parse(data), "plain") == read + "\n"
+
+
 def test_one_click_is_offered_for_https_only():
     """RFC 8058 requires https: an http URL gets no one-click header."""
     content = Content(subject="s", text="t", list_unsubscribe="{U}", one_click_unsubscribe=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.header import Header
 from email.message import EmailMessage
+from email.mime.application import MIMEApplication
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from pathlib import Path
@@ -144,16 +145,21 @@ def an_older_message() -> Meant:
     message["Reply-To"] = Header('"Müller, Anna" <anna@acme.example>', "utf-8")
     message.attach(MIMEText("Hallo Änna\n", "plain", "utf-8"))
     message.attach(MIMEText("<p>Hallo", "html", "iso-8859-1"))
+    file = MIMEApplication(PDF, "pdf")
+    file.add_header("Content-Disposition", f'attachment; filename="{PDF_NAME}"')
+    message.attach(file)
     return Meant(
         whole(message),
         reply_to=[("Müller, Anna", "anna@acme.example")],
         texts=[("text/plain", "Hallo Änna"), ("text/html", "<p>Hallo")],
+        files=[("application/pdf", PDF_NAME, PDF)],
     )
 
 
 def a_message_of_flask_mail() -> Meant:
     message = flask_mail.Message(SUBJECT, sender="x@example.org", recipients=["y@example.org"])
     message.reply_to = ("Müller, Anna", "anna@acme.example")
+    message.extra_headers = {"List-Help": "<https://acme.example/für>", "X-Info": "Grüße"}
     message.body, message.html = "Hallo Änna\n" + "x" * 1500, "<p>Hallo Änna"
     message.attach(PDF_NAME, "application/pdf", PDF)
     message.attach("original.eml", "message/rfc822", EML)

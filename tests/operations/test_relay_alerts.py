@@ -283,7 +283,7 @@ def _at_once(platform: Platform) -> Callable[..., bool]:
 
 def _new_dispatcher(platform: Platform) -> Dispatcher:
     """A dispatcher for which the periodic check is due."""
-    Errands(platform.engine, platform.runtime.clock).do_again(periodic.ALERTS)
+    PeriodicTasks(platform.engine, platform.runtime.clock).do_again(periodic.ALERTS)
     return Dispatcher(platform.runtime, platform.own_smtp.wakeup, platform.own_smtp.db.session)
 
 

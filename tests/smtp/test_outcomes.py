@@ -76,6 +76,8 @@ CASES = [
     ("rcpt", "451 4.3.0 mailbox full", "queued", None, False),
     ("rcpt", "550 5.7.1 authentication required", "queued", "no_auth", False),
     ("body", "550 5.7.1 Daily sending limit exceeded", "queued", "quota", False),
+    ("rcpt", "454 4.7.1 <a@b.example>: Relay access denied", "queued", "no_auth", False),
+    ("rcpt", "552 mailbox not found", "refused", None, False),
     ("rcpt", "552 5.2.3 too long for this mailbox", "refused", None, False),
     ("rcpt", "554 5.7.1 <a@b.example>: Relay access denied", "queued", "no_auth", False),
     ("rcpt", "550 5.7.54 unable to relay recipient in non-accepted domain", "queued", "no_auth", False),

@@ -77,6 +77,13 @@ def test_the_same_refusal_of_several_recipients_trips():
     assert streak.take(6, recipient(6), refused("quite another thing")) == [6]
 
 
+def test_a_quota_that_is_nobodys_by_its_words_trips():
+    """Five full mailboxes of several domains in a row are one account that has sent enough."""
+    streak: RefusalStreak[int] = RefusalStreak()
+    feed(streak, [refused("<a@b.example>: Recipient address rejected: Quota exceeded.", enhanced="5.7.1")] * 5)
+    assert streak.is_tripped
+
+
 @pytest.mark.parametrize(
     "outcomes",
     [

@@ -23,7 +23,7 @@ def read(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-CASES = read("refusals.tsv") + read("variants.tsv")
+CASES = read("refusals.tsv") + read("variants.tsv") + read("others.tsv")
 
 
 def outcome_of(case: dict[str, str]) -> Outcome:

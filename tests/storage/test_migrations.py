@@ -145,6 +145,20 @@ def test_an_interrupted_migration_can_be_run_again(mariadb: MariaDB) -> None:
         assert our_tables(engine) == {revisions.VERSION_TABLE}
 
 
+def test_sqlite_makes_all_tables_or_none(tmp_path: Path) -> None:
+    """Its driver begins no transaction for a change of a table; an interrupted upgrade leaves nothing behind."""
+    url = f"sqlite:///{tmp_path / 'a.sqlite3'}"
+    engine = create_engine(url, poolclass=NullPool)
+    interrupt(engine, 20)
+    with pytest.raises(Interrupted):
+        schema.upgrade(engine)
+    assert our_tables(engine) == set()
+    assert run_with_interruptions(url, schema.upgrade) > len(Base.metadata.tables)
+    assert our_tables(engine) == {*Base.metadata.tables, revisions.VERSION_TABLE}
+    assert run_with_interruptions(url, schema.downgrade) >= len(Base.metadata.tables)
+    assert our_tables(engine) == {revisions.VERSION_TABLE}
+
+
 def test_an_upgrade_that_is_not_needed_changes_nothing(engine: Engine) -> None:
     """Upgrading twice keeps the tables' data."""
     schema.upgrade(engine)

@@ -120,7 +120,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         stages=_stages(Stage.MAIL),
         codes="5",
-        topics=_about(Topic.MAILBOX_FULL),
+        topics=_about(Topic.MAILBOX_FULL, Topic.SOME_QUOTA),
         pause=PauseReason.QUOTA,
         why="There is no recipient yet: the exhausted quota is the account's.",
     ),
@@ -153,6 +153,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         stages=_SENDING,
+        codes="45",
+        topics=_about(Topic.RELAYING),
+        pause=PauseReason.NO_AUTH,
+        why="Postfix says 454 4.7.1 by its defaults (defer_unauth_destination): waiting would change nothing.",
+    ),
+    Rule(
+        stages=_SENDING,
         codes="5",
         topics=_about(Topic.CLIENT),
         pause=PauseReason.BLOCKED,
@@ -162,6 +169,7 @@ RULES: tuple[Rule, ...] = (
         stages=_SENDING,
         codes="5",
         enhanced=r"1\.[78]$",
+        unless="recipient address rejected",
         pause=PauseReason.SENDER,
         why="5.1.7 and 5.1.8 concern the sender's address in any stage (RFC 3463, 3.2).",
     ),
@@ -176,7 +184,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         stages=_stages(Stage.RCPT, Stage.DATA, Stage.BODY, Stage.MESSAGE),
         codes="4",
-        topics=_about(Topic.MAILBOX_FULL, Topic.RECIPIENT_RATE),
+        topics=_about(Topic.MAILBOX_FULL, Topic.SOME_QUOTA, Topic.RECIPIENT_RATE),
         why="This recipient's mailbox is full, or receives too much: others may be fine.",
     ),
     Rule(
@@ -244,6 +252,13 @@ RULES: tuple[Rule, ...] = (
         enhanced=r"2\.3$",
         state=State.REFUSED,
         why="5.2.3: larger than this mailbox accepts.",
+    ),
+    Rule(
+        stages=_stages(Stage.RCPT),
+        codes="552",
+        topics=_about(Topic.RECIPIENT),
+        state=State.REFUSED,
+        why="There is no such mailbox, under whatever code.",
     ),
     Rule(
         stages=_stages(Stage.RCPT),
