@@ -21,12 +21,14 @@ RULE_TEXTS: dict[ConfirmationRule, Text] = {
 
 SHARED_NAMES = frozenset({"aol", "gmail", "gmx", "googlemail", "hotmail", "outlook", "protonmail", "yahoo", "yandex"})
 """Registered names of mailbox providers under many endings."""
-SHARED_DOMAINS = frozenset(
-    "126.com 163.com a1.net arcor.de bluewin.ch email.de fastmail.com free.fr freenet.de icloud.com kabelmail.de"
-    " laposte.net libero.it live.com live.de live.fr live.nl mac.com magenta.de mail.com mail.de mail.ru mailbox.org"
-    " me.com msn.com online.de orange.fr pm.me posteo.de posteo.net proton.me qq.com rocketmail.com seznam.cz sfr.fr"
-    " t-online.de tuta.com tutanota.com tutanota.de vodafone.de wanadoo.fr web.de wp.pl ymail.com zoho.com".split()
-)
+SHARED_DOMAINS = frozenset({
+    "126.com", "163.com", "a1.net", "arcor.de", "bluewin.ch", "email.de", "fastmail.com", "free.fr",
+    "freenet.de", "icloud.com", "kabelmail.de", "laposte.net", "libero.it", "live.com", "live.de", "live.fr",
+    "live.nl", "mac.com", "magenta.de", "mail.com", "mail.de", "mail.ru", "mailbox.org", "me.com", "msn.com",
+    "online.de", "orange.fr", "pm.me", "posteo.de", "posteo.net", "proton.me", "qq.com", "rocketmail.com",
+    "seznam.cz", "sfr.fr", "t-online.de", "tuta.com", "tutanota.com", "tutanota.de", "vodafone.de",
+    "wanadoo.fr", "web.de", "wp.pl", "ymail.com", "zoho.com",
+})  # fmt: skip
 """Domains under which anybody can have an address: two of them are of no one organisation."""
 
 
