@@ -110,7 +110,7 @@ def test_status(test_id: int) -> ResponseReturnValue:
 def test_again(test_id: int) -> ResponseReturnValue:
     """Test the same settings once more."""
     test, kept, relay = _pressed(test_id)
-    return begin(kept, relay, saves=test.saves) or _to_test(test_id)
+    return begin(kept, relay, saves=test.saves and may(Action.EDIT)) or _to_test(test_id)
 
 
 @blueprint.post("/tests/<int:test_id>/trust")
