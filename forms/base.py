@@ -30,12 +30,8 @@ def typed_fields() -> MultiDict[str, str]:
     return _storable_all(request.form)
 
 
-def _storable_all(given: MultiDict[str, Any]) -> MultiDict[str, Any]:
-    return ImmutableMultiDict([(storable(name), _storable(value)) for name, value in given.items(multi=True)])
-
-
-def _storable(value: Any) -> Any:
-    return storable(value) if isinstance(value, str) else value  # a file is not
+def _storable_all(given: MultiDict[str, str]) -> MultiDict[str, str]:
+    return ImmutableMultiDict([(storable(name), storable(value)) for name, value in given.items(multi=True)])
 
 
 class BaseForm(FlaskForm):
@@ -45,6 +41,10 @@ class BaseForm(FlaskForm):
         """Tells WTForms where to read the input."""
 
         def wrap_formdata(self, form: FlaskForm, formdata: Any) -> MultiDict[str, Any] | None:
-            """Return the cleaned input; `None` when nothing was posted."""
-            given = super().wrap_formdata(form, formdata)
-            return None if given is None else _storable_all(given)
+            """Return the cleaned input; `None` when nothing was posted.
+
+            Only the fields of a form: values of JSON and files, which Flask-WTF would take too, are not text.
+            """
+            if isinstance(formdata, MultiDict):
+                return _storable_all(formdata)
+            return (typed_fields() or None) if form.is_submitted() else None

@@ -22,6 +22,7 @@ __all__ = [
     "metrics",
     "notice_limit",
     "notice_mails",
+    "policy_service",
     "project_service",
     "relay_alerts",
     "relay_events",

@@ -19,11 +19,25 @@ RULE_TEXTS: dict[ConfirmationRule, Text] = {
 """The description of each rule, for people."""
 
 
+SHARED_NAMES = frozenset({"aol", "gmail", "gmx", "googlemail", "hotmail", "outlook", "protonmail", "yahoo", "yandex"})
+"""Registered names of mailbox providers under many endings."""
+SHARED_DOMAINS = frozenset({
+    "126.com", "163.com", "a1.net", "arcor.de", "bluewin.ch", "email.de", "fastmail.com", "free.fr",
+    "freenet.de", "icloud.com", "kabelmail.de", "laposte.net", "libero.it", "live.com", "live.de", "live.fr",
+    "live.nl", "mac.com", "magenta.de", "mail.com", "mail.de", "mail.ru", "mailbox.org", "me.com", "msn.com",
+    "online.de", "orange.fr", "pm.me", "posteo.de", "posteo.net", "proton.me", "qq.com", "rocketmail.com",
+    "seznam.cz", "sfr.fr", "t-online.de", "tuta.com", "tutanota.com", "tutanota.de", "vodafone.de",
+    "wanadoo.fr", "web.de", "wp.pl", "ymail.com", "zoho.com",
+})  # fmt: skip
+"""Domains under which anybody can have an address: two of them are of no one organisation."""
+
+
 def addresses_to_confirm(rule: ConfirmationRule, sender: str, chosen: str | None) -> tuple[str, ...]:
     """Return the recipients of confirmation mails, the chosen address first. All of them must confirm.
 
     `chosen` is the address that the tenant entered; `None` means the sender address. Under `ConfirmationRule.DOMAIN`
-    another address suffices alone if it belongs to the sender's organisation.
+    another address suffices alone if it belongs to the sender's organisation; customers of one mailbox provider are not
+    one organisation.
     """
     if chosen is None or chosen.lower() == sender.lower():
         return (sender,)
@@ -37,7 +51,9 @@ def organisational_domain(domain: str) -> str:
 
 
 def _is_related(one: str, other: str) -> bool:
-    return organisational_domain(domain_of(one)) == organisational_domain(domain_of(other))
+    domain = organisational_domain(domain_of(one))
+    is_shared = domain in SHARED_DOMAINS or domain.partition(".")[0] in SHARED_NAMES
+    return not is_shared and domain == organisational_domain(domain_of(other))
 
 
 @cache

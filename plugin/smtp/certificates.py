@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
 
@@ -46,6 +46,11 @@ class Certificate:
             starts_at=_read(lambda: found.not_valid_before_utc),
             ends_at=_read(lambda: found.not_valid_after_utc),
         )
+
+    def without(self, hide: Callable[[str], str]) -> Self:
+        """Return it with texts that have gone through `hide`: whoever runs the server wrote them."""
+        names = tuple(map(hide, self.names))
+        return replace(self, subject=hide(self.subject), issuer=hide(self.issuer), names=names)
 
     @property
     def is_readable(self) -> bool:

@@ -86,7 +86,8 @@ async def _probe(
     finally:
         session.drop()
     shown = session.certificate or shown
-    return Finding(failure=failure, certificate=Certificate.from_der(shown) if shown else None)
+    certificate = Certificate.from_der(shown).without(session.hide) if shown else None
+    return Finding(failure=failure, certificate=certificate)
 
 
 class _Watched:

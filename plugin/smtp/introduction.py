@@ -29,8 +29,9 @@ async def introduce(session: Session) -> None:
         session.capabilities = NOTHING
     else:
         session.capabilities = parse_ehlo(reply)
-    offers = list(session.show(reply).lines[1:])
-    session.observe(TraceStep(Stage.EHLO, f"Introduced as {name}.", {"name": name, "offers": offers}))
+    if session.is_observed:
+        offers = list(session.show(reply).lines[1:])
+        session.observe(TraceStep(Stage.EHLO, f"Introduced as {name}.", {"name": name, "offers": offers}))
 
 
 async def _say_ehlo(session: Session, name: str) -> Reply | None:

@@ -148,6 +148,10 @@ class NetworkPolicy:
         is_usual = not any(ip in network for network, _ in REFUSED)
         return (is_usual or self._lists(ip, *inner)) and all(self.allows(item) for item in inner)
 
+    def lists(self, address: str) -> bool:
+        """Tell whether the operator named an address as allowed, by one of its networks."""
+        return self._lists(ip_address(address))
+
     def _lists(self, *addresses: Address) -> bool:
         return any(address in network for network in self.allowed_networks for address in addresses)
 
@@ -227,9 +231,26 @@ async def resolve(
     addresses = tuple(dict.fromkeys(await _look_up(host, port, resolver, seconds)))
     if not addresses:
         raise NoSuchHostError(_no_such_host(host))
-    if not all(policy.allows(address) for address in addresses):
+    if not all(
+        policy.allows(address) and (policy.lists(address) or not is_this_machine(address)) for address in addresses
+    ):
         raise TargetRefusedError(f"{host} {CANNOT_BE_REACHED}.")
     return Target(host=host, port=port, addresses=addresses[:MOST_ADDRESSES])
+
+
+def is_this_machine(address: str) -> bool:
+    """Tell whether an IP address is one of this machine's own, public ones included.
+
+    Its own mail server mostly takes mail from it without a password. Asks the kernel where a packet to the address
+    would come from, and sends none.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as asked:
+            asked.connect((address, 9))
+            return ip_address(asked.getsockname()[0]) == ip_address(address)
+    except OSError:  # there is no way to it at all
+        return False
 
 
 async def _look_up(host: str, port: int, resolver: Resolver, seconds: float) -> Sequence[str]:

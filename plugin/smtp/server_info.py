@@ -37,7 +37,7 @@ class ServerInfo:
             found,
             protocol=tls.version(),
             cipher=cipher[0] if cipher else None,
-            certificate=Certificate.from_der(der) if der else None,
+            certificate=Certificate.from_der(der).without(session.hide) if der else None,
         )
 
     @classmethod

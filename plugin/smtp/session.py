@@ -10,8 +10,10 @@ import asyncio
 import logging
 import os
 import ssl
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from itertools import accumulate
 
 from own_smtp.errors import ForbiddenError, SessionError, TargetError, TargetRefusedError
 from own_smtp.settings import Deadlines
@@ -21,6 +23,7 @@ from own_smtp.smtp.connection import Connection
 from own_smtp.smtp.interruptions import UnaskedReplyError
 from own_smtp.smtp.introduction import introduce
 from own_smtp.smtp.network import CANNOT_BE_REACHED, Dialer, Target, dial
+from own_smtp.smtp.redaction import LONGEST_REPLY
 from own_smtp.smtp.replies.outcomes import HungUpError, SetupError, Stage, classify, interrupted
 from own_smtp.smtp.replies.parser import ReplyError
 from own_smtp.smtp.secret_redaction import Redactor
@@ -65,7 +68,7 @@ class Session:
         self.capabilities: Capabilities = NOTHING
         self.server = profile.host
         self.greeting = ""
-        """The text of the server's banner."""
+        """The text of the server's banner, unredacted: for comparisons only, never shown."""
         self.has_answered = False
         """Whether the server has replied to any message yet. Until then a lost connection was not an idle one."""
         self.says_helo = False
@@ -75,6 +78,8 @@ class Session:
         self.certificate: bytes | None = None
         """The server's certificate (DER), even if its fingerprint was not the trusted one."""
         self.observe = observe
+        self.is_observed = observe is not ignore
+        """Whether anybody looks: taking secrets out of long replies is work that a server could ask a lot of."""
         self._connection: Connection | None = None
         credentials = profile.credentials
         self._redactor = Redactor([credentials.password] if credentials else [])
@@ -182,7 +187,11 @@ class Session:
     def judge(self, stage: Stage, reply: Reply) -> Outcome:
         """Return the outcome that a reply stands for."""
         outcome = classify(stage, reply, server=self.server)
-        return outcome if outcome.reply is None else outcome._replace(reply=self._redactor.reply(outcome.reply))
+        if outcome.reply is None:
+            return outcome
+        # What is kept of an outcome is its text: the lines behind that are not worth the work.
+        behind = bisect_left(list(accumulate(map(len, reply.lines))), LONGEST_REPLY) + 1
+        return outcome._replace(reply=self._redactor.reply(outcome.reply._replace(lines=reply.lines[:behind])))
 
     def interrupted(self, stage: Stage, why: str | SessionError) -> Outcome:
         """Return the outcome of a session that broke off in `stage`."""
@@ -197,10 +206,10 @@ class Session:
         """Return a reply without the password."""
         return self._redactor.reply(reply)
 
-    def _trace(self, sent: str, reply: Reply) -> Reply:
-        """Pass command and reply to observers, without the username as well, and return the redacted reply."""
-        self.observe(TraceLine(sent, self._transcript_redactor.reply(reply)))
-        return self.show(reply)
+    def _trace(self, sent: str, reply: Reply) -> None:
+        """Pass command and redacted reply to observers, without the username as well."""
+        if self.is_observed:
+            self.observe(TraceLine(sent, self._transcript_redactor.reply(reply)))
 
     async def _greet(self) -> None:
         self.state = SessionState.GREETING
@@ -217,10 +226,12 @@ class Session:
             reply = await self.connection.read("the banner", self.deadlines.banner)
         except SessionError as error:
             raise self.broken(Stage.BANNER, error) from error
-        shown = self._trace("", reply)
+        self._trace("", reply)
         self.check(Stage.BANNER, reply)
-        self.greeting = shown.text
-        self.observe(TraceStep(Stage.BANNER, shown.text, {"words": shown.text}))
+        self.greeting = reply.text
+        if self.is_observed:
+            words = self.show(reply).text
+            self.observe(TraceStep(Stage.BANNER, words, {"words": words}))
 
     async def _start_tls(self) -> None:
         if not self.capabilities.starttls:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from flask import abort, g
+from flask import abort, g, request
 
 from own_smtp.current import extension
 from own_smtp.errors import AddressError, ConflictError, NotFoundError
@@ -15,6 +16,8 @@ from own_smtp.i18n import gettext
 from own_smtp.operations.acts import Acting
 from own_smtp.smtp.addresses import parse_address
 from own_smtp.smtp.network import NetworkPolicy
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,6 +72,13 @@ def _enter(action: Action, project_id: str | None) -> None:
     if project_id is not None:
         g.own_smtp_project = find_project(actor.tenant_id, project_id)
     if not extension().host.may(actor, action, project_id):
+        log.warning(
+            "User %s of tenant %s may not %s at %s.",
+            ascii(actor.user_id),
+            ascii(actor.tenant_id),
+            action,
+            request.endpoint,
+        )
         abort(403)
 
 

@@ -246,7 +246,11 @@ def _error_page(code: int, text: str | None = None, sign_in_url: str | None = No
 
 @blueprint.after_request
 def keep_private(response: Response) -> Response:
-    """Keep pages out of caches and other sites' frames, and a confirmation link out of Referer headers."""
+    """Keep pages out of caches and other sites' frames, and a confirmation link out of Referer headers.
+
+    Browsers must not guess a content type: a downloaded log is no page.
+    """
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
     if request.endpoint != "own_smtp.static":
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")

@@ -30,6 +30,7 @@ from own_smtp.messages.raw import whole_bytes, wire_ready
 from own_smtp.smtp.values import Identity
 from own_smtp.smtp.wire_check import why_unfit
 from tests.composing import DATE, ID, IDENTITY, assert_fit_for_the_wire, compose, hostile, parse, texts
+from tests.work import growth
 
 FILE = Attachment(filename="Plan.pdf", content_type="application/pdf", data=b"\0\xff")
 PICTURE = Attachment(filename="logo.png", content_type="image/png", data=b"png", content_id="logo")
@@ -539,3 +540,9 @@ def test_a_header_that_cannot_be_written_is_refused(name, value):
     check_content(template)
     with pytest.raises(ContentError, match=name):
         compose(template, {"VALUE": value})
+
+
+def test_long_lines_are_no_more_work_than_short_ones():
+    """A whole message is read once, whether its lines have 76 octets or nearly as many as a line may have."""
+    short, long = (b"Subject: s\r\n\r\n" + (b"a" * size + b"\r\n") * (500_000 // size) for size in (76, 990))
+    assert growth(wire_ready, short, long) < 4

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from own_smtp.hooks import Content
 from own_smtp.messages.html_text import shows_nothing, text_of
 from tests.composing import compose, hostile, parse, texts
+from tests.work import LINEAR, TIMES, growth
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,13 @@ from tests.composing import compose, hostile, parse, texts
         ("<div>a</div><div><div>b</div></div>c", "a\nb\nc\n"),
         ("a <!-- hidden --> b", "a b\n"),
         ("no tags at all < 3", "no tags at all < 3\n"),
+        ("a<!-- x > y --><!DOCTYPE html><?php x?>b", "ab\n"),
+        (
+            "<A TITLE=\"a > b, href='x'\" hREF = 'https://a.example/?a=1&amp;b=\"2\"'>go</A\n>",
+            'go <https://a.example/?a=1&b="2">\n',
+        ),
+        ("<title>a < b</TITLE>c<style><p>x</p></style><b/>d <img alt=e>", "cd e\n"),
+        ("seen <b title='never closed", "seen\n"),
     ],
 )
 def test_html_becomes_equivalent_text(html, text):
@@ -54,3 +62,24 @@ def test_a_blank_text_is_derived_from_the_html(text):
 def test_any_html_gives_some_text(html):
     """No input prevents the composition of a mail."""
     assert text_of(html).endswith("\n")
+
+
+NEVER_CLOSED = (
+    *("<", "<a", "<a href=", "<!--", "<!-- >", "<![", "<?", "</", "&", "&#", "<p>", "<script>", "</script", "<title>"),
+    *('<a b="c>="', '<a "<a b="c>', "<x y='\" ", "<a/", "<a =", "{", " \n"),
+)
+
+
+@pytest.mark.parametrize("piece", NEVER_CLOSED)
+@pytest.mark.parametrize("end", ["", ">", '">'])
+def test_the_work_grows_with_the_html_and_no_faster(piece, end):
+    """Nobody who writes the text of an invitation keeps a page or a worker busy for minutes by what is never closed."""
+    few = piece * (4_000 // len(piece))
+    assert growth(text_of, few + end, few * TIMES + end) < LINEAR
+
+
+@pytest.mark.parametrize(("opens", "closes"), [("<a href=x>", "</a>"), ("<head>", "</template>"), ("<p>", "</p>")])
+def test_the_work_grows_with_what_is_nested_and_no_faster(opens, closes):
+    """Elements in elements, however deep, are no way to it either."""
+    few, many = (opens * number + closes * number for number in (500, 500 * TIMES))
+    assert growth(text_of, few, many) < LINEAR

@@ -47,6 +47,14 @@ def test_domains_under_a_public_suffix_are_unrelated(domain: str, organisation: 
     assert organisational_domain(domain) == organisation
 
 
+@pytest.mark.parametrize("domain", ["gmail.com", "yahoo.co.uk", "web.de", "gmx.net", "mail.gmx.net", "hotmail.fr"])
+def test_customers_of_a_mailbox_provider_are_strangers(domain: str) -> None:
+    """Anybody can have an address there: a link in one of them says nothing about another."""
+    sender, other = f"victim@{domain}", f"mallory@{domain}"
+    assert addresses_to_confirm(ConfirmationRule.DOMAIN, sender, other) == (other, sender)
+    assert addresses_to_confirm(ConfirmationRule.DOMAIN, sender, None) == (sender,)
+
+
 def _mailed(session, relay):
     """Let a worker send the mails that the relay waits for, and return the links' tokens by address."""
     tokens = {}

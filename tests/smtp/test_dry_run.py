@@ -17,7 +17,7 @@ from own_smtp.smtp.trace import TraceLine, TraceStep
 from own_smtp.smtp.values import Credentials
 from own_smtp.states import PauseReason, Security
 from tests.scripted import HANG, KEEP, BlackHole, ClosedPort, ScriptedServer, SilentPort
-from tests.scripted.certificates import BrokenCertificate
+from tests.scripted.certificates import Authority, BrokenCertificate
 from tests.wire_kit import LOGIN, PASSWORD, profile_for, resolve
 
 RECIPIENT = "owner@acme.example"
@@ -94,6 +94,16 @@ def test_a_wrong_password_is_tried_once(secured):
     found, _seen = tried(secured, security=Security.STARTTLS, credentials=wrong)
     assert (found.failure.stage, found.failure.pause) == (Stage.AUTH, PauseReason.CREDENTIALS)
     assert len(secured.attempts) == 1
+
+
+def test_a_certificate_does_not_repeat_the_password():
+    """A server that was told it once could write it into what it shows the next time."""
+    login = Credentials(username="user", password="canary-horse")
+    echo = Authority("127.0.0.1", "canary-horse.example", "x-ca.example")
+    with ScriptedServer(tls=echo.server_context(), credentials={"user": "canary-horse"}) as server:
+        found, _seen = tried(server, security=Security.STARTTLS, credentials=login)
+    assert found.certificate.fingerprint == echo.fingerprint()
+    assert set(found.certificate.names) == {"127.0.0.1", "•••.example", "x-ca.example"}
 
 
 @pytest.mark.parametrize("kind", ["other_ca", "expired", "wrong_name"])

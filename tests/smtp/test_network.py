@@ -452,3 +452,12 @@ def test_no_row_of_the_table_is_redundant(monkeypatch, line):
 def test_embedded_ipv4_addresses_are_found(address, inner):
     """By the RFC of each kind: compatible, mapped, translated, NAT64, 6to4, Teredo's two, ISATAP's two."""
     assert [str(found) for found in embedded(ipaddress.ip_address(address))] == inner
+
+
+def test_a_public_address_of_this_machine_is_refused(monkeypatch):
+    """Its own mail server trusts it: a tenant would send through it as the platform, without a password."""
+    monkeypatch.setattr(network, "REFUSED", ())  # as if loopback were a public address
+    with pytest.raises(TargetRefusedError, match=CANNOT_BE_REACHED):
+        asyncio.run(resolve("127.0.0.1", 25, PUBLIC))
+    assert asyncio.run(resolve("127.0.0.1", 25, allowing("127.0.0.0/8"))).addresses == ("127.0.0.1",)
+    assert asyncio.run(resolve("192.0.2.1", 25, PUBLIC)).addresses == ("192.0.2.1",)

@@ -11,6 +11,7 @@ from own_smtp.smtp.replies.refusal_streak import RefusalStreak, normalise, refus
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import State
 from tests.smtp.test_reply_topics import WHAT, WHO
+from tests.work import LINEAR, TIMES, growth
 
 ACCEPTED = classify(Stage.MESSAGE, Reply(code=250, text="queued"))
 LATER = classify(Stage.RCPT, Reply(code=450, text="later"))
@@ -165,3 +166,9 @@ def test_any_text_trips_it(need, words):
     streak: RefusalStreak[int] = RefusalStreak(need)
     feed(streak, [refused(f"sorry {words}")] * need)
     assert streak.is_tripped
+
+
+@pytest.mark.parametrize("sign", "-_aA1.@<")
+def test_the_work_grows_with_the_words_and_no_faster(sign):
+    """A server that answers each recipient with one long word does not keep the other servers of a worker waiting."""
+    assert growth(normalise, sign * 1_000, sign * 1_000 * TIMES) < LINEAR

@@ -13,6 +13,7 @@ from own_smtp.errors import NoSuchHostError, ResolverError, SessionError, Target
 from own_smtp.settings import Deadlines
 from own_smtp.smtp.network import CANNOT_BE_REACHED
 from own_smtp.smtp.replies.outcomes import Stage
+from own_smtp.smtp.secret_redaction import Redactor
 from own_smtp.smtp.session import Session, SessionState, SetupError
 from own_smtp.smtp.trace import TraceStep
 from own_smtp.states import PauseReason, Security, State
@@ -236,3 +237,20 @@ def test_a_session_without_a_connection_says_so(scripted):
     with pytest.raises(SessionError):
         _ = session.connection
     asyncio.run(session.close())
+
+
+def test_long_replies_of_a_server_are_no_work_for_the_others(secured, monkeypatch):
+    """While nobody watches, the password is looked for in what is kept, and in none of the other lines of a reply."""
+    looked_at = []
+    look = Redactor._redact
+    monkeypatch.setattr(Redactor, "_redact", lambda self, text, cut: looked_at.append(text) or look(self, text, cut))
+    lines = ["V" * 490] * 90
+    for phase in ("banner", "ehlo", "starttls"):
+        secured.on(phase, multiline(250 if phase == "ehlo" else 220, "mail", "STARTTLS", "AUTH PLAIN", *lines))
+    secured.on("auth", multiline(535, f"echo {PASSWORD}", *lines))
+    session = Session(profile_for(secured, security=Security.STARTTLS, credentials=LOGIN), SHORT)
+    with pytest.raises(SetupError) as raised:
+        asyncio.run(session.open(resolve))
+    assert raised.value.outcome.stage is Stage.AUTH
+    assert raised.value.outcome.reply.text.startswith("echo ••• VVV")
+    assert sum(map(len, looked_at)) < 2_000

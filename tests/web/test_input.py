@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,30 @@ def test_no_selection_in_the_log_breaks_the_database(stored):
         (url, {"deed": "\0", "ids": "\0"}),
     ):
         assert web.post(address, data=data).status_code in {200, 302}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"json": [1, 2]},
+        {"json": "text"},
+        {"json": {name: {"a": 1} for name in TYPED}},
+        {"data": "{", "content_type": "application/json"},
+        {"content_type": "multipart/form-data"},
+    ],
+    ids=["list", "text", "objects", "broken", "files"],
+)
+def test_what_is_no_form_is_a_form_with_nothing_in_it(web_app, web, thin, db_session, sent):
+    """JSON and files where fields belong break no page: none of them reads anything but the text of fields."""
+    fill_outbox(db_session, add_relay(db_session, thin, active=True))
+    db_session.commit()
+    adapter = web_app.url_map.bind("localhost")
+    values = {"relay_id": 1, "project_id": "p1", "batch_id": 1, "test_id": 1, "token": "x"}
+    for rule in web_app.url_map.iter_rules():
+        if "POST" in (rule.methods or ()):
+            address = adapter.build(rule.endpoint, {name: values[name] for name in rule.arguments}, method="POST")
+            files = {name: (BytesIO(b"x"), "name.txt") for name in TYPED}
+            assert web.post(address, **{"data": None if "json" in sent else files, **sent}).status_code < 500, address
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])

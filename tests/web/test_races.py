@@ -13,11 +13,11 @@ from urllib.parse import urlencode
 from urllib.request import HTTPRedirectHandler, build_opener
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 from werkzeug.serving import make_server
 
-from own_smtp.hooks.events import Invitation, InvitationBatch
+from own_smtp.hooks.events import Invitation, InvitationBatch, Tenant
 from own_smtp.outbox import actions
 from own_smtp.outbox.leases import lock_leases
 from own_smtp.relays import confirmations, dry_runs, lifecycle
@@ -26,7 +26,7 @@ from own_smtp.relays.store import PASSWORD_FIELD, load_profile
 from own_smtp.states import TEST_PROJECT, PauseReason, RelayState
 from own_smtp.storage.encryption import new_token
 from own_smtp.storage.engine import begin_read_committed
-from own_smtp.storage.models import Base, Batch, Confirmation, Relay, RelayTest
+from own_smtp.storage.models import Base, Batch, Confirmation, PolicyValue, Relay, RelayTest
 from tests.engine import CONTENT
 from tests.servers.process import eventually
 from tests.web.app import ThinExtension, build_app
@@ -267,3 +267,27 @@ def test_people_and_drains_that_act_on_the_same_servers_never_wait_in_a_circle(s
             is_over.set()
         assert all(running.result() > 0 for running in drains)
     assert set(codes) <= {302}
+
+
+def test_two_administrators_choose_tenants_at_one_moment(site: Site) -> None:
+    """Neither choice is lost, and neither of them sees an error."""
+    site.thin.host.tenants = {name: Tenant(tenant_id=name, name=name) for name in "abcd"}
+    site.thin.change_settings(allowed_tenants=frozenset())
+    codes, lost = [], 0
+    for _round in range(ROUNDS // 4):
+        presses = [("/platform/tenants", {"shown": name, "chosen": name}) for name in "abcd"]
+        codes += site.press(*presses)
+        with site.session() as session:
+            lost += 4 - len(site.thin.policy.chosen(session))
+            session.execute(delete(PolicyValue))
+            session.commit()
+    assert (failures(codes), lost) == ([], 0)
+
+
+def test_two_administrators_save_the_policy_at_one_moment(site: Site) -> None:
+    """One of them comes last, and neither sees an error."""
+    codes = []
+    for number in range(ROUNDS // 4):
+        typed = [{"ceiling_connections": str(2 + 4 * number + other)} for other in range(4)]
+        codes += site.press(*(("/platform/policy", one) for one in typed))
+    assert failures(codes) == []

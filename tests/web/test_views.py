@@ -137,6 +137,13 @@ def test_each_page_asks_for_its_permission(web_app, web, thin, relay):
         assert web.open(address, method=method).status_code == 403, address
 
 
+def test_who_may_not_is_in_the_log(web, thin, relay, caplog):
+    """Somebody who tries what a role does not allow can be found by the ids of the host."""
+    thin.host.allowed = {Action.VIEW}
+    web.post(f"/own-smtp/servers/{relay.id}/pause")
+    assert "User 'alice' of tenant 'acme' may not edit at own_smtp.pause_relay." in caplog.messages
+
+
 def test_what_belongs_to_others_is_not_found(web_app, web, thin, db_session, relay):
     """Each page answers 404 for another tenant's relay or project, as for one that does not exist."""
     thin.host.present = MALLORY
@@ -245,6 +252,7 @@ def test_pages_are_kept_out_of_caches_and_frames(web):
     """Headers keep a tenant's data out of caches, frames and Referer headers."""
     headers = web.get("/own-smtp/").headers
     assert (headers["Cache-Control"], headers["X-Frame-Options"]) == ("no-store", "SAMEORIGIN")
+    assert headers["X-Content-Type-Options"] == "nosniff"
     assert web.get("/own-smtp/confirm/unknown").headers["Referrer-Policy"] == "no-referrer"
 
 

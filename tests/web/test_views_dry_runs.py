@@ -311,6 +311,10 @@ def test_a_role_without_permission(web, thin, db_session, mine, typed):
     assert "trust this certificate" not in web.get(f"/own-smtp/tests/{test.id}").text
     for button in ("trust", "save"):
         assert press(web, test, button).status_code == 403
+    test.saves = True  # begun by somebody who was allowed to save then
+    db_session.commit()
+    press(web, test, "again")
+    assert not run(db_session, thin).saves
 
 
 def test_a_tenant_that_is_not_admitted_tests_nothing(web, thin, db_session, mine):

@@ -25,8 +25,9 @@ ABOUT_RECIPIENT = frozenset({Topic.RECIPIENT, Topic.MAILBOX_FULL, Topic.RECIPIEN
 
 _URL = re.compile(r"\b(https?://|www\.)\S+", re.IGNORECASE)
 _ADDRESS = re.compile(r"<?[^\s<>@]{1,64}@[^\s<>]{1,255}>?")
-_WITH_DIGIT = re.compile(r"[^\s]*\d[^\s]*")
-_NAME = re.compile(r"[\w-]+(\.[\w-]+)+")
+# Words are looked at from their beginnings only: a long one is read once, and not once from each of its characters.
+_WITH_DIGIT = re.compile(r"(?<!\S)\S*\d\S*")
+_NAME = re.compile(r"(?<![\w-])[\w-]+(\.[\w-]+)+")
 _SAID = re.compile(r"(\d{3}) (?:[245]\.\d+\.\d+ )?(.*)", re.DOTALL)
 _MIXED = re.compile(r"\b(?=\w*[a-z][A-Z]\w*[a-z][A-Z])\w{8,}\b")
 """An id that consists of letters, such as `cNkjaDyzRwQ`."""

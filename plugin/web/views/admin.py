@@ -11,6 +11,7 @@ from own_smtp.current import extension
 from own_smtp.forms.policy import Fixed, PolicyForm
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext
+from own_smtp.operations import policy_service
 from own_smtp.relays.policy import stored
 from own_smtp.reporting import audit_log, audit_texts, relay_lists
 from own_smtp.reporting.audit_texts import Names
@@ -33,8 +34,7 @@ def show_policy() -> ResponseReturnValue:
     every = tenant_list.every(session, chosen)
     form = PolicyForm(policy, now, chosen, every if len(every) <= FEW else None)
     if form.validate_on_submit():
-        if policy.change(session, form.values(), user_id=current_actor().user_id):
-            session.commit()
+        if policy_service.change_policy(extension(), current_actor().user_id, form.values()):
             note(gettext("Saved. It holds for pages at once, and for deliveries within a minute."))
         return redirect(url_for("own_smtp.show_policy"))
     page = render(

@@ -110,7 +110,7 @@ def test_status(test_id: int) -> ResponseReturnValue:
 def test_again(test_id: int) -> ResponseReturnValue:
     """Run the test with the same settings again."""
     test, kept, relay = _test_of_button(test_id)
-    return begin(kept, relay, saves=test.saves) or _to_test(test_id)
+    return begin(kept, relay, saves=test.saves and may(Action.EDIT)) or _to_test(test_id)
 
 
 @blueprint.post("/tests/<int:test_id>/trust")

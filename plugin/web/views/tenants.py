@@ -11,6 +11,7 @@ from own_smtp.forms.base import arguments, typed_fields
 from own_smtp.forms.tenants import ManyForm, TicksForm
 from own_smtp.hooks.events import Action
 from own_smtp.i18n import gettext
+from own_smtp.operations import policy_service
 from own_smtp.web import tenant_list
 from own_smtp.web.access import current_actor, requires
 from own_smtp.web.pages import again, blueprint, db_session, note, render
@@ -42,9 +43,8 @@ def show_tenants() -> ResponseReturnValue:
 
 
 def _saved(form: TicksForm | ManyForm) -> ResponseReturnValue:
-    session = db_session()
-    if extension().policy.choose(session, add=form.added, remove=form.removed, by=current_actor().user_id):
-        session.commit()
+    user_id = current_actor().user_id
+    if policy_service.choose_tenants(extension(), user_id, add=form.added, remove=form.removed):
         if extension().in_force().allowed_tenants is None:
             note(gettext("Saved. It counts once only chosen tenants may use own mail servers."))
         else:
