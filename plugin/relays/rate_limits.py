@@ -111,7 +111,7 @@ class Pacer:
         at = datetime.fromtimestamp(earliest, UTC)
         return max(earliest, next_open(self._limits.sending_windows, self._limits.timezone, at).timestamp())
 
-    def holdups(self, now: float) -> dict[str, float]:
+    def blockers(self, now: float) -> dict[str, float]:
         """Return the limits that forbid a message now (`spacing`, the name of a period, `hours`), with their end."""
         found = {name: window.next_at(now) for name, window in self._windows.items()}
         found["spacing"] = max(self._next, self._asked_next)

@@ -119,7 +119,7 @@ def _limited(seen: Situation) -> Iterator[Blocker]:
     """Yield the limit that blocks longest: the others are over by then."""
     now = seen.now.timestamp()
     pacer = Pacer(seen.limits, seen.lease.pace if seen.lease else None, float)
-    found = {name: at for name, at in pacer.holdups(now).items() if at - now > LEAST_WAIT}
+    found = {name: at for name, at in pacer.blockers(now).items() if at - now > LEAST_WAIT}
     if not pacer.is_slowed:
         found.pop("spacing", None)  # ordinary pacing
     if not found:

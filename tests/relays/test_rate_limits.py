@@ -184,9 +184,9 @@ def test_a_windows_counts_are_consistent(gaps: list[float], limit: int) -> None:
     ),
     st.integers(0, 100),
 )
-def test_reported_holdups_end_with_the_wait(limits: dict[str, Any], count: int) -> None:
+def test_reported_blockers_end_with_the_wait(limits: dict[str, Any], count: int) -> None:
     """No reported holdup lasts longer than the wait, and without a holdup there is no wait."""
     pace = pacer(pacer(**limits).keep(NOON, count), **limits)
-    found = pace.holdups(NOON)
+    found = pace.blockers(NOON)
     assert bool(found) == (pace.next_at(NOON) > NOON)
     assert all(NOON < at <= pace.next_at(NOON) for at in found.values())
