@@ -26,7 +26,7 @@ _HEAD_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 _BLANK_LINE = re.compile(rb"\r\n[ \t]+(?=\r\n|\Z)")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
-# A long line is looked for from the beginnings of lines only, and not from each of their octets.
+# The search for a long line starts only at the beginnings of lines, not at each octet.
 _LONG_LINE = rb"(?<![^\r\n])[^\r\n]{999}"
 _UNFIT = re.compile(rb"[^\t\r\n -~]|\r(?!\n)|(?<!\r)\n|" + _LONG_LINE)
 _NO_WIRE = re.compile(rb"\0|" + _LONG_LINE)

@@ -73,7 +73,7 @@ _MARKUP = re.compile(
 )
 _ATTRIBUTE = re.compile(r"""([^\s/=]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s]*)))?""")
 _RAW = {name: re.compile(f"</{name}", re.IGNORECASE) for name in ("script", "style", "textarea", "title")}
-"""What stands in these elements is no HTML, up to their end."""
+"""Elements whose content is not HTML, up to their end tag."""
 
 
 def _read(html: str) -> _Reader:
@@ -83,7 +83,7 @@ def _read(html: str) -> _Reader:
         place = match.end()
         name = (match["name"] or "").lower()
         if not match["close"]:
-            continue  # no tag, or one that never ends, which nobody sees
+            continue  # no tag, or an unclosed one, which browsers don't show
         if match["end"]:
             reader.handle_endtag(name)
             continue
@@ -114,7 +114,7 @@ class _Reader:
         if tag in _HIDDEN:
             self._hidden[tag] += 1
         elif tag == "a":
-            self._end_link()  # links are not inside of links
+            self._end_link()  # links cannot be nested
             self._link = given.get("href", "").strip(), len(self.pieces)
         elif tag == "img":
             self.has_picture = True

@@ -1,4 +1,4 @@
-"""Values inside URLs: percent-encoded as the place they go to demands (RFC 3986, 2 and 3)."""
+"""Values inside URLs: percent-encoded for their position (RFC 3986, 2 and 3)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 _IN_PATH = "!$'()*+,-./:;=@_~"
-"""What a value keeps in a path: what ends the path, or is an escape, is data there."""
+"""Characters that a value keeps in a path; those that would end the path, and `%`, are percent-encoded."""
 
 
 def encoder_behind(before: str) -> Callable[[str], str] | None:
-    """Return how a value is encoded behind the beginning of a URL; `None` leaves it alone.
+    """Return the encoding of a value behind the beginning of a URL; `None` leaves it unchanged.
 
-    1. At the beginning it is the URL. 2. Behind `?` it is the whole query. 3. Elsewhere in a query or a fragment it is
-    data. 4. In a path, or in the address of a mailto, it keeps slashes and the like. 5. In the host it is a part of it.
+    1. At the beginning it is the URL: unchanged. 2. Behind `?` it is the whole query: unchanged. 3. Elsewhere in a
+    query or a fragment it is data. 4. In a path, or in the address of a mailto, slashes and the like are kept. 5. In
+    the host it is unchanged.
     """
     url = re.split(r"[<>\s]", before)[-1]
     if not url or url.endswith("?"):
@@ -26,10 +27,10 @@ def encoder_behind(before: str) -> Callable[[str], str] | None:
 
 
 def as_data(value: str) -> str:
-    """Encode all that means anything in a URL."""
+    """Percent-encode all characters with a meaning in URLs."""
     return quote(value, safe="", errors="replace")
 
 
 def as_path(value: str) -> str:
-    """Encode what cannot stand in a path, or would end it."""
+    """Percent-encode characters that are invalid in a path, or would end it."""
     return quote(value, safe=_IN_PATH, errors="replace")

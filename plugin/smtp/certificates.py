@@ -48,7 +48,7 @@ class Certificate:
         )
 
     def without(self, hide: Callable[[str], str]) -> Self:
-        """Return it with texts that have gone through `hide`: whoever runs the server wrote them."""
+        """Return it with its texts passed through `hide`: the server's operator controls them."""
         names = tuple(map(hide, self.names))
         return replace(self, subject=hide(self.subject), issuer=hide(self.issuer), names=names)
 

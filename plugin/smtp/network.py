@@ -149,7 +149,7 @@ class NetworkPolicy:
         return (is_usual or self._lists(ip, *inner)) and all(self.allows(item) for item in inner)
 
     def lists(self, address: str) -> bool:
-        """Tell whether the operator named an address as allowed, by one of its networks."""
+        """Return whether an address is in one of the operator's allowed networks."""
         return self._lists(ip_address(address))
 
     def _lists(self, *addresses: Address) -> bool:
@@ -239,17 +239,17 @@ async def resolve(
 
 
 def is_this_machine(address: str) -> bool:
-    """Tell whether an IP address is one of this machine's own, public ones included.
+    """Return whether an IP address is one of this machine's own, public ones included.
 
-    Its own mail server mostly takes mail from it without a password. Asks the kernel where a packet to the address
-    would come from, and sends none.
+    The machine's own mail server usually accepts mail from it without a password. Asks the kernel for the source
+    address of a packet to the address, without sending one.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as asked:
             asked.connect((address, 9))
             return ip_address(asked.getsockname()[0]) == ip_address(address)
-    except OSError:  # there is no way to it at all
+    except OSError:  # there is no route to it
         return False
 
 

@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 Resolve = Callable[[RelayProfile], Awaitable[Target]]
 """Finds the checked addresses of a relay. Raises `TargetError`."""
 
-
 LONGEST_HANDSHAKE = 60.0
 """Seconds for the TLS handshake: no working server needs longer."""
 
@@ -79,7 +78,7 @@ class Session:
         """The server's certificate (DER), even if its fingerprint was not the trusted one."""
         self.observe = observe
         self.is_observed = observe is not ignore
-        """Whether anybody looks: taking secrets out of long replies is work that a server could ask a lot of."""
+        """Whether there is an observer: only then are replies redacted, which long replies could make expensive."""
         self._connection: Connection | None = None
         credentials = profile.credentials
         self._redactor = Redactor([credentials.password] if credentials else [])
@@ -189,7 +188,7 @@ class Session:
         outcome = classify(stage, reply, server=self.server)
         if outcome.reply is None:
             return outcome
-        # What is kept of an outcome is its text: the lines behind that are not worth the work.
+        # Only the text of an outcome is stored, so the lines behind it need no redaction.
         behind = bisect_left(list(accumulate(map(len, reply.lines))), LONGEST_REPLY) + 1
         return outcome._replace(reply=self._redactor.reply(outcome.reply._replace(lines=reply.lines[:behind])))
 

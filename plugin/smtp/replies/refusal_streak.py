@@ -25,7 +25,7 @@ ABOUT_RECIPIENT = frozenset({Topic.RECIPIENT, Topic.MAILBOX_FULL, Topic.RECIPIEN
 
 _URL = re.compile(r"\b(https?://|www\.)\S+", re.IGNORECASE)
 _ADDRESS = re.compile(r"<?[^\s<>@]{1,64}@[^\s<>]{1,255}>?")
-# Words are looked at from their beginnings only: a long one is read once, and not once from each of its characters.
+# Matches start only at the beginnings of words: a long word is scanned once, not once from each of its characters.
 _WITH_DIGIT = re.compile(r"(?<!\S)\S*\d\S*")
 _NAME = re.compile(r"(?<![\w-])[\w-]+(\.[\w-]+)+")
 _SAID = re.compile(r"(\d{3}) (?:[245]\.\d+\.\d+ )?(.*)", re.DOTALL)

@@ -31,7 +31,7 @@ class Topic(StrEnum):
     MAILBOX_FULL = "mailbox_full"
     """The recipient's mailbox is full."""
     SOME_QUOTA = "some_quota"
-    """A quota is used up, and the words leave open whose."""
+    """A quota is used up, and the text does not say whose."""
     RECIPIENT_RATE = "recipient_rate"
     """This recipient receives too much."""
     CONTENT = "content"
