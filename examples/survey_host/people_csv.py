@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -170,7 +171,7 @@ def _rows(text: str, delimiter: str, first: int) -> Iterator[tuple[int, list[str
 def _columns(heading: Sequence[str]) -> list[str]:
     """Return the meaning of each column: a field, or `attribute:` and its heading."""
     columns = [_meaning(cell.strip()) for cell in heading]
-    doubles = {column for column in columns if column and columns.count(column) > 1}
+    doubles = {column for column, number in Counter(columns).items() if column and number > 1}
     if doubles:
         raise FileError(f"Two columns mean the same: {', '.join(sorted(doubles))}.")
     if "email" not in columns:

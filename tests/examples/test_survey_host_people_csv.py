@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from survey_host.people_csv import MAX_ROWS, FileError, Reading, Taken, read
 from tests.survey_host_kit import add_people, people, platform, signed_in, text_of
+from tests.work import LINEAR, growth
 
 GOOD = "firstname,lastname,email,language,token,department\nÅsa,Öberg,asa@recipient.example,de,t-1,Physics\n"
 
@@ -262,3 +263,11 @@ def test_an_address_with_quotes_is_named_as_the_cause(row: str, reason: str) -> 
     with pytest.raises(FileError, match=f"line 2 cannot be read: {reason}"):
         reading(f"firstname,email\n{row}\n")
     assert "Quoting the part before" in reasons('email\n"""kim lee""@recipient.example"\n')[2]
+
+
+def test_the_work_grows_with_the_columns_and_no_faster() -> None:
+    """A heading of many cells keeps nobody waiting for hours."""
+    few, many = (
+        "email;" + ";".join(f"c{number}" for number in range(size)) + "\na@b.example\n" for size in (2_000, 16_000)
+    )
+    assert growth(reading, few, many) < LINEAR
