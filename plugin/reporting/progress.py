@@ -16,7 +16,7 @@ from own_smtp.outbox import totals
 from own_smtp.relays.rate_limits import capped
 from own_smtp.relays.store import limits_of
 from own_smtp.reporting.blockers import Holdup, Situation, holdups
-from own_smtp.reporting.estimates import how_many, is_after, sent_before
+from own_smtp.reporting.estimates import how_many, is_after, is_sending, sent_before
 from own_smtp.reporting.forecast import finish_time, start_time
 from own_smtp.reporting.limit_texts import pace_texts
 from own_smtp.reporting.reports import BatchSummary, Counts
@@ -150,7 +150,7 @@ def _start(seen: Situation) -> datetime | None:
 
 def _finish(session: Session, seen: Situation, summary: BatchSummary, batch: Batch) -> datetime | None:
     """Return when the last will have been tried; `None` while somebody must act first, or when nothing is known."""
-    if seen.state != BatchState.OPEN or seen.relay.state != RelayState.ACTIVE:
+    if seen.state != BatchState.OPEN or not is_sending(session.connection(), seen.relay.id):
         return None
     connection = session.connection()
     others = totals.waiting_by_batch(connection, seen.relay.id)
