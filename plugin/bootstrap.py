@@ -229,8 +229,12 @@ def check_public_url(app: Flask, settings: Settings) -> None:
 def check_redis_url(settings: Settings) -> None:
     """Insist on an address that can be read: nobody expects a `commit` of the platform to complain about it."""
     try:
-        # No connection is made by that. A parameter that the client does not know shows only here.
-        Redis.from_url(settings.redis_url).connection_pool.make_connection()
+        # No connection is made by that. A parameter that the client does not know, or cannot use, shows only here.
+        pool = Redis.from_url(settings.redis_url).connection_pool
+        connection: Any = pool.make_connection()
+        connection.pack_command("SET", "text", 1)
+        if pool.connection_kwargs.get("decode_responses"):
+            raise ValueError("RQ reads bytes.")
     except Exception:  # noqa: BLE001 -- each wrong parameter raises something else
         # Without the address and without the reason, which may quote it: it may hold a password.
         raise ConfigurationError(
