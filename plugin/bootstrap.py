@@ -224,8 +224,12 @@ def check_redis_url(settings: Settings) -> None:
     """Require a valid Redis URL at the start; otherwise a commit of the host would fail later. Raises
     `ConfigurationError`."""
     try:
-        # This does not connect yet. An unknown parameter is detected only here.
-        Redis.from_url(settings.redis_url).connection_pool.make_connection()
+        # This does not connect yet. A parameter that the client does not know, or cannot use, is detected only here.
+        pool = Redis.from_url(settings.redis_url).connection_pool
+        connection: Any = pool.make_connection()
+        connection.pack_command("SET", "text", 1)
+        if pool.connection_kwargs.get("decode_responses"):
+            raise ValueError("RQ reads bytes.")
     except Exception:  # noqa: BLE001 -- wrong parameters raise different errors
         # The message contains neither the URL nor the reason, which may quote it, because of the password in it.
         raise ConfigurationError(

@@ -78,8 +78,9 @@ class OwnSMTP(Components):
         connection, profile = session.connection(), store.profile_without_secret(relay)
         fallback_after = route.fallback_after if route and can_take_over(self._app.config) else None
         receipt = actions.add(connection, batch, profile, fallback_after=fallback_after)
-        waits = waits_for(relay) or host_menus.refusal(session, self.policy, batch.tenant_id)
-        finishes_at = finish_of_all(connection, self.policy.in_force(connection), relay.id, profile.limits)
+        waits = self._waits_for(session, relay)
+        settings = self.policy.in_force(connection)
+        finishes_at = None if waits else finish_of_all(connection, settings, relay.id, profile.limits)
         return replace(receipt, waits_for=waits, finishes_at=finishes_at, url=batch_url(batch, receipt.batch_id))
 
     def _language_of(self, tenant_id: str) -> AbstractContextManager[None]:
@@ -124,7 +125,11 @@ class OwnSMTP(Components):
             return None
         zone, settings = self.host.tenant(tenant_id).timezone, self.policy.in_force(session)
         with self._language_of(tenant_id):
-            return estimate(session, settings, relay, count, expires_at=expires_at, timezone=zone)
+            waits = self._waits_for(session, relay)
+            return estimate(session, settings, relay, count, expires_at=expires_at, timezone=zone, waits=waits)
+
+    def _waits_for(self, session: Session, relay: Relay) -> str | None:
+        return waits_for(relay) or host_menus.refusal(session, self.policy, relay.tenant_id)
 
     def known_statuses(self, tenant_id: str, project_id: str, counted: Sequence[str] = ()) -> Sequence[KnownStatus]:
         """Return the availability of each status by each route, with the reasons."""

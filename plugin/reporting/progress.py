@@ -16,7 +16,7 @@ from own_smtp.outbox import totals
 from own_smtp.relays.rate_limits import capped
 from own_smtp.relays.store import limits_of
 from own_smtp.reporting.blockers import Blocker, Situation, blockers
-from own_smtp.reporting.estimates import is_after, rate_text, sent_before
+from own_smtp.reporting.estimates import is_after, is_sending, rate_text, sent_before
 from own_smtp.reporting.forecast import finish_time, start_time
 from own_smtp.reporting.limit_texts import pace_texts
 from own_smtp.reporting.reports import BatchSummary
@@ -154,7 +154,7 @@ def _start(seen: Situation) -> datetime | None:
 
 def _finish(session: Session, seen: Situation, summary: BatchSummary, batch: Batch) -> datetime | None:
     """Return when the last one will have been tried; `None` while a person must act first, or when no rate is known."""
-    if seen.state != BatchState.OPEN or seen.relay.state != RelayState.ACTIVE:
+    if seen.state != BatchState.OPEN or not is_sending(session.connection(), seen.relay.id):
         return None
     connection = session.connection()
     others = totals.waiting_by_batch(connection, seen.relay.id)

@@ -113,7 +113,8 @@ def _sending_of(settings: Settings, relay: Relay, lease: Lease | None, waiting: 
     values = {name: getattr(lease, name) if lease else None for name in _OF_LEASE}
     is_sending = lease is not None and is_recent(lease.last_success_at, now)
     is_resting = waiting and lease and lease.wake_at and lease.wake_at > now
-    may_send = waiting and relay.state == RelayState.ACTIVE
+    is_failing = lease is not None and lease.failing_since is not None
+    may_send = waiting and relay.state == RelayState.ACTIVE and not is_failing
     return {
         **values,
         "next_at": lease.wake_at if lease and is_resting else None,

@@ -131,6 +131,8 @@ def test_an_unused_application_is_garbage_collected(tmp_path: Path) -> None:
         ({"OWN_SMTP_REDIS_URL": "localhost:6379"}, "OWN_SMTP_REDIS_URL cannot be read"),
         ({"OWN_SMTP_REDIS_URL": "redis://localhost/0?foo=bar"}, "OWN_SMTP_REDIS_URL cannot be read"),
         ({"OWN_SMTP_REDIS_URL": "redis://localhost/0?db=one"}, "OWN_SMTP_REDIS_URL cannot be read"),
+        ({"OWN_SMTP_REDIS_URL": "redis://localhost/0?encoding=klingon"}, "OWN_SMTP_REDIS_URL cannot be read"),
+        ({"OWN_SMTP_REDIS_URL": "redis://localhost/0?decode_responses=true"}, "OWN_SMTP_REDIS_URL cannot be read"),
         ({"OWN_SMTP_REDIS_URL": "rediss://localhost/0?ssl_cert_reqs=perhaps"}, "OWN_SMTP_REDIS_URL cannot be read"),
     ],
 )

@@ -235,7 +235,7 @@ def test_pages_show_the_pictures_with_their_tables(web, thin, db_session):
     addresses = ["projects/p1/report", f"projects/p1/batches/{batch.id}", f"servers/{relay.id}"]
     pages = [web.get(f"/own-smtp/{address}").text for address in addresses]
     assert not any("own-smtp-columns" in page for page in pages)
-    assert "Nothing was tried through this server in the last 30 days." in pages[2]
+    assert "No invitations were tried through this server in the last 30 days." in pages[2]
     tally(db_session, batch, datetime.now(UTC).replace(minute=0, second=0, microsecond=0), (State.REFUSED, 550, 1234))
     db_session.commit()
     for page in (web.get(f"/own-smtp/{address}").text for address in addresses):

@@ -80,3 +80,29 @@ def test_with_a_known_pace_both_ends_are_said(platform: Platform, tomorrow: date
     assert " until about " in found.text
     assert found.finishes_at is not None
     assert found.finishes_at >= tomorrow.replace(second=0, microsecond=0)
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_no_time_is_promised_while_nothing_leaves(platform: Platform, tomorrow: datetime, is_paused: bool) -> None:
+    """A paused server, and one that cannot be reached: not in the estimate, the receipt, or on the sending's page."""
+    relay = platform.add_relay(**NOWHERE, per_minute=30)
+    assert estimate(platform, relay, tomorrow).finishes_at is not None
+    if is_paused:
+        platform.change(relay, state="paused", pause_reason="quota")
+    else:
+        platform.send(relay, 1)
+        platform.drain(relay)
+    found = estimate(platform, relay, tomorrow)
+    assert (found.text, found.per_minute) == ("40 invitations, as soon as the server can send again", 30)
+    assert (found.finishes_at, found.is_late) == (None, False)
+    assert (found.waits_for is None) is not is_paused
+    assert estimate(platform, relay, datetime.now(UTC) - timedelta(hours=1)).is_late
+    receipt = platform.send(relay, 1)
+    assert receipt.finishes_at is None
+    with platform.app.test_request_context():
+        session = platform.own_smtp.db.session()
+        for summary in reports.project_batches(session, TENANT, f"{PROJECT}-{relay}"):
+            settings = platform.runtime.settings
+            seen = progress_of(session, settings, summary, closes_at=tomorrow, timezone="UTC", queue_is_up=True)
+            assert seen is not None
+            assert seen.finishes_at is None
