@@ -151,8 +151,9 @@ def test_a_mail_is_repeated_after_its_pause_only(db_session, thin, make_relay):
     put_back(db_session, relay, thin.settings.confirmation_cooldown)
     confirmations.request_confirmation(db_session, thin.settings, relay, user_id="bob", is_repeat=True)
     assert confirmations.look_up(db_session, token)[0] is LinkState.SUPERSEDED
+    put_back(db_session, relay, thin.settings.confirmation_cooldown)
     relay.state = "active"
-    with pytest.raises(ConflictError):
+    with pytest.raises(ConflictError, match="confirmed already"):
         confirmations.request_confirmation(db_session, thin.settings, relay, user_id="bob", is_repeat=True)
 
 
