@@ -110,6 +110,7 @@ class PolicyForm(BaseForm):
         super().__init__(data=_values(now) | {"allowed_tenants": sorted(chosen)})
         self.policy = policy
         self.chosen = chosen
+        self.is_chosen = now.allowed_tenants is not None
         self.who.choices = [(EVERYBODY, gettext("All tenants")), (CHOSEN, gettext("Only chosen ones"))]
         self.confirmation_rule.choices = [(rule.value, text) for rule, text in RULE_TEXTS.items()]
         self.allowed_tenants.choices = [(tenant.tenant_id, tenant.name) for tenant in tenants or ()]
@@ -169,7 +170,11 @@ class PolicyForm(BaseForm):
     def values(self) -> dict[str, Any]:
         """Return the submitted settings. Only after `validate`."""
         values = {name: self._value(name) for name in EDITABLE if name in self._fields}
-        return values | {"allowed_tenants": self._allowed()} if "who" in self._fields else values
+        # Where the form names no tenants and the selection applies already, whoever chooses one meanwhile is heard.
+        keeps = "allowed_tenants" not in self._fields and self.is_chosen
+        if "who" not in self._fields or (keeps and self.who.data == CHOSEN):
+            return values
+        return values | {"allowed_tenants": self._allowed()}
 
     def _allowed(self) -> frozenset[str] | None:
         if self.who.data == EVERYBODY:

@@ -142,7 +142,8 @@ def test_labels_of_before_keep_their_direction_to_themselves(web, thin, db_sessi
 
 def test_what_the_host_calls_things_keeps_its_direction_to_itself(web_app, web, thin, db_session):
     """A right-to-left title is isolated in sentences, and its direction controls are dropped."""
-    from own_smtp.host import HookedHost, manager_for
+    from own_smtp.host import HookedHost
+    from own_smtp.plugin_manager import add_specifications, manager_for
 
     class Host:
         def own_smtp_projects(self, tenant_id):
@@ -150,8 +151,6 @@ def test_what_the_host_calls_things_keeps_its_direction_to_itself(web_app, web, 
 
         def own_smtp_actor(self):
             return replace(ALICE, name="Al\u202eice")
-
-    from own_smtp.plugin_manager import add_specifications
 
     manager = manager_for(Host())
     add_specifications(manager)

@@ -31,6 +31,7 @@ from tests.engine import CONTENT
 from tests.servers.process import eventually
 from tests.web.app import ThinExtension, build_app
 from tests.web.drafts import TYPED, add_relay, draft, send_mail
+from tests.web.test_views_admin import OPEN
 
 ROUNDS = 40
 """Without the locks one round in two or three fails."""
@@ -288,6 +289,6 @@ def test_two_administrators_save_the_policy_at_one_moment(site: Site) -> None:
     """One of them comes last, and neither sees an error."""
     codes = []
     for number in range(ROUNDS // 4):
-        typed = [{"ceiling_connections": str(2 + 4 * number + other)} for other in range(4)]
+        typed = [OPEN | {"ceiling_connections": str(2 + 4 * number + other)} for other in range(4)]
         codes += site.press(*(("/platform/policy", one) for one in typed))
-    assert failures(codes) == []
+    assert set(codes) == {302}

@@ -141,6 +141,15 @@ def test_many_tenants_are_prepared_before_they_count(web, thin, db_session, crow
     assert thin.policy.chosen(db_session) == {"a2"}
 
 
+def test_saving_the_policy_undoes_no_choice_of_a_tenant(web, thin, db_session, crowd, monkeypatch):
+    """The form names no tenants where there are many: one that is chosen while it is saved stays chosen."""
+    thin.policy.change(db_session, {"allowed_tenants": frozenset({"t1"})}, user_id="root")
+    db_session.commit()
+    monkeypatch.setattr(Policy, "chosen", lambda *_where: frozenset({"read before t1 was chosen"}))
+    web.post(POLICY, data={**OPEN, "who": "chosen", "ceiling_connections": "3"})
+    assert (thin.in_force().ceiling_connections, thin.in_force().allowed_tenants) == (3, {"t1"})
+
+
 def test_ticks_change_only_the_tenants_that_were_shown(web, thin, db_session, crowd):
     """Tenants on other pages stay unchanged, and the log names those that were added and removed."""
     thin.policy.change(db_session, {"allowed_tenants": frozenset({"t1", "t100"})}, user_id="root")
