@@ -166,6 +166,7 @@ def test_a_mail_is_taken_by_itself(db_session, make_relay):
     token = new_token()
     send_mail(db_session, first, token)
     waiting = only_unsent(db_session)
+    assert mail_state(db_session, second) is MailState.WAITING
     assert confirmations.claim_mail(db_session, waiting, new_token()) is not None
     assert confirmations.look_up(db_session, token)[0] is LinkState.VALID
     assert mail_state(db_session, second) is MailState.SENDING
@@ -232,3 +233,21 @@ def test_a_refused_mail_says_why_and_is_not_repeated(db_session, make_relay):
     assert mail_state(db_session, relay) is MailState.SENT
     found.expires_at = found.created_at
     assert mail_state(db_session, relay) is MailState.EXPIRED
+
+
+def test_a_relay_for_which_no_mail_was_asked_yet_can_have_one(db_session, thin):
+    """The first one may be refused by a limit; asking again is no repetition that comes too soon."""
+    relay = add_relay(db_session, thin)
+    wanted = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="bob", is_repeat=True)
+    assert len(wanted) == 1
+
+
+def test_a_link_counts_for_the_settings_it_was_mailed_for(db_session, make_relay):
+    """Also where they changed behind its back; a token that nobody mailed leads nowhere."""
+    relay = make_relay()
+    token = new_token()
+    send_mail(db_session, relay, token)
+    assert confirmations.confirm(db_session, new_token()) == (LinkState.UNKNOWN, None)
+    db_session.execute(update(Relay).where(Relay.id == relay.id).values(host="evil.example"))
+    assert confirmations.confirm(db_session, token)[0] is LinkState.SUPERSEDED
+    assert not is_active(db_session, relay.id)
