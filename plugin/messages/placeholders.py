@@ -8,6 +8,9 @@ from html import escape, unescape
 
 from own_smtp.messages.url_values import as_data, as_path, encoder_behind
 
+LONGEST_START = 1000
+"""Characters of a URL before a placeholder; longer URLs are not recognised, so that no template takes long."""
+
 Escape = Callable[[str], str]
 """Escapes a value for its context."""
 
@@ -61,10 +64,11 @@ def escape_for(before: str, *, is_html: bool) -> Escape:
     """
     is_in_tag = is_html and before.rfind("<") > before.rfind(">")
     if is_in_tag:
-        match = _IN_ATTRIBUTE.search(before, before.rfind("<"))
+        match = _IN_ATTRIBUTE.search(before, max(before.rfind("<"), len(before) - LONGEST_START))
         url = next((group for group in match.groups() if group is not None), "") if match else ""
     else:
-        match = _IN_TEXT.search(before, max(before.rfind(end) for end in " \n\t>") + 1)
+        start = max(before.rfind(end) for end in " \n\t>") + 1
+        match = _IN_TEXT.search(before, max(start, len(before) - LONGEST_START))
         url = match[0] if match else ""
     encode = encoder_behind(unescape(url) if is_html else url)
     if encode is as_path and is_html:

@@ -19,7 +19,7 @@ from own_smtp.messages.compiler import compile_content, format_date, message_id,
 from own_smtp.messages.contents import check_content
 from own_smtp.messages.headers import clean
 from own_smtp.messages.html_text import is_blank, shows_nothing, text_of
-from own_smtp.messages.placeholders import Template
+from own_smtp.messages.placeholders import LONGEST_START, Template
 from own_smtp.smtp.values import Identity
 from tests.composing import (
     DATE,
@@ -279,6 +279,13 @@ def test_a_value_inside_a_url_of_the_text_is_data(text, read):
     """Mail programs make a link of it; a value anywhere else stays as it is."""
     data = compose(Content(subject="x", text=text), {"M": KIM, "URL": "https://example.org/p"})
     assert body(parse(data), "plain") == read + "\n"
+
+
+@pytest.mark.parametrize(("length", "value"), [(LONGEST_START - 30, AS_DATA), (LONGEST_START + 1, KIM)])
+def test_the_start_of_a_url_is_looked_for_near_its_placeholder(length, value):
+    """A template of a hundred thousand characters without a space takes no longer than a short one."""
+    text = f"https://example.org/{'x' * length}?m={{M}}"
+    assert body(parse(compose(Content(subject="x", text=text), {"M": KIM})), "plain").strip().endswith(f"?m={value}")
 
 
 def test_one_click_is_offered_for_https_only():
