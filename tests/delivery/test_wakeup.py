@@ -94,7 +94,7 @@ def test_a_redis_that_takes_nothing_is_not_well(redis_server):
     client.replicaof("NO", "ONE")
     client.config_set("requirepass", "secret")
     assert wakeup.problem() is None, "a connection that is there keeps its rights"
-    assert Wakeup(Settings(redis_url=redis_server.url)).problem() is QueueProblem.AWAY
+    assert Wakeup(Settings(redis_url=redis_server.url)).problem() is QueueProblem.REFUSES
     assert wakeup.enqueue_drain(1)
 
 

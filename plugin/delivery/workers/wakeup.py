@@ -12,7 +12,15 @@ from functools import cached_property
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, WatchError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    WatchError,
+)
 from redis.retry import Retry
 from rq import Queue
 from rq.job import Job
@@ -124,7 +132,7 @@ class Wakeup:
             return QueueProblem.FULL
         except ReadOnlyError:
             return QueueProblem.READ_ONLY
-        except ResponseError:
+        except (ResponseError, AuthenticationError, AuthorizationError):
             return QueueProblem.REFUSES
         except (RedisError, OSError):
             return QueueProblem.AWAY
