@@ -232,3 +232,10 @@ def test_a_refused_mail_says_why_and_is_not_repeated(db_session, make_relay):
     assert mail_state(db_session, relay) is MailState.SENT
     found.expires_at = found.created_at
     assert mail_state(db_session, relay) is MailState.EXPIRED
+
+
+def test_a_relay_for_which_no_mail_was_asked_yet_can_have_one(db_session, thin):
+    """The first one may be refused by a limit; asking again is no repetition that comes too soon."""
+    relay = add_relay(db_session, thin)
+    wanted = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="bob", is_repeat=True)
+    assert len(wanted) == 1

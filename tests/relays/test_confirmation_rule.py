@@ -112,3 +112,15 @@ def test_a_corrected_address_invalidates_the_open_link(db_session, thin, relay):
     assert edits.change(db_session, thin.vault, relay, corrected, user_id="mallory")
     assert {confirmations.confirm(db_session, token)[0] for token in tokens.values()} == {LinkState.SUPERSEDED}
     assert db_session.query(Confirmation).filter_by(superseded_at=None).count() == 0
+
+
+def test_what_was_confirmed_for_another_relay_says_nothing_of_this_one(db_session, thin):
+    """The sender's owner agreed to a server of its own, and not to a stranger's."""
+    own = add_relay(db_session, thin, tenant_id="owner")
+    confirmations.request_confirmation(db_session, thin.settings, own, user_id="alice")
+    assert confirmations.confirm(db_session, _mailed(db_session, own)[SENDER])[0] is LinkState.VALID
+    stranger = add_relay(db_session, thin, confirmation_address=STRANGER)
+    wanted = confirmations.request_confirmation(db_session, thin.settings, stranger, user_id="mallory")
+    assert {confirmation.address for confirmation in wanted} == {SENDER, STRANGER}
+    confirmations.confirm(db_session, _mailed(db_session, stranger)[STRANGER])
+    assert not is_active(db_session, stranger.id)
