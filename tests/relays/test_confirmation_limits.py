@@ -166,6 +166,7 @@ def test_a_mail_is_taken_by_itself(db_session, make_relay):
     token = new_token()
     send_mail(db_session, first, token)
     waiting = only_unsent(db_session)
+    assert mail_state(db_session, second) is MailState.WAITING
     assert confirmations.claim_mail(db_session, waiting, new_token()) is not None
     assert confirmations.look_up(db_session, token)[0] is LinkState.VALID
     assert mail_state(db_session, second) is MailState.SENDING

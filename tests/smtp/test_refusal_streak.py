@@ -172,3 +172,35 @@ def test_any_text_trips_it(need, words):
 def test_the_work_grows_with_the_words_and_no_faster(sign):
     """A server that answers each recipient with one long word does not keep the other servers of a worker waiting."""
     assert growth(normalise, sign * 1_000, sign * 1_000 * TIMES) < LINEAR
+
+
+def test_refusals_of_an_earlier_drain_are_counted_and_never_let_go():
+    """They are settled: when there are too many of one domain to hold, they go without a trace."""
+    streak: RefusalStreak[int] = RefusalStreak(need=3)
+    for number in range(2):
+        streak.recall(recipient(number, 1), refused())
+    assert [streak.take(number, recipient(number, 1), refused()) for number in range(2, 6)] == [[], [], [2], [3]]
+    assert streak.held == [4, 5]
+    streak = RefusalStreak(need=3)
+    for number in range(2):
+        streak.recall(recipient(number), refused())
+    assert streak.take(2, recipient(2), refused()) == []
+    assert streak.is_tripped
+    assert streak.surrender() == [2]
+
+
+def test_a_tripped_brake_stays_on_whatever_comes_between():
+    """Answers under way on other connections: another refusal is final, and the same one still concerns the account."""
+    streak: RefusalStreak[int] = RefusalStreak(need=2)
+    feed(streak, [refused(), refused()])
+    assert streak.surrender() == [0, 1]
+    assert streak.take(2, recipient(2), refused("User unknown to us", 551)) == [2]
+    assert streak.take(3, recipient(3), refused()) == []
+    assert streak.surrender() == [3]
+
+
+def test_one_refusal_is_enough_where_the_platform_says_so():
+    """Then there is only one domain to look at."""
+    streak: RefusalStreak[int] = RefusalStreak(need=1)
+    assert streak.take(0, recipient(0), refused()) == []
+    assert streak.is_tripped
