@@ -14,7 +14,7 @@ from own_smtp.outbox.journal import Findings, JournaledOutcome
 from own_smtp.outbox.values import Taken
 from own_smtp.states import State
 from own_smtp.storage.clock import read_clock
-from own_smtp.storage.models import Attempt, Invitation, Journal
+from own_smtp.storage.models import Attempt, Batch, Invitation, Journal
 from tests.outbox_kit import ACCEPTED, DEFERRED, Outbox, settlement
 
 
@@ -201,3 +201,27 @@ def test_a_deferred_outcome_that_comes_late_replaces_unknown(outbox: Outbox) -> 
     assert outbox.batch_states() == ["open"]
     with outbox.engine.connect() as connection:
         assert read_clock(connection) >= outbox.column(Invitation.next_attempt_at)[0]
+
+
+@pytest.mark.parametrize("state", ["done", "cancelled", "paused"])
+def test_only_a_finished_batch_in_which_something_waits_again_is_reopened(outbox: Outbox, state: str) -> None:
+    """A withdrawn or paused one stays what people made of it, and no other batch moves."""
+    taken, ids = drain(outbox, 2)
+    outbox.send(taken.relay_id, 1)
+    batches = outbox.column(Batch.id)
+    outbox(closing.recover, journal_of(outbox, taken), None, [], tells_host=True)
+    for batch, given in zip(batches, (state, "done"), strict=True):
+        outbox.change(Batch, batch, state=given)
+    outbox(settlements.queue_unbegun, taken.token, ids[:1], tells_host=True)
+    assert outbox.batch_states() == ["open" if state == "done" else state, "done"]
+
+
+def test_a_deferral_keeps_the_time_of_the_first_failure(outbox: Outbox) -> None:
+    """From there the horizon counts after which it is given up."""
+    taken, ids = drain(outbox, 1)
+    outbox.settle(taken, ids, DEFERRED)
+    with outbox.engine.connect() as connection:
+        now = read_clock(connection)
+    (first,) = outbox.column(Invitation.first_failure_at)
+    assert first is not None
+    assert abs(first - now) < timedelta(minutes=1)

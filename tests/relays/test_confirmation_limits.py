@@ -240,3 +240,14 @@ def test_a_relay_for_which_no_mail_was_asked_yet_can_have_one(db_session, thin):
     relay = add_relay(db_session, thin)
     wanted = confirmations.request_confirmation(db_session, thin.settings, relay, user_id="bob", is_repeat=True)
     assert len(wanted) == 1
+
+
+def test_a_link_counts_for_the_settings_it_was_mailed_for(db_session, make_relay):
+    """Also where they changed behind its back; a token that nobody mailed leads nowhere."""
+    relay = make_relay()
+    token = new_token()
+    send_mail(db_session, relay, token)
+    assert confirmations.confirm(db_session, new_token()) == (LinkState.UNKNOWN, None)
+    db_session.execute(update(Relay).where(Relay.id == relay.id).values(host="evil.example"))
+    assert confirmations.confirm(db_session, token)[0] is LinkState.SUPERSEDED
+    assert not is_active(db_session, relay.id)
