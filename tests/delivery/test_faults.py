@@ -30,6 +30,8 @@ from tests.engine import Platform, recipients_of
 from tests.hosts.test_host import let_it_be_overdue
 from tests.scripted import ScriptedServer
 
+pytestmark = pytest.mark.exhaustive
+
 COUNT = 70
 """Invitations of each relay: more than the first claim, so that turns both settle and claim."""
 

@@ -28,6 +28,8 @@ from tests.servers.databases import PostgreSQL
 from tests.servers.process import eventually
 from tests.workers import settled, worker_for
 
+pytestmark = pytest.mark.exhaustive
+
 EVERYBODY = [f"user{number}@example.org" for number in range(1, 11)]
 
 

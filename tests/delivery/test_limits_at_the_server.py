@@ -16,6 +16,8 @@ from tests.engine import CONTENT
 from tests.scripted import EXTENSIONS, PASS, Behaviour, Moment, ScriptedServer
 from tests.workers import settled, worker_for
 
+pytestmark = pytest.mark.exhaustive
+
 BURN = "import time; end = time.monotonic() + 120\nwhile time.monotonic() < end: sum(range(10_000))"
 BURNERS = 6
 EXACT = 0.999

@@ -21,6 +21,8 @@ from own_smtp.smtp.values import Reply
 from own_smtp.states import PauseReason, State
 from tests.smtp.test_reply_topics import CASES
 
+pytestmark = pytest.mark.exhaustive
+
 TEXT = files("own_smtp.reporting").joinpath(NAME).read_text(encoding="utf-8")
 SCHEMA = json.loads(
     files("own_smtp.reporting").joinpath(NAME.replace(".toml", ".schema.json")).read_text(encoding="utf-8")

@@ -20,6 +20,8 @@ from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Base, BatchTotals, Invitation, Lease
 from tests.outbox_kit import ACCEPTED, DEFERRED, REFUSED, Outbox, batches_of, settlement
 
+pytestmark = pytest.mark.exhaustive
+
 OUTCOMES = {
     State.ACCEPTED: ACCEPTED,
     State.REFUSED: REFUSED,

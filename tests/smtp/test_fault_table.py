@@ -24,6 +24,8 @@ from tests.fault_table import FAULTS, PASSWORD, SETUP_PHASES
 from tests.scripted import CLOSE, EXTENSIONS, KEEP, BlackHole, ClosedPort, ScriptedServer, Wait
 from tests.smtp.test_transfer import SwallowAndClose
 
+pytestmark = pytest.mark.exhaustive
+
 LARGE = replace(
     CONTENT, attachments=[Attachment(filename="a.bin", content_type="application/octet-stream", data=bytes(6_000_000))]
 )

@@ -15,6 +15,8 @@ from own_smtp.smtp.replies.topics import Topic, topic_of
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import State
 
+pytestmark = pytest.mark.exhaustive
+
 REPLIES = Path(__file__).parents[1] / "data" / "replies"
 
 

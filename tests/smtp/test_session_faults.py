@@ -14,6 +14,8 @@ from tests.fault_table import FAULTS, PASSWORD, SETUP_PHASES, Fault
 from tests.scripted import CLOSE, EXTENSIONS, HANG, RESET, ScriptedServer
 from tests.wire_kit import LOGIN, TEXT, Listed, converse, envelope, profile_for
 
+pytestmark = pytest.mark.exhaustive
+
 MODES = {"stepwise": [], "pipelined": ["PIPELINING"]}
 LARGE = b"Subject: large\r\n\r\n" + (b"x" * 70 + b"\r\n") * 250_000
 

@@ -33,6 +33,8 @@ from tests.web.app import ThinExtension, build_app
 from tests.web.drafts import TYPED, add_relay, draft, send_mail
 from tests.web.test_views_admin import OPEN
 
+pytestmark = pytest.mark.exhaustive
+
 ROUNDS = 40
 """Without the locks one round in two or three fails."""
 
