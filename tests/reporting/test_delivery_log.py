@@ -149,5 +149,5 @@ def test_the_extension_returns_the_same_lines(platform: Platform, sent: int) -> 
         assert list(own_smtp.invitation_statuses(TENANT, project, wanted=behind)) == [second]
         refused = StatusFilter(states={State.REFUSED})
         assert [item.reference for item in own_smtp.invitation_statuses(TENANT, project, ["1", "2"], refused)] == ["2"]
-        with pytest.raises(ValueError, match="no paging"):
+        with pytest.raises(ValueError, match="combined with paging"):
             list(own_smtp.invitation_statuses(TENANT, project, ["1"], behind))
