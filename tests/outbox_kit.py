@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from own_smtp.hooks.events import Content, Invitation, InvitationBatch, Receipt
 from own_smtp.outbox import actions, closing, leases, settlements
-from own_smtp.outbox.journal import Findings, Machine
+from own_smtp.outbox.journal import Machine
+from own_smtp.outbox.journal_lines import Findings
 from own_smtp.outbox.settlements import Claimed, Taken
 from own_smtp.outbox.values import Settlement
 from own_smtp.smtp.replies.outcomes import Stage, classify

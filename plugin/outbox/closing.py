@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from own_smtp.errors import JournalError
 from own_smtp.outbox.claims import claimed_by, release, still_ours
-from own_smtp.outbox.journal import Findings
+from own_smtp.outbox.journal_lines import Findings
 from own_smtp.outbox.leases import give_back_lease
 from own_smtp.outbox.settlements import mark_unnotified, settle
 from own_smtp.outbox.values import Settlement, Taken

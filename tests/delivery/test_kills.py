@@ -17,7 +17,8 @@ from own_smtp.delivery.workers.wakeup import Wakeup
 from own_smtp.errors import JournalError
 from own_smtp.operations import erasure
 from own_smtp.outbox import actions, leases, settlements
-from own_smtp.outbox.journal import JournalWriter, Machine, parse_journal
+from own_smtp.outbox.journal import JournalWriter, Machine
+from own_smtp.outbox.journal_lines import parse_journal
 from own_smtp.settings import Settings
 from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import BatchTotals, Journal, Lease

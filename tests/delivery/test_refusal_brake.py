@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from own_smtp.outbox.journal import parse_journal
+from own_smtp.outbox.journal_lines import parse_journal
 from own_smtp.relays import lifecycle
 from own_smtp.states import PauseReason, State
 from tests.engine import recipients_of

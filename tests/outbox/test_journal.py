@@ -13,16 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from own_smtp.errors import JournalError
-from own_smtp.outbox.journal import (
-    Findings,
-    JournalWriter,
-    Machine,
-    _take,
-    ended_line,
-    numbered,
-    parse_journal,
-    read_journal,
-)
+from own_smtp.outbox.journal import JournalWriter, Machine, read_journal
+from own_smtp.outbox.journal_lines import Findings, _take, ended_line, numbered, parse_journal
 from own_smtp.smtp.replies.outcomes import Stage, classify, interrupted
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import PauseReason, State

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, Engine, delete
 
 from own_smtp.outbox import closing, leases
-from own_smtp.outbox.journal import Findings
+from own_smtp.outbox.journal_lines import Findings
 from own_smtp.outbox.values import Taken
 from own_smtp.states import Route
 from own_smtp.storage.clock import read_clock

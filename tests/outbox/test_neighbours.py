@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from own_smtp.outbox import closing, leases, settlements
-from own_smtp.outbox.journal import Findings, JournaledOutcome
+from own_smtp.outbox.journal_lines import Findings, JournaledOutcome
 from own_smtp.outbox.values import Taken
 from own_smtp.states import State
 from own_smtp.storage.clock import read_clock

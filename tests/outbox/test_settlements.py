@@ -10,7 +10,8 @@ from sqlalchemy import select
 from own_smtp.errors import ConflictError, LeaseLostError
 from own_smtp.operations import erasure
 from own_smtp.outbox import actions, closing, leases, settlements
-from own_smtp.outbox.journal import Findings, JournaledOutcome, Machine
+from own_smtp.outbox.journal import Machine
+from own_smtp.outbox.journal_lines import Findings, JournaledOutcome
 from own_smtp.smtp.replies.outcomes import Stage, interrupted
 from own_smtp.states import State
 from own_smtp.storage.clock import read_clock

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, select, text, update
 
 from own_smtp.errors import ConflictError, LeaseLostError
 from own_smtp.outbox import actions, closing, leases, settlements
-from own_smtp.outbox.journal import Findings, JournaledOutcome
+from own_smtp.outbox.journal_lines import Findings, JournaledOutcome
 from own_smtp.smtp.replies.outcomes import Stage, impossible, interrupted
 from own_smtp.states import FINAL, MOVES, RETRYABLE, WAITING, State
 from own_smtp.storage.clock import read_clock

@@ -16,7 +16,7 @@ from own_smtp.delivery.due import find_due
 from own_smtp.errors import SecretError
 from own_smtp.operations.relay_events import RelayEventKind, notify_now, write_notice
 from own_smtp.outbox.closing import close_journal
-from own_smtp.outbox.journal import Findings
+from own_smtp.outbox.journal_lines import Findings
 from own_smtp.outbox.last_answers import last_answers
 from own_smtp.outbox.leases import give_back_lease, take_lease
 from own_smtp.outbox.values import Settlement, Taken

@@ -26,6 +26,7 @@ from own_smtp.delivery.contract import (
     TurnRequest,
 )
 from own_smtp.delivery.retry_policy import RetryPolicy
+from own_smtp.delivery.sending.claim_size import ClaimSize
 from own_smtp.delivery.sending.closing import closing_of
 from own_smtp.delivery.sending.composer import Composer
 from own_smtp.delivery.sending.connections import ConnectionPool
@@ -39,12 +40,6 @@ from own_smtp.states import Route
 
 log = logging.getLogger(__name__)
 
-FIRST_CLAIM = 50
-MOST_CLAIMED = 500
-RESERVE = 2
-"""So many turns must what is claimed last, lest connections wait for them."""
-AHEAD = 0.5
-"""Seconds of sending that are claimed at a time: what a lost machine leaves `unknown` stays small with a slow relay."""
 TURN = 0.25
 """Seconds that an outcome waits for others to be written with it, at most."""
 RETRY_RECORDS = 0.5
@@ -75,7 +70,6 @@ class Drain:
         self.relay_id = opened.taken.relay_id
         self._clock = LeaseClock(runtime.clock, opened.settings.lease)
         self._clock.set(opened.taken.at, opened.asked_at)
-        self._began_at = asyncio.get_running_loop().time()
         self._opened = opened
         self._settings = settings = opened.settings
         self._taken = taken = opened.taken
@@ -100,7 +94,7 @@ class Drain:
         resolve = runtime.resolver(settings) if route is Route.RELAY else runtime.resolve_platform
         self._pool = ConnectionPool(profile, settings, self.queue, resolve, runtime.dialer)
         self._after_batch = 0
-        self._claim_size = FIRST_CLAIM
+        self._claim_size = ClaimSize(self.queue, asyncio.get_running_loop().time())
         self._is_cut_short = False
         self._notifier: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -156,8 +150,9 @@ class Drain:
 
     async def _turn(self) -> bool:
         """Write and claim in one transaction; return whether there is anything to send. Survives a lost database."""
-        wanted = ClaimRequest(self._size_claim(), self._after_batch, self._composer.known)
         began = asyncio.get_running_loop().time()
+        count = self._claim_size.next(began, self._clock.now())
+        wanted = ClaimRequest(count, self._after_batch, self._composer.known)
         try:
             turn = await self._write(wanted)
         except Exception as error:  # noqa: BLE001 -- whatever it is, nothing is lost by it: see the module's docstring
@@ -187,21 +182,6 @@ class Drain:
                 if heard and not self._is_closed:
                     self._journal.told(heard)
 
-    @property
-    def _rate(self) -> float:
-        """Messages a second so far."""
-        return self.queue.taken / max(asyncio.get_running_loop().time() - self._began_at, 0.001)
-
-    def _size_claim(self) -> int:
-        """Return how many to claim: what will be sent within half a second, as far as limits allow."""
-        if not self.queue.wants_more:
-            return 0
-        if self.queue.taken and not self.queue.backlog:
-            self._claim_size = min(MOST_CLAIMED, self._claim_size * 2)  # the connections waited for a turn
-        wanted = max(self._claim_size, min(MOST_CLAIMED, int(AHEAD * self._rate)))
-        allowed = self.queue.pacer.allowance(self._clock.now(), AHEAD)
-        return wanted if allowed is None else max(1, min(wanted, allowed))
-
     def _take(self, load: Load, turn_seconds: float) -> None:
         self._composer.learn(load.learned)
         self._composer.forget(self.queue.batches | load.learned.keys())
@@ -209,7 +189,7 @@ class Drain:
             self._after_batch = load.letters[-1].batch_id
         else:
             self.queue.is_dry = True
-        reserve = min(RESERVE * MOST_CLAIMED, int(RESERVE * turn_seconds * self._rate))
+        reserve = self._claim_size.reserve(asyncio.get_running_loop().time(), turn_seconds)
         self.queue.fill(load.letters, self._clock.may_send, reserve)
         if not load.is_active or load.revision != self._profile.revision:
             # What is claimed is given back: it goes out as the relay is configured now, or not at all.

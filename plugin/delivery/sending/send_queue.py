@@ -16,6 +16,7 @@ from typing import NamedTuple
 from own_smtp.delivery.contract import AddressedInvitation
 from own_smtp.delivery.retry_policy import RetryPolicy
 from own_smtp.delivery.sending.composer import Composer
+from own_smtp.delivery.sending.pace_feedback import PaceFeedback
 from own_smtp.errors import BookkeepingLostError, ContentError, JournalError, LeaseLostError
 from own_smtp.messages.compiler import format_date
 from own_smtp.outbox.journal import JournalWriter
@@ -31,9 +32,6 @@ GIVE_BACK = 5.0
 
 MANY = 500
 """So many settlements are written without waiting for more."""
-
-MANY_COMPLAINTS = 3
-"""So many recipients put off in a row are about the pace; fewer may be about themselves, as in greylisting."""
 
 
 class Ended(NamedTuple):
@@ -87,9 +85,7 @@ class SendQueue:
         self._low_water = 0
         self._may_send: Callable[[], bool] = bool  # nothing may be sent before the first claim
         self._events = asyncio.Event()
-        self._complaints = 0
-        self._stragglers: set[int] = set()
-        """What was under way when the server last asked for a slower pace."""
+        self._feedback = PaceFeedback(pacer)
         self._is_unwritten = False
         """Whether a message was given out in this turn of the event loop: it is written before the next."""
         self._date = ""
@@ -214,9 +210,7 @@ class SendQueue:
 
     def slow_down(self, now: float | None = None) -> None:
         """The server asked for a slower pace. Answers to what is under way already say nothing of the new one."""
-        if not self.pacer.is_waiting:
-            self._stragglers = set(self._in_hand)
-        self.pacer.slow_down(self._now() if now is None else now)
+        self._feedback.slow_down(self._now() if now is None else now, self._in_hand.keys())
 
     # How it ends
 
@@ -267,23 +261,12 @@ class SendQueue:
     def _learn(self, invitation_id: int, outcome: Outcome, now: float) -> None:
         if outcome.state is State.ACCEPTED:
             self.last_success_at = now
-            self._complaints = 0
-            self.pacer.succeed(now, is_straggler=invitation_id in self._stragglers)
-        elif outcome.slows_down:
-            self._complaints += 1
-            if not _may_be_greylisting(outcome) or self._complaints >= MANY_COMPLAINTS:
-                self.slow_down(now)
-        self._stragglers.discard(invitation_id)
+        self._feedback.learn(invitation_id, outcome, now, self._in_hand.keys())
         if self.pacer.is_slowed:
             self.announce()  # the next one may be due earlier now, or so late that it is not worth waiting for
         if outcome.pause is not None and self.pause is None:
             self.pause = outcome
             self.close()
-
-    @property
-    def _is_probing(self) -> bool:
-        """Whether an answer is under way that may end the wait for a server that takes nothing."""
-        return self.pacer.is_waiting and not self._in_hand.keys() <= self._stragglers
 
     async def _wait(self) -> None:
         """Wait until there is something to send and it may be sent, or for news."""
@@ -291,7 +274,7 @@ class SendQueue:
         if self._ready:
             now = self._now()
             next_at = self.pacer.next_at(now)
-            if next_at - now > GIVE_BACK and not self._is_probing:
+            if next_at - now > GIVE_BACK and not self._feedback.is_probing(self._in_hand.keys()):
                 self.is_resting = True
                 self.close()
                 return
@@ -309,8 +292,3 @@ class SendQueue:
             self._date_until = int(now) + 1.0
             self._date = format_date(datetime.fromtimestamp(now, UTC))
         return self._date
-
-
-def _may_be_greylisting(outcome: Outcome) -> bool:
-    """Whether a recipient may be put off as a new one is (RFC 6647, 2.1), which says nothing of the pace."""
-    return outcome.stage == Stage.RCPT and outcome.reply is not None and outcome.reply.code in {450, 451}

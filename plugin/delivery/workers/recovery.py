@@ -13,7 +13,8 @@ from own_smtp.delivery.retry_policy import RetryPolicy
 from own_smtp.errors import JournalError
 from own_smtp.outbox import actions, leases
 from own_smtp.outbox.closing import recover
-from own_smtp.outbox.journal import Findings, Machine, read_journal
+from own_smtp.outbox.journal import Machine, read_journal
+from own_smtp.outbox.journal_lines import Findings
 from own_smtp.outbox.settlements import finish_batches
 from own_smtp.outbox.values import Claimed, Settlement
 from own_smtp.runtime import Runtime
