@@ -41,7 +41,12 @@ def choices(labels: Mapping[Any, Any]) -> Callable[[], list[tuple[str, Any]]]:
 
     `labels` maps values to texts.
     """
-    return lambda: [(str(value), label) for value, label in labels.items()]
+    return lambda: pairs(labels)
+
+
+def pairs(labels: Mapping[Any, Any]) -> list[tuple[str, Any]]:
+    """Return choices for a field of a form that exists already."""
+    return [(str(value), label) for value, label in labels.items()]
 
 
 class SignInForm(FlaskForm):

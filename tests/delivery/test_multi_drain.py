@@ -166,7 +166,7 @@ def test_a_slice_ends_a_job_whatever_is_due(
     make_platform: Callable[..., Platform], scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slow relays that become due in turns, for ever, do not keep a job from its end: RQ would kill it there."""
-    platform = make_platform(slice=1)
+    platform = make_platform(slice=4)
     relays = [platform.add_relay(scripted) for _relay in range(4)]
     for relay in relays:
         platform.send(relay, 1500)

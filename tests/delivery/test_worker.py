@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from datetime import timedelta
+from inspect import signature
 from types import SimpleNamespace
 
 import pytest
@@ -176,14 +177,15 @@ def test_a_clock_that_is_set_forward_kills_no_sender(queue, monkeypatch, hung_fo
         return 1, os.EX_OK, None
 
     set_forward = iter([now()])
-    for module in ("rq.worker.worker_classes", "own_smtp.delivery.workers.worker"):
+    for module in (RQWorker.__module__, "own_smtp.delivery.workers.worker"):
         monkeypatch.setattr(f"{module}.now", lambda: next(set_forward, now() + timedelta(hours=2)))
     monkeypatch.setattr(RQWorker, "wait_for_horse", wait_as_rq_does)
     monkeypatch.setattr(watching, "maintain_heartbeats", lambda *_: None)
     monkeypatch.setattr(watching, "heartbeat", lambda *_: None)
     monkeypatch.setattr(watching, "handle_job_failure", lambda *_, **__: None)
     monkeypatch.setattr(watching, "kill_horse", lambda: killed.append(job.id))
-    watching.monitor_work_horse(job, queue, SimpleNamespace(id="1"))
+    arguments = [job, queue, SimpleNamespace(id="1")]
+    watching.monitor_work_horse(*arguments[: len(signature(RQWorker.monitor_work_horse).parameters) - 1])
     assert bool(killed) == is_killed
 
 

@@ -10,7 +10,7 @@ from flask_babel import gettext as _
 
 from survey_host import delivery, mailer, plugins, report, sending
 from survey_host.access import needs, own_child, own_survey
-from survey_host.forms import EmptyForm, SendForm, choices
+from survey_host.forms import EmptyForm, SendForm, pairs
 from survey_host.models import Kind, Role, SendRun, Survey
 from survey_host.sending import PLATFORM, Audience
 
@@ -46,10 +46,8 @@ def _form(survey: Survey, senders: list[Any]) -> SendForm:
     """Return the form with the survey's current audiences and senders."""
     default = next((item.key for item in senders if item.is_default and item.is_available), PLATFORM)
     form = SendForm(audience=Audience.NEW.value, sender=default)
-    form.audience.choices = choices({audience: audience for audience in Audience})
-    form.sender.choices = choices(
-        {PLATFORM: PLATFORM} | {item.key: item.label for item in senders if item.is_available}
-    )
+    form.audience.choices = pairs({audience: audience for audience in Audience})
+    form.sender.choices = pairs({PLATFORM: PLATFORM} | {item.key: item.label for item in senders if item.is_available})
     if not form.is_submitted():
         form.nonce.data = secrets.token_urlsafe(16)
     return form

@@ -147,9 +147,9 @@ class OwnWorker(Worker):
         if self.stop.is_set():  # the signal came before there was a process to pass it on to
             self.handle_warm_shutdown_request()
 
-    def monitor_work_horse(self, job: Job, queue: Queue, execution: Any) -> None:
+    def monitor_work_horse(self, job: Job, queue: Queue, *execution: Any) -> None:
         self._watched = job, time.monotonic()
-        super().monitor_work_horse(job, queue, execution)
+        super().monitor_work_horse(job, queue, *execution)  # RQ 2.0 has no executions yet
 
     def wait_for_horse(self) -> Any:
         """Wait as RQ does, which kills the process when the job's time is over, and measures that by the wall clock.
