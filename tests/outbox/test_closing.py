@@ -216,6 +216,18 @@ def test_only_a_finished_batch_in_which_something_waits_again_is_reopened(outbox
     assert outbox.batch_states() == ["open" if state == "done" else state, "done"]
 
 
+@pytest.mark.parametrize("state", ["open", "paused", "cancelled"])
+def test_only_an_open_batch_of_the_drained_relay_is_finished(outbox: Outbox, state: str) -> None:
+    """Nothing waits in it any more. A paused or withdrawn one stays what people made of it, another relay's as it is."""
+    taken, ids = drain(outbox, 1)
+    outbox.settle(taken, ids)
+    other, found = drain(outbox, 1)
+    outbox.settle(other, found)
+    outbox.change(Batch, outbox.column(Batch.id)[0], state=state)
+    outbox(settlements.finish_batches, taken.relay_id)
+    assert outbox.batch_states() == ["done" if state == "open" else state, "open"]
+
+
 def test_a_deferral_keeps_the_time_of_the_first_failure(outbox: Outbox) -> None:
     """From there the horizon counts after which it is given up."""
     taken, ids = drain(outbox, 1)
