@@ -100,6 +100,18 @@ def test_a_journal_whose_lines_are_all_settled_goes(outbox: Outbox) -> None:
     assert outbox.column(Journal.id) == []
 
 
+def test_a_journal_goes_whatever_its_relay_s_next_drain_has_claimed(outbox: Outbox) -> None:
+    """A drain that lost its lease has settled all of its own: its journal need not be read, and the other goes on."""
+    taken, ids = drain(outbox, 1)
+    outbox.send(taken.relay_id, 2)
+    outbox.settle(taken, ids)
+    outbox(leases.give_back_lease, taken, {})
+    following, found = claimed(outbox, taken.relay_id)
+    assert outbox(closing.close_journal, taken.token, unreadable, is_counted=True)
+    assert outbox.column(Journal.id) == [following.token]
+    assert state_of(outbox, [*ids, *found]) == ["accepted", "sending", "sending"]
+
+
 def test_a_closed_journal_is_closed_whoever_else_has_an_open_one(outbox: Outbox) -> None:
     """A drain learns that a recovery settled its journal, and does not end its relay's next drain."""
     gone, ids = drain(outbox, 1)
@@ -218,7 +230,7 @@ def test_only_a_finished_batch_in_which_something_waits_again_is_reopened(outbox
 
 @pytest.mark.parametrize("state", ["open", "paused", "cancelled"])
 def test_only_an_open_batch_of_the_drained_relay_is_finished(outbox: Outbox, state: str) -> None:
-    """Nothing waits in it any more. A paused or withdrawn one stays what people made of it, another relay's as it is."""
+    """A paused or withdrawn one stays what people made of it though nothing waits in it; so does another relay's."""
     taken, ids = drain(outbox, 1)
     outbox.settle(taken, ids)
     other, found = drain(outbox, 1)
