@@ -100,6 +100,18 @@ def test_a_journal_whose_lines_are_all_settled_goes(outbox: Outbox) -> None:
     assert outbox.column(Journal.id) == []
 
 
+def test_a_journal_goes_whatever_its_relay_s_next_drain_has_claimed(outbox: Outbox) -> None:
+    """A drain that lost its lease has settled all of its own: its journal need not be read, and the other goes on."""
+    taken, ids = drain(outbox, 1)
+    outbox.send(taken.relay_id, 2)
+    outbox.settle(taken, ids)
+    outbox(leases.give_back_lease, taken, {})
+    following, found = claimed(outbox, taken.relay_id)
+    assert outbox(closing.close_journal, taken.token, unreadable, is_counted=True)
+    assert outbox.column(Journal.id) == [following.token]
+    assert state_of(outbox, [*ids, *found]) == ["accepted", "sending", "sending"]
+
+
 def test_a_closed_journal_is_closed_whoever_else_has_an_open_one(outbox: Outbox) -> None:
     """A drain learns that a recovery settled its journal, and does not end its relay's next drain."""
     gone, ids = drain(outbox, 1)
@@ -214,6 +226,18 @@ def test_only_a_finished_batch_in_which_something_waits_again_is_reopened(outbox
         outbox.change(Batch, batch, state=given)
     outbox(settlements.queue_unbegun, taken.token, ids[:1], tells_host=True)
     assert outbox.batch_states() == ["open" if state == "done" else state, "done"]
+
+
+@pytest.mark.parametrize("state", ["open", "paused", "cancelled"])
+def test_only_an_open_batch_of_the_drained_relay_is_finished(outbox: Outbox, state: str) -> None:
+    """A paused or withdrawn one stays what people made of it though nothing waits in it; so does another relay's."""
+    taken, ids = drain(outbox, 1)
+    outbox.settle(taken, ids)
+    other, found = drain(outbox, 1)
+    outbox.settle(other, found)
+    outbox.change(Batch, outbox.column(Batch.id)[0], state=state)
+    outbox(settlements.finish_batches, taken.relay_id)
+    assert outbox.batch_states() == ["done" if state == "open" else state, "open"]
 
 
 def test_a_deferral_keeps_the_time_of_the_first_failure(outbox: Outbox) -> None:

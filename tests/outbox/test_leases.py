@@ -141,6 +141,17 @@ def test_a_renewal_prolongs_the_lease_and_keeps_the_pace(outbox: Outbox) -> None
     assert taken_of(outbox, relay).pace == {"claimed": 5}
 
 
+def test_a_lease_says_who_has_it_and_when_its_last_drain_ended(outbox: Outbox) -> None:
+    """An operator sees which worker drains the relay; who was served longest ago is served next."""
+    relay = outbox.relay()
+    taken = taken_of(outbox, relay)
+    assert (outbox.column(Lease.owner), outbox.column(Lease.drained_at)) == (["test"], [None])
+    outbox(leases.give_back_lease, taken, {})
+    (drained_at,) = outbox.column(Lease.drained_at)
+    assert outbox.column(Lease.owner) == [None]
+    assert abs(drained_at - now(outbox)) < timedelta(minutes=1)
+
+
 def test_a_journal_says_when_it_was_opened(outbox: Outbox) -> None:
     """A silent machine is given up after a grace from there."""
     journal = journal_of(outbox, taken_of(outbox, outbox.relay()))
