@@ -66,7 +66,7 @@ def parse_journal(lines: Iterable[bytes], name: str) -> Findings:
                 _take(_body(number, line), findings)
             elif line != header_line(name):
                 break
-        except (ValueError, TypeError, KeyError) as error:
+        except Exception as error:  # whatever a line makes of the parser, nothing in the file is trusted
             raise JournalError(f"The journal {name} is damaged at line {number + 1}.") from error
     raise JournalError(f"The journal {name} is cut or damaged at line {number + 1}.")
 

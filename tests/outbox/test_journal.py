@@ -262,7 +262,10 @@ def test_another_journal_is_not_taken_for_this_one(machine):
         b"[1]",
         b"T5",
         b"E[1,2,3,4]",
+        b"T[1e999]",
+        b"T" + b"[" * 100_000,
     ],
+    ids=lambda damage: str(damage[:20]),
 )
 def test_a_damaged_journal_is_not_trusted(machine, damage):
     """Any invalid content makes the whole journal unusable."""
