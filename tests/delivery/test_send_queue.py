@@ -297,7 +297,7 @@ def test_a_message_counts_from_the_turn_in_which_it_was_written(make_feed: Calla
         assert queue.take() is not None
         clock.now += 0.2
         await asyncio.sleep(0)
-        assert queue.pacer.next_at(clock.now) == pytest.approx(NOON + 0.7)
+        assert queue.pacer.next_at(clock.now) == pytest.approx(NOON + 0.7, abs=1e-6)
 
     run(work())
 
