@@ -386,3 +386,77 @@ def test_the_third_recipient_in_a_row_that_is_put_off_is_about_the_pace(make_fee
         assert queue.pacer.is_slowed
 
     run(work())
+
+
+# When more is claimed
+
+
+def test_more_is_wanted_when_half_of_the_last_claim_has_left(make_feed: Callable[..., SendQueue]) -> None:
+    """Whoever claims is woken just then; nothing is wanted once nothing more is due, or the end has come."""
+
+    async def work() -> None:
+        queue = make_feed()
+        queue.fill(claimed(1, 2, 3, 4), lambda: True)
+        queue.full.clear()
+        assert queue.take() is not None
+        assert not queue.wants_more
+        assert not queue.full.is_set()
+        assert queue.take() is not None
+        assert queue.wants_more
+        assert queue.full.is_set()
+        queue.is_dry = True
+        assert not queue.wants_more
+        queue.is_dry = False
+        queue.close()
+        assert not queue.wants_more
+
+    run(work())
+
+
+def test_a_reserve_is_kept_however_little_was_claimed(make_feed: Callable[..., SendQueue]) -> None:
+    """Two connections' worth of invitations is not waited out to the half."""
+
+    async def work() -> None:
+        queue = make_feed()
+        queue.fill(claimed(1, 2, 3), lambda: True, reserve=2)
+        assert not queue.wants_more
+        assert queue.take() is not None
+        assert queue.wants_more
+
+    run(work())
+
+
+def test_connections_get_all_that_is_here_before_they_end(make_feed: Callable[..., SendQueue]) -> None:
+    """That nothing more is due ends nobody's work while something waits; that nothing waits ends it only then."""
+
+    async def work() -> None:
+        queue = make_feed()
+        waiting = asyncio.create_task(queue.next())
+        await asyncio.sleep(0)
+        assert not queue.is_exhausted
+        queue.fill(claimed(1, 2), lambda: True)
+        queue.is_dry = True
+        async with asyncio.timeout(5):
+            assert await waiting is not None
+        assert not queue.is_exhausted
+        assert await queue.next() is not None
+        assert queue.is_exhausted
+
+    run(work())
+
+
+def test_the_end_is_told_to_all_who_wait_for_it(make_feed: Callable[..., SendQueue]) -> None:
+    """Those who write and claim too; nobody is told to come back later, where nothing rests."""
+
+    async def work() -> None:
+        queue = make_feed(min_interval=3600.0)
+        queue.fill(claimed(1, 2), lambda: True)
+        queue.full.clear()
+        assert queue.take() is not None
+        queue.full.clear()
+        queue.close()
+        assert queue.closed.is_set()
+        assert queue.full.is_set()
+        assert queue.wake_at is None
+
+    run(work())

@@ -208,7 +208,7 @@ def test_moved_messages_are_taken_from_the_latest_slices() -> None:
         window.add(second, count)
     window.move_last(1005, 3)
     assert (window.dump(), window.total) == ([[1000, 1], [1005, 3]], 4)
-    window.move_last(1003, 1)
+    window.move_last(1003, 3)
     assert window.dump() == [[1000, 1], [1005, 3]]
     window.move_last(1006, 9)  # more than it knows of
     assert (window.dump(), window.total) == ([[1006, 4]], 4)
