@@ -13,7 +13,7 @@ from own_smtp.delivery.contract import AddressedInvitation
 from own_smtp.delivery.retry_policy import RetryPolicy
 from own_smtp.delivery.sending.composer import Composer
 from own_smtp.delivery.sending.send_queue import GIVE_BACK, SendQueue
-from own_smtp.errors import LeaseLostError
+from own_smtp.errors import ContentError, LeaseLostError
 from own_smtp.outbox.journal import JournalWriter, Machine, read_journal
 from own_smtp.relays.rate_limits import Pacer
 from own_smtp.settings import Settings
@@ -460,3 +460,57 @@ def test_the_end_is_told_to_all_who_wait_for_it(make_feed: Callable[..., SendQue
         assert queue.wake_at is None
 
     run(work())
+
+
+def test_a_message_that_cannot_be_made_fails_and_the_next_one_leaves(
+    make_feed: Callable[..., SendQueue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is settled at once, and not left in hand until the drain ends."""
+    compose = FakeComposer.compose
+
+    def fail(composer: FakeComposer, letter: AddressedInvitation, date: str) -> Envelope:
+        if letter.id == 1:
+            raise ContentError("No such placeholder.")
+        return compose(composer, letter, date)
+
+    monkeypatch.setattr(FakeComposer, "compose", fail)
+    queue = make_feed()
+    queue.fill(claimed(1, 2), lambda: True)
+    envelope = queue.take()
+    assert envelope is not None
+    assert envelope.invitation_id == 2
+    assert [item.state for item in queue.settlements] == [State.FAILED]
+    assert queue.unfinished == 1
+
+
+def test_what_one_connection_gives_back_another_gets(make_feed: Callable[..., SendQueue]) -> None:
+    """Also one that waits already."""
+
+    async def work() -> None:
+        queue = make_feed()
+        queue.fill(claimed(1), lambda: True)
+        first = queue.take()
+        assert first is not None
+        waiting = asyncio.create_task(queue.next())
+        await asyncio.sleep(0)
+        queue.give_back(first)
+        async with asyncio.timeout(5):
+            assert (await waiting) == first
+        assert queue.abandon() == [1]
+        assert (queue.unfinished, queue.abandon()) == (0, [])
+
+    run(work())
+
+
+def test_an_accepted_message_is_never_recorded_as_anything_else(
+    make_feed: Callable[..., SendQueue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even for a moment: a crash would send it twice."""
+    recorded: list[State] = []
+    monkeypatch.setattr(JournalWriter, "end", lambda _writer, _id, outcome, _now: recorded.append(outcome.state))
+    queue = make_feed()
+    queue.fill(claimed(1), lambda: True)
+    envelope = queue.take()
+    assert envelope is not None
+    queue.end(envelope, classify(Stage.MESSAGE, TAKEN))
+    assert recorded == [State.ACCEPTED]
