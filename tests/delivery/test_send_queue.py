@@ -13,7 +13,7 @@ from own_smtp.delivery.contract import AddressedInvitation
 from own_smtp.delivery.retry_policy import RetryPolicy
 from own_smtp.delivery.sending.composer import Composer
 from own_smtp.delivery.sending.send_queue import GIVE_BACK, SendQueue
-from own_smtp.errors import LeaseLostError
+from own_smtp.errors import ContentError, LeaseLostError
 from own_smtp.outbox.journal import JournalWriter, Machine, read_journal
 from own_smtp.relays.rate_limits import Pacer
 from own_smtp.settings import Settings
@@ -297,7 +297,7 @@ def test_a_message_counts_from_the_turn_in_which_it_was_written(make_feed: Calla
         assert queue.take() is not None
         clock.now += 0.2
         await asyncio.sleep(0)
-        assert queue.pacer.next_at(clock.now) == pytest.approx(NOON + 0.7)
+        assert queue.pacer.next_at(clock.now) == pytest.approx(NOON + 0.7, abs=1e-6)
 
     run(work())
 
@@ -386,3 +386,131 @@ def test_the_third_recipient_in_a_row_that_is_put_off_is_about_the_pace(make_fee
         assert queue.pacer.is_slowed
 
     run(work())
+
+
+# When more is claimed
+
+
+def test_more_is_wanted_when_half_of_the_last_claim_has_left(make_feed: Callable[..., SendQueue]) -> None:
+    """Whoever claims is woken just then; nothing is wanted once nothing more is due, or the end has come."""
+
+    async def work() -> None:
+        queue = make_feed()
+        queue.fill(claimed(1, 2, 3, 4), lambda: True)
+        queue.full.clear()
+        assert queue.take() is not None
+        assert not queue.wants_more
+        assert not queue.full.is_set()
+        assert queue.take() is not None
+        assert queue.wants_more
+        assert queue.full.is_set()
+        queue.is_dry = True
+        assert not queue.wants_more
+        queue.is_dry = False
+        queue.close()
+        assert not queue.wants_more
+
+    run(work())
+
+
+def test_a_reserve_is_kept_however_little_was_claimed(make_feed: Callable[..., SendQueue]) -> None:
+    """Two connections' worth of invitations is not waited out to the half."""
+
+    async def work() -> None:
+        queue = make_feed()
+        queue.fill(claimed(1, 2, 3), lambda: True, reserve=2)
+        assert not queue.wants_more
+        assert queue.take() is not None
+        assert queue.wants_more
+
+    run(work())
+
+
+def test_connections_get_all_that_is_here_before_they_end(make_feed: Callable[..., SendQueue]) -> None:
+    """That nothing more is due ends nobody's work while something waits; that nothing waits ends it only then."""
+
+    async def work() -> None:
+        queue = make_feed()
+        waiting = asyncio.create_task(queue.next())
+        await asyncio.sleep(0)
+        assert not queue.is_exhausted
+        queue.fill(claimed(1, 2), lambda: True)
+        queue.is_dry = True
+        async with asyncio.timeout(5):
+            assert await waiting is not None
+        assert not queue.is_exhausted
+        assert await queue.next() is not None
+        assert queue.is_exhausted
+
+    run(work())
+
+
+def test_the_end_is_told_to_all_who_wait_for_it(make_feed: Callable[..., SendQueue]) -> None:
+    """Those who write and claim too; nobody is told to come back later, where nothing rests."""
+
+    async def work() -> None:
+        queue = make_feed(min_interval=3600.0)
+        queue.fill(claimed(1, 2), lambda: True)
+        queue.full.clear()
+        assert queue.take() is not None
+        queue.full.clear()
+        queue.close()
+        assert queue.closed.is_set()
+        assert queue.full.is_set()
+        assert queue.wake_at is None
+
+    run(work())
+
+
+def test_a_message_that_cannot_be_made_fails_and_the_next_one_leaves(
+    make_feed: Callable[..., SendQueue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is settled at once, and not left in hand until the drain ends."""
+    compose = FakeComposer.compose
+
+    def fail(composer: FakeComposer, letter: AddressedInvitation, date: str) -> Envelope:
+        if letter.id == 1:
+            raise ContentError("No such placeholder.")
+        return compose(composer, letter, date)
+
+    monkeypatch.setattr(FakeComposer, "compose", fail)
+    queue = make_feed()
+    queue.fill(claimed(1, 2), lambda: True)
+    envelope = queue.take()
+    assert envelope is not None
+    assert envelope.invitation_id == 2
+    assert [item.state for item in queue.settlements] == [State.FAILED]
+    assert queue.unfinished == 1
+
+
+def test_what_one_connection_gives_back_another_gets(make_feed: Callable[..., SendQueue]) -> None:
+    """Also one that waits already."""
+
+    async def work() -> None:
+        queue = make_feed()
+        queue.fill(claimed(1), lambda: True)
+        first = queue.take()
+        assert first is not None
+        waiting = asyncio.create_task(queue.next())
+        await asyncio.sleep(0)
+        queue.give_back(first)
+        async with asyncio.timeout(5):
+            assert (await waiting) == first
+        assert queue.abandon() == [1]
+        assert (queue.unfinished, queue.abandon()) == (0, [])
+
+    run(work())
+
+
+def test_an_accepted_message_is_never_recorded_as_anything_else(
+    make_feed: Callable[..., SendQueue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even for a moment: a crash would send it twice."""
+    recorded: list[State] = []
+    monkeypatch.setattr(JournalWriter, "end", lambda _writer, _id, outcome, _now: recorded.append(outcome.state))
+    queue = make_feed()
+    queue.fill(claimed(1), lambda: True)
+    envelope = queue.take()
+    assert envelope is not None
+    queue.end(envelope, classify(Stage.MESSAGE, TAKEN))
+    assert recorded == [State.ACCEPTED]

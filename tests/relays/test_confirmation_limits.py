@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from own_smtp.errors import ConflictError, LimitError
 from own_smtp.relays import confirmations
 from own_smtp.relays.confirmations import HOURLY_CEILING, PERSONAL_CEILING, RETRIES, LinkState, MailState
-from own_smtp.smtp.replies.outcomes import Stage
+from own_smtp.smtp.replies.outcomes import Stage, interrupted
 from own_smtp.smtp.values import Outcome, Reply
 from own_smtp.states import State
 from own_smtp.storage.clock import read_clock
@@ -219,6 +219,33 @@ def test_a_mail_is_tried_so_often_and_no_more(db_session, make_relay):
             waits.append(round((taken.next_attempt_at - read_clock(db_session.connection())).total_seconds() / 60))
     assert waits == [1, 5, 15, 30, 60, 120]
     assert mail_state(db_session, relay) is MailState.FAILED
+
+
+def test_a_mail_that_is_tried_again_is_shown_as_being_sent(db_session, make_relay):
+    """The last attempt's fault is the state only until the next attempt begins."""
+    relay = make_relay()
+    waiting = only_unsent(db_session)
+    send_mail(db_session, relay, new_token(), LATER)
+    assert mail_state(db_session, relay) is MailState.RETRYING
+    due_now(db_session, waiting)
+    assert confirmations.claim_mail(db_session, waiting, new_token()) is not None
+    assert mail_state(db_session, relay) is MailState.SENDING
+
+
+def test_a_server_that_cannot_be_reached_is_tried_again(db_session, make_relay):
+    """It said nothing, so there is no code; what it says the next time is shown with all its codes."""
+    relay = make_relay()
+    found = send_mail(db_session, relay, new_token(), interrupted(Stage.CONNECT, "Nobody listens there."))
+    assert (found.stage, found.code, found.enhanced, found.error) == (
+        Stage.CONNECT,
+        None,
+        None,
+        "Nobody listens there.",
+    )
+    assert mail_state(db_session, relay) is MailState.RETRYING
+    said = Reply(code=550, text="Nobody here", enhanced="5.1.1")
+    found = send_mail(db_session, relay, new_token(), REFUSED._replace(reply=said))
+    assert (found.code, found.enhanced) == (550, "5.1.1")
 
 
 def test_a_refused_mail_says_why_and_is_not_repeated(db_session, make_relay):

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from own_smtp.relays.rate_limits import Pacer
-from own_smtp.relays.sliding_window import SlidingWindow
+from own_smtp.relays.rate_limits import ENOUGH_SEEN, Pacer, capped
+from own_smtp.relays.sliding_window import SLICES, SlidingWindow
+from own_smtp.settings import Settings
 from own_smtp.smtp.values import Limits
 
 NOON = 1_790_000_000.0
@@ -190,3 +191,97 @@ def test_reported_blockers_end_with_the_wait(limits: dict[str, Any], count: int)
     found = pace.blockers(NOON)
     assert bool(found) == (pace.next_at(NOON) > NOON)
     assert all(NOON < at <= pace.next_at(NOON) for at in found.values())
+
+
+def test_a_slice_is_forgotten_only_when_all_of_it_is_over() -> None:
+    """A message at the end of a slice counts for its whole period, and for no more than a slice longer."""
+    window = SlidingWindow(float(SLICES), 1)  # slices of one second
+    window.add(1000.9, 1)
+    assert window.next_at(1250.5) == 1251.0
+    assert (window.left(1250.5), window.left(1250.999), window.left(1252.0)) == (0, 0, 1)
+
+
+def test_moved_messages_are_taken_from_the_latest_slices() -> None:
+    """However many slices they are in: each counts once, and none is counted earlier than before."""
+    window = SlidingWindow(float(SLICES), 10)
+    for second, count in [(1000, 2), (1001, 1), (1002, 1)]:
+        window.add(second, count)
+    window.move_last(1005, 3)
+    assert (window.dump(), window.total) == ([[1000, 1], [1005, 3]], 4)
+    window.move_last(1003, 3)
+    assert window.dump() == [[1000, 1], [1005, 3]]
+    window.move_last(1006, 9)  # more than it knows of
+    assert (window.dump(), window.total) == ([[1006, 4]], 4)
+
+
+def test_a_windows_state_is_as_small_as_its_slices() -> None:
+    """It is written with each claim: thousands of messages within one slice are one number."""
+    pace = pacer(per_hour=5000)
+    send(pace, NOON, 4000)
+    assert pace.keep(NOON, 0)["windows"] == {"hour": [[int(NOON // 14.4), 4000]]}
+
+
+def test_limits_may_change_between_two_drains() -> None:
+    """A limit that is gone holds nothing up, and one that is new counts from now, also after a crash."""
+    first = pacer(per_hour=5)
+    send(first, NOON, 3)
+    kept = first.keep(NOON, 2)
+    second = pacer(kept, at=NOON, per_minute=4)
+    assert send(second, NOON, 4) == [NOON] * 4
+    assert second.next_at(NOON) >= NOON + 60
+
+
+def test_the_interval_that_the_server_demands_outlives_a_crash() -> None:
+    """What a killed drain had claimed may have left a moment ago."""
+    learned = {"learned": 1.0, "basis": 1.0, "slowed_at": NOON - 2, "healthy_since": NOON - 1}
+    kept = pacer(learned).keep(NOON, 1)
+    assert pacer(kept, at=NOON + 5).next_at(NOON + 5) == NOON + 6
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_an_interval_is_reported_as_the_reason_of_a_wait(learned: bool) -> None:
+    """Whether a person set it or the server demands it."""
+    known = {"learned": 2.0, "basis": 2.0, "slowed_at": NOON - 2, "healthy_since": NOON - 1}
+    pace = pacer(known) if learned else pacer(min_interval=2.0)
+    assert pace.acquire(NOON)
+    assert pace.blockers(NOON + 0.5) == {"spacing": pace.next_at(NOON + 0.5)}
+    assert pace.next_at(NOON + 0.5) >= NOON + 1.9
+
+
+def test_closed_hours_are_reported_as_the_reason_of_a_wait() -> None:
+    """With the time at which they end."""
+    sunday = 1_795_338_000.0  # 2026-11-22 09:00 UTC
+    pace = pacer(sending_windows=({"days": [0], "start": "08:00", "end": "18:00"},), timezone="UTC")
+    assert pace.blockers(sunday) == {"hours": sunday + 23 * 3600}
+
+
+def test_no_more_is_claimed_than_may_leave_soon() -> None:
+    """A claimed invitation that has to wait is kept from a worker that could send it."""
+    assert pacer(min_interval=2.0).allowance(NOON, 10.0) == 6
+    assert pacer(min_interval=2.0, per_minute=3).allowance(NOON, 10.0) == 4
+    waiting = pacer(min_interval=60.0)
+    assert waiting.acquire(NOON)
+    assert waiting.allowance(NOON, 10.0) == 0
+    waiting = pacer()
+    waiting.slow_down(NOON)
+    assert waiting.allowance(NOON + 1, 10.0) == 21  # probes, half a second apart
+
+
+def test_the_measured_rate_is_that_of_the_messages_sent() -> None:
+    """Known after enough of them, and kept for the next drain until it has measured its own."""
+    pace = pacer(min_interval=0.5)
+    sent = send(pace, NOON, ENOUGH_SEEN - 1)
+    assert pace.seen is None
+    (last,) = send(pace, sent[-1], 1)
+    assert pace.seen == pytest.approx(2.0, rel=0.05)
+    after = pacer(pace.keep(last, 0))
+    assert after.acquire(last + 1000)
+    assert after.seen == pace.seen
+
+
+@pytest.mark.parametrize(
+    ("own", "ceiling", "result"), [(None, None, None), (7, None, 7), (None, 5, 5), (4, 5, 4), (5, 5, 5), (6, 5, 5)]
+)
+def test_no_relay_is_faster_than_the_platform_allows(own: int | None, ceiling: int | None, result: int | None) -> None:
+    """The lower one of both limits counts."""
+    assert capped(Limits(per_second=own), Settings(ceiling_per_second=ceiling)).per_second == result

@@ -26,6 +26,29 @@ def said(text: str) -> Reply:
     return Reply(code=int(code), enhanced=enhanced, text=words)
 
 
+# The same in each stage after RCPT.
+AFTER_RCPT = [
+    ("421 4.2.2 mailbox full", "queued", None, True),
+    ("452 4.2.2 mailbox full", "queued", None, False),
+    ("452 4.2.2 over quota", "queued", None, False),
+    ("451 4.2.0 no", "queued", None, True),
+    ("451 4.3.0 no", "queued", None, True),
+    ("452 4.4.5 no", "queued", None, True),
+    ("454 4.7.1 Relay access denied", "queued", "no_auth", False),
+    ("503 5.7.0 must issue a STARTTLS command first", "queued", "no_tls", False),
+    ("530 5.7.0 no", "queued", "no_auth", False),
+    ("550 5.1.7 no", "queued", "sender", False),
+    ("550 5.1.8 no", "queued", "sender", False),
+    ("550 5.4.5 no", "queued", "quota", False),
+    ("552 5.2.2 mailbox full", "refused", None, False),
+    ("552 5.7.1 Send quota exceeded", "queued", "quota", False),
+    ("552 5.3.4 no", "refused", None, False),
+    ("553 5.7.1 Sender address rejected: not owned by user ann", "queued", "sender", False),
+    ("554 5.7.1 <x[192.0.2.1]>: Client host rejected: Access denied", "queued", "blocked", False),
+    ("554 5.7.1 Relay access denied", "queued", "no_auth", False),
+    ("554 5.7.1 no", "refused", None, False),
+]
+
 # The stage, the reply, the invitation's state, why the relay pauses, whether it goes slower.
 CASES = [
     ("banner", "421 busy", "queued", None, True),
@@ -125,6 +148,35 @@ CASES = [
     ("rcpt", "550 5.1.1 host a.example said: Service unavailable; Client host blocked", "refused", None, False),
     ("rcpt", "550 5.7.606 Access denied, banned sending IP [192.0.2.1]", "queued", "blocked", False),
     ("message", "550 5.7.708 Access denied, traffic not accepted from this IP.", "queued", "blocked", False),
+    # Where only the stage, the code or the enhanced code decides.
+    ("ehlo", "450 4.7.0 later", "queued", None, True),
+    ("starttls", "421 4.7.0 closing", "queued", None, True),
+    ("auth", "538 5.7.11 no", "queued", "no_tls", False),
+    ("auth", "530 5.7.0 no", "queued", "no_tls", False),
+    ("auth", "535 Login rate limit exceeded", "queued", "credentials", False),
+    ("auth", "535 Too many log-ins: rate limit exceeded", "queued", "credentials", False),
+    ("auth", "535 Too many logons: rate limit exceeded", "queued", "credentials", False),
+    ("auth", "535 Too many attempts: rate limit exceeded", "queued", "credentials", False),
+    ("auth", "535 Authentication failed: rate limit exceeded", "queued", "credentials", False),
+    ("auth", "535 Authentication error: rate limit exceeded", "queued", "credentials", False),
+    ("auth", "535 Too many auth requests: rate limit exceeded", "queued", "credentials", False),
+    ("auth", "535 Too many wrong passwords: rate limit exceeded", "queued", "credentials", False),
+    ("mail", "530 5.7.0 no", "queued", "no_auth", False),
+    ("mail", "421 4.7.0 must issue a STARTTLS command first", "queued", None, True),
+    ("mail", "450 4.1.8 <x@b.example>: Sender address rejected: Domain not found", "queued", None, True),
+    ("mail", "452 4.2.2 over quota", "queued", None, True),
+    ("mail", "454 4.7.1 Relay access denied", "queued", "no_auth", False),
+    ("mail", "552 5.7.1 Send quota exceeded", "queued", "quota", False),
+    ("mail", "552 5.4.5 no", "queued", "quota", False),
+    ("mail", "552 5.1.7 no", "queued", "sender", False),
+    ("mail", "552 5.7.1 Your account is suspended", "queued", "sender", False),
+    ("mail", "550 5.3.4 no", "refused", None, False),
+    ("rcpt", "421 4.2.2 mailbox full", "queued", None, True),
+    ("rcpt", "450 4.1.8 <x@b.example>: Sender address rejected: Domain not found", "queued", None, False),
+    ("rcpt", "450 4.7.25 Client host rejected: cannot find your hostname", "queued", None, True),
+    ("rcpt", "530 5.7.0 no", "queued", "no_auth", False),
+    ("message", "450 4.7.0 The user you are trying to contact is receiving mail too quickly.", "queued", None, False),
+    *((stage, *case) for stage in ("data", "body", "message") for case in AFTER_RCPT),
 ]
 
 
@@ -165,7 +217,10 @@ def test_texts_only_make_a_verdict_milder(stage, code, words, enhanced):
     assert (spoken.state is State.ACCEPTED) == (silent.state is State.ACCEPTED)
 
 
-@pytest.mark.parametrize(("stage", "code"), [("data", 250), ("message", 354), ("mail", 354), ("ehlo", 334)])
+@pytest.mark.parametrize(
+    ("stage", "code"),
+    [("data", 250), ("message", 354), ("mail", 354), ("ehlo", 334), ("starttls", 354), ("auth", 334), ("rcpt", 354)],
+)
 def test_a_nonsensical_reply_counts_as_an_interruption(stage, code):
     """Unknown after the final dot, queued before."""
     outcome = classify(Stage(stage), Reply(code=code, text="what"))
