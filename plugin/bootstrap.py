@@ -105,10 +105,6 @@ class Components:
         """Enqueue a drain once the session's transaction is committed; a rollback discards it."""
         session.info.setdefault(_TO_ENQUEUE, {}).setdefault(self.wakeup, set()).add(relay_id)
 
-    def job_started(self, relay_id: int) -> None:
-        """Record that a drain's job has started."""
-        self.wakeup.job_started(relay_id)
-
     def enqueue(self, job: str, *arguments: int) -> bool:
         """Enqueue a job; `False` means that Redis did not answer in time."""
         return self.wakeup.enqueue(job, *arguments)

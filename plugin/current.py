@@ -58,9 +58,6 @@ class Extension(Protocol):
     @property
     def runtime(self) -> Runtime: ...
 
-    def job_started(self, relay_id: int) -> None:
-        """Record that a drain's job has started: later requests for a drain enqueue another job."""
-
     def enqueue_drain(self, relay_id: int) -> object:
         """Enqueue a drain of the relay, best effort. Call it after the commit."""
 

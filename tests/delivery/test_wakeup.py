@@ -31,9 +31,12 @@ def test_a_relay_is_woken_once_until_its_job_begins(wakeup):
     assert [wakeup.enqueue_drain(1) for _time in range(3)] == [True] * 3
     wakeup.enqueue_drain(2)
     assert wakeup.depth() == 2
-    wakeup.job_started(1)
-    wakeup.enqueue_drain(1)
-    assert wakeup.depth() == 3
+    begun, other = wakeup.queue.job_ids
+    wakeup.redis.lmove(wakeup.queue.key, wakeup.queue.intermediate_queue_key)  # as a worker takes it
+    assert [wakeup.enqueue_drain(1) for _time in range(3)] == [True] * 3
+    first, second = wakeup.queue.job_ids
+    assert first == other
+    assert second != begun
 
 
 def test_a_job_that_redis_lost_is_enqueued_anew(wakeup):
@@ -76,7 +79,6 @@ def test_without_redis_it_says_so(nobody):
     assert not nobody.enqueue("send_confirmation", 1)
     assert nobody.problem() is QueueProblem.AWAY
     assert nobody.depth() is None
-    nobody.job_started(1)
 
 
 def test_a_redis_that_takes_nothing_is_not_well(redis_server):

@@ -14,7 +14,6 @@ from own_smtp.states import Route
 
 def drain(relay_id: int) -> None:
     """Deliver what is due for a relay, and wake a worker for what is due again."""
-    extension().job_started(relay_id)
     _work(relay_id)
 
 

@@ -37,7 +37,8 @@ CONNECT = 0.3
 ANSWER = 0.5
 """Seconds for each of its answers."""
 KEPT = 7 * 24 * 3600
-"""Seconds for which the id of a waiting job is kept; without it the same job could be enqueued once more."""
+"""Seconds for which the id of a waiting job is kept; without it the same job could be enqueued once more. The id of a
+job that has begun keeps nothing out: it is no longer in the queue."""
 PROBE_KEPT = 30
 JOBS = frozenset({"drain", "fall_back", "look_after_relays", "run_test", "send_confirmation"})
 """The functions of `own_smtp.delivery.workers.jobs` that a worker runs; it refuses any other."""
@@ -86,13 +87,6 @@ class Wakeup:
         """Enqueue a drain unless one is waiting. `False` means that Redis did not answer."""
         return self.enqueue("drain", relay_id)
 
-    def job_started(self, relay_id: int) -> None:
-        """The drain's job has begun: from now on another one may be enqueued."""
-        try:
-            self.redis.delete(self._debounce_key("drain", relay_id))
-        except RedisError:
-            log.debug("The key of the job of relay %s could not be deleted.", relay_id)
-
     def enqueue(self, job: str, *arguments: int) -> bool:
         """Enqueue one of `JOBS` unless it is waiting. `False` means that Redis did not take it.
 
@@ -109,7 +103,7 @@ class Wakeup:
         return True
 
     def _enqueue_once(self, job: str, *arguments: int) -> None:
-        key = self._debounce_key(job, *arguments)
+        key = debounce_key(self._settings.queue, job, *arguments)
         with self.redis.pipeline() as together:
             together.watch(key)  # type: ignore[no-untyped-call]  # redis has no annotations there
             waiting = self.redis.get(key)
@@ -156,9 +150,6 @@ class Wakeup:
             at_front=job in URGENT,
             pipeline=together,
         )
-
-    def _debounce_key(self, job: str, *arguments: int) -> str:
-        return debounce_key(self._settings.queue, job, *arguments)
 
 
 def debounce_key(queue: str, job: str, *arguments: int) -> str:

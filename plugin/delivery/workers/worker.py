@@ -11,7 +11,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
 from multiprocessing.context import ForkProcess
@@ -29,14 +28,12 @@ from rq.utils import now
 
 from own_smtp.delivery.workers import jobs  # loaded here, and not again in each process that is forked for a job
 from own_smtp.delivery.workers.dispatcher import Dispatcher
-from own_smtp.delivery.workers.wakeup import JOBS, debounce_key
+from own_smtp.delivery.workers.wakeup import JOBS
 from own_smtp.settings import Settings
 
 log = logging.getLogger(__name__)
 
 ALLOWED = frozenset(f"{jobs.__name__}.{name}" for name in JOBS)
-FORMER = frozenset(f"own_smtp.jobs.{name}" for name in JOBS)
-"""The same functions by the names under which versions before 0.2 enqueued them."""
 IDLE = 20
 """RQ's `worker_ttl`: an idle worker looks up from its queue every `IDLE - 15` seconds."""
 RECONNECT = 1.0
@@ -85,20 +82,12 @@ class OwnJob(Job):
     @property
     def is_ours(self) -> bool:
         """Whether it calls one of our functions with ids. The JSON serialiser keeps objects out, not functions."""
-        return self._calls_one_of(ALLOWED)
-
-    @property
-    def is_former(self) -> bool:
-        """Whether an older version enqueued it, by a name that is no longer there."""
-        return self._calls_one_of(FORMER)
-
-    def _calls_one_of(self, names: AbstractSet[str]) -> bool:
         try:
             arguments = (self.func_name, self.instance, self.args, self.kwargs)
         except DeserializationError:
             return False
         name, instance, ids, others = arguments
-        return name in names and not instance and not others and all(type(item) is int for item in ids)
+        return name in ALLOWED and not instance and not others and all(type(item) is int for item in ids)
 
 
 class OwnWorker(Worker):
@@ -128,19 +117,11 @@ class OwnWorker(Worker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Refuse foreign jobs before a process is forked for them."""
         if isinstance(job, OwnJob) and job.is_ours:
-            # Here and not in the job: a process that is killed before it begins would leave the key behind.
-            self._allow_again(job, queue)
             super().execute_job(job, queue)
             return
-        if isinstance(job, OwnJob) and job.is_former:
-            # The dispatcher enqueues it again by its present name; the key of this one must not prevent that.
-            self._allow_again(job, queue)
         log.error("Refused the job %s: Own SMTP has no such function.", ascii(job.id)[:100])
         self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
         job.delete()
-
-    def _allow_again(self, job: Job, queue: Queue) -> None:
-        self.connection.delete(debounce_key(queue.name, str(job.func_name).rpartition(".")[2], *job.args))
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         super().fork_work_horse(job, queue)
