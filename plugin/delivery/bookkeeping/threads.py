@@ -1,8 +1,9 @@
-"""The threads that a bookkeeper's calls run in: no more than its database's connections, and none waits for a host.
+"""The threads that a bookkeeper's calls run in, in three lanes that fit the pool of its database.
 
-A call that asks the pool for one connection too many waits, and fails in the end although nothing is wrong. So there
-are as many threads as the pool bears, in three lanes: a slow hook of the host's, or a mail server that does not answer
-a confirmation, must not keep a drain from writing down what came back.
+A call that asks the pool for one connection too many waits, and fails in the end although nothing is wrong. So calls
+about records and calls to the host have no more threads than connections. Urgent tasks have more: each waits for a
+mail server most of the time, and uses a connection only for moments before and after. A slow hook, or a mail server
+that does not answer, must not keep a drain from recording its outcomes.
 """
 
 from __future__ import annotations

@@ -208,9 +208,9 @@ class SendQueue:
         self._ready.appendleft(self._in_hand.pop(envelope.invitation_id))
         self.announce()
 
-    def slow_down(self, now: float | None = None) -> None:
+    def slow_down(self) -> None:
         """The server asked for a slower pace. Answers to what is under way already say nothing of the new one."""
-        self._feedback.slow_down(self._now() if now is None else now, self._in_hand.keys())
+        self._feedback.slow_down(self._now(), self._in_hand.keys())
 
     # How it ends
 
