@@ -86,6 +86,17 @@ class Outbox:
                 duration=LEASE,
             )
 
+    def taken(self, relay_id: int) -> Taken:
+        """Take the lease of a relay that nobody drains."""
+        taken = self.take(relay_id)
+        assert taken is not None
+        return taken
+
+    def now(self) -> datetime:
+        """Return the database's time."""
+        with self.engine.connect() as connection:
+            return read_clock(connection)
+
     def told(self, ids_by_state: dict[State, list[int]]) -> None:
         with self.engine.begin() as connection:
             settlements.mark_notified(connection, ids_by_state)

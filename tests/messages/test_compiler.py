@@ -54,7 +54,7 @@ def body(message: EmailMessage, kind: str) -> str:
     return next(text for content_type, text in texts(message) if content_type == f"text/{kind}")
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(subject=hostile, text=hostile, html=st.none() | hostile, given_values=values, name=hostile)
 @example(subject="", text="", html=None, given_values={}, name="")
 @example(subject="a" * 990, text="{A_B}{A_B}", html="{A_B} {A_B}\n{A_B}", given_values={"A_B": "."}, name="x" * 300)
@@ -72,7 +72,7 @@ def test_any_input_makes_a_message_that_reads_as_meant(subject, text, html, give
     assert message["Bcc"] is None
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(before=hostile, between=hostile, after=hostile, value=hostile)
 def test_text_with_values_survives_in_both_encodings(before, between, after, value):
     """A value of any length and script, anywhere in a Latin or a non-Latin text, arrives unchanged."""
@@ -97,7 +97,7 @@ class _Shape(HTMLParser):
         self.text += data
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(value=hostile)
 @example("x onmouseover=alert(1)")
 @example("\" onmouseover='alert(1)")
@@ -117,7 +117,7 @@ def test_a_value_in_html_is_text_and_nothing_else(padding, value):
         assert shape.text == f"{padding}z{kept}\n"
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(name=one_line, sender=one_line)
 @example(name="Anna, Bob", sender='"quoted" \\ back')
 @example(name="boss@corp.example", sender="a <b@c.example>")
@@ -141,7 +141,7 @@ def test_display_names_arrive_as_written(name, sender):
         assert found_name == clean(wanted)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(template=one_line, given_values=values)
 @example(template="https://example.org/" + "a" * 300, given_values={})
 @example(template="many  spaces   " + "and words " * 50 + "{A_B}", given_values={"A_B": "\r\nX: y"})
@@ -152,7 +152,7 @@ def test_further_headers_arrive_as_written(template, given_values):
     assert message["X"] is None
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(value=hostile)
 @example("t" * 200)
 @example("\r\nBcc: eve@evil.example")
@@ -312,7 +312,7 @@ def test_files_and_pictures_stand_where_mail_programs_look():
     assert file.get_content() == PDF.data
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.binary(max_size=400), filename=one_line.filter(lambda text: text.strip()))
 def test_a_file_arrives_byte_for_byte(data, filename):
     """Any bytes arrive unchanged, under a printable name of any script."""

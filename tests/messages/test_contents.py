@@ -464,7 +464,7 @@ def test_a_message_that_fails_to_write_itself_is_refused():
         whole_bytes("text")
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(text=hostile, subject=hostile, name=hostile)
 @example(text="a\r\n.\nMAIL FROM:<>", subject="a\r\nBcc: eve@evil.example", name="a\r\nBcc: eve@evil.example")
 def test_no_whole_message_becomes_two(text, subject, name):
@@ -482,7 +482,7 @@ def test_no_whole_message_becomes_two(text, subject, name):
     assert not any(field.lower().startswith((b"bcc:", b"to:", b"from:")) for field in fields[2:])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(hostile)
 def test_readying_a_message_twice_changes_nothing(text):
     """A message that is ready for sending stays unchanged."""

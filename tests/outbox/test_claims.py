@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from sqlalchemy import Engine, update
 from own_smtp.outbox import leases, settlements
 from own_smtp.outbox.values import Taken
 from own_smtp.states import Route
-from own_smtp.storage.clock import read_clock
 from own_smtp.storage.models import Batch, Invitation, Lease, Relay
 from tests.outbox_kit import LEASE, REFUSED, Outbox
 
@@ -31,22 +30,11 @@ def route(request: pytest.FixtureRequest) -> Route:
     return found
 
 
-def now(outbox: Outbox) -> datetime:
-    with outbox.engine.connect() as connection:
-        return read_clock(connection)
-
-
-def taken_of(outbox: Outbox, relay: int) -> Taken:
-    taken = outbox.take(relay)
-    assert taken is not None
-    return taken
-
-
 def waiting(outbox: Outbox, count: int, **values: Any) -> tuple[int, list[int]]:
     """Add a relay with a batch whose time for it is over; return its id and the invitations'."""
     relay = outbox.relay()
     batch = outbox.send(relay, count, **values).batch_id
-    outbox.change(Batch, batch, fallback_at=now(outbox) - HOUR)
+    outbox.change(Batch, batch, fallback_at=outbox.now() - HOUR)
     return relay, outbox.column(Invitation.id)
 
 
@@ -59,26 +47,26 @@ def claim(outbox: Outbox, taken: Taken, count: int, route: Route) -> list[int]:
 
 def restart(outbox: Outbox, taken: Taken) -> Taken:
     outbox.end(taken)
-    return taken_of(outbox, taken.relay_id)
+    return outbox.taken(taken.relay_id)
 
 
 def test_what_ended_stands_in_nobodys_way(outbox: Outbox, route: Route) -> None:
     """However many of a batch have ended or are being sent, what waits behind them is found."""
     relay, ids = waiting(outbox, 6)
-    first = taken_of(outbox, relay)
+    first = outbox.taken(relay)
     claim(outbox, first, 3, route)
     outbox.settle(first, ids[:2])
     outbox.settle(first, ids[2:3], REFUSED)
     second = restart(outbox, first)
     assert claim(outbox, second, 2, route) == ids[3:5]
-    outbox.change(Lease, relay, expires_at=now(outbox) - HOUR)
-    assert claim(outbox, taken_of(outbox, relay), 2, route) == ids[5:]
+    outbox.change(Lease, relay, expires_at=outbox.now() - HOUR)
+    assert claim(outbox, outbox.taken(relay), 2, route) == ids[5:]
 
 
 def test_a_drain_claims_each_invitation_once(outbox: Outbox, route: Route) -> None:
     """What a person queued again waits for the next drain: the journal's last word on it is the true one."""
     relay, ids = waiting(outbox, 2)
-    taken = taken_of(outbox, relay)
+    taken = outbox.taken(relay)
     assert claim(outbox, taken, 1, route) == ids[:1]
     outbox.change(Invitation, ids[0], state="queued")
     assert claim(outbox, taken, 5, route) == ids[1:]
@@ -90,17 +78,17 @@ def test_a_drain_claims_each_invitation_once(outbox: Outbox, route: Route) -> No
 def test_the_platform_takes_over_what_waits_for_its_relays_next_attempt(outbox: Outbox) -> None:
     """The time for the relay is over, so a retry planned for later does not hold it up."""
     relay, ids = waiting(outbox, 2)
-    outbox.change(Invitation, ids[0], next_attempt_at=now(outbox) + HOUR)
-    assert sorted(claim(outbox, taken_of(outbox, relay), 5, Route.PLATFORM)) == ids
+    outbox.change(Invitation, ids[0], next_attempt_at=outbox.now() + HOUR)
+    assert sorted(claim(outbox, outbox.taken(relay), 5, Route.PLATFORM)) == ids
 
 
 def test_what_the_platform_tried_waits_for_its_next_attempt(outbox: Outbox) -> None:
     """The platform's server is asked as slowly as it wants, too."""
     relay, ids = waiting(outbox, 2)
-    outbox.change(Invitation, ids[0], route=Route.PLATFORM, next_attempt_at=now(outbox) + HOUR)
-    taken = taken_of(outbox, relay)
+    outbox.change(Invitation, ids[0], route=Route.PLATFORM, next_attempt_at=outbox.now() + HOUR)
+    taken = outbox.taken(relay)
     assert claim(outbox, taken, 5, Route.PLATFORM) == ids[1:]
-    outbox.change(Invitation, ids[0], next_attempt_at=now(outbox) - HOUR)
+    outbox.change(Invitation, ids[0], next_attempt_at=outbox.now() - HOUR)
     assert claim(outbox, taken, 5, Route.PLATFORM) == ids[:1]
 
 
@@ -108,19 +96,19 @@ def test_what_the_platform_tried_waits_for_its_next_attempt(outbox: Outbox) -> N
 def test_the_platform_takes_nothing_before_its_time(outbox: Outbox, fallback_after: timedelta | None) -> None:
     """Neither from a batch that never falls back nor from one whose time is still to come."""
     relay, _ids = waiting(outbox, 2)
-    at = None if fallback_after is None else now(outbox) + fallback_after
+    at = None if fallback_after is None else outbox.now() + fallback_after
     outbox(lambda connection: connection.execute(update(Batch).values(fallback_at=at)))
-    assert claim(outbox, taken_of(outbox, relay), 5, Route.PLATFORM) == []
+    assert claim(outbox, outbox.taken(relay), 5, Route.PLATFORM) == []
 
 
 def test_a_pause_holds_the_relays_own_drain_and_not_the_platform(outbox: Outbox) -> None:
     """A fallback is for relays that are out of order; a deleted one sends neither way."""
     relay, ids = waiting(outbox, 2)
     outbox.change(Relay, relay, state="paused")
-    taken = taken_of(outbox, relay)
+    taken = outbox.taken(relay)
     assert claim(outbox, taken, 1, Route.RELAY) == []
     assert claim(outbox, taken, 1, Route.PLATFORM) == ids[:1]
-    outbox.change(Relay, relay, deleted_at=now(outbox))
+    outbox.change(Relay, relay, deleted_at=outbox.now())
     assert claim(outbox, taken, 5, Route.PLATFORM) == []
 
 
@@ -130,12 +118,12 @@ def test_an_urgent_batch_takes_all_that_a_claim_can_hold(outbox: Outbox) -> None
     outbox.send(relay, 5)
     urgent = outbox.send(relay, 5).batch_id
     outbox.change(Batch, urgent, is_urgent=True)
-    claimed = outbox.claim(taken_of(outbox, relay), 5)
+    claimed = outbox.claim(outbox.taken(relay), 5)
     assert {item.batch_id for item in claimed} == {urgent}
 
 
 def test_what_is_due_longest_comes_first(outbox: Outbox) -> None:
     """A retry whose time came does not wait behind what was queued later."""
     relay, ids = waiting(outbox, 3)
-    outbox.change(Invitation, ids[2], next_attempt_at=now(outbox) - HOUR)
-    assert claim(outbox, taken_of(outbox, relay), 1, Route.RELAY) == ids[2:]
+    outbox.change(Invitation, ids[2], next_attempt_at=outbox.now() - HOUR)
+    assert claim(outbox, outbox.taken(relay), 1, Route.RELAY) == ids[2:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,6 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def outbox(migrated: Engine, tmp_path: Path) -> Outbox:
     return Outbox.at(migrated, tmp_path / "journal")
-
-
-def now(outbox: Outbox) -> datetime:
-    with outbox.engine.connect() as connection:
-        return read_clock(connection)
-
-
-def taken_of(outbox: Outbox, relay: int) -> Taken:
-    taken = outbox.take(relay)
-    assert taken is not None
-    return taken
 
 
 def fall_back(outbox: Outbox, relay: int) -> Taken | None:
@@ -78,7 +67,7 @@ def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
 def test_who_comes_second_behind_the_lock_gets_nothing(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another drain took the lease between the look and the lock: it keeps it, and its journal is the only one."""
     relay = outbox.relay()
-    outbox.end(taken_of(outbox, relay))
+    outbox.end(outbox.taken(relay))
     first: list[Taken | None] = []
     between(monkeypatch, lambda: first.append(outbox.take(relay)))
     assert outbox.take(relay) is None
@@ -89,10 +78,10 @@ def test_who_comes_second_behind_the_lock_gets_nothing(outbox: Outbox, monkeypat
 def test_a_relay_that_was_laid_to_rest_meanwhile_rests(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another drain found between the look and the lock that it must wait."""
     relay = outbox.relay()
-    outbox.end(taken_of(outbox, relay))
+    outbox.end(outbox.taken(relay))
 
     def rest() -> None:
-        taken = taken_of(outbox, relay)
+        taken = outbox.taken(relay)
         outbox(leases.give_back_lease, taken, {"wake_at": taken.at + HOUR})
         outbox(closing.close_journal, taken.token, Findings, is_counted=True)
 
@@ -104,7 +93,7 @@ def test_a_relay_that_was_laid_to_rest_meanwhile_rests(outbox: Outbox, monkeypat
 def test_the_platforms_own_mail_does_not_wait_for_a_resting_relay(outbox: Outbox) -> None:
     """The rest is the relay's. A drain that runs is waited for whichever way it sends."""
     relay = outbox.relay()
-    taken = taken_of(outbox, relay)
+    taken = outbox.taken(relay)
     outbox(leases.give_back_lease, taken, {"wake_at": taken.at + HOUR})
     outbox(closing.close_journal, taken.token, Findings, is_counted=True)
     assert outbox.take(relay) is None
@@ -118,11 +107,11 @@ def test_a_lease_leaves_idle_relays_leases_alone(outbox: Outbox) -> None:
     """Each relay has its own, whatever order they were made in."""
     first, second, third = (outbox.relay() for _relay in range(3))
     for relay in (first, third):
-        outbox.end(taken_of(outbox, relay))
+        outbox.end(outbox.taken(relay))
     before = outbox.column(Lease.token)
-    taken = taken_of(outbox, second)
+    taken = outbox.taken(second)
     assert outbox.column(Lease.token) == [before[0], taken.token, before[1]]
-    assert taken_of(outbox, first).token < taken_of(outbox, third).token
+    assert outbox.taken(first).token < outbox.taken(third).token
 
 
 # How long
@@ -131,38 +120,38 @@ def test_a_lease_leaves_idle_relays_leases_alone(outbox: Outbox) -> None:
 def test_a_renewal_prolongs_the_lease_and_keeps_the_pace(outbox: Outbox) -> None:
     """Nobody else gets it for as long again, and who comes after a death knows the pace that was written last."""
     relay = outbox.relay()
-    taken = taken_of(outbox, relay)
-    outbox.change(Lease, relay, expires_at=now(outbox) - timedelta(seconds=1))
+    taken = outbox.taken(relay)
+    outbox.change(Lease, relay, expires_at=outbox.now() - timedelta(seconds=1))
     outbox(leases.renew_lease, taken, LEASE, {"claimed": 5})
     (expires_at,) = outbox.column(Lease.expires_at)
-    assert LEASE - timedelta(seconds=10) < expires_at - now(outbox) <= LEASE
+    assert LEASE - timedelta(seconds=10) < expires_at - outbox.now() <= LEASE
     assert outbox.take(relay) is None
-    outbox.change(Lease, relay, expires_at=now(outbox) - timedelta(seconds=1))
-    assert taken_of(outbox, relay).pace == {"claimed": 5}
+    outbox.change(Lease, relay, expires_at=outbox.now() - timedelta(seconds=1))
+    assert outbox.taken(relay).pace == {"claimed": 5}
 
 
 def test_a_lease_says_who_has_it_and_when_its_last_drain_ended(outbox: Outbox) -> None:
     """An operator sees which worker drains the relay; who was served longest ago is served next."""
     relay = outbox.relay()
-    taken = taken_of(outbox, relay)
+    taken = outbox.taken(relay)
     assert (outbox.column(Lease.owner), outbox.column(Lease.drained_at)) == (["test"], [None])
     outbox(leases.give_back_lease, taken, {})
     (drained_at,) = outbox.column(Lease.drained_at)
     assert outbox.column(Lease.owner) == [None]
-    assert abs(drained_at - now(outbox)) < timedelta(minutes=1)
+    assert abs(drained_at - outbox.now()) < timedelta(minutes=1)
 
 
 def test_a_journal_says_when_it_was_opened(outbox: Outbox) -> None:
     """A silent machine is given up after a grace from there."""
-    journal = journal_of(outbox, taken_of(outbox, outbox.relay()))
-    assert abs(journal.opened_at - now(outbox)) < timedelta(minutes=1)
+    journal = journal_of(outbox, outbox.taken(outbox.relay()))
+    assert abs(journal.opened_at - outbox.now()) < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("end", ["given back", "expired", "taken over", "deleted"])
 def test_a_lease_is_live_only_while_its_drain_holds_it(outbox: Outbox, end: str) -> None:
     """A dead drain's journal is recovered even while another drain serves its relay."""
     relay = outbox.relay()
-    taken = taken_of(outbox, relay)
+    taken = outbox.taken(relay)
     journal = journal_of(outbox, taken)
     assert is_live(outbox, journal)
     if end == "given back":
@@ -170,15 +159,15 @@ def test_a_lease_is_live_only_while_its_drain_holds_it(outbox: Outbox, end: str)
     elif end == "deleted":
         outbox(lambda connection: connection.execute(delete(Lease)))
     else:
-        outbox.change(Lease, relay, expires_at=now(outbox) - timedelta(seconds=1))
+        outbox.change(Lease, relay, expires_at=outbox.now() - timedelta(seconds=1))
     if end == "taken over":
-        taken_of(outbox, relay)
+        outbox.taken(relay)
     assert not is_live(outbox, journal)
 
 
 def test_a_settled_journal_is_not_taken_over(outbox: Outbox) -> None:
     """Whoever else has an open one."""
-    gone, running = (taken_of(outbox, outbox.relay()) for _relay in range(2))
+    gone, running = (outbox.taken(outbox.relay()) for _relay in range(2))
     journal = journal_of(outbox, gone)
     assert outbox(leases.take_over_journal, journal)
     outbox.end(gone)
@@ -190,7 +179,7 @@ def test_the_start_of_a_fallback_is_news_once_for_each_relay(outbox: Outbox) -> 
     """One relay's fallback hides no other's."""
     first, second = outbox.relay(), outbox.relay()
     for relay in (first, second):
-        outbox.end(taken_of(outbox, relay))
+        outbox.end(outbox.taken(relay))
     assert outbox(leases.note_fallback, first)
     assert not outbox(leases.note_fallback, first)
     assert outbox(leases.note_fallback, second)
@@ -200,6 +189,6 @@ def test_each_relay_keeps_its_own_pace(outbox: Outbox) -> None:
     """What is shown of one relay is not another's."""
     first, second, third = (outbox.relay() for _relay in range(3))
     for relay, pace in ((first, {"learned": 1.0}), (second, {"learned": 2.0})):
-        outbox(leases.give_back_lease, taken_of(outbox, relay), {"pace": pace})
+        outbox(leases.give_back_lease, outbox.taken(relay), {"pace": pace})
     kept = [outbox(leases.kept_pace, relay) for relay in (first, second, third)]
     assert kept == [{"learned": 1.0}, {"learned": 2.0}, None]

@@ -83,12 +83,6 @@ def pair(outbox: Outbox, request: pytest.FixtureRequest) -> tuple[int, Neighbour
     return relay, neighbour
 
 
-def taken_of(outbox: Outbox, relay: int) -> Taken:
-    taken = outbox.take(relay)
-    assert taken is not None
-    return taken
-
-
 def journal_of(outbox: Outbox, taken: Taken) -> Journal:
     with outbox.engine.connect() as connection:
         return next(journal for journal in leases.open_journals(connection) if journal.id == taken.token)
@@ -104,7 +98,7 @@ def test_a_drain_sees_and_touches_its_own_relay_only(outbox: Outbox, pair: tuple
     """From the lease to the last settlement: the neighbour's drain, claims, pace and pause are what they were."""
     relay, neighbour = pair
     before = neighbour.rows()
-    taken = taken_of(outbox, relay)
+    taken = outbox.taken(relay)
     with outbox.engine.begin() as connection:
         leases.renew_lease(connection, taken, LEASE, {"learned": 9.0})
         found = settlements.claim(connection, taken, 100)
@@ -121,7 +115,7 @@ def test_a_drain_sees_and_touches_its_own_relay_only(outbox: Outbox, pair: tuple
     outbox(settlements.finish_batches, relay)
     assert neighbour.rows() == before
     assert states_of(outbox, relay) == ["accepted"] * 4 + ["queued"] * 4 + ["refused"] * 2
-    again = taken_of(outbox, relay)
+    again = outbox.taken(relay)
     assert (again.pace, again.failures) == ({"learned": 3.0}, 2)
 
 
@@ -129,7 +123,7 @@ def test_a_drain_sees_and_touches_its_own_relay_only(outbox: Outbox, pair: tuple
 def test_a_recovery_settles_its_own_journal_only(outbox: Outbox, pair: tuple[int, Neighbour], *, is_lost: bool) -> None:
     """With its journal or without: the neighbour's drain goes on with its lease, its journal and its claims."""
     relay, neighbour = pair
-    taken = taken_of(outbox, relay)
+    taken = outbox.taken(relay)
     ids = [item.id for item in outbox.claim(taken, 8)]
     before = neighbour.rows()
     findings = None if is_lost else Findings({ids[0]}, {ids[1]: JournaledOutcome(ACCEPTED, 0.0)})
@@ -148,7 +142,7 @@ def test_a_recovery_settles_its_own_journal_only(outbox: Outbox, pair: tuple[int
 def test_a_stranger_s_token_moves_nothing(outbox: Outbox, pair: tuple[int, Neighbour], finish: str) -> None:
     """Who names the neighbour's invitations under a token of its own changes none of them."""
     relay, neighbour = pair
-    taken = taken_of(outbox, relay)
+    taken = outbox.taken(relay)
     before = neighbour.rows()
     ids = neighbour.sending
     steps: dict[str, Callable[[], Any]] = {
@@ -172,13 +166,13 @@ def test_one_drain_s_end_leaves_what_its_relay_s_next_drain_claimed(outbox: Outb
     """A drain that comes back after another took over releases nothing: the other may be sending it right now."""
     relay = outbox.relay()
     outbox.send(relay, 2)
-    first = taken_of(outbox, relay)
+    first = outbox.taken(relay)
     ids = [item.id for item in outbox.claim(first)]
     with outbox.engine.connect() as connection:
         long_ago = read_clock(connection) - timedelta(seconds=1)
     outbox.change(Lease, relay, expires_at=long_ago)
     outbox(closing.recover, journal_of(outbox, first), Findings(), [], tells_host=True)
-    second = taken_of(outbox, relay)
+    second = outbox.taken(relay)
     assert [item.id for item in outbox.claim(second)] == ids
     outbox(settlements.release, first.token, ids)
     outbox(settlements.queue_unbegun, first.token, ids, tells_host=True)
@@ -191,7 +185,7 @@ def test_only_what_is_being_sent_is_released(outbox: Outbox) -> None:
     """What was settled meanwhile stays as it ended, however late its drain gives it back."""
     relay = outbox.relay()
     outbox.send(relay, 4)
-    taken = taken_of(outbox, relay)
+    taken = outbox.taken(relay)
     ids = [item.id for item in outbox.claim(taken)]
     outbox.settle(taken, ids[:1])
     outbox.settle(taken, ids[1:2], REFUSED)

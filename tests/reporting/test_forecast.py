@@ -118,7 +118,6 @@ BLINK = timedelta(milliseconds=1)
 """Tolerance for the rounding of floating-point sums, with a wide margin."""
 
 
-@settings(deadline=None)
 @given(quotas, st.integers(1, 300), st.integers(0, 300))
 @example({"per_minute": 35, "min_interval": 2.7307126191343087}, 38, 1)
 def test_it_is_never_earlier_than_limits_allow_and_grows_with_count_and_use(values, count, used):
@@ -142,7 +141,7 @@ def test_it_is_never_earlier_than_limits_allow_and_grows_with_count_and_use(valu
         assert least is None or seconds >= (count - 1) * least - 1e-3
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(quotas, st.integers(1, 120), st.integers(0, 100))
 def test_it_is_what_a_drain_would_do(values, count, used):
     """Messages that are simulated one by one finish at about the forecast time."""
@@ -166,7 +165,6 @@ def test_it_is_what_a_drain_would_do(values, count, used):
     assert abs(finish.timestamp() - at) <= spare
 
 
-@settings(deadline=None)
 @given(
     st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 -- hypothesis wants them naive
     st.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Kolkata"]),

@@ -220,9 +220,7 @@ class Life(RuleBasedStateMachine):
         assert all(state == "cancelled" and token in self.drains for state, token in waiting)
 
 
-Life.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+Life.TestCase.settings = settings(max_examples=60, stateful_step_count=30, suppress_health_check=list(HealthCheck))
 TestLife = Life.TestCase
 
 
@@ -230,7 +228,7 @@ TestLife = Life.TestCase
 class TestLongLife(Life.TestCase):
     """The same, with longer runs."""
 
-    settings = settings(max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
+    settings = settings(max_examples=60, stateful_step_count=50, suppress_health_check=list(HealthCheck))
 
 
 def test_the_sets_of_states_are_whole():

@@ -279,7 +279,7 @@ SCRIPTS = st.lists(st.fixed_dictionaries({phase: st.sampled_from(said) for phase
 
 @pytest.mark.parametrize("mode", MODES)
 @given(scripts=SCRIPTS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 def test_replies_are_never_mixed_up(mode, scripts):
     """For any replies each message ends by its own reply, and arrives if that says so."""
 
